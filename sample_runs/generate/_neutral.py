@@ -11,6 +11,7 @@ Import this module before torch or jax: thread counts are read when those are lo
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import getpass
 import os
 import platform
@@ -27,6 +28,7 @@ USER = "trainer"
 BASE = Path("/tmp/run")
 SAMPLES = Path(__file__).resolve().parents[1]
 MAX_BYTES = 1_000_000
+_CLONE_NEWUTS = 0x04000000  # a host name of its own (Linux, where the user may)
 
 _REAL_HOSTS = {socket.gethostname(), platform.node(), os.uname().nodename} - {"", HOST}
 _REAL_HOME = os.path.expanduser("~")
@@ -97,8 +99,8 @@ def stdout_to(path: Path) -> Iterator[None]:
 def _hide_host() -> None:
     """Answer ``localhost`` and ``trainer`` to whoever asks, child processes included if allowed."""
     with contextlib.suppress(OSError, AttributeError):
-        os.unshare(os.CLONE_NEWUTS)
-        socket.sethostname(HOST)
+        if ctypes.CDLL(None).unshare(_CLONE_NEWUTS) == 0:
+            socket.sethostname(HOST)
     uname = platform.uname()._replace(node=HOST)
     socket.gethostname = lambda: HOST
     socket.getfqdn = lambda name="": HOST
