@@ -1,0 +1,25 @@
+"""nanautopsy says when, where and why a training run went NaN, from what the run left behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+__all__ = ["Autopsy", "__version__", "analyze"]
+
+if TYPE_CHECKING:
+    from nanautopsy.autopsy import analyze
+    from nanautopsy.model import Autopsy
+
+
+def __getattr__(name: str) -> object:
+    """Import on first use, so that ``import nanautopsy`` stays instant."""
+    if name == "analyze":
+        from nanautopsy.autopsy import analyze
+
+        return analyze
+    if name == "Autopsy":
+        from nanautopsy.model import Autopsy
+
+        return Autopsy
+    raise AttributeError(f"module 'nanautopsy' has no attribute {name!r}")

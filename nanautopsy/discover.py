@@ -1,0 +1,162 @@
+"""A directory (or one file) in, artifacts out, each claimed by one reader."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nanautopsy.model import Artifact, Claim, FileHead, Problem, Source
+from nanautopsy.readers.interface import Reader
+
+HEAD_BYTES = 65536
+"""The first block shown to readers: two W&B blocks, and more than any header that tells."""
+
+_SKIPPED_DIRECTORIES = frozenset({".git", "__pycache__", ".ipynb_checkpoints", "node_modules"})
+
+
+class NothingToRead(Exception):
+    """The path does not exist, or holds no file at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What lies in the run directory."""
+
+    artifacts: tuple[Artifact, ...]
+    unclaimed: tuple[tuple[str, int], ...]
+    """(relative path, bytes) of files that no reader knows."""
+    problems: tuple[Problem, ...]
+    """Directories and files that could not be looked into."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    path: str
+    location: Path
+    size: int
+    reader: str
+    claim: Claim
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key under which ``layer.10`` follows ``layer.9``."""
+    return tuple(
+        (0, int(part), "") if part.isdigit() else (1, 0, part)
+        for part in re.split(r"(\d+)", text)
+        if part
+    )
+
+
+def discover(root: Path, readers: Sequence[Reader]) -> Discovery:
+    """Walk ``root`` and let the readers claim its files.
+
+    Links that lead out of the directory, links back into a directory above, pipes and devices
+    are not followed; each is a problem. Raises :class:`NothingToRead` for a path that is not
+    there or that holds no file.
+    """
+    if not os.path.lexists(root):
+        raise NothingToRead(f"{root}: no such file or directory")
+    problems: list[Problem] = []
+    claimed: list[_Claimed] = []
+    unclaimed: list[tuple[str, int]] = []
+    for relative, location in _files(root, problems):
+        try:
+            head = _head(relative, location)
+        except OSError as error:
+            problems.append(Problem(f"cannot be read: {error.strerror}", Source(relative)))
+            continue
+        if head is None:
+            problems.append(Problem("not a regular file; not read", Source(relative)))
+            continue
+        best = _best_claim(head, readers)
+        if best is None:
+            unclaimed.append((relative, head.size))
+        else:
+            claimed.append(_Claimed(relative, location, head.size, best[0], best[1]))
+    if not (claimed or unclaimed or problems):
+        raise NothingToRead(f"{root}: the directory is empty")
+    return Discovery(tuple(_group(claimed)), tuple(unclaimed), tuple(problems))
+
+
+def _files(root: Path, problems: list[Problem]) -> Iterator[tuple[str, Path]]:
+    """(relative path, location) of every file, in natural order, without leaving ``root``."""
+    if not root.is_dir():
+        yield root.name, root
+        return
+    real_root = os.path.realpath(root)
+    pending = [(root, "", frozenset({real_root}))]
+    while pending:
+        directory, prefix, above = pending.pop()
+        try:
+            with os.scandir(directory) as listing:
+                entries = sorted(listing, key=lambda entry: natural_key(entry.name))
+        except OSError as error:
+            source = Source(prefix.rstrip("/") or ".")
+            problems.append(Problem(f"directory cannot be read: {error.strerror}", source))
+            continue
+        below = []
+        for entry in entries:
+            relative = prefix + entry.name
+            location = Path(entry.path)
+            if entry.is_symlink():
+                target = os.path.realpath(entry.path)
+                if not os.path.exists(target):
+                    problems.append(Problem("a link that leads nowhere", Source(relative)))
+                    continue
+                if os.path.commonpath([target, real_root]) != real_root:
+                    problems.append(
+                        Problem("a link out of the run directory; not followed", Source(relative))
+                    )
+                    continue
+                if not os.path.isdir(target) or target in above:
+                    # A linked file stands in the walk under its own name too.
+                    if target in above:
+                        problems.append(Problem("a link loop; not followed", Source(relative)))
+                    continue
+                continue
+            if entry.is_dir():
+                if entry.name not in _SKIPPED_DIRECTORIES:
+                    real = os.path.realpath(entry.path)
+                    below.append((location, relative + "/", above | {real}))
+            else:
+                yield relative, location
+        pending.extend(reversed(below))
+
+
+def _head(relative: str, location: Path) -> FileHead | None:
+    """The first block of a regular file; ``None`` for anything else."""
+    status = location.stat()
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    with open(location, "rb") as file:
+        return FileHead(relative, status.st_size, file.read(HEAD_BYTES))
+
+
+def _best_claim(head: FileHead, readers: Sequence[Reader]) -> tuple[str, Claim] | None:
+    best: tuple[str, Claim] | None = None
+    for reader in readers:
+        claim = reader.claim(head)
+        if claim is not None and (best is None or claim.confidence > best[1].confidence):
+            best = (reader.name, claim)
+    return best
+
+
+def _group(claimed: Sequence[_Claimed]) -> Iterator[Artifact]:
+    """One artifact a group, in order of each group's first member."""
+    groups: dict[tuple[str, str, str, str], list[_Claimed]] = {}
+    for item in claimed:
+        directory = item.path.rpartition("/")[0]
+        name = item.path if item.claim.group is None else f"{directory}\0{item.claim.group}"
+        groups.setdefault((item.reader, item.claim.kind, directory, name), []).append(item)
+    for (reader, kind, _, _), items in groups.items():
+        yield Artifact(
+            path=items[0].path,
+            kind=kind,
+            reader=reader,
+            members=tuple((item.path, item.location) for item in items),
+            bytes=sum(item.size for item in items),
+        )

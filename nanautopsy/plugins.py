@@ -1,0 +1,46 @@
+"""Finding the parts that are one file each: readers, detectors, causes, renderers.
+
+A part is a module inside one of our packages that defines the expected attribute, so adding one
+is adding its file. Third parties add theirs through entry points that load such an object.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What was found, and what failed to load."""
+
+    parts: tuple[Any, ...]
+    problems: tuple[str, ...]
+
+
+def load_parts(packages: tuple[str, ...], attribute: str, group: str | None = None) -> Parts:
+    """Collect ``attribute`` of every public module of ``packages``, then of entry points.
+
+    A third party's part that does not load becomes a problem; one of our own raises, since that
+    is a defect of this package.
+    """
+    found: list[Any] = []
+    problems: list[str] = []
+    for package in packages:
+        module = import_module(package)
+        for info in sorted(pkgutil.iter_modules(module.__path__), key=lambda m: m.name):
+            if info.name.startswith("_"):
+                continue
+            part = getattr(import_module(f"{package}.{info.name}"), attribute, None)
+            if part is not None:
+                found.append(part)
+    if group is not None:
+        for entry in entry_points(group=group):
+            try:
+                found.append(entry.load())
+            except Exception as error:
+                problems.append(f"{group} entry point {entry.name!r} did not load: {error}")
+    return Parts(tuple(found), tuple(problems))

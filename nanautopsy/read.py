@@ -1,0 +1,72 @@
+"""Running the readers: records out, and every failure a problem instead of a crash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from nanautopsy.model import Artifact, Problem, Reading, Record, Skipped, Source
+from nanautopsy.plugins import Parts, load_parts
+from nanautopsy.readers.interface import Reader
+
+_DIGEST_WHOLE_BYTES = 64 << 20
+_DIGEST_END_BYTES = 1 << 20
+
+
+def load_readers() -> Parts:
+    """Our readers, then third parties'."""
+    return load_parts(
+        ("nanautopsy.readers", "nanautopsy.checkpoints"), "READER", "nanautopsy.readers"
+    )
+
+
+def read(artifact: Artifact, readers: Mapping[str, Reader]) -> Reading:
+    """All that one artifact gives; what a failing reader had yielded before is kept."""
+    records: list[Record] = []
+    problems: list[Problem] = []
+    skipped: str | None = None
+    try:
+        for record in readers[artifact.reader].read(artifact):
+            if isinstance(record, Problem):
+                problems.append(record)
+            elif isinstance(record, Skipped):
+                skipped = record.reason
+            else:
+                records.append(record)
+    except OSError as error:
+        problems.append(
+            Problem(f"cannot be read: {error.strerror or error}", Source(artifact.path))
+        )
+    except Exception as error:
+        text = f"the {artifact.reader} reader failed: {type(error).__name__}: {error}"
+        problems.append(Problem(text, Source(artifact.path)))
+    if not records and problems and skipped is None:
+        skipped = problems[0].text
+    return Reading(artifact, tuple(records), tuple(problems), skipped, _digest(artifact))
+
+
+def _digest(artifact: Artifact) -> str | None:
+    """Identify the input: the whole content up to 64 MiB a file, else its size and ends."""
+    whole = all(location.stat().st_size <= _DIGEST_WHOLE_BYTES for _, location in artifact.members)
+    digest = hashlib.sha256()
+    try:
+        for _, location in artifact.members:
+            _feed(digest, location, whole)
+    except OSError:
+        return None
+    return ("sha256:" if whole else "sha256-ends:") + digest.hexdigest()
+
+
+def _feed(digest: hashlib._Hash, location: Path, whole: bool) -> None:
+    with open(location, "rb") as file:
+        if whole:
+            while block := file.read(1 << 20):
+                digest.update(block)
+            return
+        size = file.seek(0, 2)
+        digest.update(str(size).encode())
+        file.seek(0)
+        digest.update(file.read(_DIGEST_END_BYTES))
+        file.seek(max(0, size - _DIGEST_END_BYTES))
+        digest.update(file.read(_DIGEST_END_BYTES))

@@ -1,0 +1,1 @@
+"""Readers of logs, metrics, configuration and environment: one artifact kind a file."""

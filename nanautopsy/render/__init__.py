@@ -1,0 +1,1 @@
+"""One renderer a file: a finished Autopsy in, text out."""
