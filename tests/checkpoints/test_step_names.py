@@ -1,0 +1,93 @@
+"""Steps out of names: the documented table, and names that must not give one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nanautopsy.checkpoints.step_names import step_of
+
+
+@pytest.mark.parametrize(
+    ("path", "step"),
+    [
+        ("checkpoint-500/model.safetensors", 500),
+        ("out/checkpoint_500", 500),
+        ("checkpoint-500/global_step498/mp_rank_00_model_states.pt", 498),
+        ("global_step500/zero_pp_rank_0_mp_rank_00_optim_states.pt", 500),
+        ("iter_0000500/mp_rank_00/model_optim_rng.pt", 500),
+        ("work/iter_500.pth", 500),
+        ("checkpoints/epoch=3-step=500.ckpt", 500),
+        ("epoch=3-step=500-val_loss=0.32.ckpt", 500),
+        ("val_loss=0.32-step=10.ckpt", 10),
+        ("step_500/model.safetensors", 500),
+        ("checkpoint/step-500/__0_0.distcp", 500),
+        ("lora-step00000500.safetensors", 500),
+        ("step500.pt", 500),
+        ("ppo_500_steps.zip", 500),
+        ("10k-iters.pt", 10_000),
+        ("step-20k", 20_000),
+        ("ckpt_500.pt", 500),
+        ("ckpt-500k.pt", 500_000),
+        ("model.ckpt-500.data-00000-of-00001", 500),
+        ("model_0004999.pth", 4999),
+        ("model_00500/model.safetensors", 500),
+        ("checkpoint.bv-000000500", 500),
+        ("checkpoint.npz-000010000", 10_000),
+        ("checkpoint_3_500.pt", 500),
+        ("checkpoints/500/default/_METADATA", 500),
+        ("checkpoint-500/model-00001-of-00007.safetensors", 500),
+        ("tmp-checkpoint-500/model.safetensors", 500),
+        ("unet-checkpoint-500-ema.pt", 500),
+        ("iteration_12", 12),
+        ("global-step-7.pt", 7),
+        ("step_0", 0),
+        ("CHECKPOINT-8", 8),
+        ("checkpoint-5/checkpoint-10/model.safetensors", 10),
+        ("lr-0.001-step-7.pt", 7),
+    ],
+)
+def test_habits(path: str, step: int) -> None:
+    assert step_of(path) == step
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "model.safetensors",
+        "model-00001-of-00007.safetensors",
+        "pytorch_model-00003-of-00004.bin",
+        "checkpoint3.pt",
+        "checkpoint_best.pt",
+        "checkpoint-last/model.safetensors",
+        "epoch_3/model.safetensors",
+        "epoch=3.ckpt",
+        "model_1.safetensors",
+        "llama-7b/model.safetensors",
+        "v2/model.safetensors",
+        "lightning_logs/version_12/last.ckpt",
+        "20231105/model.safetensors",
+        "ckpt-20231105-103000.pt",
+        "ckpt-20231105.pt",
+        "checkpoint-1700000000.pt",
+        "checkpoint-9f8e7d.pt",
+        "run_max_steps_1000/model.safetensors",
+        "save_every_500_steps/model.safetensors",
+        "warmup_steps500/model.safetensors",
+        "rank_3/model.safetensors",
+        "mp_rank_00_model_states.pt",
+        "seed_42/model.safetensors",
+        "layer_05-model_00-model_states.pt",
+        "stepwise-12/model.safetensors",
+    ],
+)
+def test_no_step(path: str) -> None:
+    assert step_of(path) is None
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_answered(path: str) -> None:
+    step = step_of(path)
+    assert step is None or step >= 0
