@@ -1,0 +1,229 @@
+"""TFRecord framing: whole records out, block by block, whatever is broken between them.
+
+A record is ``uint64 length, masked CRC of the length, payload, masked CRC of the payload``, all
+little-endian (TensorFlow ``lib/io/record_writer.h``). There is no marker to resynchronize on, so
+after a bad header the next place is looked for whose length CRC is right.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nanautopsy.readers import _crc32c
+from nanautopsy.readers._damage import Damage
+
+HEADER = 12
+FOOTER = 4
+BLOCK_BYTES = 4 << 20
+LARGEST_RECORD = 64 << 20
+"""Longer records are stepped over: no scalar or histogram comes near it, and a file must not
+decide how much memory is taken."""
+
+_LENGTH = struct.Struct("<Q")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """Whole records with right length CRCs, inside one block of the file."""
+
+    data: NDArray[np.uint8]
+    offset: int
+    """Where ``data`` begins in the file, bytes."""
+    starts: NDArray[np.int64]
+    """(n,) where each payload begins in ``data``."""
+    lengths: NDArray[np.int64]
+    """(n,) bytes of each payload."""
+
+    def stored_crcs(self) -> NDArray[np.uint32]:
+        """(n,) the payload CRCs that the file states, unmasked."""
+        ends = (self.starts + self.lengths)[:, None] + np.arange(FOOTER)
+        stored = np.ascontiguousarray(self.data[ends]).view("<u4")[:, 0]
+        return _crc32c.unmask(stored.astype(np.uint32))
+
+    def intact(self) -> NDArray[np.bool_]:
+        """(n,) whether each payload's CRC is right."""
+        return np.asarray(
+            _crc32c.crc32c(self.data, self.starts, self.lengths) == self.stored_crcs()
+        )
+
+
+def frames(file: BinaryIO, damage: Damage) -> Iterator[Frames]:
+    """The records of ``file``, read forward in blocks; what lies between goes to ``damage``."""
+    reader = _Reader(file)
+    while reader.fill():
+        data = np.frombuffer(reader.buffer, dtype=np.uint8)
+        starts, lengths, position = _chain(reader.buffer, data)
+        if len(starts):
+            yield Frames(data, reader.offset, starts, lengths)
+        rest = len(data) - position
+        if rest >= HEADER and _header_is_right(reader.buffer, position):
+            length = _LENGTH.unpack_from(reader.buffer, position)[0]
+            if length > LARGEST_RECORD:
+                damage.note(f"a record of {length} bytes was not read", reader.offset + position)
+                reader.skip(position, HEADER + length + FOOTER)
+            elif reader.ended:
+                damage.note(_cut(rest), reader.offset + position)
+                return
+            else:
+                reader.keep(position, HEADER + length + FOOTER)
+        elif rest < HEADER and not reader.ended:
+            reader.keep(position, BLOCK_BYTES)
+        elif rest >= HEADER:
+            _resynchronize(reader, position, damage)
+        else:
+            if rest:
+                damage.note(_cut(rest), reader.offset + position)
+            return
+    if reader.missing:
+        damage.note("the file ends inside a record that was not read", reader.offset)
+
+
+def _cut(rest: int) -> str:
+    return f"ends inside a record: the last {rest} bytes are not a whole one"
+
+
+def _resynchronize(reader: _Reader, position: int, damage: Damage) -> None:
+    """Go to the next right header, reading on as far as it takes."""
+    begin = reader.offset + position
+    zero, first = True, position + 1
+    while True:
+        found = _next_header(reader.buffer, first)
+        zero = zero and not np.frombuffer(reader.buffer, np.uint8)[position:found].any()
+        if found is not None:
+            reader.keep(found, 0)
+            break
+        reader.keep(max(position, len(reader.buffer) - HEADER + 1), BLOCK_BYTES)
+        position = first = 0
+        if reader.ended or not reader.fill():
+            zero = zero and not any(reader.buffer)
+            reader.keep(len(reader.buffer), 0)
+            break
+    size = reader.offset - begin
+    what = f"{size} bytes of zeros instead of records" if zero else f"{size} bytes are no records"
+    damage.note(what, begin)
+
+
+class _Reader:
+    """A window on a file that moves forward."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._wanted = BLOCK_BYTES
+        self.buffer = b""
+        self.offset = 0
+        """Where ``buffer`` begins in the file."""
+        self.ended = False
+        self.missing = False
+        """A skip led past the end."""
+
+    def fill(self) -> bool:
+        """Read until the wanted bytes are there or the file ends; False: there is none."""
+        parts, have = [self.buffer], len(self.buffer)
+        while have < self._wanted and not self.ended:
+            part = self._file.read(self._wanted - have)
+            self.ended = not part
+            parts.append(part)
+            have += len(part)
+        self.buffer = b"".join(parts)
+        return bool(self.buffer)
+
+    def keep(self, position: int, wanted: int) -> None:
+        """Let go what lies before ``position``; want so many bytes next, at least a block."""
+        self.buffer = self.buffer[position:]
+        self.offset += position
+        self._wanted = max(wanted, BLOCK_BYTES)
+
+    def skip(self, position: int, count: int) -> None:
+        """Go on ``count`` bytes after ``position``, reading what lies between."""
+        self.keep(position, 0)
+        left = count - len(self.buffer)
+        self.keep(min(count, len(self.buffer)), 0)
+        while left > 0 and not self.ended:
+            part = self._file.read(min(left, BLOCK_BYTES))
+            self.ended = not part
+            self.offset += len(part)
+            left -= len(part)
+        self.missing = left > 0
+
+
+def _chain(
+    buffer: bytes, data: NDArray[np.uint8]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Follow the lengths from the start of ``buffer``.
+
+    Gives payload starts (n,) and lengths (n,) of the whole records whose length CRC is right,
+    and the position after the last of them.
+    """
+    positions: list[int] = []
+    position, end = 0, len(buffer) - HEADER - FOOTER
+    unpack = _LENGTH.unpack_from
+    while position <= end:
+        positions.append(position)
+        position += unpack(buffer, position)[0] + HEADER + FOOTER
+    places = np.array(positions, dtype=np.int64)
+    lengths, right = _headers(data, places)
+    whole = right & (places + lengths <= end)
+    count = len(whole) if whole.all() else int(np.argmin(whole))
+    places, lengths = places[:count], lengths[:count]
+    after = int(places[-1] + lengths[-1]) + HEADER + FOOTER if count else 0
+    return places + HEADER, lengths, after
+
+
+def _headers(
+    data: NDArray[np.uint8], places: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """(n,) lengths at ``places``, and whether their CRC is right and the number is sane."""
+    raw = np.ascontiguousarray(data[places[:, None] + np.arange(HEADER)])
+    lengths = raw[:, :8].copy().view("<u8")[:, 0]
+    stored = raw[:, 8:].copy().view("<u4")[:, 0]
+    sane = lengths <= LARGEST_RECORD
+    lengths = np.where(sane, lengths, 0).astype(np.int64)
+    return lengths, sane & (_length_crcs(lengths) == stored)
+
+
+@cache
+def _small_length_crcs() -> NDArray[np.uint32]:
+    return _compute_length_crcs(np.arange(65536, dtype=np.int64))
+
+
+def _length_crcs(lengths: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """Masked CRC of each (n,) length's eight bytes."""
+    if len(lengths) == 0 or lengths.max() < 65536:
+        return _small_length_crcs()[lengths]
+    return _compute_length_crcs(lengths)
+
+
+def _compute_length_crcs(lengths: NDArray[np.int64]) -> NDArray[np.uint32]:
+    raw = np.ascontiguousarray(lengths.astype("<u8")).view(np.uint8)
+    eights = np.full(len(lengths), 8, dtype=np.int64)
+    return _crc32c.mask(_crc32c.crc32c(raw, np.arange(len(lengths), dtype=np.int64) * 8, eights))
+
+
+def _header_is_right(buffer: bytes, position: int) -> bool:
+    raw = np.frombuffer(buffer, np.uint8, 8, position)
+    crc = _crc32c.crc32c(raw, np.array([0]), np.array([8]))
+    stored: int = struct.unpack_from("<I", buffer, position + 8)[0]
+    return int(_crc32c.mask(crc)[0]) == stored
+
+
+def _next_header(buffer: bytes, first: int) -> int | None:
+    """The first place from ``first`` on with a right header of a record that is not empty."""
+    data = np.frombuffer(buffer, dtype=np.uint8)
+    for begin in range(first, len(data) - HEADER + 1, BLOCK_BYTES):
+        end = min(begin + BLOCK_BYTES, len(data) - HEADER + 1)
+        # The upper four bytes of a sane length are zero, so most places fall out at once.
+        upper = data[begin + 4 : end + 7]
+        zero = upper == 0
+        candidates = np.flatnonzero(zero[:-3] & zero[1:-2] & zero[2:-1] & zero[3:]) + begin
+        lengths, right = _headers(data, candidates)
+        hits = candidates[right & (lengths > 0)]
+        if len(hits):
+            return int(hits[0])
+    return None

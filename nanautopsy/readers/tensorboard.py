@@ -1,0 +1,160 @@
+"""TensorBoard event files (``*tfevents*``): every point, nothing sampled.
+
+Series, each with its wall times:
+
+* scalars under their tag, whether written as ``simple_value`` or as a rank-0 floating tensor;
+* histograms as ``<tag>#max``, ``<tag>#min`` and ``<tag>#nonfinite`` (how many elements were left
+  out of the buckets): a writer states NaN and Inf elements there and nowhere else.
+
+Settings: JSON texts (transformers writes ``args`` and ``model_config``), plain texts (Megatron
+writes one per argument), and the hparams plugin. A session-log START, which restarted writers
+leave at the step from which they purge, is a ``run-started`` event. Images, audio and graphs are
+stepped over. One file is one artifact; nothing is merged here.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from typing import Any, BinaryIO, cast
+
+from nanautopsy.model import (
+    Artifact,
+    Claim,
+    ConfigRecord,
+    FileHead,
+    LogEvent,
+    Record,
+    Scalar,
+    Skipped,
+    Source,
+)
+from nanautopsy.readers import _tensorboard_values as values
+from nanautopsy.readers._damage import Damage
+from nanautopsy.readers._flatten import flatten
+from nanautopsy.readers._tfrecord import Frames, frames
+from nanautopsy.readers.columns import Columns
+
+_GZIP = b"\x1f\x8b"
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_TEXT_KINDS = {"args": "training", "model_config": "model"}
+_TEXT_SUFFIX = "/text_summary"
+_LONGEST_TEXT = 1 << 20
+_MOST_TEXTS = 2000
+_SESSION_START = 1
+
+
+class _TensorBoard:
+    name = "tensorboard"
+
+    def claim(self, file: FileHead) -> Claim | None:
+        if file.name.endswith(".profile-empty"):
+            return None
+        if b"brain.Event:" in file.head[:48] or "tfevents" in file.name:
+            return Claim("tensorboard", 95)
+        return None
+
+    def read(self, artifact: Artifact) -> Iterator[Record]:
+        with open(artifact.location, "rb") as raw:
+            start = raw.read(len(_LFS_POINTER))
+            raw.seek(0)
+            if start == _LFS_POINTER:
+                yield Skipped("a Git LFS pointer; the event file itself is not here")
+                return
+            file = cast(BinaryIO, gzip.GzipFile(fileobj=raw) if start[:2] == _GZIP else raw)
+            collected = _Collected(artifact.path)
+            try:
+                for block in frames(file, collected.damage):
+                    collected.add(block)
+            except (OSError, EOFError) as error:
+                collected.damage.note(f"reading ended early: {error}")
+        yield from collected.records()
+
+
+class _Collected:
+    """All that the file has given so far."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.damage = Damage(path)
+        self._columns = Columns(path)
+        self._texts: dict[str, str] = {}
+        self._hparams: dict[str, Scalar] = {}
+        self._events: list[LogEvent] = []
+
+    def add(self, block: Frames) -> None:
+        """Take in the records of one block."""
+        intact = block.intact()
+        for i, (start, length) in enumerate(
+            zip(block.starts.tolist(), block.lengths.tolist(), strict=True)
+        ):
+            offset = block.offset + start
+            if not intact[i]:
+                self.damage.note("a record whose checksum is wrong", offset)
+                continue
+            event = values.event_of(block.data[start : start + length].tobytes())
+            if event is None:
+                self.damage.note("a record that is no Event message", offset)
+            else:
+                self._event(event)
+
+    def records(self) -> Iterator[Record]:
+        """Series first, then settings, events and problems."""
+        yield from self._columns.series()
+        yield from self._settings()
+        yield from self._events
+        yield from self.damage.problems()
+
+    def _event(self, event: Any) -> None:
+        what = event.WhichOneof("what")
+        if what == "summary":
+            for value in event.summary.value:
+                self._value(value, event.step, event.wall_time)
+        elif what == "session_log" and event.session_log.status == _SESSION_START:
+            source = Source(self.path, step=event.step)
+            text = f"session log: START at step {event.step}"
+            data: dict[str, Scalar | tuple[str, ...]] = {"step": event.step}
+            self._events.append(
+                LogEvent("run-started", text, source, event.step, True, event.wall_time, data=data)
+            )
+
+    def _value(self, value: Any, step: int, time: float) -> None:
+        which = value.WhichOneof("value")
+        if which == "simple_value":
+            self._columns.add(value.tag, step, value.simple_value, time=time)
+        elif which == "histo":
+            for suffix, number in values.histogram_facts(value.histo):
+                self._columns.add(f"{value.tag}#{suffix}", step, number, time=time)
+        elif which == "tensor":
+            self._tensor(value, step, time)
+        elif which is None and value.metadata.plugin_data.plugin_name == "hparams":
+            self._hparams.update(values.hparams_of(value.metadata.plugin_data.content) or {})
+
+    def _tensor(self, value: Any, step: int, time: float) -> None:
+        scalar = values.scalar_of(value.tensor)
+        if scalar is not None:
+            self._columns.add(value.tag, step, scalar, time=time)
+            return
+        for suffix, number in values.tensor_histogram_facts(value.tensor):
+            self._columns.add(f"{value.tag}#{suffix}", step, number, time=time)
+        text = values.text_of(value.tensor)
+        if text is not None and len(text) <= _LONGEST_TEXT and len(self._texts) < _MOST_TEXTS:
+            # The first says how the run began; later ones of the tag are samples or restarts.
+            self._texts.setdefault(value.tag.removesuffix(_TEXT_SUFFIX), text)
+
+    def _settings(self) -> Iterator[ConfigRecord]:
+        plain: dict[str, Scalar] = {}
+        for tag, text in self._texts.items():
+            settings = values.json_settings(text)
+            if settings is not None:
+                kind = _TEXT_KINDS.get(tag.rsplit("/", 1)[-1], "tensorboard_text")
+                yield ConfigRecord(kind, flatten(settings), Source(self.path, tag=tag))
+            elif "\n" not in text.strip() and len(text) <= 1000:
+                plain[tag] = text.strip()
+        if plain:
+            yield ConfigRecord("tensorboard_text", plain, Source(self.path))
+        if self._hparams:
+            yield ConfigRecord("hparams", self._hparams, Source(self.path))
+
+
+READER = _TensorBoard()
