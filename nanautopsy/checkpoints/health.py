@@ -24,8 +24,8 @@ Block: TypeAlias = "bytes | bytearray | memoryview"
 
 BLOCK_BYTES = 4 << 20
 """Bytes read at once."""
-_CHUNK = 1 << 16
-"""Elements judged at once: their float64 values (512 kB) stay in a core's own cache."""
+_CHUNK = 1 << 14
+"""Elements judged at once: their float64 values (128 kB) stay in a core's own cache."""
 _SQUARE_SAFE = (1e-140, 1e140)
 """Largest magnitudes between which squares neither overflow nor vanish in float64."""
 
@@ -124,10 +124,10 @@ class _Tally:
         if largest == 0.0:
             return
         if _SQUARE_SAFE[0] < largest < _SQUARE_SAFE[1]:
-            self._add_squares(1.0, float(np.dot(values, values)))
+            self._add_squares(1.0, _sum_of_squares(values))
         else:
             scaled = values / largest
-            self._add_squares(largest, float(np.dot(scaled, scaled)))
+            self._add_squares(largest, _sum_of_squares(scaled))
 
     def _add_squares(self, scale: float, squares: float) -> None:
         if scale > self.scale:
@@ -145,6 +145,12 @@ class _Tally:
         if not self.finite:
             return None
         return self.scale * math.sqrt(self.squares / self.finite)
+
+
+def _sum_of_squares(values: NDArray[np.float64]) -> float:
+    # Not np.dot: BLAS would wake its own threads for each chunk, 80 times slower on busy cores,
+    # and sum in an order that depends on how many there are.
+    return float(np.einsum("i,i->", values, values))
 
 
 # --- one kernel a kind of format ----------------------------------------------------------------
