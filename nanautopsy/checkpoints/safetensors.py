@@ -1,0 +1,268 @@
+"""safetensors files, whole or sharded with an index, as one checkpoint."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BufferedIOBase
+from pathlib import Path
+from typing import Literal
+
+from nanautopsy.checkpoints._safetensors_header import (
+    MAX_HEADER_BYTES,
+    BadHeader,
+    Entry,
+    Header,
+    quote,
+    read_header,
+)
+from nanautopsy.checkpoints.health import ShortTensor, measure, read_blocks
+from nanautopsy.checkpoints.step_names import step_of
+from nanautopsy.discover import natural_key
+from nanautopsy.model import (
+    Artifact,
+    Checkpoint,
+    Claim,
+    FileHead,
+    Problem,
+    Record,
+    Skipped,
+    Source,
+    TensorHealth,
+)
+
+_EXTENSION = ".safetensors"
+_SHARD = re.compile(
+    r"(?:shard-\d+-)?(?P<stem>.+?)[-_.]?\d{3,6}-of-\d{3,6}(?P<variant>\.\w+)?\.safetensors"
+)
+_INDEX = re.compile(r"(?P<stem>.+)\.safetensors\.index(?P<variant>\.\w+)?\.json")
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_MAX_INDEX_BYTES = 256 << 20
+_SHOWN_PROBLEMS = 20
+"""Of each kind of damage in one file; more say the same and fill the report."""
+_REREAD_FACTOR = 2
+"""Overlapping entries may have a file's bytes read this many times, and no more."""
+_STEP_METADATA = ("step", "global_step", "iteration", "ss_steps")
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What the files of one artifact gave so far."""
+
+    tensors: dict[str, TensorHealth] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
+    metadata: dict[str, str] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+    """Why members gave nothing at all."""
+
+
+class SafetensorsReader:
+    """Claims by the header's shape; a Git-LFS pointer or an empty file by its name alone."""
+
+    name = "safetensors"
+
+    def claim(self, file: FileHead) -> Claim | None:
+        index = _INDEX.fullmatch(file.name)
+        if index is not None:
+            return Claim(self.name, 90, index["stem"] + (index["variant"] or ""))
+        if _looks_like_header(file.head):
+            return Claim(self.name, 95, _group(file.name))
+        if file.name.endswith(_EXTENSION):
+            return Claim(self.name, 70, _group(file.name))
+        return None
+
+    def read(self, artifact: Artifact) -> Iterator[Record]:
+        """Exactly one ``Checkpoint``, unless no member has a usable header."""
+        gathered = _Gathered()
+        indices = [member for member in artifact.members if member[0].endswith(".json")]
+        files = [member for member in artifact.members if member not in indices]
+        for path, location in files:
+            yield from _read_file(path, location, gathered)
+        for path, location in indices:
+            yield from _check_index(path, location, {p for p, _ in files}, gathered)
+        if not gathered.tensors and not gathered.missing and gathered.unread:
+            yield Skipped(gathered.unread[0])
+            return
+        yield Checkpoint(
+            path=_checkpoint_path(artifact),
+            kind=self.name,
+            step=_step(artifact.path, gathered.metadata),
+            tensors=tuple(
+                gathered.tensors[name] for name in sorted(gathered.tensors, key=natural_key)
+            ),
+            holds=_holds(artifact.path, gathered.tensors),
+            missing=tuple(sorted(gathered.missing - gathered.tensors.keys(), key=natural_key)),
+        )
+
+
+READER = SafetensorsReader()
+
+
+# --- which files, and what they are -------------------------------------------------------------
+
+
+def _looks_like_header(head: bytes) -> bool:
+    length = int.from_bytes(head[:8], "little")
+    return 2 <= length <= MAX_HEADER_BYTES and head[8:64].lstrip(b" ")[:1] == b"{"
+
+
+def _group(name: str) -> str:
+    """What a shard shares with its index, and a single file with an index of its own."""
+    shard = _SHARD.fullmatch(name)
+    if shard is not None:
+        return shard["stem"] + (shard["variant"] or "")
+    return name.removesuffix(_EXTENSION)
+
+
+def _checkpoint_path(artifact: Artifact) -> str:
+    if len(artifact.members) == 1:
+        return artifact.path
+    return artifact.path.rpartition("/")[0] or "."
+
+
+def _step(path: str, metadata: dict[str, str]) -> int | None:
+    step = step_of(path)
+    if step is not None:
+        return step
+    stated = (metadata.get(key, "") for key in _STEP_METADATA)
+    return next((int(text) for text in stated if re.fullmatch(r"\d{1,9}", text)), None)
+
+
+def _holds(
+    path: str, tensors: dict[str, TensorHealth]
+) -> Literal["model", "optimizer", "adapter", "unknown"]:
+    name = path.rpartition("/")[2]
+    if name.startswith("adapter"):
+        return "adapter"
+    if "optim" in name:
+        return "optimizer"
+    if not tensors:
+        return "unknown"
+    moments = sum("exp_avg" in tensor for tensor in tensors)
+    if moments * 2 >= len(tensors):
+        return "optimizer"
+    return "adapter" if all("lora" in tensor.lower() for tensor in tensors) else "model"
+
+
+# --- one file -----------------------------------------------------------------------------------
+
+
+def _read_file(path: str, location: Path, gathered: _Gathered) -> Iterator[Problem]:
+    """Fill ``gathered`` from one file; what is wrong with it comes out."""
+    try:
+        size = location.stat().st_size
+        with open(location, "rb") as file:
+            header = read_header(file, size)
+            yield from _first_problems(header.problems, path)
+            yield from _read_tensors(file, size, header, path, gathered)
+    except OSError as error:
+        gathered.unread.append(f"cannot be read: {error.strerror}")
+        yield Problem(gathered.unread[-1], Source(path))
+    except BadHeader as error:
+        gathered.unread.append(_why_unusable(location, error))
+        yield Problem(gathered.unread[-1], Source(path, offset=0))
+
+
+def _why_unusable(location: Path, error: BadHeader) -> str:
+    with open(location, "rb") as file:
+        head = file.read(200)
+    if not head.startswith(_LFS_POINTER):
+        return str(error)
+    size = re.search(rb"^size (\d+)", head, re.MULTILINE)
+    text = f" of {int(size[1])} bytes" if size else ""
+    return f"a Git LFS pointer: the content{text} was not downloaded"
+
+
+def _read_tensors(
+    file: BufferedIOBase, size: int, header: Header, path: str, gathered: _Gathered
+) -> Iterator[Problem]:
+    gathered.missing.update(header.unusable)
+    for key, value in header.metadata.items():
+        gathered.metadata.setdefault(key, value)
+    cut = [entry for entry in header.entries if entry.end > size]
+    if cut:
+        gathered.missing.update(entry.name for entry in cut)
+        end = max(entry.end for entry in cut)
+        text = f"cut short: {size} of {end} bytes; {len(cut)} of {len(header.entries)} tensors lost"
+        yield Problem(text, Source(path, offset=size))
+    budget = size * _REREAD_FACTOR
+    twice = []
+    for entry in header.entries:
+        if entry.end > size:
+            continue
+        if entry.name in gathered.tensors:
+            twice.append(entry.name)
+            continue
+        budget -= entry.end - entry.begin
+        if budget < 0:
+            gathered.missing.add(entry.name)
+            continue
+        yield from _read_tensor(file, entry, path, gathered)
+    if twice:
+        first = gathered.tensors[twice[0]].path
+        text = f"{len(twice)} tensors are also in {first}, the first is {quote(twice[0])}"
+        yield Problem(text, Source(path, tensor=twice[0]))
+
+
+def _read_tensor(
+    file: BufferedIOBase, entry: Entry, path: str, gathered: _Gathered
+) -> Iterator[Problem]:
+    blocks = read_blocks(file, entry.begin, entry.end - entry.begin)
+    try:
+        health = measure(entry.name, entry.dtype, entry.shape, blocks, path)
+    except (ShortTensor, OSError) as error:
+        gathered.missing.add(entry.name)
+        yield Problem(
+            f"tensor {quote(entry.name)} cannot be read: {error}",
+            Source(path, tensor=entry.name, offset=entry.begin),
+        )
+    else:
+        gathered.tensors[entry.name] = health
+
+
+def _first_problems(texts: tuple[str, ...], path: str) -> Iterator[Problem]:
+    for text in texts[:_SHOWN_PROBLEMS]:
+        yield Problem(text, Source(path))
+    if len(texts) > _SHOWN_PROBLEMS:
+        yield Problem(f"{len(texts) - _SHOWN_PROBLEMS} more problems of its header", Source(path))
+
+
+# --- the index ----------------------------------------------------------------------------------
+
+
+def _check_index(
+    path: str, location: Path, files: set[str], gathered: _Gathered
+) -> Iterator[Problem]:
+    """Compare the index with the shards that are there. Its file names are compared only."""
+    try:
+        if location.stat().st_size > _MAX_INDEX_BYTES:
+            raise ValueError("larger than any index")
+        weight_map = json.loads(location.read_bytes())["weight_map"]
+        listed = {str(tensor): str(shard) for tensor, shard in weight_map.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        text = f"the index cannot be used: {type(error).__name__}: {error}"
+        gathered.unread.append(text)
+        yield Problem(text, Source(path))
+        return
+    directory = path.rpartition("/")[0]
+    prefix = directory + "/" if directory else ""
+    absent: dict[str, list[str]] = {}
+    for tensor, shard in listed.items():
+        if tensor not in gathered.tensors:
+            gathered.missing.add(tensor)
+            absent.setdefault(shard, []).append(tensor)
+    for shard, tensors in absent.items():
+        if prefix + shard not in files:
+            text = f"the index names shard {quote(shard)}, which is not here: "
+            text += f"{len(tensors)} tensors missing"
+        else:
+            text = f"the index places {len(tensors)} tensors in {quote(shard)} that it does not "
+            text += f"give, the first is {quote(tensors[0])}"
+        yield Problem(text, Source(path))
+    unlisted = gathered.tensors.keys() - listed.keys()
+    if unlisted:
+        first = min(unlisted, key=natural_key)
+        text = f"the index does not list {len(unlisted)} tensors, the first is {quote(first)}"
+        yield Problem(text, Source(path))
