@@ -1,0 +1,248 @@
+"""W&B run files (``run-<id>.wandb``), written by online and offline runs alike.
+
+* Every number of the history is a series over W&B's own ``_step``, times from ``_timestamp``.
+  Other counters (``train/global_step``, ``epoch``) are ordinary series; which of them the run
+  declared as an axis is in the ``wandb_axes`` settings (metric pattern to axis key).
+* The config is one ``wandb`` record, as it stood at the end. W&B turns NaN there into null.
+* ``wandb.Histogram`` and ``wandb.watch``: see :func:`nanautopsy.readers._wandb_values.points`.
+* The summary repeats the history, so it is read only where there is no history: its last values
+  become series of one point.
+* Console output is not parsed here; :func:`output_lines` gives it for runs without
+  ``files/output.log``.
+
+A run file without an exit record belongs to a process that was killed, or still ran when the
+file was copied; nothing is said of that here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nanautopsy.model import (
+    Artifact,
+    Axis,
+    Claim,
+    ConfigRecord,
+    EnvironmentRecord,
+    FileHead,
+    LogEvent,
+    Record,
+    Scalar,
+    Source,
+)
+from nanautopsy.readers import _wandb_facts as wandb_facts
+from nanautopsy.readers import _wandb_proto as proto
+from nanautopsy.readers._damage import Damage
+from nanautopsy.readers._flatten import flatten
+from nanautopsy.readers._leveldb_log import MAGIC, records
+from nanautopsy.readers._protowire import WireError
+from nanautopsy.readers._wandb_values import points
+from nanautopsy.readers.columns import Columns
+
+_NOT_METRICS = frozenset({"_step", "_timestamp", "_wandb"})
+_LONGEST_LINE = 1 << 20
+
+
+class _WandbRun:
+    name = "wandb"
+
+    def claim(self, file: FileHead) -> Claim | None:
+        return Claim("wandb", 98) if file.head.startswith(MAGIC) else None
+
+    def read(self, artifact: Artifact) -> Iterator[Record]:
+        run = _Run(artifact.path)
+        for offset, kind, message in _messages(artifact.location, run.damage):
+            try:
+                run.take(kind, message)
+            except WireError as error:
+                run.damage.note(f"a record that is broken inside: {error}", offset)
+        if not run.rows:
+            for _, kind, message in _messages(artifact.location, Damage(artifact.path)):
+                if kind == proto.SUMMARY:
+                    run.take_summary(message)
+            run.end_summary()
+        yield from run.records()
+
+
+def _messages(location: Path, damage: Damage) -> Iterator[tuple[int, int, bytes]]:
+    """(offset, kind, message) of the records that are read here."""
+    with open(location, "rb") as file:
+        try:
+            for offset, payload in records(file, damage):
+                try:
+                    known = proto.record(payload)
+                except WireError as error:
+                    damage.note(f"a record that is no W&B record: {error}", offset)
+                    continue
+                if known is not None:
+                    yield offset, *known
+        except OSError as error:
+            damage.note(f"reading ended early: {error}")
+
+
+class _Run:
+    """All that the file has given so far."""
+
+    def __init__(self, path: str) -> None:
+        self.damage = Damage(path)
+        self.rows = 0
+        self._source = Source(path)
+        self._columns = Columns(path)
+        self._config: dict[str, Any] = {}
+        self._axes: dict[str, Scalar] = {}
+        self._facts: dict[str, str] = {}
+        self._packages: dict[str, str] = {}
+        self._events: list[LogEvent] = []
+        self._summary: dict[str, Any] = {}
+        self._started: float | None = None
+
+    def take(self, kind: int, message: bytes) -> None:
+        """One record. Raises :class:`WireError` where its message is broken."""
+        if kind == proto.HISTORY:
+            self._row(message)
+        elif kind == proto.RUN:
+            self._run(message)
+        elif kind == proto.CONFIG:
+            self._settings(message)
+        elif kind == proto.TELEMETRY:
+            self._telemetry(message)
+        elif kind == proto.ENVIRONMENT:
+            self._facts.update(wandb_facts.from_environment(message))
+        elif kind == proto.METRIC:
+            self._metric(message)
+        elif kind == proto.EXIT:
+            self._exit(message)
+
+    def records(self) -> Iterator[Record]:
+        """Series, settings, environment, events, problems."""
+        yield from self._columns.series()
+        private = self._config.pop("_wandb", None)
+        if isinstance(private, dict):
+            facts, packages = wandb_facts.from_private(private)
+            self._facts = {**facts, **self._facts}
+            self._packages.update(packages)
+        if self._config:
+            yield ConfigRecord("wandb", flatten(self._config), self._source)
+        if self._axes:
+            yield ConfigRecord("wandb_axes", self._axes, self._source)
+        if self._facts or self._packages:
+            yield EnvironmentRecord(self._source, self._packages, self._facts)
+        yield from self._events
+        yield from self.damage.problems()
+
+    def _row(self, message: bytes) -> None:
+        values = proto.items(message)
+        step = _whole(values.get("_step"))
+        if step is None:
+            inside = [proto.numbers(part).get(1, 0) for part in proto.parts(message, 2)]
+            step = inside[0] if inside else None
+        self._add(values, self.rows if step is None else step, step is not None)
+        self.rows += 1
+
+    def _add(self, values: dict[str, Any], step: int, step_is_known: bool) -> None:
+        time = self._time(values.get("_timestamp"), values.get("_runtime"))
+        axis: Axis = "step" if step_is_known else "record"
+        for key, value in values.items():
+            if key not in _NOT_METRICS:
+                for tag, number in points(key, value):
+                    self._columns.add(tag, step, number, time=time, axis=axis)
+
+    def _time(self, timestamp: Any, runtime: Any) -> float | None:
+        if isinstance(timestamp, (int, float)):
+            return float(timestamp)
+        if self._started is not None and isinstance(runtime, (int, float)):
+            return self._started + float(runtime)
+        return None
+
+    def _run(self, message: bytes) -> None:
+        for part in proto.parts(message, 4):
+            self._settings(part)
+        for part in proto.parts(message, 17):
+            self._started = proto.timestamp(part)
+        for part in proto.parts(message, 19):
+            self._telemetry(part)
+        for part in proto.parts(message, 21):
+            self._facts.update(wandb_facts.git_facts(proto.texts(part)))
+        hosts = proto.texts(message).get(13)
+        if hosts:
+            self._facts.setdefault("host", hosts[0])
+        numbers = proto.numbers(message)
+        step = numbers.get(14, 0)
+        if numbers.get(18) and not any(e.kind == "run-resumed" for e in self._events):
+            text = f"W&B resumed the run at its step {step}"
+            data: dict[str, Scalar | tuple[str, ...]] = {"step": step}
+            self._events.append(
+                LogEvent("run-resumed", text, self._source, step, True, self._started, data=data)
+            )
+
+    def _settings(self, message: bytes) -> None:
+        self._config.update(proto.items(message))
+        for key in proto.removed(message):
+            self._config.pop(key, None)
+
+    def _telemetry(self, message: bytes) -> None:
+        facts, packages = wandb_facts.from_telemetry(message)
+        for name, fact in facts.items():
+            self._facts.setdefault(name, fact)
+        self._packages.update(packages)
+
+    def _metric(self, message: bytes) -> None:
+        texts = proto.texts(message)
+        pattern, axis = texts.get(1) or texts.get(2), texts.get(4)
+        if pattern and axis and len(self._axes) < 10_000:
+            self._axes[pattern[0]] = axis[0]
+
+    def _exit(self, message: bytes) -> None:
+        numbers = proto.numbers(message)
+        code = numbers.get(1, 0)
+        data: dict[str, Scalar | tuple[str, ...]] = {"exit_code": code}
+        if 2 in numbers:
+            data["runtime"] = numbers[2]
+        text = f"W&B exit record: exit code {code}"
+        self._events.append(LogEvent("run-finished", text, self._source, data=data))
+
+    def take_summary(self, message: bytes) -> None:
+        """One summary record: it overrides what earlier ones say of the same keys."""
+        try:
+            self._summary.update(proto.items(message))
+        except WireError:
+            return
+
+    def end_summary(self) -> None:
+        """No history: the summary's values are series of one point."""
+        step = _whole(self._summary.get("_step"))
+        values = {key: value for key, value in self._summary.items() if key != "_runtime"}
+        self._add(values, step or 0, step is not None)
+
+
+def _whole(value: Any) -> int | None:
+    return int(value) if isinstance(value, (int, float)) and abs(value) < 2**62 else None
+
+
+def output_lines(path: Path) -> Iterator[str]:
+    """What the run printed, line by line, from the records inside a ``.wandb`` file.
+
+    Text and its line end are separate records of interleaved streams, so each stream's lines are
+    put together; damage ends a line early and is not reported here. Carriage returns stay.
+    """
+    pending: dict[int, str] = {}
+    for _, kind, message in _messages(path, Damage(str(path))):
+        if kind not in (proto.OUTPUT_RAW, proto.OUTPUT):
+            continue
+        try:
+            stream = proto.numbers(message).get(1, 0)
+            written = "".join(proto.texts(message).get(3, []))
+        except WireError:
+            continue
+        *lines, rest = (pending.get(stream, "") + written).split("\n")
+        yield from lines
+        if len(rest) > _LONGEST_LINE:
+            yield rest
+            rest = ""
+        pending[stream] = rest
+    yield from (rest for rest in pending.values() if rest)
+
+
+READER = _WandbRun()
