@@ -1,0 +1,87 @@
+"""The order of the stages, on one screen; nothing else knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from nanautopsy import __version__
+from nanautopsy.align import align
+from nanautopsy.causes.interface import Case
+from nanautopsy.coverage import cover
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.diagnose import Diagnosis, diagnose, load_causes
+from nanautopsy.discover import Discovery, NothingToRead, discover
+from nanautopsy.headline import headline
+from nanautopsy.model import Autopsy, Finding, Reading, Run, Source
+from nanautopsy.onset import Located, locate
+from nanautopsy.plugins import load_parts
+from nanautopsy.read import load_readers, read
+from nanautopsy.redact import redact as hide
+from nanautopsy.timeline import tell
+
+
+def analyze(
+    path: str | Path, *, redact: bool = True, progress: Callable[[str], None] | None = None
+) -> Autopsy:
+    """Read a run directory (or a single file) and say when, where and why it died.
+
+    Raises :class:`nanautopsy.discover.NothingToRead` when there is nothing to read.
+    """
+    say = progress or (lambda text: None)
+    readers, causes = load_readers(), load_causes()
+    by_name = {reader.name: reader for reader in readers.parts}
+
+    discovery = discover(Path(path), readers.parts)
+    readings = []
+    for artifact in discovery.artifacts:
+        say(f"reading {artifact.path}")
+        readings.append(read(artifact, by_name))
+    if all(reading.skipped is not None for reading in readings):
+        raise NothingToRead(_why_nothing(path, discovery, readings))
+
+    say("diagnosing")
+    run = align(str(path), discovery, readings, (*readers.problems, *causes.problems))
+    findings = _detect(run)
+    located = locate(run, findings)
+    case = Case(run, located.findings, located.onset, located.verdict)
+    autopsy = _assemble(case, located, diagnose(case, causes.parts))
+    return hide(autopsy) if redact else autopsy
+
+
+def _why_nothing(path: str | Path, discovery: Discovery, readings: Sequence[Reading]) -> str:
+    """One line: how many files there are, and what stands in the way of the first."""
+    files = len(readings) + len(discovery.unclaimed) + len(discovery.problems)
+    reasons = [f"{r.artifact.path}: {r.skipped}" for r in readings]
+    reasons += [f"{p.source}: {p.text}" for p in discovery.problems]
+    reasons += [f"{name}: no reader knows this kind of file" for name, _ in discovery.unclaimed]
+    more = f" (and {files - 1} more)" if files > 1 else ""
+    return f"{path}: nothing readable: {reasons[0]}{more}"
+
+
+def _detect(run: Run) -> list[Finding]:
+    """Every detector's findings; one that fails leaves a finding that says so."""
+    detectors: Iterable[Detector] = load_parts(("nanautopsy.detectors",), "DETECTOR").parts
+    findings: list[Finding] = []
+    for detector in detectors:
+        try:
+            findings.extend(detector.detect(run))
+        except Exception as error:
+            text = f"the {detector.id} detector failed: {type(error).__name__}: {error}"
+            findings.append(Finding("detector-failed", text, Source(".")))
+    return findings
+
+
+def _assemble(case: Case, located: Located, diagnosis: Diagnosis) -> Autopsy:
+    return Autopsy(
+        run=case.run,
+        verdict=located.verdict,
+        headline=headline(located.verdict, located.onset, located.findings),
+        onset=located.onset,
+        causes=diagnosis.causes,
+        considered=diagnosis.considered,
+        findings=located.findings,
+        timeline=tell(case.run, located.findings, located.onset),
+        coverage=cover(case.run, located.verdict, located.onset),
+        version=__version__,
+    )

@@ -1,0 +1,86 @@
+"""The products of queries and keys grow past the format, or past what softmax can use.
+
+What happens: an attention logit is a dot product of a query and a key. When the norms of both
+projections grow, the logits grow with their product. Eager attention keeps the logits in the
+compute format: in float16 they become Inf at 65504, and softmax, which subtracts the row's
+maximum, then computes Inf - Inf = NaN. In bfloat16 and float32 the range is 3.4e38; there,
+logits of 1e4 and more make every row one-hot long before, so that gradients vanish or jump
+(entropy collapse) and training diverges.
+
+Evidence for: query and key projections that grow much more than the other weights; logged
+attention logits far above 1e4; the first non-finite module lies in attention; the fused kernel
+(which accumulates in float32) is fine where eager is not.
+
+Evidence against: the first non-finite layer lies elsewhere; projections stay as they were.
+
+Confirm: log the largest attention logit a layer; run the same step with `attn_implementation`
+sdpa or flash_attention_2.
+
+Fix: normalize queries and keys (QK-norm) or cap the logits, lower the learning rate of the
+projections, use a fused kernel, bfloat16.
+"""
+
+from __future__ import annotations
+
+from nanautopsy import thresholds
+from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
+from nanautopsy.detectors.attention import ATTENTION, QUERY_KEY
+from nanautopsy.model import Assessment
+
+
+def _assess(case: Case) -> Assessment:
+    weighing = Weighing()
+    grown = case.found("projection-growth", "attention-logits-large")
+    for finding in grown:
+        weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+    for finding in case.found("nonfinite-attention-logit"):
+        if finding.role == "initiating":
+            weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+    if not weighing.evidence:
+        return quiet(
+            "no sign of growing queries and keys: neither their weights nor logged attention "
+            "logits grew beyond the others"
+        )
+    onset = case.onset
+    if onset is not None and onset.layer is not None:
+        if ATTENTION.search(onset.layer) or QUERY_KEY.search(onset.layer):
+            weighing.speaks_for(
+                thresholds.MODERATE,
+                f"the first non-finite layer, {onset.layer}, lies in attention",
+                onset.source,
+            )
+        else:
+            weighing.speaks_against(
+                thresholds.STRONG,
+                f"the first non-finite layer, {onset.layer}, is no attention layer",
+                onset.source,
+            )
+    eager = case.states("attention", "eager")
+    if eager is not None:
+        weighing.speaks_for(
+            thresholds.WEAK, "eager attention keeps the logits in the compute format", eager.source
+        )
+    half = case.states("compute_dtype", "F16")
+    if half is not None:
+        weighing.speaks_for(thresholds.WEAK, "in float16 a logit past 65504 is Inf", half.source)
+    for finding in case.found("lr-jump"):
+        weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)
+    return weighing.fired()
+
+
+CAUSE = Cause(
+    id="attention-overflow",
+    title="attention logits grew past the format",
+    assess=_assess,
+    remedies=(
+        "Normalize queries and keys before their product (QK-norm), or cap the logits.",
+        "Use a fused kernel (`attn_implementation='sdpa'` or `'flash_attention_2'`), which "
+        "accumulates logits in float32.",
+        "Lower the learning rate of the query and key projections, or give them weight decay.",
+    ),
+    references=(
+        "https://arxiv.org/abs/2302.05442",
+        "https://github.com/QwenLM/Qwen3-VL/issues/1077",
+        "https://github.com/QwenLM/Qwen3/issues/910",
+    ),
+)

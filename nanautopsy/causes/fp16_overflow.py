@@ -1,0 +1,153 @@
+"""Activations, gradients or weights grow past 65504, where float16 ends.
+
+What happens: float16 has five exponent bits; its largest finite value is 65504. A sum or product
+beyond it is Inf, and Inf - Inf or 0 * Inf in the next operation is NaN. Models that were trained
+in bfloat16 (float32's range, fewer digits) hold activations that float16 cannot: T5, Gemma,
+Qwen2, SDXL's VAE. A dynamic loss scaler protects gradients only: it skips the step and halves
+the scale, and where the forward pass itself overflows it halves at every step to its minimum.
+Without a scaler the first Inf gradient goes straight into the weights.
+
+Evidence for: float16 in the configuration; Inf before NaN; magnitudes near 65504; a loss scale
+that only falls; a model published in bfloat16; no trace of a scaler.
+
+Evidence against: compute in bfloat16 or float32; a learning-rate jump, newly initialized blocks
+or growing attention logits right before, which explain the magnitude.
+
+Confirm: run a few steps in bfloat16 or float32 with all else equal; `--debug underflow_overflow`
+in the transformers Trainer names the first module.
+
+Fix: bfloat16 where the hardware has it (compute capability 8.0 and above; a T4 or V100 only
+emulates it), float32 for the module that overflows, or fp16 autocast with a GradScaler and
+float32 weights.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
+from nanautopsy.model import Assessment
+from nanautopsy.onset import at_first_steps
+from nanautopsy.signal import shown
+
+
+def _assess(case: Case) -> Assessment:
+    dtype = case.fact("compute_dtype")
+    collapse = case.found("loss-scale-collapse")
+    skips = case.found("overflow-skips")
+    if dtype is not None and dtype.value in ("BF16", "F32") and not (collapse or skips):
+        name = "bfloat16, which has float32's range" if dtype.value == "BF16" else "float32"
+        return quiet(f"the run computes in {name} ({dtype.source})")
+    if dtype is None and not (collapse or skips):
+        return Assessment(
+            "not-applicable",
+            reason="nothing says that the run computes in float16: no precision in the "
+            "configuration, no loss scaler in the log",
+        )
+    weighing = Weighing()
+    if dtype is not None and dtype.value == "F16":
+        weighing.speaks_for(thresholds.MODERATE, "the run computes in float16", dtype.source)
+        _weigh_model(case, weighing)
+    _weigh_scaler(case, weighing)
+    _weigh_magnitudes(case, weighing)
+    _weigh_onset(case, weighing)
+    _weigh_rivals(case, weighing)
+    return weighing.fired()
+
+
+def _weigh_model(case: Case, weighing: Weighing) -> None:
+    published = case.fact("published_dtype")
+    if published is not None and published.value == "BF16":
+        weighing.speaks_for(
+            thresholds.STRONG,
+            "the model was published in bfloat16, whose range float16 does not have",
+            published.source,
+        )
+
+
+def _weigh_scaler(case: Case, weighing: Weighing) -> None:
+    """A scaler that only falls; or float16 with no scaler at all."""
+    collapse = case.found("loss-scale-collapse")
+    if collapse:
+        strength = thresholds.DECISIVE if collapse[0].data.get("from_start") else thresholds.STRONG
+        weighing.speaks_for(strength, collapse[0].text, collapse[0].source)
+        return
+    if "loss_scaler" in case.run.facts or case.found("overflow-skips"):
+        return
+    dtype = case.fact("compute_dtype")
+    trainer = any(report.kind == "trainer-state" for report in case.run.artifacts)
+    # The Trainer and the engines bring a scaler of their own, which logs nothing.
+    engine = trainer or any(key.startswith("deepspeed.") for key in case.run.config)
+    if dtype is not None and dtype.value == "F16" and not engine:
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            "no trace of a loss scaler: the first gradient that overflows goes into the weights",
+            dtype.source,
+        )
+
+
+def _weigh_magnitudes(case: Case, weighing: Weighing) -> None:
+    death = case.death
+    for series in case.run.by_role("layer_activation"):
+        values = series.values if death is None else series.values[series.steps <= death]
+        finite = np.abs(values[np.isfinite(values)])
+        if len(finite) and finite.max() >= thresholds.FP16_NEAR_MAX:
+            index = int(np.nanargmax(np.where(np.isfinite(values), np.abs(values), -1)))
+            weighing.speaks_for(
+                thresholds.DECISIVE,
+                f"{series.layer or series.tag} reaches {shown(float(finite.max()))}, at "
+                f"float16's maximum of {thresholds.FP16_MAX:.0f}",
+                series.at(index),
+            )
+            break
+    for finding in case.found("low-fp16-headroom"):
+        weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+
+
+def _weigh_onset(case: Case, weighing: Weighing) -> None:
+    onset = case.onset
+    if onset is None or onset.step is None:
+        return
+    if onset.value in ("inf", "-inf"):
+        weighing.speaks_for(
+            thresholds.MODERATE, "Inf came before NaN, as past a format's maximum", onset.source
+        )
+    forward = onset.quantity not in ("grad_norm", "gradients", "parameters")
+    if forward and onset.persistent and at_first_steps(case.run, onset):
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            f"the forward pass is non-finite from step {onset.step} on, before training could "
+            "have changed the weights",
+            onset.source,
+        )
+
+
+def _weigh_rivals(case: Case, weighing: Weighing) -> None:
+    """Facts that explain the magnitude without float16 being at fault first."""
+    for finding in case.found("lr-jump", "projection-growth"):
+        weighing.speaks_against(
+            thresholds.MODERATE, f"{finding.text}, which explains the magnitudes", finding.source
+        )
+    for finding in case.found("newly-initialized"):
+        if finding.data.get("blocks"):
+            weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)
+
+
+CAUSE = Cause(
+    id="fp16-overflow",
+    title="float16 overflow: values past 65504",
+    assess=_assess,
+    remedies=(
+        "Train in bfloat16 (`bf16=True`, `torch.autocast(dtype=torch.bfloat16)`) on hardware "
+        "with compute capability 8.0 or above; elsewhere in float32.",
+        "If it must be float16: float32 weights, autocast, and a GradScaler around the step.",
+        "Find the module: `--debug underflow_overflow`, or forward hooks that print the largest "
+        "magnitude.",
+    ),
+    references=(
+        "https://github.com/huggingface/nanoVLM/issues/50",
+        "https://github.com/huggingface/transformers/issues/14189",
+        "https://github.com/pytorch/pytorch/issues/40497",
+    ),
+)

@@ -1,0 +1,96 @@
+"""The learning rate jumps within the run, and training follows it off the cliff.
+
+What happens: a step that is too long for the curvature overshoots; each further step overshoots
+more, so loss and gradients grow by a constant factor a step until they leave the format. A
+schedule that jumps (a resumed scheduler counted in other units, a restart without warmup, a
+multiplier applied twice) does that to a run that was fine.
+
+Evidence for: the logged learning rate rises many times between neighbouring points, against its
+own history; loss and grad norm rise after it, not before.
+
+Evidence against: growth began before the jump; the run went on for long after it; the rise is a
+warmup from zero.
+
+Confirm: plot the schedule alone for the whole run; resume from the checkpoint before the jump
+with the rate held.
+
+Fix: mend the schedule; resume from the last checkpoint before the jump.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.model import Assessment, Finding
+
+
+def _assess(case: Case) -> Assessment:
+    jumps = case.found("lr-jump")
+    death = case.death
+    if not jumps:
+        return quiet("the learning rate never jumps against its own history")
+    if death is None:
+        return quiet("the learning rate jumps, but no step is known for the failure")
+    before = [f for f in jumps if f.step is not None and f.step <= death]
+    if not before:
+        return quiet("the learning rate jumps only after the onset")
+    weighing = Weighing()
+    jump = before[-1]
+    assert jump.step is not None
+    between = _points_between(case, jump.step, death)
+    if between <= thresholds.LR_JUMP_WINDOW:
+        weighing.speaks_for(thresholds.DECISIVE, jump.text, jump.source)
+    else:
+        weighing.speaks_for(thresholds.MODERATE, jump.text, jump.source)
+        weighing.speaks_against(
+            thresholds.STRONG,
+            f"{between} points were logged between the jump and the onset",
+            jump.source,
+        )
+    for growth in case.found("loss-growth", "grad-norm-growth"):
+        _weigh_growth(growth, jump, weighing)
+    return weighing.fired(
+        remedies=(
+            f"Resume from the last checkpoint before step {jump.step} with the learning rate at "
+            f"{jump.data.get('from'):.3g}.",
+        )
+    )
+
+
+def _points_between(case: Case, start: int, end: int) -> int:
+    counts = [
+        int(np.count_nonzero((s.steps > start) & (s.steps <= end)))
+        for s in case.run.by_role("loss", "grad_norm")
+    ]
+    return max(counts, default=0)
+
+
+def _weigh_growth(growth: Finding, jump: Finding, weighing: Weighing) -> None:
+    assert jump.step is not None
+    if growth.step is None:
+        return
+    if growth.step >= jump.step:
+        weighing.speaks_for(
+            thresholds.MODERATE, f"{growth.text}, after the learning rate", growth.source
+        )
+    else:
+        weighing.speaks_against(
+            thresholds.STRONG, f"{growth.text}, from before the jump on", growth.source
+        )
+
+
+CAUSE = Cause(
+    id="lr-spike",
+    title="the learning rate jumped",
+    assess=_assess,
+    needs=(Need("learning rate", lambda run: bool(run.by_role("learning_rate"))),),
+    remedies=(
+        "Print the whole schedule without training and look for the jump; on resume, check what "
+        "the scheduler counts (steps, epochs, micro-steps).",
+        "Clip the gradient norm (a lower threshold clips harder), so that one bad step cannot "
+        "end the run.",
+    ),
+    references=("https://github.com/mosaicml/llm-foundry/issues/232",),
+)

@@ -1,0 +1,124 @@
+"""The weights of another model were loaded.
+
+What happens: a loader that finds no tensor for a parameter initializes it anew and says so in a
+warning; tensors of the file that fit no parameter are left out. When the checkpoint belongs to
+another architecture, or holds the model under a prefix (`language_model.`), most blocks start
+from random values: the loss begins at the level of chance, or non-finite in half precision, and
+nothing of the learning rate explains it.
+
+Evidence for: "newly initialized" lists the model's blocks, not just a head; "not used" lists
+keys that differ from them by a prefix only; `architectures` in the checkpoint's config.json is
+not the class that was built; non-finite at the first step.
+
+Evidence against: only a head, pooler or classifier is new, which fine-tuning does on purpose;
+the run trained well for a while.
+
+Confirm: load the checkpoint with its own class and compare the key lists.
+
+Fix: point the model's name at the checkpoint of that model, or load the composite model and take
+its submodule.
+"""
+
+from __future__ import annotations
+
+import re
+
+from nanautopsy import thresholds
+from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.model import Assessment, Finding, Run
+from nanautopsy.onset import at_first_steps
+
+_LOAD_EVENTS = ("weights-newly-initialized", "weights-not-used", "weights-mismatched")
+
+
+def _assess(case: Case) -> Assessment:
+    new = [f for f in case.found("newly-initialized") if not f.data.get("only_heads")]
+    mismatched = case.found("weights-mismatched")
+    unused = case.found("weights-not-used")
+    weighing = Weighing()
+    for finding in new:
+        _weigh_new(finding, weighing)
+    for finding in mismatched:
+        weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
+    _weigh_architecture(case, new, weighing)
+    if not weighing.evidence:
+        return quiet("only a head was newly initialized, as for fine-tuning")
+    if unused:
+        weighing.speaks_for(thresholds.MODERATE, unused[0].text, unused[0].source)
+    onset = case.onset
+    if onset is not None and onset.step is not None:
+        if at_first_steps(case.run, onset):
+            weighing.speaks_for(
+                thresholds.MODERATE,
+                f"it was non-finite at step {onset.step}, with the weights as they were loaded",
+                onset.source,
+            )
+        else:
+            weighing.speaks_against(
+                thresholds.STRONG,
+                f"training was finite until step {onset.last_finite}",
+                onset.source,
+            )
+    return weighing.fired()
+
+
+def _weigh_new(finding: Finding, weighing: Weighing) -> None:
+    """How much of the model is new, and whether the checkpoint has it under another name."""
+    listed, blocks = _int(finding, "listed"), _int(finding, "blocks")
+    renamed = _int(finding, "renamed")
+    if renamed and renamed >= thresholds.CORE_SHARE_NEW * listed:
+        weighing.speaks_for(
+            thresholds.DECISIVE,
+            f"{finding.text}; the checkpoint holds {renamed} of them under another prefix "
+            f"({finding.data.get('example_old')} for {finding.data.get('example_new')})",
+            finding.source,
+        )
+    elif blocks and blocks >= thresholds.CORE_SHARE_NEW * listed:
+        weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+    elif listed:
+        weighing.speaks_for(thresholds.WEAK, finding.text, finding.source)
+
+
+def _int(finding: Finding, name: str) -> int:
+    value = finding.data.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def _weigh_architecture(case: Case, new: list[Finding], weighing: Weighing) -> None:
+    """The class that was built against the one that the checkpoint's config names."""
+    stated = case.fact("architecture")
+    built = next((str(f.data["model_class"]) for f in new if f.data.get("model_class")), "")
+    if stated is None or not built:
+        return
+    name = str(stated.value)
+    if built != name and _family(built) != _family(name):
+        weighing.speaks_for(
+            thresholds.STRONG,
+            f"the checkpoint is a {name} (config.json), the program built {built}",
+            stated.source,
+        )
+
+
+def _family(class_name: str) -> str:
+    """The model family in a class name: ``OPTForCausalLM`` is OPT."""
+    return re.split(r"For[A-Z]|Model|LMHead", class_name, maxsplit=1)[0].lower()
+
+
+def _has_report(run: Run) -> bool:
+    return bool(run.events_of(*_LOAD_EVENTS))
+
+
+CAUSE = Cause(
+    id="wrong-checkpoint",
+    title="the weights of another model were loaded",
+    assess=_assess,
+    needs=(Need("load report of the weights", _has_report),),
+    remedies=(
+        "Compare `architectures` in the checkpoint's config.json with the class that is built.",
+        "Treat `newly initialized` for anything but a head as an error.",
+    ),
+    references=(
+        "https://github.com/zjunlp/EasyEdit/issues/526",
+        "https://github.com/haotian-liu/LLaVA/issues/886",
+    ),
+)

@@ -1,0 +1,130 @@
+"""An all-zero layer feeds a normalization, a division or a mask.
+
+What happens: a weight matrix that is zero throughout gives an output that is exactly zero. That
+alone is harmless. But where a normalization reads it, its backward pass multiplies by
+1/sqrt(variance + eps) with a variance of zero: about 1e3 for eps = 1e-6, once for every
+normalization on the way. Tokens that see nothing but zeros (a fully causal mask over image
+tokens) stay zero through every block, so the factors compound and the gradient leaves float32
+within a few layers, while the loss, which does not pass there in that direction, is finite.
+
+Evidence for: a weight matrix of zeros in the first checkpoint; gradients non-finite at the very
+first step beside a finite loss; the zero layer among the first non-finite ones.
+
+Evidence against: the zero layer closes a residual branch, where zeros are meant (LoRA B, adaLN,
+ControlNet's zero convolutions); the loss itself was non-finite first; training ran for a while
+before.
+
+Confirm: read the layer's weight before the first step; initialize it with small random values
+for one step.
+
+Fix: initialize the layer randomly, or load the pretrained weights that it should have had.
+"""
+
+from __future__ import annotations
+
+from nanautopsy import thresholds
+from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.model import Assessment, Finding
+from nanautopsy.onset import at_first_steps, loss_was_finite_at
+
+
+def _assess(case: Case) -> Assessment:
+    zero = [f for f in case.found("zero-weight") if not f.data.get("by_design")]
+    onset = case.onset
+    if not zero:
+        by_design = case.found("zero-weight")
+        return quiet(
+            f"the only all-zero weights are so by design ({by_design[0].layer})"
+            if by_design
+            else "no weight matrix is all zero in the first checkpoint"
+        )
+    if onset is None or onset.step is None:
+        return quiet("an all-zero weight is there, but no step is known for the failure")
+    before = [f for f in zero if f.step is None or f.step <= onset.step]
+    if not before:
+        return quiet("the all-zero weight appears only after the onset")
+    weighing = Weighing()
+    finding = before[0]
+    weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+    _weigh_order(case, weighing)
+    _weigh_place(case, finding, weighing)
+    dtype = case.states("compute_dtype", "F16")
+    if dtype is not None:
+        weighing.speaks_against(
+            thresholds.MODERATE,
+            "the run computes in float16, where Inf has commoner causes",
+            dtype.source,
+        )
+    return weighing.fired(remedies=(f"Initialize {finding.layer} with small random values.",))
+
+
+def _weigh_order(case: Case, weighing: Weighing) -> None:
+    onset = case.onset
+    assert onset is not None and onset.step is not None
+    gradients_first = onset.quantity in ("grad_norm", "gradients")
+    if gradients_first and loss_was_finite_at(case.run, onset.step):
+        weighing.speaks_for(
+            thresholds.STRONG,
+            f"gradients are non-finite at step {onset.step} while the loss there is finite: the "
+            "backward pass is where it arises",
+            onset.source,
+        )
+    elif not gradients_first:
+        weighing.speaks_against(
+            thresholds.STRONG,
+            f"{onset.quantity} was non-finite first; a layer of zeros gives finite outputs",
+            onset.source,
+        )
+    if at_first_steps(case.run, onset):
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            f"it happened at step {onset.step}, before training changed the weights",
+            onset.source,
+        )
+    else:
+        weighing.speaks_against(
+            thresholds.STRONG,
+            f"training was finite until step {onset.last_finite}, with the same weights of zero",
+            onset.source,
+        )
+
+
+def _weigh_place(case: Case, finding: Finding, weighing: Weighing) -> None:
+    onset = case.onset
+    assert onset is not None
+    tensors = finding.data.get("tensors", ())
+    zero = [str(name) for name in tensors] if isinstance(tensors, tuple) else []
+    touched = [layer for layer in onset.layers if any(_same_layer(layer, name) for name in zero)]
+    if touched:
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            f"{touched[0]} is among the first layers with non-finite gradients",
+            onset.source,
+        )
+
+
+def _same_layer(one: str, other: str) -> bool:
+    """Whether two names mean one layer: equal up to a parameter's suffix and a prefix."""
+    short, long = sorted((_module(one), _module(other)), key=len)
+    return long == short or long.endswith(("." + short, "/" + short))
+
+
+def _module(name: str) -> str:
+    for suffix in (".weight", ".kernel", "/kernel", ".bias"):
+        name = name.removesuffix(suffix)
+    return name
+
+
+CAUSE = Cause(
+    id="zero-init",
+    title="a layer of zeros in front of a normalization",
+    assess=_assess,
+    needs=(Need("checkpoint", lambda run: any(c.tensors for c in run.checkpoints)),),
+    remedies=(
+        "Initialize the layer with small random values, or load the pretrained weights that it "
+        "should have had.",
+        "Check the flag that chooses the initializer: in big_vision `head_zeroinit=True`, the "
+        "default, means zeros.",
+    ),
+    references=("https://github.com/google-research/big_vision/issues/129",),
+)

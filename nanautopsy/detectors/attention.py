@@ -1,0 +1,122 @@
+"""Growth of the query and key projections, and of the attention logits they make."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.detectors.weights import damaged
+from nanautopsy.model import Finding, Run, Series, Source
+from nanautopsy.signal import shown
+
+QUERY_KEY = re.compile(
+    r"(^|[._/])(q|k|qk|qkv|query|key|query_key_value|c_attn|wq|wk|wqkv|in_proj|to_q|to_k)"
+    r"(_?(proj|lin|linear|weight|kernel|dense))*($|[._/])",
+    re.IGNORECASE,
+)
+"""Names of the projections that make attention logits, in the usual model families."""
+
+ATTENTION = re.compile(r"(^|[._/\d])(self_?|cross_?)?(attn|attention|mha)", re.IGNORECASE)
+"""Names of attention modules."""
+
+
+def _detect(run: Run) -> Iterator[Finding]:
+    yield from _logits(run)
+    for ratios, source, step, text in (_from_series(run), _from_checkpoints(run)):
+        finding = _growth(ratios, source, step, text)
+        if finding is not None:
+            yield finding
+
+
+def _logits(run: Run) -> Iterator[Finding]:
+    """Logged attention logits that left the range of trained models before they ended."""
+    for series in run.by_role("attention_logit"):
+        finite = np.isfinite(series.values)
+        end = int((~finite).argmax()) if not finite.all() else len(series)
+        values = np.abs(series.values[:end])
+        if len(values) and values[-1] >= thresholds.ATTENTION_LOGIT_LARGE:
+            above = int((values >= thresholds.ATTENTION_LOGIT_LARGE).argmax())
+            yield Finding(
+                id="attention-logits-large",
+                text=f"{series.tag} grows from {shown(float(values[0]))} to "
+                f"{shown(float(values[-1]))} at step {int(series.steps[end - 1])}",
+                source=series.at(above),
+                step=int(series.steps[above]),
+                layer=series.layer,
+                data={"to": float(values[-1]), "from": float(values[0])},
+            )
+
+
+_Growth = tuple[Mapping[str, float], Source | None, int | None, str]
+
+
+def _from_series(run: Run) -> _Growth:
+    """Ratio of last finite to first value for every logged parameter norm."""
+    ratios: dict[str, float] = {}
+    worst: tuple[float, Series, int] | None = None
+    for series in run.by_role("layer_parameter"):
+        finite = np.flatnonzero(np.isfinite(series.values))
+        if series.layer is None or len(finite) < 2 or series.values[finite[0]] <= 0:
+            continue
+        # Growth counts up to the first non-finite point only.
+        bad = np.flatnonzero(~np.isfinite(series.values))
+        last = int(finite[finite < bad[0]][-1]) if len(bad) and bad[0] > 0 else int(finite[-1])
+        ratio = float(series.values[last] / series.values[finite[0]])
+        ratios[series.layer] = ratio
+        if QUERY_KEY.search(series.layer) and (worst is None or ratio > worst[0]):
+            worst = (ratio, series, last)
+    if worst is None:
+        return ratios, None, None, ""
+    _, series, last = worst
+    return ratios, series.at(last), int(series.steps[last]), series.tag
+
+
+def _from_checkpoints(run: Run) -> _Growth:
+    """Ratio of RMS between the first and the last sound checkpoint of the same tensors."""
+    sound = [c for c in run.checkpoints if c.tensors and not damaged(c) and c.step is not None]
+    if len(sound) < 2:
+        return {}, None, None, ""
+    first = {t.name: t for t in sound[0].tensors if t.rms and len(t.shape) >= 2}
+    ratios = {}
+    worst: tuple[float, Source, str] | None = None
+    for tensor in sound[-1].tensors:
+        before = first.get(tensor.name)
+        if before is None or not tensor.rms or not before.rms:
+            continue
+        ratio = tensor.rms / before.rms
+        ratios[tensor.name] = ratio
+        if QUERY_KEY.search(tensor.name) and (worst is None or ratio > worst[0]):
+            worst = (ratio, Source(tensor.path, tensor=tensor.name), tensor.name)
+    if worst is None:
+        return ratios, None, None, ""
+    return ratios, worst[1], sound[-1].step, f"RMS of {worst[2]}"
+
+
+def _growth(
+    ratios: Mapping[str, float], source: Source | None, step: int | None, what: str
+) -> Finding | None:
+    """Query and key projections that grew while the other weights did not."""
+    projections = [r for name, r in ratios.items() if QUERY_KEY.search(name)]
+    others = [r for name, r in ratios.items() if not QUERY_KEY.search(name)]
+    if source is None or not projections:
+        return None
+    largest = max(projections)
+    usual = float(np.median(others)) if others else 1.0
+    if largest < thresholds.PROJECTION_GROWTH * max(1.0, usual):
+        return None
+    return Finding(
+        id="projection-growth",
+        text=f"{what} grows {largest:.3g} times by step {step}, while the other weights grow "
+        f"{usual:.3g} times (median)",
+        source=source,
+        step=step,
+        layer=source.tensor or source.tag,
+        data={"ratio": largest, "others": usual},
+    )
+
+
+DETECTOR = Detector("attention", _detect)

@@ -1,0 +1,84 @@
+"""What the library said while it loaded the weights: new, unused and mismatched keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.model import Finding, LogEvent, Run
+
+_BLOCK = re.compile(r"(?:^|\.)(?:layers?|blocks?|h|layer|resblocks|block|decoder|encoder)\.\d+\.")
+_HEAD = re.compile(
+    r"(^|\.)(classifier|score|lm_head|head|pooler|qa_outputs|cls|mm_projector)(\.|$)"
+)
+
+
+def _detect(run: Run) -> Iterator[Finding]:
+    unused = run.events_of("weights-not-used")
+    for event in run.events_of("weights-newly-initialized"):
+        yield _new_weights(event, unused)
+    for kind in ("weights-not-used", "weights-mismatched"):
+        for event in run.events_of(kind):
+            yield Finding(
+                id=kind,
+                text=f"{_count(event)} checkpoint tensors "
+                + ("have no place in the model" if kind.endswith("used") else "differ in shape"),
+                source=event.source,
+                step=event.step,
+                data={"count": _count(event), "keys": keys_of(event)},
+            )
+
+
+def keys_of(event: LogEvent) -> tuple[str, ...]:
+    """The parameter names that the event lists."""
+    keys = event.data.get("keys", ())
+    return keys if isinstance(keys, tuple) else ()
+
+
+def _count(event: LogEvent) -> int:
+    count = event.data.get("count")
+    return count if isinstance(count, int) else len(keys_of(event))
+
+
+def _new_weights(event: LogEvent, unused: tuple[LogEvent, ...]) -> Finding:
+    """Newly initialized keys: how many lie in the model's blocks, and how many of them the
+    checkpoint does hold, under another prefix."""
+    keys = keys_of(event)
+    blocks = [key for key in keys if _BLOCK.search(key)]
+    left = {_tail(key) for other in unused for key in keys_of(other)}
+    renamed = [key for key in keys if _tail(key) in left] if left else []
+    heads = bool(keys) and all(_HEAD.search(key) for key in keys)
+    where = " of the model's blocks" if blocks else ""
+    text = f"{_count(event)} parameters were newly initialized, {len(blocks)} listed ones{where}"
+    return Finding(
+        id="newly-initialized",
+        text=text if blocks else f"{_count(event)} parameters were newly initialized",
+        source=event.source,
+        step=event.step,
+        layer=keys[0] if keys else None,
+        data={
+            "count": _count(event),
+            "blocks": len(blocks),
+            "listed": len(keys),
+            "renamed": len(renamed),
+            "only_heads": heads,
+            "model_class": str(event.data.get("model_class", "")),
+            "checkpoint": str(event.data.get("checkpoint", "")),
+            "example_new": renamed[0] if renamed else "",
+            "example_old": _same_tail(renamed[0], unused) if renamed else "",
+        },
+    )
+
+
+def _tail(key: str) -> str:
+    """The key from its block on: what stays when a prefix was added or taken away."""
+    match = _BLOCK.search(key)
+    return key[match.start() :].lstrip(".") if match else key.rpartition(".")[0] or key
+
+
+def _same_tail(key: str, unused: tuple[LogEvent, ...]) -> str:
+    return next((k for e in unused for k in keys_of(e) if _tail(k) == _tail(key)), "")
+
+
+DETECTOR = Detector("load-report", _detect)

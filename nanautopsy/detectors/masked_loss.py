@@ -1,0 +1,158 @@
+"""A non-finite value that the logged number hides.
+
+Two writers do it. The transformers Trainer with ``logging_nan_inf_filter`` (default since 4.11)
+prints the running mean, which is 0.0 when every micro-batch since the last log was non-finite.
+DeepSpeed replaces a non-finite norm of a parameter group by -1, so that the global norm of n
+groups is reported as exactly sqrt(n).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.model import Finding, Run, Series
+from nanautopsy.signal import shown
+
+
+def _detect(run: Run) -> Iterator[Finding]:
+    losses = [s for s in run.by_role("loss") if s.axis in ("step", "record")]
+    for norm in run.by_role("grad_norm"):
+        sentinel = _sentinel(run, norm, losses)
+        if sentinel is not None:
+            yield sentinel
+        for loss in losses:
+            if loss.axis == norm.axis:
+                zero = _zero_beside_nan(loss, norm)
+                if zero is not None:
+                    yield zero
+    if not run.by_role("grad_norm"):
+        for loss in losses:
+            zero = _falls_to_zero(run, loss)
+            if zero is not None:
+                yield zero
+
+
+def _zero_beside_nan(loss: Series, norm: Series) -> Finding | None:
+    """Loss exactly 0.0 at a step whose grad norm is non-finite."""
+    common, at_loss, at_norm = np.intersect1d(loss.steps, norm.steps, return_indices=True)
+    masked = (loss.values[at_loss] == 0.0) & ~np.isfinite(norm.values[at_norm])
+    if not masked.any():
+        return None
+    first = int(masked.argmax())
+    index = int(at_loss[first])
+    before = loss.values[:index]
+    before = before[np.isfinite(before) & (before != 0.0)]
+    history = f" after {shown(float(before[-1]))}" if len(before) else " from the first point on"
+    return Finding(
+        id="masked-loss",
+        text=f"{loss.tag} is exactly 0.0{history} while {norm.tag} is "
+        f"{shown(float(norm.values[int(at_norm[first])]))} at step {int(common[first])}: "
+        "the logged loss hides a non-finite one",
+        source=loss.at(index),
+        step=int(common[first]),
+        last_good=int(loss.steps[index - 1]) if index else None,
+        data={
+            "count": int(masked.sum()),
+            "persistent": bool(masked[first:].all()),
+            "points": len(common),
+        },
+    )
+
+
+def _falls_to_zero(run: Run, loss: Series) -> Finding | None:
+    """Without a grad norm: a loss that drops to exactly 0.0 for good, in a Trainer's log."""
+    if not _is_trainer(run):
+        return None
+    zero = loss.values == 0.0
+    if not zero.any() or not zero[-1]:
+        return None
+    first = len(zero) - int((~zero[::-1]).argmax()) if (~zero).any() else 0
+    if first == 0 or len(zero) - first < 2 or not np.isfinite(loss.values[first - 1]):
+        return None
+    if loss.values[first - 1] < 10 * np.finfo(np.float16).eps:
+        return None
+    return Finding(
+        id="masked-loss",
+        text=f"{loss.tag} falls from {shown(float(loss.values[first - 1]))} to exactly 0.0 at "
+        f"step {int(loss.steps[first])} and stays there: the Trainer's filter prints 0.0 for a "
+        "non-finite loss",
+        source=loss.at(first),
+        step=int(loss.steps[first]),
+        last_good=int(loss.steps[first - 1]),
+        data={"count": len(zero) - first, "persistent": True, "points": len(zero)},
+    )
+
+
+def _is_trainer(run: Run) -> bool:
+    """Whether the transformers Trainer, whose filter this is, wrote the log, unfiltered or not."""
+    flag = run.facts.get("logging_nan_inf_filter")
+    if flag is not None:
+        return bool(flag.value)
+    return any(report.kind == "trainer-state" for report in run.artifacts)
+
+
+def _sentinel(run: Run, norm: Series, losses: list[Series]) -> Finding | None:
+    """A grad norm that is exactly sqrt(n): DeepSpeed's mark for a non-finite gradient."""
+    finite = np.isfinite(norm.values) & (norm.values > 0)
+    for groups in range(1, thresholds.SENTINEL_MAX_GROUPS + 1):
+        mark = math.sqrt(groups)
+        hit = finite & (np.abs(norm.values - mark) <= thresholds.SENTINEL_RELATIVE * mark)
+        if not hit.any():
+            continue
+        first = int(hit.argmax())
+        run_length = int(hit[first:].argmin()) or len(hit) - first
+        zero_loss = any(_is_zero_at(loss, int(norm.steps[first])) for loss in losses)
+        if _is_sentinel(groups, run_length, int(hit.sum()), zero_loss, _is_deepspeed(run)):
+            return Finding(
+                id="gradient-sentinel",
+                text=f"{norm.tag} is {float(norm.values[first])!r} = sqrt({groups}) at step "
+                f"{int(norm.steps[first])} ({int(hit.sum())} times): DeepSpeed reports a "
+                f"non-finite gradient of {groups} parameter group{'s' if groups > 1 else ''} so",
+                source=norm.at(first),
+                step=int(norm.steps[first]),
+                last_good=int(norm.steps[first - 1]) if first else None,
+                data={
+                    "groups": groups,
+                    "count": int(hit.sum()),
+                    "persistent": bool((hit | ~np.isfinite(norm.values))[first:].all()),
+                    "zero_loss": zero_loss,
+                    "position": first,
+                },
+            )
+    return None
+
+
+def _is_sentinel(
+    groups: int, run_length: int, count: int, zero_loss: bool, deepspeed: bool
+) -> bool:
+    """How many repeats tell the sentinel from a norm that happens to be there.
+
+    An irrational root to seven digits is no accident where DeepSpeed runs; elsewhere it must
+    repeat. A whole root (1.0, 2.0) is what clipping and rounding give too: it must repeat beside
+    a loss of 0.0.
+    """
+    if math.isqrt(groups) ** 2 == groups:
+        return deepspeed and zero_loss and run_length >= thresholds.SENTINEL_REPEATS
+    if deepspeed:
+        return True
+    return run_length >= 2 or (count >= 2 and zero_loss)
+
+
+def _is_zero_at(loss: Series, step: int) -> bool:
+    return bool((loss.values[loss.steps == step] == 0.0).any())
+
+
+def _is_deepspeed(run: Run) -> bool:
+    return (
+        "zero_stage" in run.facts
+        or "deepspeed" in run.packages
+        or any(key.startswith("deepspeed.") for key in run.config)
+    )
+
+
+DETECTOR = Detector("masked-loss", _detect)

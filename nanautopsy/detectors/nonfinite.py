@@ -1,0 +1,73 @@
+"""NaN and Inf in the logged series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.model import Finding, Run, Series
+from nanautopsy.signal import first_nonfinite, kind_of, last_finite_before, persistent, shown
+
+_ID = {
+    "loss": "nonfinite-loss",
+    "eval_loss": "nonfinite-eval-loss",
+    "grad_norm": "nonfinite-grad-norm",
+    "layer_gradient": "nonfinite-layer-gradient",
+    "layer_parameter": "nonfinite-layer-parameter",
+    "layer_activation": "nonfinite-layer-activation",
+    "attention_logit": "nonfinite-attention-logit",
+    "loss_scale": "nonfinite-loss-scale",
+    "learning_rate": "nonfinite-learning-rate",
+    "other": "nonfinite-metric",
+}
+
+
+def _detect(run: Run) -> Iterator[Finding]:
+    for series in run.by_role(*_ID):  # type: ignore[arg-type]
+        index = first_nonfinite(series)
+        if index is not None and not _is_benign(series):
+            yield _finding(series, index)
+
+
+def _is_benign(series: Series) -> bool:
+    """A perplexity of Inf is exp of a large finite loss; it says nothing of its own."""
+    tag = series.tag.lower()
+    return ("ppl" in tag or "perplexity" in tag) and not np.isnan(series.values).any()
+
+
+def _finding(series: Series, index: int) -> Finding:
+    good = last_finite_before(series, index)
+    value = kind_of(float(series.values[index]))
+    step = int(series.steps[index])
+    stays = persistent(series, index)
+    after = series.values[index:]
+    text = f"{series.tag} is {shown(float(series.values[index]))} at {series.axis} {step}"
+    if stays:
+        text += " and stays non-finite" if len(after) > 1 else ", its last point"
+    else:
+        text += f", then finite again ({int((~np.isfinite(after)).sum())} non-finite points in all)"
+    if good is not None:
+        text += f"; last finite {shown(float(series.values[good]))} at {int(series.steps[good])}"
+    return Finding(
+        id=_ID[series.role],
+        text=text,
+        source=series.at(index),
+        step=step,
+        last_good=None if good is None else int(series.steps[good]),
+        layer=series.layer,
+        data={
+            "value": value,
+            "persistent": stays,
+            "tag": series.tag,
+            "axis": series.axis,
+            "count": int((~np.isfinite(after)).sum()),
+            "points": len(series),
+            "rank": series.rank,
+            "position": index,
+        },
+    )
+
+
+DETECTOR = Detector("nonfinite", _detect)

@@ -1,0 +1,93 @@
+"""Growth before the end: grad norms and losses far above their own history, and divergence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.model import Finding, Run, Series
+from nanautopsy.roles import words
+from nanautopsy.signal import shown
+
+_ADVERSARIAL = frozenset(
+    {"d", "g", "disc", "discriminator", "generator", "gan", "adv", "adversarial"}
+    | {"policy", "pg", "actor", "critic", "value", "vf", "kl", "entropy", "elbo"}
+)
+"""Losses whose level is no measure of success: two-player games, policies, divergences."""
+
+
+def _detect(run: Run) -> Iterator[Finding]:
+    for series in run.by_role("loss", "grad_norm"):
+        growth = _growth(series)
+        if growth is not None:
+            yield growth
+    for series in run.by_role("loss"):
+        diverged = _diverged(series)
+        if diverged is not None:
+            yield diverged
+
+
+def _growth(series: Series) -> Finding | None:
+    """First point from which the series stays GROWTH_FACTOR above its median so far, up to the
+    end or the first non-finite point."""
+    finite = np.isfinite(series.values)
+    end = int((~finite).argmax()) if not finite.all() else len(series)
+    values = np.abs(series.values[:end])
+    if len(values) < 4:
+        return None
+    last = float(values[-1])
+    half = values[: max(3, len(values) // 2)]
+    base = float(np.median(half))
+    if base <= 0 or last < thresholds.GROWTH_FACTOR * base:
+        return None
+    above = values >= thresholds.GROWTH_FACTOR * base
+    start = len(values) - int((~above[::-1]).argmax()) if not above.all() else 0
+    return Finding(
+        id="grad-norm-growth" if series.role == "grad_norm" else "loss-growth",
+        text=f"{series.tag} rises from about {shown(base)} to {shown(last)} by step "
+        f"{int(series.steps[end - 1])}",
+        source=series.at(start),
+        step=int(series.steps[start]),
+        last_good=int(series.steps[start - 1]) if start else None,
+        data={"from": base, "to": last, "points": end - start, "ratio": last / base},
+    )
+
+
+def _diverged(series: Series) -> Finding | None:
+    """A finite loss that ends far above where it began, and stays there.
+
+    The whole tail must lie high, so that a spike that came back, or one noisy last point, is
+    none; and the level must be one that training can lose: positive throughout.
+    """
+    if frozenset(words(series.tag)) & _ADVERSARIAL:
+        return None
+    values = series.values
+    if len(values) < thresholds.DIVERGED_MIN_POINTS or not np.isfinite(values).all():
+        return None
+    if (values <= 0).any():
+        return None
+    tail = values[-max(3, int(len(values) * thresholds.DIVERGED_TAIL)) :]
+    initial = float(np.median(values[:1]))
+    smoothed = np.convolve(values, np.ones(3) / 3, mode="valid")
+    best = float(smoothed[: -len(tail)].min()) if len(smoothed) > len(tail) else initial
+    level = float(np.median(tail))
+    reference = max(initial, best)
+    if level < thresholds.DIVERGED_FACTOR * reference or tail.min() < reference:
+        return None
+    high = values >= thresholds.DIVERGED_FACTOR * reference
+    start = int(high.argmax())
+    return Finding(
+        id="diverged-loss",
+        text=f"{series.tag} ends at about {shown(level)}, {level / initial:.3g} times its first "
+        f"value {shown(initial)}, and does not come back",
+        source=series.at(start),
+        step=int(series.steps[start]),
+        last_good=int(series.steps[start - 1]) if start else None,
+        data={"from": initial, "to": level, "best": best},
+    )
+
+
+DETECTOR = Detector("trend", _detect)

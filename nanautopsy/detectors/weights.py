@@ -1,0 +1,124 @@
+"""What the checkpoints hold: non-finite tensors, all-zero weights, magnitudes near fp16's end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from nanautopsy import thresholds
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.model import Checkpoint, Finding, Run, Source, TensorHealth
+from nanautopsy.signal import shown
+
+_MASK_BUFFER = re.compile(
+    r"(^|[._])(masked_bias|attn\.bias|causal_mask|attn_mask|attention_mask|mask|alibi|tril)($|[._])"
+)
+_ZERO_BY_DESIGN = re.compile(
+    r"lora_(B|embedding_B)|adaln|ada_ln|modulation|zero_conv|zero_module|controlnet|zero_init"
+    r"|rezero|layer_?scale|(^|\.)gamma\d?$|skip_?init|resid\w*_?scale|gate(_\w+)?\.(weight|bias)$",
+    re.IGNORECASE,
+)
+_LISTED = 5
+
+
+def _detect(run: Run) -> Iterator[Finding]:
+    models = [c for c in run.checkpoints if c.tensors]
+    yield from _nonfinite(models)
+    yield from _zero_weights(models)
+    yield from _near_fp16_max(models)
+
+
+def damaged(checkpoint: Checkpoint) -> list[TensorHealth]:
+    """Its non-finite tensors, without the mask buffers that hold -Inf by design."""
+    return [t for t in checkpoint.nonfinite if not _is_mask(t)]
+
+
+def _is_mask(tensor: TensorHealth) -> bool:
+    return tensor.nan == 0 and tensor.pos_inf == 0 and bool(_MASK_BUFFER.search(tensor.name))
+
+
+def _nonfinite(checkpoints: list[Checkpoint]) -> Iterator[Finding]:
+    """The first checkpoint with damaged tensors, against the last good one before it."""
+    for i, checkpoint in enumerate(checkpoints):
+        bad = damaged(checkpoint)
+        if not bad:
+            continue
+        good = [c.step for c in checkpoints[:i] if not damaged(c) and c.step is not None]
+        floats = [t for t in checkpoint.tensors if t.format_max is not None]
+        everything = len(bad) == len(floats)
+        text = (
+            f"{len(bad)} of {len(floats)} tensors of {checkpoint.path} hold non-finite values: "
+            + ("all of them" if everything and len(bad) > 1 else _names(bad))
+        )
+        first = bad[0]
+        yield Finding(
+            id="nonfinite-parameters",
+            text=text + ("" if checkpoint.step is None else f" (step {checkpoint.step})"),
+            source=first.at(),
+            step=checkpoint.step,
+            last_good=max(good) if good else None,
+            layer=None if everything and len(bad) > 1 else first.name,
+            data={
+                "tensors": tuple(t.name for t in bad),
+                "everything": everything,
+                "value": "nan" if any(t.nan for t in bad) else "inf",
+                "persistent": all(damaged(later) for later in checkpoints[i:]),
+                "holds": checkpoint.holds,
+                "first_checkpoint": i == 0,
+            },
+        )
+        return
+
+
+def _names(tensors: list[TensorHealth]) -> str:
+    names = ", ".join(t.name for t in tensors[:_LISTED])
+    more = len(tensors) - _LISTED
+    return names + (f" and {more} more" if more > 0 else "")
+
+
+def _zero_weights(checkpoints: list[Checkpoint]) -> Iterator[Finding]:
+    """Weight matrices of the first checkpoint that are zero throughout.
+
+    Vectors (biases, norm offsets) are zero by custom, and so are the weights that close a
+    residual branch (LoRA B, adaLN, zero convolutions): the latter are reported as by design.
+    """
+    if not checkpoints:
+        return
+    first = checkpoints[0]
+    zero = [t for t in first.tensors if t.all_zero and len(t.shape) >= 2 and t.format_max]
+    for by_design in (False, True):
+        some = [t for t in zero if bool(_ZERO_BY_DESIGN.search(t.name)) is by_design]
+        if some:
+            note = ", as such layers are initialized by design" if by_design else ""
+            yield Finding(
+                id="zero-weight",
+                text=f"{_names(some)} in {first.path}: every element is zero{note}",
+                source=Source(some[0].path, tensor=some[0].name),
+                step=first.step,
+                layer=some[0].name,
+                data={"tensors": tuple(t.name for t in some), "by_design": by_design},
+            )
+
+
+def _near_fp16_max(checkpoints: list[Checkpoint]) -> Iterator[Finding]:
+    """The tensor of a sound checkpoint that comes nearest to float16's maximum."""
+    for checkpoint in reversed(checkpoints):
+        if damaged(checkpoint):
+            continue
+        large = [t for t in checkpoint.tensors if (t.max_abs or 0.0) >= thresholds.FP16_LARGE]
+        large = [t for t in large if t.format_max is not None and not _is_mask(t)]
+        if large:
+            worst = max(large, key=lambda t: t.max_abs or 0.0)
+            yield Finding(
+                id="low-fp16-headroom",
+                text=f"{worst.name} reaches {shown(worst.max_abs or 0.0)} in {checkpoint.path}; "
+                f"float16 ends at {thresholds.FP16_MAX:.0f}",
+                source=Source(worst.path, tensor=worst.name),
+                step=checkpoint.step,
+                layer=worst.name,
+                data={"max_abs": worst.max_abs, "count": len(large)},
+            )
+        return
+
+
+DETECTOR = Detector("weights", _detect)

@@ -1,0 +1,289 @@
+"""When it died and where: the first non-finite step and layer, told from the findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.detectors.weights import damaged
+from nanautopsy.layers import in_forward_order
+from nanautopsy.model import Finding, NonFinite, Onset, Run, Series, Verdict
+from nanautopsy.signal import index_at
+
+_QUANTITY = {
+    "nonfinite-layer-activation": ("activations", 0),
+    "nonfinite-attention-logit": ("attention logits", 0),
+    "reported-nonfinite": ("reported", 0),
+    "nonfinite-loss": ("loss", 1),
+    "masked-loss": ("loss", 1),
+    "backward-nonfinite": ("gradients", 2),
+    "nonfinite-layer-gradient": ("gradients", 2),
+    "nonfinite-grad-norm": ("grad_norm", 2),
+    "gradient-sentinel": ("grad_norm", 2),
+    "loss-scale-collapse": ("gradients", 2),
+    "nonfinite-layer-parameter": ("parameters", 3),
+    "nonfinite-parameters": ("parameters", 3),
+    "sampling-assert": ("probabilities", 3),
+    "nonfinite-eval-loss": ("eval_loss", 4),
+    "nonfinite-metric": ("metric", 5),
+}
+"""Finding to quantity and its place within one step: forward, loss, backward, update."""
+
+_AXES = ("step", "record", "epoch", "samples")
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """The verdict, the onset, and the findings with their roles."""
+
+    verdict: Verdict
+    onset: Onset | None
+    findings: tuple[Finding, ...]
+
+
+def locate(run: Run, findings: Sequence[Finding]) -> Located:
+    """Decide what counts, which came first, and what is cascade."""
+    candidates = [f for f in findings if f.id in _QUANTITY and _counts(run, f, findings)]
+    onset = _onset(run, candidates) if candidates else None
+    roles = tuple(_with_role(f, f in candidates, onset) for f in findings)
+    return Located(_verdict(run, onset, findings), onset, roles)
+
+
+def _verdict(run: Run, onset: Onset | None, findings: Iterable[Finding]) -> Verdict:
+    if onset is not None:
+        return "non-finite"
+    if any(f.id == "diverged-loss" for f in findings):
+        return "diverged"
+    seen = any(len(s) for s in run.by_role("loss", "eval_loss", "grad_norm"))
+    if seen or any(c.tensors for c in run.checkpoints):
+        return "healthy"
+    return "undetermined"
+
+
+# --- what counts --------------------------------------------------------------------------------
+
+
+def _counts(run: Run, finding: Finding, findings: Sequence[Finding]) -> bool:
+    """Whether it makes the run non-finite, or is one of the patterns that look like it."""
+    if finding.id in ("nonfinite-grad-norm", "nonfinite-layer-gradient"):
+        return not _is_scaler_at_work(run, finding)
+    if finding.id == "nonfinite-eval-loss":
+        return _is_evaluation_failure(run, finding)
+    if finding.id == "nonfinite-metric":
+        return not any(len(s) for s in run.by_role("loss", "eval_loss", "grad_norm"))
+    if finding.id == "reported-nonfinite":
+        # Warnings such as numpy's come from metrics too; alone, beside a finite run, they are
+        # no failure of training.
+        return finding.data.get("quantity") != "warning" or _has_other(finding, findings)
+    return True
+
+
+def _has_other(finding: Finding, findings: Sequence[Finding]) -> bool:
+    return any(f.id.startswith("nonfinite-") and f is not finding for f in findings)
+
+
+def _is_scaler_at_work(run: Run, finding: Finding) -> bool:
+    """Non-finite gradients that a loss scaler skips by design.
+
+    The loss stays finite throughout and the gradients come back. Where the precision is not
+    known, only skips at the very beginning, where a scale is searched, are taken for that.
+    """
+    if finding.data.get("persistent") or not _loss_is_sound(run):
+        return False
+    dtype = run.facts.get("compute_dtype")
+    if "loss_scaler" in run.facts or (dtype is not None and dtype.value == "F16"):
+        count, points = finding.data.get("count"), finding.data.get("points")
+        return (
+            isinstance(count, int)
+            and isinstance(points, int)
+            and count < max(points / 2, thresholds.SCALER_WARMUP_SKIPS + 1)
+        )
+    if dtype is not None:
+        return False
+    count, position = finding.data.get("count"), finding.data.get("position")
+    return isinstance(count, int) and position == 0 and count <= thresholds.SCALER_WARMUP_SKIPS
+
+
+def _loss_is_sound(run: Run) -> bool:
+    """Every logged training loss finite, and none masked."""
+    losses = [s for s in run.by_role("loss") if len(s)]
+    return bool(losses) and all(
+        np.isfinite(s.values).all() and (s.values != 0).any() for s in losses
+    )
+
+
+def _is_evaluation_failure(run: Run, finding: Finding) -> bool:
+    """An evaluation loss that ends non-finite; placeholders before and between are none."""
+    if finding.data.get("persistent"):
+        # A single evaluation that was never run writes a placeholder from the beginning on,
+        # beside a training loss that is fine.
+        never_finite = finding.last_good is None
+        points = finding.data.get("points")
+        return not (never_finite and points == 1 and _loss_is_sound(run))
+    return not _loss_is_sound(run) and finding.last_good is not None
+
+
+# --- the onset ----------------------------------------------------------------------------------
+
+
+def _axis(finding: Finding) -> int:
+    axis = finding.data.get("axis", "step")
+    return _AXES.index(axis) if axis in _AXES else 0
+
+
+def _order(finding: Finding) -> tuple[bool, int, int, int]:
+    """Earliest step first; within a step forward, loss, backward, update."""
+    unknown = finding.step is None
+    return unknown, _axis(finding), finding.step or 0, _QUANTITY[finding.id][1]
+
+
+def _onset(run: Run, candidates: Sequence[Finding]) -> Onset:
+    ordered = sorted(candidates, key=_order)
+    first = ordered[0]
+    quantity = _QUANTITY[first.id][0]
+    if first.id in ("reported-nonfinite", "nonfinite-metric"):
+        quantity = str(first.data.get("quantity") or first.data.get("tag") or quantity)
+    masked = [f for f in candidates if f.id in ("masked-loss", "gradient-sentinel")]
+    layers = _layers(ordered, first)
+    last = _last_finite(run, first, ordered)
+    rank = first.data.get("rank")
+    return Onset(
+        step=first.step,
+        last_finite=last,
+        quantity=quantity,
+        value=_value(run, first, ordered),
+        persistent=_persistent(run, ordered),
+        layer=layers[0] if layers else None,
+        layers=tuple(layers),
+        rank=rank if isinstance(rank, int) else None,
+        masked=bool(masked),
+        how=_how(first, last, layers, masked, candidates),
+        source=first.source,
+    )
+
+
+def _value(run: Run, first: Finding, ordered: Sequence[Finding]) -> NonFinite:
+    """The first value itself; for a masked one, that of the grad norm beside it, else NaN."""
+    for finding in (first, *ordered):
+        value = finding.data.get("value")
+        if finding.step == first.step and value in ("nan", "inf", "-inf"):
+            return value  # type: ignore[return-value]
+    return "nan"
+
+
+def _persistent(run: Run, ordered: Sequence[Finding]) -> bool:
+    """Whether the run ended non-finite: the last state of any loss, gradient or weight."""
+    main = [f for f in ordered if _QUANTITY[f.id][0] in ("loss", "grad_norm", "gradients")]
+    main += [f for f in ordered if _QUANTITY[f.id][0] == "parameters"]
+    return any(bool(f.data.get("persistent")) for f in (main or ordered))
+
+
+def _last_finite(run: Run, first: Finding, ordered: Sequence[Finding]) -> int | None:
+    """Last step before the onset at which anything that died later was seen finite."""
+    if first.step is None:
+        return first.last_good
+    if first.id in ("nonfinite-eval-loss", "nonfinite-metric"):
+        return first.last_good
+    known = [first.last_good] if first.last_good is not None else []
+    died = {f.id for f in ordered}
+    if died & {"nonfinite-loss", "nonfinite-grad-norm", "masked-loss", "gradient-sentinel"}:
+        axis = _AXES[_axis(first)]
+        for series in run.by_role("loss", "grad_norm"):
+            if series.axis == axis:
+                good = series.steps[np.isfinite(series.values) & (series.steps < first.step)]
+                known.extend([int(good.max())] if len(good) else [])
+    known.extend(
+        c.step
+        for c in run.checkpoints
+        if c.step is not None and c.step < first.step and c.tensors and not damaged(c)
+    )
+    earlier = [step for step in known if step < first.step]
+    return max(earlier) if earlier else None
+
+
+def _layers(ordered: Sequence[Finding], first: Finding) -> list[str]:
+    """The first non-finite layers, earliest first.
+
+    Within one step a forward pass is poisoned from the first bad layer on, a backward pass from
+    the last bad layer down. Checkpoints tell only when they are not damaged throughout.
+    """
+    per_layer = [f for f in ordered if f.layer and f.id.startswith("nonfinite-layer-")]
+    per_layer += [f for f in ordered if f.layer and f.id == "nonfinite-attention-logit"]
+    if per_layer:
+        step = min(f.step for f in per_layer if f.step is not None)
+        at_first = [f for f in per_layer if f.step == step]
+        place = min(_QUANTITY[f.id][1] for f in at_first)
+        names = [f.layer for f in at_first if _QUANTITY[f.id][1] == place and f.layer]
+        forward = in_forward_order(names)
+        return forward[::-1] if place == 2 else forward
+    named = [f.layer for f in ordered if f.id == "reported-nonfinite" and f.layer]
+    if named:
+        return in_forward_order(named)
+    for finding in ordered:
+        if finding.id == "nonfinite-parameters" and not finding.data.get("everything"):
+            tensors = finding.data.get("tensors", ())
+            return in_forward_order(list(tensors) if isinstance(tensors, tuple) else [])
+    return []
+
+
+def _how(
+    first: Finding,
+    last: int | None,
+    layers: Sequence[str],
+    masked: Sequence[Finding],
+    candidates: Sequence[Finding],
+) -> str:
+    """The onset's story in a sentence or three."""
+    parts = [first.text[:1].upper() + first.text[1:] + "."]
+    if first.step is None:
+        parts.append("No artifact says at which step.")
+    elif last is not None and first.step - last > 1:
+        parts.append(f"It happened after step {last} and by step {first.step}.")
+    elif last is None:
+        parts.append("Nothing finite was seen before it.")
+    if masked and first not in masked:
+        parts.append(masked[0].text[:1].upper() + masked[0].text[1:] + ".")
+    if not layers:
+        whole = any(f.id == "nonfinite-parameters" and f.data.get("everything") for f in candidates)
+        parts.append(
+            "The first bad checkpoint is non-finite throughout, so it cannot tell the layer."
+            if whole
+            else "No artifact tells the layer."
+        )
+    return " ".join(parts)
+
+
+def _with_role(finding: Finding, counted: bool, onset: Onset | None) -> Finding:
+    """Initiating at the onset, cascade after it, context before it and beside it."""
+    if onset is None or onset.step is None or finding.step is None:
+        return replace(finding, role="initiating" if counted else "context")
+    if finding.step > onset.step:
+        return replace(finding, role="cascade")
+    return replace(finding, role="initiating" if counted else "context")
+
+
+def at_first_steps(run: Run, onset: Onset) -> bool:
+    """Whether the onset lies within the first steps, before training changed the weights much.
+
+    Where the step counter does not start at the beginning (a log that states no steps, a resumed
+    run), the position in the series decides.
+    """
+    if onset.step is None:
+        return False
+    losses: list[Series] = [s for s in run.by_role("loss", "grad_norm") if len(s)]
+    start = min((int(s.steps[0]) for s in losses), default=onset.step)
+    if onset.step - start <= thresholds.FIRST_STEPS and start <= thresholds.FIRST_STEPS:
+        return True
+    return onset.step <= thresholds.FIRST_STEPS
+
+
+def loss_was_finite_at(run: Run, step: int) -> bool:
+    """Whether a training loss was logged at ``step``, finite and not masked."""
+    for series in run.by_role("loss"):
+        index = index_at(series, step)
+        if index is not None and np.isfinite(series.values[index]) and series.values[index] != 0:
+            return True
+    return False

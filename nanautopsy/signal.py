@@ -1,0 +1,52 @@
+"""Small questions to one series, asked by detectors, onset and causes alike."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nanautopsy.model import NonFinite, Series
+
+
+def kind_of(value: float) -> NonFinite:
+    """Which non-finite value this is."""
+    if np.isnan(value):
+        return "nan"
+    return "inf" if value > 0 else "-inf"
+
+
+def first_nonfinite(series: Series) -> int | None:
+    """Index of the first NaN or Inf."""
+    bad = ~np.isfinite(series.values)
+    return int(bad.argmax()) if bad.any() else None
+
+
+def last_finite_before(series: Series, index: int) -> int | None:
+    """Index of the last finite point before ``index``."""
+    good = np.flatnonzero(np.isfinite(series.values[:index]))
+    return int(good[-1]) if len(good) else None
+
+
+def persistent(series: Series, index: int) -> bool:
+    """Whether every point from ``index`` to the end is non-finite."""
+    return not np.isfinite(series.values[index:]).any()
+
+
+def up_to(series: Series, step: int | None) -> np.ndarray:
+    """Values of the finite points at steps before ``step`` (all, when it is ``None``)."""
+    values = series.values if step is None else series.values[series.steps < step]
+    return values[np.isfinite(values)]
+
+
+def index_at(series: Series, step: int) -> int | None:
+    """Index of the point at ``step``."""
+    i = int(np.searchsorted(series.steps, step))
+    return i if i < len(series) and int(series.steps[i]) == step else None
+
+
+def shown(value: float) -> str:
+    """A number as the report writes it: four significant digits, ``nan`` and ``inf`` in words."""
+    if np.isnan(value):
+        return "NaN"
+    if np.isinf(value):
+        return "Inf" if value > 0 else "-Inf"
+    return f"{value:.4g}"

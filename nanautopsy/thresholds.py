@@ -1,0 +1,97 @@
+"""Every number that decides, with its unit and where it comes from.
+
+Strengths are log-odds: evidence adds up, and a cause's probability follows from its sum against
+its rivals and against *something else* (see :mod:`nanautopsy.diagnose`).
+"""
+
+from __future__ import annotations
+
+# --- strengths of evidence, in log-odds ---------------------------------------------------------
+
+PRIOR = -2.5
+"""Log-odds of any one cause before evidence: about one in twelve of the failures with a known
+cause (twenty-one causes; the commonest, fp16 overflow, has 34 of the 176 collected cases)."""
+DECISIVE = 4.5
+"""Alone it makes a cause likely (0.88 against nothing else): it is hardly seen without it."""
+STRONG = 3.0
+"""Alone it makes a cause possible (0.62), with any second piece likely."""
+MODERATE = 1.5
+"""Common with the cause, uncommon without it; two of them do not reach the floor alone."""
+WEAK = 0.7
+"""Fits the cause and fits others too."""
+PROBABILITY_FLOOR = 0.5
+"""Below it the cause is undetermined: a cause is named only when it is likelier than all the
+others and *something else* together."""
+
+# --- formats ------------------------------------------------------------------------------------
+
+FP16_MAX = 65504.0
+"""Largest finite float16 (IEEE 754 binary16: (2 - 2**-10) * 2**15)."""
+FP16_NEAR_MAX = 6.0e4
+"""A magnitude as near to the maximum as the frame before the Inf in the published fp16 dumps
+(transformers' debugging guide and transformers#5651 show 6.3e4 to 6.6e4)."""
+FP16_LARGE = 1.6e4
+"""A quarter of the maximum: one factor of four, which a residual sum or a product of a few terms
+covers, is left."""
+
+# --- masked numbers -----------------------------------------------------------------------------
+
+SENTINEL_RELATIVE = 2e-7
+"""How near to sqrt(n) a grad norm must be to be DeepSpeed's sentinel. float32 keeps 1.2e-7;
+1.4142135623730951 is printed in full and 1.4142135 when it went through float32."""
+SENTINEL_MAX_GROUPS = 16
+"""Largest number of parameter groups for which the sentinel sqrt(n) is looked for."""
+SENTINEL_REPEATS = 3
+"""Repeats needed where sqrt(n) is a whole number, which a clipped or rounded norm can be."""
+
+# --- loss scaling -------------------------------------------------------------------------------
+
+SCALER_WARMUP_SKIPS = 16
+"""Skips that finding the scale takes from 2**16 to 1 (halving each time): torch's GradScaler and
+DeepSpeed start at 2**16; apex at 2**16 too."""
+SCALE_PATHOLOGICAL = 1.0
+"""A loss scale at or below 1 helps nothing (pytorch#99640): gradients that overflow unscaled."""
+SCALE_COLLAPSE_SKIPS = 8
+"""Skips in a row, without one good step between, that no healthy search shows after warmup:
+2**8 is more than the range of a normal gradient distribution."""
+
+# --- learning rate ------------------------------------------------------------------------------
+
+LR_JUMP_FACTOR = 5.0
+"""A rise within one logged step by this factor is no schedule: warmups are linear in steps, and
+from the second step of a linear warmup on the ratio of neighbours is at most 2."""
+LR_JUMP_WINDOW = 50
+"""Logged points after a learning-rate jump within which its effect shows: an unstable mode grows
+by a constant factor a step, so it leaves float32 within tens of steps, not hundreds."""
+LR_WARMUP_POINTS = 3
+"""Points at the beginning of a schedule that are no history to compare with."""
+
+# --- growth and divergence ------------------------------------------------------------------------
+
+GROWTH_FACTOR = 10.0
+"""A grad norm or loss this much above its own median before is no noise: the 99.9th percentile
+of healthy grad norms in the public logs lies below five times the median."""
+DIVERGED_FACTOR = 3.0
+"""Final loss over initial loss, both medians, for a run that was destroyed while finite."""
+DIVERGED_OVER_BEST = 5.0
+"""Final loss over the best level that the run had reached, beside DIVERGED_FACTOR or alone when
+the final loss is also above the initial one."""
+DIVERGED_TAIL = 0.2
+"""Share of the points at the end that must all lie high: a spike that came back is not it."""
+DIVERGED_MIN_POINTS = 8
+"""Fewer logged points than this show no trend."""
+
+# --- weights --------------------------------------------------------------------------------------
+
+PROJECTION_GROWTH = 3.0
+"""Growth of query or key projections, over that of the other weights, that counts: attention
+logits grow with the product, so threefold each is ninefold."""
+CORE_SHARE_NEW = 0.5
+"""Share of a model's blocks newly initialized above which the checkpoint was not this model's; a
+new head or pooler leaves the blocks alone."""
+FIRST_STEPS = 3
+"""Steps that count as the beginning: weights are still those that were loaded or initialized,
+or a few updates away."""
+ATTENTION_LOGIT_LARGE = 1.0e4
+"""Attention logits of trained models stay below about 1e2 (ViT-22B reports instability above
+5e4, without normalized queries and keys)."""

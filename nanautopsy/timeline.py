@@ -1,0 +1,78 @@
+"""The run's story in order of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from nanautopsy.detectors.weights import damaged
+from nanautopsy.model import Finding, Onset, Run, Source, TimelineEntry
+
+_STORY_EVENTS = {
+    "run-started": "training starts",
+    "run-resumed": "resumes from a checkpoint",
+    "run-finished": "training ends",
+    "loss-scale-minimum": "the loss scaler gives up at its minimum",
+    "weights-newly-initialized": "weights are newly initialized",
+    "traceback": "ends in an exception",
+    "out-of-memory": "runs out of memory",
+    "hardware-error": "hardware error",
+}
+_STORY_FINDINGS = {
+    "lr-jump",
+    "loss-growth",
+    "grad-norm-growth",
+    "overflow-skips",
+    "loss-scale-collapse",
+    "masked-loss",
+    "gradient-sentinel",
+    "diverged-loss",
+    "nonfinite-loss",
+    "nonfinite-grad-norm",
+    "nonfinite-eval-loss",
+    "nonfinite-parameters",
+}
+_MOST = 40
+"""Entries; a run that logs more of one kind shows the first of them."""
+
+
+def tell(run: Run, findings: Sequence[Finding], onset: Onset | None) -> tuple[TimelineEntry, ...]:
+    """What happened, one entry a step and kind, earliest first; entries without a step lead."""
+    entries = [*_events(run), *_checkpoints(run, onset), *_observed(findings), *_ends(run)]
+    entries.sort(key=lambda e: (e.step is not None, e.step or 0))
+    return tuple(entries[:_MOST])
+
+
+def _events(run: Run) -> Iterator[TimelineEntry]:
+    told: set[str] = set()
+    for event in run.events:
+        words = _STORY_EVENTS.get(event.kind)
+        if words is not None and event.kind not in told:
+            told.add(event.kind)
+            quoted = f"{words}: {event.text}" if event.text else words
+            yield TimelineEntry(event.step, event.time, quoted, event.source)
+
+
+def _checkpoints(run: Run, onset: Onset | None) -> Iterator[TimelineEntry]:
+    """The last sound checkpoint and the first damaged one."""
+    with_step = [c for c in run.checkpoints if c.step is not None and c.tensors]
+    sound = [c for c in with_step if not damaged(c)]
+    if onset is not None and onset.step is not None:
+        sound = [c for c in sound if (c.step or 0) <= (onset.step or 0)]
+    if sound and onset is not None:
+        text = f"last sound checkpoint: {sound[-1].path}"
+        yield TimelineEntry(sound[-1].step, None, text, Source(sound[-1].path))
+
+
+def _observed(findings: Iterable[Finding]) -> Iterator[TimelineEntry]:
+    for finding in findings:
+        if finding.id in _STORY_FINDINGS and finding.step is not None:
+            yield TimelineEntry(finding.step, None, finding.text, finding.source)
+
+
+def _ends(run: Run) -> Iterator[TimelineEntry]:
+    losses = [s for s in run.by_role("loss") if len(s) and s.axis == "step"]
+    if losses:
+        longest = max(losses, key=lambda s: int(s.steps[-1]))
+        time = None if longest.times is None else float(longest.times[-1])
+        text = f"last logged point of {longest.tag}"
+        yield TimelineEntry(int(longest.steps[-1]), time, text, longest.at(len(longest) - 1))
