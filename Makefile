@@ -1,0 +1,39 @@
+# Targets use the tools of the active environment: pip install -e '.[test]' gives them all.
+PYTHON ?= python
+
+.PHONY: help check lint types test format gallery bench samples
+
+help:
+	@echo "check    lint, types and tests, as before every commit"
+	@echo "lint     ruff, without changing anything"
+	@echo "types    mypy, strict, on the package"
+	@echo "test     the test suite"
+	@echo "format   let ruff mend and format"
+	@echo "gallery  render every sample run into reports/"
+	@echo "bench    print the benchmarks' ratios"
+	@echo "samples  train the sample runs again (needs the samples extra)"
+
+check: lint types test
+
+lint:
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+types:
+	$(PYTHON) -m mypy
+
+test:
+	$(PYTHON) -m pytest
+
+format:
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+gallery:
+	$(PYTHON) -m tests.gallery
+
+bench:
+	$(PYTHON) -m pytest tests/benchmarks -s -p no:cacheprovider
+
+samples:
+	for story in sample_runs/generate/[a-z]*.py; do $(PYTHON) $$story || exit 1; done
