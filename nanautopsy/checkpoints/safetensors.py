@@ -32,6 +32,7 @@ from nanautopsy.model import (
     Source,
     TensorHealth,
 )
+from nanautopsy.readers._damage import Damage
 
 _EXTENSION = ".safetensors"
 _SHARD = re.compile(
@@ -40,8 +41,6 @@ _SHARD = re.compile(
 _INDEX = re.compile(r"(?P<stem>.+)\.safetensors\.index(?P<variant>\.\w+)?\.json")
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _MAX_INDEX_BYTES = 256 << 20
-_SHOWN_PROBLEMS = 20
-"""Of each kind of damage in one file; more say the same and fill the report."""
 _REREAD_FACTOR = 2
 """Overlapping entries may have a file's bytes read this many times, and no more."""
 _STEP_METADATA = ("step", "global_step", "iteration", "ss_steps")
@@ -155,7 +154,10 @@ def _read_file(path: str, location: Path, gathered: _Gathered) -> Iterator[Probl
         size = location.stat().st_size
         with open(location, "rb") as file:
             header = read_header(file, size)
-            yield from _first_problems(header.problems, path)
+            damage = Damage(path)
+            for text in header.problems:
+                damage.note(text)
+            yield from damage.problems()
             yield from _read_tensors(file, size, header, path, gathered)
     except OSError as error:
         gathered.unread.append(f"cannot be read: {error.strerror}")
@@ -220,13 +222,6 @@ def _read_tensor(
         )
     else:
         gathered.tensors[entry.name] = health
-
-
-def _first_problems(texts: tuple[str, ...], path: str) -> Iterator[Problem]:
-    for text in texts[:_SHOWN_PROBLEMS]:
-        yield Problem(text, Source(path))
-    if len(texts) > _SHOWN_PROBLEMS:
-        yield Problem(f"{len(texts) - _SHOWN_PROBLEMS} more problems of its header", Source(path))
 
 
 # --- the index ----------------------------------------------------------------------------------
