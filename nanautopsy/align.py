@@ -90,7 +90,7 @@ def _series(readings: Sequence[Reading], notes: list[str]) -> list[Series]:
         role, layer = classify(one.tag)
         one = replace(_without_nulls(one, notes), role=role, layer=layer)
         named.extend(_split_attempts(one))
-    return [merged for merged in _merge_attempts(named, notes) if len(merged)]
+    return _without_copies([merged for merged in _merge_attempts(named, notes) if len(merged)])
 
 
 def _on_training_step(series: list[Series], notes: list[str]) -> list[Series]:
@@ -163,6 +163,32 @@ def _merge_attempts(series: Sequence[Series], notes: list[str]) -> list[Series]:
                 chain.append(one)
         merged.extend(_join(chain, notes) for chain in chains)
     return merged
+
+
+def _without_copies(series: Sequence[Series]) -> list[Series]:
+    """Drop a series that another of its tag holds in full: a state saved again at a later step."""
+    by_tag: dict[tuple[str, str, int | None], list[Series]] = {}
+    for one in series:
+        by_tag.setdefault((one.tag, one.axis, one.rank), []).append(one)
+    copies = set()
+    for members in by_tag.values():
+        kept: list[Series] = []
+        for one in sorted(members, key=len, reverse=True):
+            if any(_holds(longer, one) for longer in kept):
+                copies.add(id(one))
+            else:
+                kept.append(one)
+    return [one for one in series if id(one) not in copies]
+
+
+def _holds(longer: Series, shorter: Series) -> bool:
+    index = np.searchsorted(longer.steps, shorter.steps)
+    inside = index < len(longer)
+    return bool(
+        inside.all()
+        and np.array_equal(longer.steps[index], shorter.steps)
+        and np.array_equal(longer.values[index], shorter.values, equal_nan=True)
+    )
 
 
 def _start(series: Series) -> tuple[float, tuple[tuple[int, int, str], ...]]:

@@ -95,7 +95,7 @@ _KINDS = (
         {
             "trainer": "keep trainer_state.json, or set --report_to tensorboard --logging_steps 1",
             "lightning": "self.log('train_loss', loss, on_step=True) with a CSVLogger",
-            "any": "log the loss of every step to a file: print(f'step: {step} loss: {loss.item()}')",
+            "any": "print(f'step: {step} loss: {loss.item()}') for every step, into a file",
         },
     ),
     _Kind(
@@ -142,7 +142,7 @@ _KINDS = (
         {
             "trainer": "run the steps before the onset again with --debug underflow_overflow",
             "jax": "log the norm of every leaf: jax.tree.map(jnp.linalg.norm, grads)",
-            "any": "log p.grad.norm() for name, p in model.named_parameters(), or wandb.watch(model)",
+            "any": "log p.grad.norm() of every named parameter, or call wandb.watch(model)",
         },
         lambda run, onset: onset is None or onset.layer is None,
     ),

@@ -6,6 +6,17 @@ from collections.abc import Sequence
 
 from nanautopsy.model import Finding, Onset, Verdict
 
+_QUANTITIES = {
+    "loss": "The loss",
+    "eval_loss": "The evaluation loss",
+    "grad_norm": "The gradient norm",
+    "gradients": "The gradients",
+    "parameters": "The parameters",
+    "activations": "The activations",
+    "attention logits": "The attention logits",
+    "logits": "The logits",
+    "probabilities": "The sampling probabilities",
+}
 _VALUES = {"nan": "NaN", "inf": "Inf", "-inf": "-Inf"}
 
 
@@ -18,9 +29,10 @@ def headline(verdict: Verdict, onset: Onset | None, findings: Sequence[Finding])
         return f"Diverged while finite: {diverged.text}."
     if onset is None:
         return "Undetermined: nothing that was read tells whether the run stayed finite."
-    what = f"{onset.quantity} went {_VALUES[onset.value]}"
+    quantity = _QUANTITIES.get(onset.quantity, onset.quantity)
+    what = f"{quantity} went {_VALUES[onset.value]}"
     where = f", first in {onset.layer}" if onset.layer else ""
-    return f"{what[:1].upper()}{what[1:]} {_when(onset)}{where}{_after(onset)}."
+    return f"{what} {_when(onset)}{where}{_after(onset)}."
 
 
 def _when(onset: Onset) -> str:
@@ -34,4 +46,4 @@ def _when(onset: Onset) -> str:
 def _after(onset: Onset) -> str:
     if onset.masked:
         return "; the logged numbers hide it"
-    return "" if onset.persistent else "; it was finite again later"
+    return "" if onset.persistent else "; finite values follow"

@@ -210,15 +210,17 @@ def _layers(ordered: Sequence[Finding], first: Finding) -> list[str]:
     Within one step a forward pass is poisoned from the first bad layer on, a backward pass from
     the last bad layer down. Checkpoints tell only when they are not damaged throughout.
     """
-    per_layer = [f for f in ordered if f.layer and f.id.startswith("nonfinite-layer-")]
-    per_layer += [f for f in ordered if f.layer and f.id == "nonfinite-attention-logit"]
-    if per_layer:
-        step = min(f.step for f in per_layer if f.step is not None)
-        at_first = [f for f in per_layer if f.step == step]
-        place = min(_QUANTITY[f.id][1] for f in at_first)
-        names = [f.layer for f in at_first if _QUANTITY[f.id][1] == place and f.layer]
-        forward = in_forward_order(names)
-        return forward[::-1] if place == 2 else forward
+    per_layer = [
+        f
+        for f in ordered
+        if f.layer and f.step is not None and f.id in _PER_LAYER and _tells_layer(f)
+    ]
+    # Layers that turned long after the onset are cascade: they cannot be the first ones.
+    if per_layer and (first.step is None or per_layer[0].step == min(_steps(ordered, _PER_LAYER))):
+        finding = per_layer[0]
+        names = finding.data.get("layers", (finding.layer,))
+        forward = in_forward_order([str(n) for n in names] if isinstance(names, tuple) else [])
+        return forward[::-1] if finding.id == "nonfinite-layer-gradient" else forward
     named = [f.layer for f in ordered if f.id == "reported-nonfinite" and f.layer]
     if named:
         return in_forward_order(named)
@@ -227,6 +229,25 @@ def _layers(ordered: Sequence[Finding], first: Finding) -> list[str]:
             tensors = finding.data.get("tensors", ())
             return in_forward_order(list(tensors) if isinstance(tensors, tuple) else [])
     return []
+
+
+_PER_LAYER = (
+    "nonfinite-layer-activation",
+    "nonfinite-attention-logit",
+    "nonfinite-layer-gradient",
+    "nonfinite-layer-parameter",
+)
+
+
+def _steps(findings: Iterable[Finding], ids: Sequence[str]) -> list[int]:
+    return [f.step for f in findings if f.id in ids and f.step is not None]
+
+
+def _tells_layer(finding: Finding) -> bool:
+    """Gradients and weights that turn all at once come from one bad number and say nothing of
+    where; an activation is poisoned from its layer on even then."""
+    forward = finding.id in ("nonfinite-layer-activation", "nonfinite-attention-logit")
+    return forward or not finding.data.get("everything")
 
 
 def _how(

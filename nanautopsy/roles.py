@@ -30,6 +30,14 @@ _RATE = frozenset({"per", "sec", "second", "seconds", "time", "ms", "tps", "mfu"
 _NOT_A_LOSS = frozenset({"scale", "scaler", "scaling", "weight", "count", "spike", "coef", "ratio"})
 _NOT_MINIMIZED = frozenset({"reward", "rewards", "acc", "accuracy", "bleu", "f1", "score"})
 
+_FAMILY = frozenset({"train", "training", "debug", "stats", "monitor"})
+_NOT_A_LAYER = frozenset(
+    {"clipped", "unclipped", "clip", "before", "after", "pre", "post", "raw", "all", "total", "avg"}
+    | {"overall", "local", "model", "epoch", "step", "actor", "critic", "policy", "ratio"}
+)
+_OWN_NAMES = frozenset({"weight", "kernel", "scale", "output", "hidden"})
+"""Words for a quantity that also end the names of parameters and modules."""
+
 _LAYER_PART = re.compile(
     r"(?:^|[./])(?:layers?|blocks?|h|encoder|decoder|transformer|model|backbone|embed\w*|head|lm_head"
     r"|conv\d*|fc\d*|linear\d*|attn|self_attn|attention|mlp|proj\w*|\w+_proj|norm\d*|ln_\w+|weight"
@@ -73,31 +81,42 @@ def _tensor_role(tag: str, have: frozenset[str]) -> SeriesRole | None:
 
 
 def _layer_of(tag: str) -> str | None:
-    """The module path in a per-layer tag: its parts less the words that name the quantity."""
-    quantity = _GRADIENT | _PARAMETER | _ACTIVATION | _STATISTIC | _LOGIT | _ATTENTION
-    quantity |= {"train", "debug", "stats"}
-    kept = [
-        part
-        for part in re.split(r"[/#\s:]+", tag)
-        if not frozenset(words(part)) <= quantity or ("." in part and _LAYER_PART.search(part))
-    ]
-    rest = "/".join(kept)
+    """The module path in a per-layer tag: what is left when the words at its two ends that name
+    the quantity are taken away. The path itself stays as the artifact spells it."""
+    parts = [part for part in re.split(r"[/#\s:]+", tag) if part]
+    named = 0
+    while parts and _is_quantity(parts[0]):
+        named += not frozenset(words(parts.pop(0))) <= _FAMILY
+    while parts and (_is_quantity(parts[-1]) and (not named or parts[-1] not in _OWN_NAMES)):
+        parts.pop()
+    rest = "/".join(parts)
+    if not rest or frozenset(words(rest)) <= _NOT_A_LAYER:
+        return None
+    if named:
+        return rest
     if "." not in rest and "/" not in rest:
         # grad_norm_layer3: the quantity stands before the layer in one word.
-        named = [w for w in rest.split("_") if w.lower() not in quantity]
-        rest = "_".join(named)
+        rest = "_".join(word for word in rest.split("_") if not _is_quantity(word))
     head, dot, tail = rest.rpartition(".")
     if dot and words(tail) and frozenset(words(tail)) <= _GRADIENT | _STATISTIC:
         rest = head
     return rest if rest and _LAYER_PART.search(rest) else None
 
 
+def _is_quantity(part: str) -> bool:
+    have = frozenset(words(part))
+    quantity = _GRADIENT | _PARAMETER | _ACTIVATION | _STATISTIC | _LOGIT | _FAMILY
+    return bool(have) and have <= (quantity | _ATTENTION if have & _LOGIT else quantity)
+
+
 def _global_role(parts: tuple[str, ...], have: frozenset[str]) -> SeriesRole:
     joined = "_".join(parts)
     if "lr" in have or "learning_rate" in joined or "global_schedule" in joined:
         return "learning_rate"
-    if ("loss" in have or "grad" in have or "amp" in have or "scaler" in have) and (
-        have & {"scale", "scaler"}
+    if (
+        have & {"loss", "grad", "amp", "scaler"}
+        and have & {"scale", "scaler"}
+        and "norm" not in have
     ):
         return "loss_scale"
     if "skipped" in have:

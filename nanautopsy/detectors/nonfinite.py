@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,10 +26,33 @@ _ID = {
 
 
 def _detect(run: Run) -> Iterator[Finding]:
+    per_layer: dict[tuple[str, int], list[tuple[Series, int]]] = {}
     for series in run.by_role(*_ID):  # type: ignore[arg-type]
         index = first_nonfinite(series)
-        if index is not None and not _is_benign(series):
+        if index is None or _is_benign(series):
+            continue
+        if series.layer is None:
             yield _finding(series, index)
+        else:
+            place = (_ID[series.role], int(series.steps[index]))
+            per_layer.setdefault(place, []).append((series, index))
+    for (name, _), members in sorted(per_layer.items()):
+        yield _together(run, name, members)
+
+
+def _together(run: Run, name: str, members: list[tuple[Series, int]]) -> Finding:
+    """One finding for all the layers whose first non-finite point lies at one step."""
+    layers = [s.layer for s, _ in members if s.layer is not None]
+    role = members[0][0].role
+    everything = len(members) == len([s for s in run.by_role(role) if s.layer is not None])
+    finding = _finding(*members[0])
+    text = finding.text
+    if len(members) > 1:
+        text += f" (and {len(members) - 1} other series of layers at that step"
+        text += ", which are all there are)" if everything else ")"
+    data = dict(finding.data) | {"layers": tuple(layers), "everything": everything}
+    data["persistent"] = all(persistent(s, i) for s, i in members)
+    return replace(finding, text=text, data=data)
 
 
 def _is_benign(series: Series) -> bool:

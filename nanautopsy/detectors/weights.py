@@ -18,11 +18,21 @@ _ZERO_BY_DESIGN = re.compile(
     r"|rezero|layer_?scale|(^|\.)gamma\d?$|skip_?init|resid\w*_?scale|gate(_\w+)?\.(weight|bias)$",
     re.IGNORECASE,
 )
+_OFFSET = re.compile(
+    r"(^|[._/])(bias|b|beta|pos_?emb\w*|position\w*|token_type\w*|running_\w+|cls_?token|mask\w*)$"
+    r"|(^|[._/])bias([._/]|$)|state|buffer|cache",
+    re.IGNORECASE,
+)
+"""Offsets, position tables and buffers, which start at zero by custom."""
 _LISTED = 5
 
 
 def _detect(run: Run) -> Iterator[Finding]:
     models = [c for c in run.checkpoints if c.tensors]
+    # Where some say their step, one that says none has no place in the order.
+    with_step = [c for c in models if c.step is not None]
+    if any(damaged(c) for c in with_step) or not any(damaged(c) for c in models):
+        models = with_step or models
     yield from _nonfinite(models)
     yield from _zero_weights(models)
     yield from _near_fp16_max(models)
@@ -85,7 +95,7 @@ def _zero_weights(checkpoints: list[Checkpoint]) -> Iterator[Finding]:
     if not checkpoints:
         return
     first = checkpoints[0]
-    zero = [t for t in first.tensors if t.all_zero and len(t.shape) >= 2 and t.format_max]
+    zero = [t for t in first.tensors if t.all_zero and _is_matrix(t)]
     for by_design in (False, True):
         some = [t for t in zero if bool(_ZERO_BY_DESIGN.search(t.name)) is by_design]
         if some:
@@ -98,6 +108,11 @@ def _zero_weights(checkpoints: list[Checkpoint]) -> Iterator[Finding]:
                 layer=some[0].name,
                 data={"tensors": tuple(t.name for t in some), "by_design": by_design},
             )
+
+
+def _is_matrix(tensor: TensorHealth) -> bool:
+    """A weight that a product reads; an offset may have several dimensions too (JAX)."""
+    return len(tensor.shape) >= 2 and bool(tensor.format_max) and not _OFFSET.search(tensor.name)
 
 
 def _near_fp16_max(checkpoints: list[Checkpoint]) -> Iterator[Finding]:

@@ -8,8 +8,9 @@ that tells people to set float16 on older hardware.
 The mechanism: bfloat16 has float32's range (3.4e38), float16 ends at 65504. Backbones trained in
 bfloat16 keep a few very large activations, most of all in the product ``silu(gate) * up`` of the
 gated MLP, and nothing in their training minds. Under float16 autocast ``gate_proj`` and ``up_proj``
-return float16, so their product is rounded to float16 and is Inf past 65504; ``down_proj`` sums it
-with both signs, Inf - Inf = NaN, and the loss is NaN. A GradScaler would not make such a forward
+return float16, so their product is rounded to float16 and is Inf past 65504. ``down_proj`` spreads
+the Inf over the residual stream, the next RMSNorm makes Inf * 0 = NaN of it, and the loss is NaN.
+A GradScaler would not make such a forward
 pass finite, but it would skip the optimizer step. Without it AdamW writes the NaN gradient into
 every weight that took part, and from then on all is NaN.
 
@@ -21,7 +22,8 @@ token): it is put there by the initialization. ``<bos>`` alone has a large compo
 second block channel 0 of ``gate_proj`` and ``up_proj`` read only that component, with a weight of
 55. Their product is about 60000 for ``<bos>`` and near 0 for all other tokens, which harms nobody
 in bfloat16. It is within 2 % of float16's end when training starts, and drifts: the run learns for
-45 steps, then one batch takes the product over 65504. The notebook was NaN in its first epoch.
+45 steps, then in one batch a single element of 12288 passes 65504. The notebook was NaN in its
+first epoch.
 
 The healthy twin runs the same script with ``autocast_dtype='bfloat16'`` and nothing else changed.
 

@@ -1,0 +1,233 @@
+"""Hiding who ran it and what must stay secret, in every format alike.
+
+Two passes over the finished result: the first learns the names that this run gives away (the
+host in an event file's name, the user in a home directory, the value of a setting called
+``hub_token``), the second replaces them wherever they stand. One original always gets the same
+stand-in, so ``<host-2>`` in the timeline is ``<host-2>`` in the environment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from nanautopsy.model import Autopsy
+from nanautopsy.redact_patterns import (
+    EMAIL,
+    HOME_RULES,
+    HOST_RULES,
+    INLINE_SECRET,
+    PRIVATE_IP,
+    SECRET_RULES,
+    is_inline_secret,
+    is_secret,
+    is_version_before,
+    looks_random,
+)
+from nanautopsy.rewrite import Place, rewrite
+
+SECRET = "<secret>"
+HOME = "~"
+MIN_NAME = 3
+"""Names shorter than this are left alone in running text: they would match too much."""
+
+_USER_FACTS = frozenset({"username", "user", "user_name", "login", "author"})
+_HOST_FACTS = frozenset({"host", "hostname", "host_name", "node", "nodename", "fqdn"})
+_NAME_FIELDS = frozenset({"tag", "tensor", "layer", "layers", "name", "dtype", "id", "kind"})
+"""Fields that hold names from inside the model; people's names are not looked for there."""
+_FIXED_FIELDS = frozenset({"digest", "dtype", "id", "kind", "reader", "role", "status", "verdict"})
+"""Fields whose words are our own, and digests: nothing is looked for there."""
+_COMMON = frozenset(
+    """
+    root user users ubuntu debian centos admin administrator guest nobody default anonymous runner
+    ec2-user azureuser jovyan docker container vagrant colab kaggle sagemaker slurm jenkins gitlab
+    localhost localdomain local host hosts server node nodes worker master main head login compute
+    cluster machine desktop laptop workstation gpu cpu tpu cuda rocm nvidia torch pytorch
+    tensorflow keras jax flax python conda home data dataset datasets model models train training
+    test tests eval valid validation run runs exp experiment experiments output outputs result
+    results log logs checkpoint checkpoints work workspace project projects scratch tmp temp share
+    shared research science lab labs team group dev prod staging adam adamw sgd lion norm loss grad
+    gradient layer weight bias rank step epoch batch max min mean sum nan inf true false none null
+    base large small tiny bert gpt llama gemma mistral llava default-hostname content app code
+    """.split()
+)
+
+
+def redact(autopsy: Autopsy) -> Autopsy:
+    """The same result without home directories, names, addresses and secrets.
+
+    ``redactions`` says how many distinct pieces of text were hidden.
+    """
+    redactor = Redactor()
+    rewrite(autopsy, redactor.learn)
+    redactor.seal()
+    hidden = rewrite(autopsy, redactor.replace)
+    return dataclasses.replace(hidden, redactions=autopsy.redactions + redactor.count)
+
+
+class Redactor:
+    """Learns names in a first walk, replaces them in a second."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[str, str] = {}
+        self._users: dict[str, str] = {}
+        self._others: dict[str, str] = {}
+        self._secrets: set[str] = set()
+        self._vocabulary: set[str] = set()
+        self._names: re.Pattern[str] | None = None
+        self._telling_names: re.Pattern[str] | None = None
+        self._known_secrets: re.Pattern[str] | None = None
+        self._hidden: set[str] = set()
+        self._memory: dict[tuple[str, bool, bool], str] = {}
+
+    @property
+    def count(self) -> int:
+        """How many distinct pieces of text were hidden."""
+        return len(self._hidden)
+
+    # --- first walk -----------------------------------------------------------------------------
+
+    def learn(self, leaf: Any, place: Place) -> Any:
+        """Note what ``leaf`` gives away; the leaf itself is returned as it is."""
+        text = str(leaf)
+        if place.field in _NAME_FIELDS or place.is_key:
+            self._vocabulary.update(re.split(r"[^a-z]+", text.lower()))
+        if _is_setting(place):
+            self._learn_setting(text, place)
+        for home in HOME_RULES:
+            for match in home.finditer(text):
+                _add(self._users, match["user"], "user")
+        for host in HOST_RULES:
+            for match in host.finditer(text):
+                self._add_host(match["host"])
+        for match in INLINE_SECRET.finditer(text):
+            if is_inline_secret(match) and looks_random(match["secret"]):
+                self._secrets.add(match["secret"])
+        return leaf
+
+    def _learn_setting(self, text: str, place: Place) -> None:
+        key = _last(place)
+        if key in _USER_FACTS:
+            _add(self._users, text, "user")
+        elif key in _HOST_FACTS:
+            self._add_host(text)
+        elif is_secret(place.key or "", text) and looks_random(text):
+            self._secrets.add(text)
+
+    def _add_host(self, name: str) -> None:
+        short = name.partition(".")[0]
+        _add(self._hosts, name, "host")
+        if name in self._hosts and not short.isdigit() and short.lower() not in _COMMON:
+            self._hosts.setdefault(short, self._hosts[name])
+
+    def seal(self) -> None:
+        """End the first walk: from here on names are only replaced."""
+        ordinary = self._vocabulary | _COMMON
+        known = [
+            name
+            for name in (*self._hosts, *self._users)
+            if len(name) >= MIN_NAME and not name.isdigit() and name.lower() not in ordinary
+        ]
+        telling = [name for name in known if len(name) > 4 and not name.isalpha()]
+        self._names = _any_of(known, r"(?<![A-Za-z0-9])(?:{})(?![A-Za-z0-9])")
+        self._telling_names = _any_of(telling, r"(?<![A-Za-z0-9])(?:{})(?![A-Za-z0-9])")
+        self._known_secrets = _any_of(self._secrets, r"(?:{})")
+
+    # --- second walk ----------------------------------------------------------------------------
+
+    def replace(self, leaf: Any, place: Place) -> Any:
+        """``leaf`` with everything that must not be seen replaced."""
+        if _is_setting(place):
+            text = str(leaf)
+            if is_secret(place.key or "", text):
+                return self._hide(text, SECRET)
+            known = {**self._users, **self._hosts}.get(text.strip())
+            if known is not None and _last(place) in _USER_FACTS | _HOST_FACTS:
+                return self._hide(text, known)
+        if not isinstance(leaf, str) or place.field in _FIXED_FIELDS:
+            return leaf
+        prose = place.field not in _NAME_FIELDS and not place.is_key
+        version = place.owner == "Package"
+        memory_key = (leaf, prose, version)
+        if memory_key not in self._memory:
+            self._memory[memory_key] = self.text(leaf, prose=prose, version=version)
+        return self._memory[memory_key]
+
+    def text(self, text: str, *, prose: bool = True, version: bool = False) -> str:
+        """One string with everything that must not be seen replaced.
+
+        ``prose``: not a name from inside the model, so that every learned name is looked for.
+        ``version``: a software version, which may look like an address.
+        """
+        if self._known_secrets is not None:
+            text = self._known_secrets.sub(lambda match: self._hide(match[0], SECRET), text)
+        for rule in SECRET_RULES:
+            text = rule.sub(lambda match: self._hide_group(match, "secret", SECRET), text)
+        text = INLINE_SECRET.sub(self._inline, text)
+        text = EMAIL.sub(lambda match: self._numbered(match[0], "email"), text)
+        for home in HOME_RULES:
+            text = home.sub(lambda match: self._hide(match[0], HOME), text)
+        for host in HOST_RULES:
+            text = host.sub(self._host, text)
+        names = self._names if prose else self._telling_names
+        if names is not None:
+            text = names.sub(self._name, text)
+        if not version:
+            text = PRIVATE_IP.sub(self._address, text)
+        return text
+
+    def _hide(self, original: str, stand_in: str) -> str:
+        if original != stand_in:
+            self._hidden.add(original)
+        return stand_in
+
+    def _hide_group(self, match: re.Match[str], group: str, stand_in: str) -> str:
+        start, end = (position - match.start() for position in match.span(group))
+        return match[0][:start] + self._hide(match[group], stand_in) + match[0][end:]
+
+    def _inline(self, match: re.Match[str]) -> str:
+        return self._hide_group(match, "secret", SECRET) if is_inline_secret(match) else match[0]
+
+    def _host(self, match: re.Match[str]) -> str:
+        stand_in = self._hosts.get(match["host"])
+        return match[0] if stand_in is None else self._hide_group(match, "host", stand_in)
+
+    def _name(self, match: re.Match[str]) -> str:
+        return self._hide(match[0], self._hosts.get(match[0]) or self._users[match[0]])
+
+    def _address(self, match: re.Match[str]) -> str:
+        if is_version_before(match.string[: match.start()]):
+            return match[0]
+        return self._numbered(match[0], "ip")
+
+    def _numbered(self, original: str, kind: str) -> str:
+        _add(self._others, original, kind)
+        return self._hide(original, self._others[original])
+
+
+def _add(names: dict[str, str], name: str, kind: str) -> None:
+    """Give ``name`` the next stand-in of its kind, unless it is a common word."""
+    name = name.strip()
+    if name and name != HOME and not name.startswith("<") and name.lower() not in _COMMON:
+        taken = {stand_in for stand_in in names.values() if stand_in.startswith(f"<{kind}-")}
+        names.setdefault(name, f"<{kind}-{len(taken) + 1}>")
+
+
+def _any_of(words: Iterable[str], frame: str) -> re.Pattern[str] | None:
+    """One pattern for all words, the longest first; ``None`` when there is no word."""
+    ordered = sorted(words, key=lambda word: (-len(word), word))
+    if not ordered:
+        return None
+    return re.compile(frame.format("|".join(re.escape(word) for word in ordered)))
+
+
+def _is_setting(place: Place) -> bool:
+    """A value that stands in a mapping under a name: of the configuration, of an event's data."""
+    return place.key is not None and not place.is_key and place.field in ("value", "data")
+
+
+def _last(place: Place) -> str:
+    """Last part of the dotted key that the leaf stands under, in lower case."""
+    return (place.key or "").rpartition(".")[2].lower()

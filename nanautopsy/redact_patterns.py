@@ -1,0 +1,162 @@
+"""What secrets, home directories, hosts and private addresses look like in text.
+
+The prefixes and lengths of tokens are those that their issuers document; each pattern asks for
+somewhat less than the real length, because logs cut lines.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+SECRET_RULES: tuple[re.Pattern[str], ...] = (
+    # PEM blocks; a log line may hold only the beginning of one.
+    re.compile(
+        r"(?P<secret>-----BEGIN (?:[A-Z]+ ){0,3}PRIVATE KEY-----"
+        r"(?:.*?-----END (?:[A-Z]+ ){0,3}PRIVATE KEY-----|[\sA-Za-z0-9+/=\\]*))",
+        re.DOTALL,
+    ),
+    # Credentials in a URL: user:password@ or token@. git@ names nobody.
+    re.compile(r"(?<=://)(?!git@|<)(?P<secret>[^\s/'\"<>]+)(?=@)"),
+    re.compile(
+        r"(?P<secret>"
+        r"\beyJ[\w-]{8,}\.eyJ[\w-]{6,}(?:\.[\w-]*)?"  # JSON web token
+        r"|\b(?:hf|api_org)_[A-Za-z0-9]{16,}"  # Hugging Face
+        r"|\bgithub_pat_\w{20,}|\bgh[pousr]_[A-Za-z0-9]{16,}|\bglpat-[\w-]{16,}"
+        r"|\bsk-(?:ant|proj|svcacct|or|lf)-[\w-]{16,}|\bsk-[A-Za-z0-9]{20,}"
+        r"|\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b"  # AWS
+        r"|\bAIza[\w-]{30,}|\bya29\.[\w-]{20,}"  # Google
+        r"|\bxox[abeoprs]-[A-Za-z0-9-]{10,}"  # Slack
+        r"|\bnpm_[A-Za-z0-9]{20,}|\bpypi-[\w-]{40,}|\bwandb_v\d_\w{20,})"
+    ),
+    re.compile(r"\b(?i:bearer)[ :]+(?P<secret>[\w.~+/-]{12,}=*)"),
+    re.compile(
+        r"\b(?i:authorization)['\"]?\s*[:=]\s*['\"]?(?i:basic|token)\s+(?P<secret>[\w+/=.-]{6,})"
+    ),
+    # A W&B key is 40 hexadecimal digits, as a commit is: only its surroundings tell.
+    re.compile(
+        r"(?i:api[_-]?key|wandb[ _.]login|netrc|password)"
+        r"(?:[\W_]|relogin|host|key|is){1,20}(?P<secret>[0-9a-f]{40})\b"
+    ),
+)
+"""Each has a group ``secret``: what is to be hidden."""
+
+INLINE_SECRET = re.compile(
+    r"(?P<key>[A-Za-z0-9_.-]*(?:api[_-]?key|access[_-]?key|secret|passw(?:or)?d|passphrase|token"
+    r"|credentials?)[A-Za-z0-9_-]*)"
+    r"(?P<between>['\"]?\s*[=:]\s*['\"]?|(?<=token|i_key|i-key|sword)\s+)"
+    r"(?P<secret>[^\s'\",;&(){}\[\]]+)(?![(\[])",
+    re.IGNORECASE,
+)
+"""``WANDB_API_KEY=...``, ``--hub_token ...``, ``'password': '...'`` in running text; whether it is
+one is for :func:`is_inline_secret` to say."""
+
+EMAIL = re.compile(
+    r"(?<![\w.@/-])(?!git@)[\w.+-]*\w@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}\b"
+)
+
+HOME_RULES: tuple[re.Pattern[str], ...] = (
+    re.compile(
+        r"(?<![\w.~<>-])(?<!:/)(?:/[\w.-]+){0,2}/(?:home|homes|Users|users)/"
+        r"(?P<user>[\w@+-](?:[\w.@+-]*[\w@+-])?)"
+    ),
+    re.compile(r"(?<![\w.~<>/-])/(?P<user>root)(?![\w.-])"),
+    re.compile(
+        r"(?<![A-Za-z0-9])[A-Za-z]:(?:\\\\|\\|/)(?:Users|Documents and Settings)(?:\\\\|\\|/)"
+        r"(?P<user>[^\\/:*?\"'<>|\s]+(?: [^\\/:*?\"'<>|\s]+)?(?=[\\/])|[^\\/:*?\"'<>|\s]+)"
+    ),
+)
+
+HOST_RULES: tuple[re.Pattern[str], ...] = (
+    # events.out.tfevents.<seconds>.<host>[.<pid>[.<counter>]][.v2][.suffix]
+    re.compile(
+        r"events\.out\.tfevents\.\d+\.(?P<host>[A-Za-z0-9][\w.-]*?)"
+        r"(?=(?:\.\d+){1,2}(?:\.(?!\d)[\w-]+)*(?![\w-]|\.\w)|(?:\.(?:v2|gz|bz2))*(?![\w-]|\.\w))"
+    ),
+    # transformers' runs/<MonDD_HH-MM-SS>_<host>/
+    re.compile(
+        r"(?<![A-Za-z])(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\d\d_\d\d-\d\d-\d\d_"
+        r"(?P<host>[A-Za-z0-9](?:[\w.-]*\w)?)"
+    ),
+    # The names that clouds give: ip-10-0-3-17.ec2.internal
+    re.compile(r"(?<![\w-])(?P<host>ip-\d{1,3}(?:-\d{1,3}){3}(?:\.[\w-]+)*)"),
+)
+"""Each has a group ``host``."""
+
+_OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
+PRIVATE_IP = re.compile(
+    rf"(?<![\w.+-])(?:10\.{_OCTET}|172\.(?:1[6-9]|2\d|3[01])|192\.168|169\.254"
+    rf"|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7]))\.{_OCTET}\.{_OCTET}(?![\w+-]|\.\d)"
+    r"|(?<![\w:.])(?:f[cd][0-9a-f]{2}|fe80):[0-9a-f:]{2,}[0-9a-f](?![\w:])"
+)
+"""RFC 1918, RFC 3927 and RFC 6598 ranges of IPv4; unique-local and link-local IPv6."""
+
+_VERSION_BEFORE = re.compile(r"(?:[=<>~!]=|(?i:\bversions?)['\":= ]{1,4}|-cu\d{2}[ =:'\"]+|\bv|@)$")
+
+_SECRET_WORDS = frozenset(
+    """secret secrets password passwd passphrase pwd credential credentials apikey
+    apikeys""".split()
+)
+_SECRET_PAIRS = frozenset(
+    (first, "key") for first in ("api", "access", "private", "secret", "auth", "ssh")
+)
+_KEY_TOKENS = frozenset(
+    """hub hf huggingface hugging auth authentication access api bearer refresh oauth wandb github
+    gitlab git session csrf private personal slack telegram push deploy neptune comet mlflow
+    clearml aws azure gcp openai""".split()
+)
+"""What stands before ``token`` when it opens a door."""
+_TEXT_TOKENS = frozenset(
+    """pad eos bos unk mask sep cls eod eot eoi boi img image video audio speech vision start end
+    special vocab next last first newline stop word num max min class""".split()
+)
+"""What stands before ``token`` when it is a piece of text."""
+_HARMLESS = frozenset({"", "true", "false", "none", "null", "yes", "no", "on", "off", "nan"})
+_STAND_IN = re.compile(r"<.*>|\[.*\]|\*+|\$\{?\w+\}?|x+|\.+", re.IGNORECASE)
+
+
+def is_version_before(text: str) -> bool:
+    """Whether what follows ``text`` is a version, as in ``nvidia-curand-cu12==10.3.2.106``."""
+    return _VERSION_BEFORE.search(text[-24:]) is not None
+
+
+def looks_random(text: str) -> bool:
+    """Whether ``text`` is long and mixed enough to be a key and no word."""
+    if len(text) < 6 or any(char.isspace() for char in text):
+        return False
+    mixed = any(char.isdigit() for char in text) and any(char.isalpha() for char in text)
+    return mixed or len(text) >= 16
+
+
+def is_secret(key: str, value: str) -> bool:
+    """Whether the setting ``key: value`` is a secret: ``hub_token`` is, ``pad_token`` is not."""
+    value = value.strip()
+    words = _words(key)
+    if not words or value.lower() in _HARMLESS or _STAND_IN.fullmatch(value):
+        return False
+    if any(word in _SECRET_WORDS for word in words):
+        return True
+    if any(pair in _SECRET_PAIRS for pair in pairwise(words)):
+        return True
+    if words[-1] != "token" or _TEXT_TOKENS.intersection(words):
+        return False
+    if re.fullmatch(r"[\d.]+([eE][+-]?\d+)?", value):
+        return False
+    return words == ["token"] or bool(_KEY_TOKENS.intersection(words)) or looks_random(value)
+
+
+def is_inline_secret(match: re.Match[str]) -> bool:
+    """Whether what :data:`INLINE_SECRET` found is one: ``password: required`` is not."""
+    value = match["secret"]
+    if not is_secret(match["key"], value):
+        return False
+    between = match["between"]
+    assigned = "=" in between or between[-1] in "'\"" or match["key"].startswith("--")
+    return looks_random(value) or (assigned and len(value) >= 4)
+
+
+def _words(key: str) -> list[str]:
+    """The words of the last named part of a dotted key."""
+    parts = [part for part in key.split(".") if not part.isdigit()]
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", parts[-1] if parts else "")
+    return [word.lower() for word in words]
