@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from nanautopsy.model import Scalar
@@ -15,24 +16,30 @@ _LONGEST_TEXT = 10_000
 def flatten(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Scalar]:
     """``{"a": {"b": [1, 2]}}`` to ``{"a.b.0": 1, "a.b.1": 2}``.
 
-    Empty containers vanish. At most 20 000 entries and 40 levels are kept, long texts are cut at
-    10 000 characters: a few lines of YAML can alias each other into billions of entries.
+    Empty containers vanish. At most 20 000 values are looked at, 40 levels deep, and long texts
+    are cut at 10 000 characters: a few lines of YAML can alias each other into billions.
     """
     flat: dict[str, Scalar] = {}
-    _descend(values, prefix, flat, 0)
+    looked_at = 0
+    pending: list[tuple[str, Any, int]] = [(prefix, values, 0)]
+    while pending and looked_at < _MOST:
+        path, value, depth = pending.pop()
+        looked_at += 1
+        if isinstance(value, (Mapping, list, tuple)):
+            if depth < _DEEPEST:
+                below = value.items() if isinstance(value, Mapping) else enumerate(value)
+                items = [
+                    (f"{path}.{key}" if path else str(key), item, depth + 1)
+                    for key, item in islice(below, _MOST)
+                ]
+                pending.extend(reversed(items))
+        else:
+            _keep(flat, path, value)
     return flat
 
 
-def _descend(value: Any, path: str, flat: dict[str, Scalar], depth: int) -> None:
-    if len(flat) >= _MOST or depth > _DEEPEST:
-        return
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            _descend(item, f"{path}.{key}" if path else str(key), flat, depth + 1)
-    elif isinstance(value, (list, tuple)):
-        for number, item in enumerate(value):
-            _descend(item, f"{path}.{number}" if path else str(number), flat, depth + 1)
-    elif value is None or isinstance(value, (bool, int, float)):
+def _keep(flat: dict[str, Scalar], path: str, value: Any) -> None:
+    if value is None or isinstance(value, (bool, int, float)):
         flat[path] = value
     else:
         flat[path] = str(value)[:_LONGEST_TEXT]

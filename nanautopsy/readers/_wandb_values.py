@@ -6,6 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from nanautopsy.readers._json_numbers import number_of
+
+NOT_METRICS = frozenset({"_step", "_timestamp", "_wandb"})
+"""Keys of a history row that say where it stands, and the summary's telemetry."""
 _WORDS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _LONGEST_LIST = 64
 _DEEPEST = 20
@@ -28,21 +32,16 @@ def points(tag: str, value: Any, depth: int = 0) -> Iterator[tuple[str, float | 
     """(tag, number) for all that is numeric in a logged value.
 
     ``null`` gives ``None``: wandb before 0.28.1 wrote it for a NumPy NaN, but for an absent value
-    too. The words ``"NaN"`` and ``"Infinity"`` are what W&B's server makes of the numbers. A
+    too. Texts count where they spell a number: W&B's server makes ``"NaN"`` of NaN. A
     histogram gives ``<tag>#count``, its elements, and ``<tag>#max_abs``, its outermost edge:
     ``wandb.watch`` bins finite elements only, so a falling count says how many were not. Media
-    and other texts give nothing.
+    give nothing.
     """
-    if isinstance(value, (int, float)):
-        try:
-            yield tag, float(value)
-        except OverflowError:
-            yield tag, float("inf") if value > 0 else float("-inf")
+    number = number_of(value)
+    if number is not None:
+        yield tag, number
     elif value is None:
         yield tag, None
-    elif isinstance(value, str):
-        if value in _WORDS:
-            yield tag, _WORDS[value]
     elif isinstance(value, dict):
         if value.get("_type") == "histogram":
             yield from _histogram(tag, value)
@@ -50,9 +49,13 @@ def points(tag: str, value: Any, depth: int = 0) -> Iterator[tuple[str, float | 
             for key, item in value.items():
                 yield from points(f"{tag}.{key}", item, depth + 1)
     elif isinstance(value, list) and len(value) <= _LONGEST_LIST and depth < _DEEPEST:
-        for number, item in enumerate(value):
-            if not isinstance(item, str):
-                yield from points(f"{tag}.{number}", item, depth + 1)
+        for position, item in enumerate(value):
+            yield from points(f"{tag}.{position}", item, depth + 1)
+
+
+def whole(value: Any) -> int | None:
+    """A step: the integer that a JSON number is, or ``None``."""
+    return int(value) if isinstance(value, (int, float)) and abs(value) < 2**62 else None
 
 
 def _histogram(tag: str, value: dict[str, Any]) -> Iterator[tuple[str, float]]:

@@ -38,10 +38,9 @@ from nanautopsy.readers._damage import Damage
 from nanautopsy.readers._flatten import flatten
 from nanautopsy.readers._leveldb_log import MAGIC, records
 from nanautopsy.readers._protowire import WireError
-from nanautopsy.readers._wandb_values import points
+from nanautopsy.readers._wandb_values import NOT_METRICS, points, whole
 from nanautopsy.readers.columns import Columns
 
-_NOT_METRICS = frozenset({"_step", "_timestamp", "_wandb"})
 _LONGEST_LINE = 1 << 20
 
 
@@ -134,7 +133,7 @@ class _Run:
 
     def _row(self, message: bytes) -> None:
         values = proto.items(message)
-        step = _whole(values.get("_step"))
+        step = whole(values.get("_step"))
         if step is None:
             inside = [proto.numbers(part).get(1, 0) for part in proto.parts(message, 2)]
             step = inside[0] if inside else None
@@ -145,7 +144,7 @@ class _Run:
         time = self._time(values.get("_timestamp"), values.get("_runtime"))
         axis: Axis = "step" if step_is_known else "record"
         for key, value in values.items():
-            if key not in _NOT_METRICS:
+            if key not in NOT_METRICS:
                 for tag, number in points(key, value):
                     self._columns.add(tag, step, number, time=time, axis=axis)
 
@@ -212,13 +211,9 @@ class _Run:
 
     def end_summary(self) -> None:
         """No history: the summary's values are series of one point."""
-        step = _whole(self._summary.get("_step"))
+        step = whole(self._summary.get("_step"))
         values = {key: value for key, value in self._summary.items() if key != "_runtime"}
         self._add(values, step or 0, step is not None)
-
-
-def _whole(value: Any) -> int | None:
-    return int(value) if isinstance(value, (int, float)) and abs(value) < 2**62 else None
 
 
 def output_lines(path: Path) -> Iterator[str]:
