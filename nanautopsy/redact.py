@@ -23,7 +23,7 @@ from nanautopsy.redact_patterns import (
     SECRET_RULES,
     is_inline_secret,
     is_secret,
-    is_version_before,
+    is_version,
     looks_random,
 )
 from nanautopsy.rewrite import Place, rewrite
@@ -35,10 +35,12 @@ MIN_NAME = 3
 
 _USER_FACTS = frozenset({"username", "user", "user_name", "login", "author"})
 _HOST_FACTS = frozenset({"host", "hostname", "host_name", "node", "nodename", "fqdn"})
-_NAME_FIELDS = frozenset({"tag", "tensor", "layer", "layers", "name", "dtype", "id", "kind"})
-"""Fields that hold names from inside the model; people's names are not looked for there."""
-_FIXED_FIELDS = frozenset({"digest", "dtype", "id", "kind", "reader", "role", "status", "verdict"})
-"""Fields whose words are our own, and digests: nothing is looked for there."""
+_NAME_FIELDS = frozenset(
+    """tag tensor layer layers name dtype id kind digest reader role status verdict holds
+    axis""".split()
+)
+"""Fields that hold names from inside the model, digests or words of our own: in them only people's
+names that no word could be are looked for."""
 _COMMON = frozenset(
     """
     root user users ubuntu debian centos admin administrator guest nobody default anonymous runner
@@ -146,7 +148,7 @@ class Redactor:
             known = {**self._users, **self._hosts}.get(text.strip())
             if known is not None and _last(place) in _USER_FACTS | _HOST_FACTS:
                 return self._hide(text, known)
-        if not isinstance(leaf, str) or place.field in _FIXED_FIELDS:
+        if not isinstance(leaf, str):
             return leaf
         prose = place.field not in _NAME_FIELDS and not place.is_key
         version = place.owner == "Package"
@@ -198,7 +200,7 @@ class Redactor:
         return self._hide(match[0], self._hosts.get(match[0]) or self._users[match[0]])
 
     def _address(self, match: re.Match[str]) -> str:
-        if is_version_before(match.string[: match.start()]):
+        if is_version(match):
             return match[0]
         return self._numbered(match[0], "ip")
 

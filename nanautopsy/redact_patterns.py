@@ -13,14 +13,14 @@ SECRET_RULES: tuple[re.Pattern[str], ...] = (
     # PEM blocks; a log line may hold only the beginning of one.
     re.compile(
         r"(?P<secret>-----BEGIN (?:[A-Z]+ ){0,3}PRIVATE KEY-----"
-        r"(?:.*?-----END (?:[A-Z]+ ){0,3}PRIVATE KEY-----|[\sA-Za-z0-9+/=\\]*))",
+        r"(?:.{0,8192}?-----END (?:[A-Z]+ ){0,3}PRIVATE KEY-----|[\sA-Za-z0-9+/=\\]*))",
         re.DOTALL,
     ),
     # Credentials in a URL: user:password@ or token@. git@ names nobody.
     re.compile(r"(?<=://)(?!git@|<)(?P<secret>[^\s/'\"<>]+)(?=@)"),
     re.compile(
         r"(?P<secret>"
-        r"\beyJ[\w-]{8,}\.eyJ[\w-]{6,}(?:\.[\w-]*)?"  # JSON web token
+        r"(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{6,}(?:\.[\w-]*)?"  # JSON web token
         r"|\b(?:hf|api_org)_[A-Za-z0-9]{16,}"  # Hugging Face
         r"|\bgithub_pat_\w{20,}|\bgh[pousr]_[A-Za-z0-9]{16,}|\bglpat-[\w-]{16,}"
         r"|\bsk-(?:ant|proj|svcacct|or|lf)-[\w-]{16,}|\bsk-[A-Za-z0-9]{20,}"
@@ -42,17 +42,17 @@ SECRET_RULES: tuple[re.Pattern[str], ...] = (
 """Each has a group ``secret``: what is to be hidden."""
 
 INLINE_SECRET = re.compile(
-    r"(?P<key>[A-Za-z0-9_.-]*(?:api[_-]?key|access[_-]?key|secret|passw(?:or)?d|passphrase|token"
-    r"|credentials?)[A-Za-z0-9_-]*)"
+    r"(?<![A-Za-z0-9_.-])(?P<key>[A-Za-z0-9_.-]{0,80}?(?:api[_-]?key|access[_-]?key|secret|passw(?:or)?d|passphrase|token"
+    r"|credentials?)[A-Za-z0-9_-]{0,40})"
     r"(?P<between>['\"]?\s*[=:]\s*['\"]?|(?<=token|i_key|i-key|sword)\s+)"
-    r"(?P<secret>[^\s'\",;&(){}\[\]]+)(?![(\[])",
+    r"(?P<secret>[^\s'\",;&(){}\[\]]+)(?![^\s'\",;&){}\]])",
     re.IGNORECASE,
 )
 """``WANDB_API_KEY=...``, ``--hub_token ...``, ``'password': '...'`` in running text; whether it is
 one is for :func:`is_inline_secret` to say."""
 
 EMAIL = re.compile(
-    r"(?<![\w.@/-])(?!git@)[\w.+-]*\w@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}\b"
+    r"(?<![\w.+@/-])(?!git@)[\w.+-]*\w@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}\b"
 )
 
 HOME_RULES: tuple[re.Pattern[str], ...] = (
@@ -70,7 +70,7 @@ HOME_RULES: tuple[re.Pattern[str], ...] = (
 HOST_RULES: tuple[re.Pattern[str], ...] = (
     # events.out.tfevents.<seconds>.<host>[.<pid>[.<counter>]][.v2][.suffix]
     re.compile(
-        r"events\.out\.tfevents\.\d+\.(?P<host>[A-Za-z0-9][\w.-]*?)"
+        r"events\.out\.tfevents\.\d+\.(?P<host>[A-Za-z0-9][\w.-]{0,255}?)"
         r"(?=(?:\.\d+){1,2}(?:\.(?!\d)[\w-]+)*(?![\w-]|\.\w)|(?:\.(?:v2|gz|bz2))*(?![\w-]|\.\w))"
     ),
     # transformers' runs/<MonDD_HH-MM-SS>_<host>/
@@ -115,9 +115,10 @@ _HARMLESS = frozenset({"", "true", "false", "none", "null", "yes", "no", "on", "
 _STAND_IN = re.compile(r"<.*>|\[.*\]|\*+|\$\{?\w+\}?|x+|\.+", re.IGNORECASE)
 
 
-def is_version_before(text: str) -> bool:
-    """Whether what follows ``text`` is a version, as in ``nvidia-curand-cu12==10.3.2.106``."""
-    return _VERSION_BEFORE.search(text[-24:]) is not None
+def is_version(match: re.Match[str]) -> bool:
+    """Whether what looks like an address is a version: ``nvidia-curand-cu12==10.3.2.106``."""
+    before = match.string[max(0, match.start() - 24) : match.start()]
+    return _VERSION_BEFORE.search(before) is not None
 
 
 def looks_random(text: str) -> bool:
@@ -156,7 +157,7 @@ def is_inline_secret(match: re.Match[str]) -> bool:
 
 
 def _words(key: str) -> list[str]:
-    """The words of the last named part of a dotted key."""
-    parts = [part for part in key.split(".") if not part.isdigit()]
+    """The words of the last named part of a dotted key, without our own stand-ins."""
+    parts = [part for part in re.sub(r"<[^<>]*>", "", key).split(".") if not part.isdigit()]
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", parts[-1] if parts else "")
     return [word.lower() for word in words]
