@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import factories
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 from nanautopsy.model import Autopsy, Fact, Package, Source, TimelineEntry
 from nanautopsy.redact import Redactor, redact
 from nanautopsy.rewrite import Place, rewrite
-from tests import factories
 
 HEX40 = "0123456789abcdef0123456789abcdef01234567"
 
