@@ -1,0 +1,203 @@
+"""What several renderers derive from an Autopsy in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from nanautopsy.model import (
+    Autopsy,
+    Checkpoint,
+    Evidence,
+    Finding,
+    Onset,
+    RankedCause,
+    Series,
+    Source,
+    TensorHealth,
+)
+from nanautopsy.render._format import percent
+
+VALUE_NAMES = {"nan": "NaN", "inf": "Inf", "-inf": "-Inf"}
+VERDICT_WORDS = {
+    "non-finite": "Non-finite",
+    "diverged": "Diverged",
+    "healthy": "Healthy",
+    "undetermined": "Undetermined",
+}
+QUANTITIES = {
+    "grad_norm": "gradient norm",
+    "eval_loss": "evaluation loss",
+    "learning_rate": "learning rate",
+    "loss_scale": "loss scale",
+}
+STATUS_WORDS = {
+    "fired": "below the floor",
+    "quiet": "no sign of it",
+    "not-applicable": "not applicable",
+    "failed": "its rule failed",
+}
+
+
+def run_name(path: str) -> str:
+    """The run's name: the last part of its path that is a name."""
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return parts[-1] if parts and parts != ["~"] else "run"
+
+
+def verdict_word(autopsy: Autopsy) -> str:
+    """The verdict as a heading."""
+    return VERDICT_WORDS.get(autopsy.verdict, autopsy.verdict)
+
+
+def what(onset: Onset) -> str:
+    """What was seen, and whether it stayed."""
+    quantity = QUANTITIES.get(onset.quantity, onset.quantity)
+    text = f"{quantity} {VALUE_NAMES.get(onset.value, onset.value)}"
+    text += ", and it stayed so" if onset.persistent else ", and it came back"
+    return text + "; the logged loss hid it" if onset.masked else text
+
+
+def when(onset: Onset) -> str:
+    """The step and the interval in which it happened."""
+    if onset.step is None:
+        return "at a step that no artifact names"
+    if onset.last_finite is None:
+        return f"step {onset.step}, the first that was recorded"
+    return f"step {onset.step} (last known finite: {onset.last_finite})"
+
+
+def where(onset: Onset) -> str:
+    """The layer and the rank, or that nothing tells."""
+    text = onset.layer or "layer not known"
+    others = [layer for layer in onset.layers if layer != onset.layer]
+    if others:
+        text += f", then {others[0]}" + (f" and {len(others) - 1} more" if others[1:] else "")
+    return text if onset.rank is None else f"{text}; rank {onset.rank}"
+
+
+def why(autopsy: Autopsy) -> str:
+    """The most probable cause in a line; empty when nothing failed."""
+    if autopsy.causes:
+        return f"{autopsy.causes[0].title} ({percent(autopsy.causes[0].probability)})"
+    if autopsy.failed:
+        return "Undetermined: no cause has enough evidence"
+    return ""
+
+
+def how_sure(autopsy: Autopsy) -> str:
+    """The certainty in words, from the ranked causes."""
+    if not autopsy.causes:
+        return ""
+    best, *rest = autopsy.causes
+    text = f"{percent(best.probability)} for {best.id}"
+    if rest:
+        text += f", then {percent(rest[0].probability)} for {rest[0].id}"
+    against = sum(not e.supports for e in best.evidence)
+    return f"{text}; {len(best.evidence) - against} facts for it, {against} against"
+
+
+def initiating(autopsy: Autopsy) -> Finding | None:
+    """The earliest finding that started it."""
+    found = [f for f in autopsy.findings if f.role == "initiating"]
+    return min(found, key=lambda f: (f.step is None, f.step or 0)) if found else None
+
+
+def by_strength(evidence: Iterable[Evidence], supports: bool) -> list[Evidence]:
+    """The evidence of one side, the strongest first."""
+    side = [e for e in evidence if e.supports is supports]
+    return sorted(side, key=lambda e: -e.strength)
+
+
+def anchor(cause: RankedCause) -> str:
+    """The cause's id, fit to be an HTML id."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in cause.id)
+
+
+def safe_link(url: str) -> bool:
+    """Whether a reference may become a link: the web, and nothing else."""
+    return url.startswith(("https://", "http://")) and not any(c.isspace() for c in url)
+
+
+def place(source: Source) -> str:
+    """The source in one line, without its excerpt."""
+    return str(source)
+
+
+# --- series -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesSummary:
+    """One series in numbers."""
+
+    points: int
+    first_step: int | None
+    last_step: int | None
+    nonfinite: int
+    first_nonfinite_step: int | None
+    smallest: float | None
+    largest: float | None
+    last: float | None
+
+
+def recorded(series: Series) -> np.ndarray:
+    """(n,) True where a point holds a number or NaN: not where the artifact holds null."""
+    if series.missing is None:
+        return np.ones(len(series), dtype=np.bool_)
+    return ~series.missing
+
+
+def summarize(series: Series) -> SeriesSummary:
+    """Count what is recorded; explicit nulls are not."""
+    keep = recorded(series)
+    steps, values = series.steps[keep], series.values[keep]
+    finite = np.isfinite(values)
+    bad = np.flatnonzero(~finite)
+    good = values[finite]
+    return SeriesSummary(
+        points=len(values),
+        first_step=int(steps[0]) if len(steps) else None,
+        last_step=int(steps[-1]) if len(steps) else None,
+        nonfinite=len(bad),
+        first_nonfinite_step=int(steps[bad[0]]) if len(bad) else None,
+        smallest=float(good.min()) if len(good) else None,
+        largest=float(good.max()) if len(good) else None,
+        last=float(values[-1]) if len(values) else None,
+    )
+
+
+# --- tensors ----------------------------------------------------------------------------------
+
+
+def tensor_note(tensor: TensorHealth) -> str:
+    """What is remarkable about a tensor; empty when nothing is."""
+    if tensor.nonfinite:
+        return "non-finite"
+    if tensor.all_zero:
+        return "all zero"
+    headroom = tensor.headroom
+    if headroom is not None and headroom < LOW_HEADROOM:
+        return "low headroom"
+    return ""
+
+
+LOW_HEADROOM = 16.0
+"""Headroom below which the table marks a tensor: four doublings from overflow. It marks only; it
+decides nothing."""
+
+
+def worst_first(checkpoint: Checkpoint) -> list[TensorHealth]:
+    """Non-finite tensors, then all-zero ones, then those nearest to overflow."""
+
+    def key(tensor: TensorHealth) -> tuple[int, float, str]:
+        if tensor.nonfinite:
+            return (0, -tensor.nonfinite / tensor.numel, tensor.name)
+        if tensor.all_zero:
+            return (1, 0.0, tensor.name)
+        headroom = tensor.headroom
+        return (2, float("inf") if headroom is None else headroom, tensor.name)
+
+    return sorted(checkpoint.tensors, key=key)

@@ -1,0 +1,83 @@
+"""Numbers and values as every renderer shows them."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timezone
+
+from nanautopsy.model import Scalar
+
+
+def number(value: float | None) -> str:
+    """Four significant digits; NaN and Inf by name; ``?`` for what is not known."""
+    if value is None:
+        return "?"
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Inf" if value > 0 else "-Inf"
+    return f"{value:.4g}"
+
+
+def percent(probability: float) -> str:
+    """Whole percent; never ``0%`` or ``100%`` for what is neither."""
+    if 0 < probability < 0.01:
+        return "<1%"
+    if 0.99 < probability < 1:
+        return ">99%"
+    return f"{100 * probability:.0f}%"
+
+
+def size(count: int) -> str:
+    """Bytes in the decimal units that disks are sold in."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 99.5 else f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"
+
+
+def moment(seconds: float | None) -> str:
+    """A time in UTC; empty when there is none, or none that a calendar holds."""
+    if seconds is None or not math.isfinite(seconds):
+        return ""
+    try:
+        when = datetime.fromtimestamp(seconds, timezone.utc)
+    except (OverflowError, ValueError, OSError):
+        return ""
+    return when.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def scalar(value: Scalar) -> str:
+    """A setting's value as its file would spell it in JSON, strings without their quotes."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else number(value)
+    return str(value)
+
+
+def count(many: int, one: str, several: str | None = None) -> str:
+    """``1 step``, ``2 steps``."""
+    return f"{many} {one if many == 1 else several or one + 's'}"
+
+
+def shape(sizes: tuple[int, ...]) -> str:
+    """``4096 x 512``; ``scalar`` for none."""
+    return " × ".join(str(size) for size in sizes) or "scalar"
+
+
+def middle_cut(text: str, width: int) -> str:
+    """At most ``width`` characters, the middle left out: both ends of a layer's name tell."""
+    if len(text) <= width:
+        return text
+    head = (width - 1) // 2
+    return text[:head] + "…" + text[len(text) - (width - 1 - head) :]
+
+
+def end_cut(text: str, width: int) -> str:
+    """At most ``width`` characters, the end left out."""
+    return text if len(text) <= width else text[: max(0, width - 1)].rstrip() + "…"

@@ -1,0 +1,196 @@
+"""The result for machines: schema version 1, described by ``nanautopsy/schema/autopsy-1.json``.
+
+Strict JSON: a number that JSON cannot hold is the string ``"nan"``, ``"inf"`` or ``"-inf"``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from nanautopsy.model import (
+    Autopsy,
+    Checkpoint,
+    Evidence,
+    Fact,
+    Finding,
+    Onset,
+    Package,
+    RankedCause,
+    Series,
+    Source,
+    TensorHealth,
+)
+from nanautopsy.render._clean import cleaned
+from nanautopsy.render._facts import summarize, tensor_note, worst_first
+
+SCHEMA_VERSION = "1"
+MAX_TENSORS = 100
+"""Remarkable tensors that one checkpoint lists; ``remarkable`` counts them all."""
+
+
+def render(autopsy: Autopsy) -> str:
+    """The JSON document, with a line end."""
+    document = _strict(to_dict(cleaned(autopsy)))
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def to_dict(autopsy: Autopsy) -> dict[str, Any]:
+    """The document as plain dictionaries and lists; it may still hold NaN."""
+    run = autopsy.run
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "nanautopsy_version": autopsy.version,
+        "run": {
+            "path": run.path,
+            "artifacts": [
+                _present(asdict(artifact) | {"problems": list(artifact.problems)}, "digest")
+                for artifact in run.artifacts
+            ],
+            "notes": list(run.notes),
+        },
+        "verdict": autopsy.verdict,
+        "headline": autopsy.headline,
+        "onset": None if autopsy.onset is None else _onset(autopsy.onset),
+        "causes": [_cause(cause) for cause in autopsy.causes],
+        "considered": [_cause(cause) for cause in autopsy.considered],
+        "findings": [_finding(finding) for finding in autopsy.findings],
+        "timeline": [
+            {"step": e.step, "time": e.time, "text": e.text, "source": _source(e.source)}
+            for e in autopsy.timeline
+        ],
+        "coverage": {
+            "seen": list(autopsy.coverage.seen),
+            "missing": [asdict(missing) for missing in autopsy.coverage.missing],
+        },
+        "environment": {
+            "packages": {name: _package(package) for name, package in run.packages.items()},
+            "facts": _facts(run.environment),
+        },
+        "config": _facts(run.config),
+        "facts": _facts(run.facts),
+        "series": [_series(series) for series in run.series],
+        "checkpoints": [_checkpoint(checkpoint) for checkpoint in run.checkpoints],
+        "redactions": autopsy.redactions,
+    }
+
+
+def _source(source: Source) -> dict[str, Any]:
+    """Only what is known of the place."""
+    known = {key: value for key, value in asdict(source).items() if value is not None}
+    return known | ({"index": list(known["index"])} if "index" in known else {})
+
+
+def _onset(onset: Onset) -> dict[str, Any]:
+    return {
+        "step": onset.step,
+        "interval": [onset.last_finite, onset.step],
+        "quantity": onset.quantity,
+        "value": onset.value,
+        "persistent": onset.persistent,
+        "layer": onset.layer,
+        "layers": list(onset.layers),
+        "rank": onset.rank,
+        "masked": onset.masked,
+        "how": onset.how,
+        "source": _source(onset.source),
+    }
+
+
+def _cause(cause: RankedCause) -> dict[str, Any]:
+    return {
+        "id": cause.id,
+        "title": cause.title,
+        "probability": cause.probability,
+        "status": cause.status,
+        "evidence": [_evidence(evidence) for evidence in cause.evidence],
+        "remedies": list(cause.remedies),
+        "references": list(cause.references),
+    } | ({"reason": cause.reason} if cause.reason else {})
+
+
+def _evidence(evidence: Evidence) -> dict[str, Any]:
+    return {
+        "for": evidence.supports,
+        "strength": evidence.strength,
+        "text": evidence.text,
+        "source": _source(evidence.source),
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "id": finding.id,
+        "role": finding.role,
+        "step": finding.step,
+        "last_good": finding.last_good,
+        "layer": finding.layer,
+        "text": finding.text,
+        "source": _source(finding.source),
+        "data": dict(finding.data),
+    }
+
+
+def _facts(facts: Mapping[str, Fact]) -> dict[str, Any]:
+    return {
+        key: {"value": fact.value, "source": _source(fact.source)} for key, fact in facts.items()
+    }
+
+
+def _package(package: Package) -> dict[str, Any]:
+    conflicts = [
+        {"version": version, "source": _source(source)} for version, source in package.conflicts
+    ]
+    known = {"version": package.version, "source": _source(package.source)}
+    return known | ({"conflicts": conflicts} if conflicts else {})
+
+
+def _series(series: Series) -> dict[str, Any]:
+    about = {
+        "tag": series.tag,
+        "role": series.role,
+        "axis": series.axis,
+        "layer": series.layer,
+        "rank": series.rank,
+        "source": _source(series.source),
+    }
+    return _present(about, "layer", "rank") | asdict(summarize(series))
+
+
+def _checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
+    remarkable = [tensor for tensor in worst_first(checkpoint) if tensor_note(tensor)]
+    return {
+        "path": checkpoint.path,
+        "kind": checkpoint.kind,
+        "step": checkpoint.step,
+        "holds": checkpoint.holds,
+        "tensors": len(checkpoint.tensors),
+        "nonfinite_tensors": len(checkpoint.nonfinite),
+        "unread_tensors": list(checkpoint.missing),
+        "remarkable": len(remarkable),
+        "worst": [_tensor(tensor) for tensor in remarkable[:MAX_TENSORS]],
+    }
+
+
+def _tensor(tensor: TensorHealth) -> dict[str, Any]:
+    known = asdict(tensor) | {"headroom": tensor.headroom, "note": tensor_note(tensor)}
+    return known | {"shape": list(tensor.shape)}
+
+
+def _present(known: dict[str, Any], *optional: str) -> dict[str, Any]:
+    """Without those of the ``optional`` names that have no value."""
+    return {k: v for k, v in known.items() if v is not None or k not in optional}
+
+
+def _strict(value: Any) -> Any:
+    """The same with NaN and Inf as words, and tuples as lists."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    if isinstance(value, dict):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    return value
