@@ -43,6 +43,9 @@ def _assess(case: Case) -> Assessment:
     before = [f for f in zero if f.step is None or f.step <= onset.step]
     if not before:
         return quiet("the all-zero weight appears only after the onset")
+    if not at_first_steps(case.run, onset):
+        # What a zero does to a normalization it does at the first backward pass.
+        return quiet(f"training was finite until step {onset.last_finite} with the zeros in place")
     weighing = Weighing()
     finding = before[0]
     weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
@@ -75,18 +78,11 @@ def _weigh_order(case: Case, weighing: Weighing) -> None:
             f"{onset.quantity} was non-finite first; a layer of zeros gives finite outputs",
             onset.source,
         )
-    if at_first_steps(case.run, onset):
-        weighing.speaks_for(
-            thresholds.MODERATE,
-            f"it happened at step {onset.step}, before training changed the weights",
-            onset.source,
-        )
-    else:
-        weighing.speaks_against(
-            thresholds.STRONG,
-            f"training was finite until step {onset.last_finite}, with the same weights of zero",
-            onset.source,
-        )
+    weighing.speaks_for(
+        thresholds.MODERATE,
+        f"it happened at step {onset.step}, before training changed the weights",
+        onset.source,
+    )
 
 
 def _weigh_place(case: Case, finding: Finding, weighing: Weighing) -> None:

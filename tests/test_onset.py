@@ -1,0 +1,250 @@
+"""Verdict and onset, from runs built in memory: what counts, what came first, what is benign."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from builders import INF, NAN, checkpoint, event, judge, make_run, series, tensor
+from hypothesis import given
+from hypothesis import strategies as st
+
+FALLING = [4.0, 3.6, 3.3, 3.1, 3.0, 2.9, 2.85, 2.8, 2.77, 2.75, 2.74, 2.73]
+NORMS = [1.3, 1.2, 1.1, 1.15, 1.0, 0.9, 0.95, 0.9, 0.85, 0.9, 0.8, 0.85]
+FP16 = {"training": {"fp16": True}}
+
+
+def test_a_falling_loss_is_healthy() -> None:
+    located = judge(make_run(series("loss", FALLING), series("grad_norm", NORMS)))
+    assert located.verdict == "healthy"
+    assert located.onset is None
+
+
+def test_nothing_to_judge_is_undetermined() -> None:
+    assert judge(make_run(series("accuracy", [0.1, 0.2]))).verdict == "undetermined"
+
+
+def test_the_interval_reaches_from_the_last_finite_to_the_first_nonfinite_step() -> None:
+    located = judge(make_run(series("train/loss", [3, 2.5, NAN, NAN], steps=[10, 20, 30, 40])))
+    onset = located.onset
+    assert onset is not None
+    assert (onset.step, onset.last_finite, onset.quantity) == (30, 20, "loss")
+    assert onset.persistent
+    assert onset.value == "nan"
+
+
+def test_a_gradient_that_goes_first_is_the_onset() -> None:
+    loss, norm = series("loss", [3, 2.5, 2.4, NAN]), series("grad_norm", [1, 1, INF, NAN])
+    onset = judge(make_run(loss, norm)).onset
+    assert onset is not None
+    assert (onset.step, onset.quantity, onset.value) == (3, "grad_norm", "inf")
+
+
+def test_within_one_step_the_loss_comes_before_its_gradient() -> None:
+    loss, norm = series("loss", [3, 2.5, NAN]), series("grad_norm", [1, 1, NAN])
+    onset = judge(make_run(loss, norm)).onset
+    assert onset is not None
+    assert (onset.step, onset.quantity) == (3, "loss")
+
+
+def test_a_checkpoint_narrows_the_interval() -> None:
+    onset = judge(
+        make_run(
+            series("loss", [3, 2.5, NAN], steps=[10, 60, 110]),
+            checkpoint(50, tensor("h.0.weight"), tensor("h.1.weight")),
+            checkpoint(100, tensor("h.0.weight"), tensor("h.1.weight", nan=3)),
+        )
+    ).onset
+    assert onset is not None
+    assert (onset.step, onset.last_finite) == (100, 60)
+    assert onset.quantity == "parameters"
+    assert onset.layer == "h.1.weight"
+
+
+def test_a_checkpoint_that_is_nan_throughout_cannot_tell_the_layer() -> None:
+    onset = judge(
+        make_run(checkpoint(5, tensor("a.weight", nan=16), tensor("b.weight", nan=16)))
+    ).onset
+    assert onset is not None
+    assert onset.layer is None
+    assert "cannot tell the layer" in onset.how
+
+
+def test_gradients_that_turn_all_at_once_tell_no_layer() -> None:
+    layers = [series(f"grad_norm/layers.{i}.mlp", [1.0, NAN]) for i in range(4)]
+    onset = judge(make_run(series("loss", [3.0, NAN]), *layers)).onset
+    assert onset is not None
+    assert onset.layers == ()
+
+
+def test_a_backward_pass_is_poisoned_from_the_last_bad_layer_down() -> None:
+    layers = [series(f"grad_norm/layers.{i}.mlp", [1.0, NAN if i < 3 else 1.0]) for i in range(6)]
+    onset = judge(make_run(series("loss", [3.0, 2.9]), *layers)).onset
+    assert onset is not None
+    assert onset.layers == ("layers.2.mlp", "layers.1.mlp", "layers.0.mlp")
+
+
+def test_loss_zero_beside_a_nan_norm_is_masked() -> None:
+    onset = judge(
+        make_run(series("loss", [3.1, 2.9, 0.0, 0.0]), series("grad_norm", [1, 1.2, NAN, NAN]))
+    ).onset
+    assert onset is not None
+    assert onset.masked
+    assert (onset.step, onset.quantity) == (3, "loss")
+
+
+def test_loss_zero_beside_a_zero_norm_is_not() -> None:
+    located = judge(
+        make_run(series("loss", [0.5, 0.0, 0.0, 0.0]), series("grad_norm", [1, 0.0, 0.0, 0.0]))
+    )
+    assert located.verdict == "healthy"
+
+
+@pytest.mark.parametrize("groups", [2, 3, 5])
+def test_the_deepspeed_sentinel_is_a_nonfinite_gradient(groups: int) -> None:
+    mark = math.sqrt(groups)
+    onset = judge(
+        make_run(
+            series("loss", [3.1, 2.9, 2.8, 0.0]),
+            series("grad_norm", [0.9, 1.1, mark, mark]),
+            config={"deepspeed": {"zero_optimization.stage": 2}},
+        )
+    ).onset
+    assert onset is not None
+    assert (onset.step, onset.quantity, onset.masked) == (3, "grad_norm", True)
+    assert f"sqrt({groups})" in onset.how
+
+
+def test_the_sentinel_is_read_from_seven_printed_digits() -> None:
+    onset = judge(
+        make_run(
+            series("loss", [3.1, 2.9, 0.0]),
+            series("grad_norm", [0.9, 1.1, 1.4142135]),
+            config={"deepspeed": {"zero_optimization.stage": 2}},
+        )
+    ).onset
+    assert onset is not None
+    assert onset.step == 3
+
+
+def test_a_norm_clipped_to_one_is_no_sentinel() -> None:
+    located = judge(
+        make_run(
+            series("loss", FALLING),
+            series("grad_norm", [1.0] * 12),
+            config={"deepspeed": {"zero_optimization.stage": 2}},
+        )
+    )
+    assert located.verdict == "healthy"
+
+
+def test_scaler_skips_at_the_start_are_benign() -> None:
+    norms = [INF, INF, NAN, *NORMS[3:]]
+    run = make_run(series("loss", FALLING), series("grad_norm", norms), config=FP16)
+    assert judge(run).verdict == "healthy"
+
+
+def test_scaler_skips_in_between_are_benign_in_float16() -> None:
+    norms = [*NORMS[:6], INF, *NORMS[7:]]
+    assert judge(make_run(series("loss", FALLING), series("grad_norm", norms), config=FP16)
+                 ).verdict == "healthy"  # fmt: skip
+
+
+def test_a_nan_norm_in_bfloat16_is_none_of_a_scaler() -> None:
+    norms = [*NORMS[:6], NAN, *NORMS[7:]]
+    located = judge(
+        make_run(
+            series("loss", FALLING),
+            series("grad_norm", norms),
+            config={"training": {"bf16": True}},
+        )
+    )
+    assert located.verdict == "non-finite"
+    assert located.onset is not None
+    assert not located.onset.persistent
+
+
+def test_overflow_lines_that_go_up_and_down_are_benign() -> None:
+    skips = [
+        event("overflow-skipped", scale_before=65536, scale_after=32768, step=i)
+        for i in range(0, 4000, 1000)
+    ]
+    assert judge(make_run(series("loss", FALLING), *skips)).verdict == "healthy"
+
+
+def test_a_loss_scale_that_falls_to_its_minimum_is_not() -> None:
+    skips = [
+        event("overflow-skipped", scale_before=2.0**k, scale_after=2.0 ** (k - 1), step=17 - k)
+        for k in range(16, 0, -1)
+    ]
+    located = judge(make_run(*skips, event("loss-scale-minimum", step=17)))
+    assert located.verdict == "non-finite"
+
+
+def test_evaluation_placeholders_before_the_first_evaluation_are_benign() -> None:
+    run = make_run(series("loss", FALLING), series("val_loss", [NAN, NAN, 3.0, 2.9]))
+    assert judge(run).verdict == "healthy"
+
+
+def test_an_evaluation_loss_that_ends_nan_is_a_failure() -> None:
+    run = make_run(series("loss", FALLING), series("eval_loss", [3.2, 3.0, NAN], steps=[4, 8, 12]))
+    located = judge(run)
+    assert located.onset is not None
+    assert located.onset.quantity == "eval_loss"
+    assert (located.onset.step, located.onset.last_finite) == (12, 8)
+
+
+def test_perplexity_of_infinity_is_benign_and_nan_is_not() -> None:
+    assert judge(make_run(series("loss", FALLING), series("eval/ppl", [INF, 90.0]))
+                 ).verdict == "healthy"  # fmt: skip
+    assert judge(make_run(series("eval/ppl", [80.0, NAN]))).verdict == "non-finite"
+
+
+def test_mask_buffers_of_minus_infinity_are_benign() -> None:
+    mask = tensor("h.0.attn.bias", neg_inf=6, first_nonfinite=(0, 1))
+    assert judge(make_run(checkpoint(0, tensor("h.0.weight"), mask))).verdict == "healthy"
+
+
+def test_an_unknown_metric_counts_only_where_nothing_better_is() -> None:
+    odd = series("edge/odd", [1.0, NAN, 1.0])
+    assert judge(make_run(odd)).verdict == "non-finite"
+    assert judge(make_run(odd, series("loss", FALLING))).verdict == "healthy"
+
+
+def test_a_loss_that_climbs_and_stays_diverged() -> None:
+    located = judge(make_run(series("loss", [7.4, 7.2, 27, 40, 53, 71, 60, 55, 58, 61, 57, 59])))
+    assert located.verdict == "diverged"
+    assert located.onset is None
+
+
+def test_a_spike_that_comes_back_is_healthy() -> None:
+    spike = [4.0, 3.5, 3.2, 3.0, 45.0, 30.0, 9.0, 4.0, 3.2, 2.9, 2.8, 2.7]
+    assert judge(make_run(series("loss", spike))).verdict == "healthy"
+
+
+def test_a_game_whose_losses_rise_is_not_diverged() -> None:
+    rising = [0.5, 0.6, 0.8, 1.5, 2.2, 3.0, 3.5, 4.0, 4.2, 4.4, 4.5, 4.6]
+    assert judge(make_run(series("g_loss", rising))).verdict == "healthy"
+
+
+def test_what_follows_the_onset_is_cascade() -> None:
+    located = judge(make_run(series("loss", [3, 2, 2, NAN]), series("grad_norm", [1, 1, NAN, NAN])))
+    roles = {f.id: f.role for f in located.findings}
+    assert roles["nonfinite-grad-norm"] == "initiating"
+    assert roles["nonfinite-loss"] == "cascade"
+
+
+@given(
+    st.lists(
+        st.one_of(st.floats(0.1, 10), st.sampled_from([NAN, INF, -INF])), min_size=1, max_size=30
+    )
+)
+def test_any_loss_gives_the_first_nonfinite_step(values: list[float]) -> None:
+    located = judge(make_run(series("loss", values)))
+    bad = [i for i, v in enumerate(values) if not math.isfinite(v)]
+    if bad:
+        assert located.onset is not None
+        assert located.onset.step == bad[0] + 1
+        assert located.onset.last_finite == (bad[0] or None)
+    else:
+        assert located.verdict in ("healthy", "diverged")
