@@ -10,9 +10,9 @@ bfloat16 keep a few very large activations, most of all in the product ``silu(ga
 gated MLP, and nothing in their training minds. Under float16 autocast ``gate_proj`` and ``up_proj``
 return float16, so their product is rounded to float16 and is Inf past 65504. ``down_proj`` spreads
 the Inf over the residual stream, the next RMSNorm makes Inf * 0 = NaN of it, and the loss is NaN.
-A GradScaler would not make such a forward
-pass finite, but it would skip the optimizer step. Without it AdamW writes the NaN gradient into
-every weight that took part, and from then on all is NaN.
+A GradScaler would not make such a forward pass finite, but it would skip the optimizer step.
+Without it AdamW writes the NaN gradient into every weight that took part, and from then on all is
+NaN.
 
 What differs from the report: everything is tiny and on the CPU; images, questions and answers are
 synthetic; validation decodes greedily (upstream samples, which raises once probabilities are NaN).
@@ -346,8 +346,8 @@ def make_dataset(cfg: VLMConfig, size: int, generator: torch.Generator) -> Batch
         padding = cfg.lm_max_length - len(ids)
         labels = [-100] * (cfg.lm_max_length - 3) + [ids[-2], ids[-1], -100]
         rows.append((image, [0] * padding + ids, [0] * padding + [1] * len(ids), labels))
-    images, ids, mask, labels = zip(*rows, strict=True)
-    return Batch(torch.stack(images), *(torch.tensor(column) for column in (ids, mask, labels)))
+    images, *columns = zip(*rows, strict=True)
+    return Batch(torch.stack(images), *(torch.tensor(column) for column in columns))
 
 
 def batches(data: Batch, size: int, generator: torch.Generator) -> Iterator[Batch]:
