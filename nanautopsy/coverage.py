@@ -38,7 +38,7 @@ def cover(run: Run, verdict: Verdict, onset: Onset | None) -> Coverage:
 
 def _framework(run: Run) -> str:
     """Whose words to use for advice."""
-    if any(r.kind == "trainer-state" for r in run.artifacts) or "logging_steps" in run.facts:
+    if "trainer" in run.facts:
         return "trainer"
     if any(key.startswith("deepspeed.") for key in run.config) or "deepspeed" in run.packages:
         return "deepspeed"

@@ -8,13 +8,14 @@ Each fact keeps the place that says it. Names:
 ``optimizer`` ``learning_rate`` ``adam_epsilon`` ``gradient_clipping`` ``warmup_steps``
 ``lr_schedule`` ``gradient_accumulation`` ``logging_steps`` ``logging_nan_inf_filter``
 ``zero_stage`` ``overlap_comm`` ``reduce_bucket_size`` ``bf16_check_grad_overflow``
+``trainer``            transformers, where its Trainer (or a subclass) wrote what was read
 ``offload_optimizer`` ``attention`` ``compile`` ``model_type`` ``architecture`` ``train_batch_size``
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nanautopsy.model import ConfigRecord, EnvironmentRecord, Fact, LogEvent, Scalar, Series
@@ -136,7 +137,7 @@ def derive(
     configs: Iterable[ConfigRecord],
     environments: Iterable[EnvironmentRecord],
     events: Iterable[LogEvent],
-    series: Iterable[Series],
+    series: Sequence[Series],
 ) -> Mapping[str, Fact]:
     """The canonical facts; what nothing states is absent. The first record that states one wins.
 
@@ -150,6 +151,7 @@ def derive(
     for environment in environments:
         _from_command(environment, facts)
     _loss_scaler(events, series, facts)
+    _trainer(ordered, series, facts)
     return facts
 
 
@@ -208,4 +210,31 @@ def _loss_scaler(
     for one in series:
         if one.role == "loss_scale" and len(one) > 1 and (one.values != one.values[0]).any():
             facts["loss_scaler"] = Fact("dynamic", one.source)
+            return
+
+
+_TRAINER_SETTINGS = re.compile(r"(^|\.)(per_device_train_batch_size|logging_nan_inf_filter)$")
+_TRAINER_TAGS = (
+    frozenset({"loss", "learning_rate", "epoch"}),
+    frozenset({"train/loss", "train/learning_rate", "train/epoch"}),
+    frozenset({"train_runtime", "train_samples_per_second"}),
+)
+"""What the transformers Trainer logs together: on the console and in its state, to trackers, and
+in its summary."""
+
+
+def _trainer(
+    configs: Iterable[ConfigRecord], series: Iterable[Series], facts: dict[str, Fact]
+) -> None:
+    """Whether the transformers Trainer wrote this: its own settings, or its own set of tags."""
+    for record in configs:
+        key = next((key for key in record.values if _TRAINER_SETTINGS.search(key)), None)
+        if key is not None:
+            facts["trainer"] = _fact("transformers", record, key, record.values[key])
+            return
+    tags: dict[str, set[str]] = {}
+    for one in series:
+        tags.setdefault(one.source.path, set()).add(one.tag)
+        if any(known <= tags[one.source.path] for known in _TRAINER_TAGS):
+            facts["trainer"] = Fact("transformers", one.source)
             return

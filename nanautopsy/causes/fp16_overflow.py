@@ -76,9 +76,10 @@ def _weigh_scaler(case: Case, weighing: Weighing) -> None:
     if "loss_scaler" in case.run.facts or case.found("overflow-skips"):
         return
     dtype = case.fact("compute_dtype")
-    trainer = any(report.kind == "trainer-state" for report in case.run.artifacts)
     # The Trainer and the engines bring a scaler of their own, which logs nothing.
-    engine = trainer or any(key.startswith("deepspeed.") for key in case.run.config)
+    engine = "trainer" in case.run.facts or any(
+        key.startswith("deepspeed.") for key in case.run.config
+    )
     if dtype is not None and dtype.value == "F16" and not engine:
         weighing.speaks_for(
             thresholds.MODERATE,

@@ -8,7 +8,11 @@ from collections.abc import Iterator
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, LogEvent, Run
 
-_BLOCK = re.compile(r"(?:^|\.)(?:layers?|blocks?|h|layer|resblocks|block|decoder|encoder)\.\d+\.")
+_BLOCK = re.compile(
+    r"(?:^|\.)(?:layers?|blocks?|h|layer|resblocks|block|decoder|encoder)"
+    r"\.(?:\d+|\{[\d, .]+\})\."
+)
+"""A numbered block; the load report of transformers 5 folds numbers as ``layers.{0, 1}.``"""
 _HEAD = re.compile(
     r"(^|\.)(classifier|score|lm_head|head|pooler|qa_outputs|cls|mm_projector)(\.|$)"
 )

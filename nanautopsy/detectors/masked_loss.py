@@ -93,7 +93,7 @@ def _is_trainer(run: Run) -> bool:
     flag = run.facts.get("logging_nan_inf_filter")
     if flag is not None:
         return bool(flag.value)
-    return any(report.kind == "trainer-state" for report in run.artifacts)
+    return "trainer" in run.facts
 
 
 def _sentinel(run: Run, norm: Series, losses: list[Series]) -> Finding | None:

@@ -24,25 +24,31 @@ def fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
     The value is an unsigned ``int`` for a varint, else the field's ``bytes``. Raises
     :class:`WireError` at the first broken field; what came before it was good.
     """
-    position, end = 0, len(data)
+    for number, wire, begin, end in spans(data, 0, len(data)):
+        yield number, wire, _varint(data, begin)[0] if wire == VARINT else data[begin:end]
+
+
+def spans(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """(field number, wire type, begin, end) of the fields between two places of ``data``.
+
+    Raises :class:`WireError` like :func:`fields`.
+    """
     while position < end:
         key, position = _varint(data, position)
         number, wire = key >> 3, key & 7
         if number == 0:
             raise WireError("field number 0")
-        if wire == VARINT:
-            value, position = _varint(data, position)
-            yield number, wire, value
-            continue
         if wire == LEN:
             size, position = _varint(data, position)
+        elif wire == VARINT:
+            size = _varint(data, position)[1] - position
         elif wire == I64 or wire == I32:
             size = 8 if wire == I64 else 4
         else:
             raise WireError(f"wire type {wire}")
         if size > end - position:
             raise WireError("a field longer than its message")
-        yield number, wire, data[position : position + size]
+        yield number, wire, position, position + size
         position += size
 
 

@@ -60,6 +60,14 @@ def scalar_of(tensor: Any) -> float | None:
     return None
 
 
+def scalar_in(value: Any) -> float | None:
+    """The number in a Summary.Value, of either kind; ``None`` when it holds no scalar."""
+    which = value.WhichOneof("value")
+    if which == "simple_value":
+        return float(value.simple_value)
+    return scalar_of(value.tensor) if which == "tensor" else None
+
+
 def _decode(dtype: int, raw: bytes) -> float:
     if dtype == _DT_BFLOAT16:
         return float(np.frombuffer(b"\0\0" + raw, dtype="<f4")[0])

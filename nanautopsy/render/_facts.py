@@ -55,8 +55,12 @@ def verdict_word(autopsy: Autopsy) -> str:
 def what(onset: Onset) -> str:
     """What was seen, and whether it stayed."""
     quantity = QUANTITIES.get(onset.quantity, onset.quantity)
-    text = f"{quantity} {VALUE_NAMES.get(onset.value, onset.value)}"
-    text += ", and it stayed so" if onset.persistent else ", and it came back"
+    return f"{quantity} {VALUE_NAMES.get(onset.value, onset.value)}, {after(onset)}"
+
+
+def after(onset: Onset) -> str:
+    """What became of it, and whether the log shows it."""
+    text = "and it stayed so" if onset.persistent else "and it came back"
     return text + "; the logged loss hid it" if onset.masked else text
 
 
@@ -72,9 +76,8 @@ def when(onset: Onset) -> str:
 def where(onset: Onset) -> str:
     """The layer and the rank, or that nothing tells."""
     text = onset.layer or "layer not known"
-    others = [layer for layer in onset.layers if layer != onset.layer]
-    if others:
-        text += f", then {others[0]}" + (f" and {len(others) - 1} more" if others[1:] else "")
+    if len(onset.layers) > 1:
+        text += f" (first of {len(onset.layers)} layers)"
     return text if onset.rank is None else f"{text}; rank {onset.rank}"
 
 

@@ -78,6 +78,10 @@ def middle_cut(text: str, width: int) -> str:
     return text[:head] + "…" + text[len(text) - (width - 1 - head) :]
 
 
-def end_cut(text: str, width: int) -> str:
-    """At most ``width`` characters, the end left out."""
-    return text if len(text) <= width else text[: max(0, width - 1)].rstrip() + "…"
+def end_cut(text: str, width: int, mark: str = "…") -> str:
+    """At most ``width`` characters, the end left out at a space where there is one."""
+    if len(text) <= width:
+        return text
+    head = text[: max(0, width - len(mark))]
+    cut = head.rfind(" ")
+    return (head[:cut] if cut > len(head) // 2 else head).rstrip() + mark
