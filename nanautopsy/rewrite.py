@@ -43,7 +43,8 @@ def rewrite(value: T, visit: Visit, place: Place | None = None) -> T:
 
 def _rewrite(value: Any, visit: Visit, place: Place) -> Any:
     if isinstance(value, str):
-        return visit(value, place)
+        new = visit(value, place)
+        return value if new == value else new
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return visit(value, place) if place.key is not None else value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -73,7 +74,7 @@ def _rewrite_mapping(value: Mapping[Any, Any], visit: Visit, place: Place) -> An
     items: dict[Any, Any] = {}
     for key, old in value.items():
         inner = dataclasses.replace(place, key=str(key))
-        new_key = visit(key, dataclasses.replace(inner, is_key=True))
+        new_key = _rewrite(key, visit, dataclasses.replace(inner, is_key=True))
         new = _rewrite(old, visit, inner)
         changed = changed or new_key is not key or new is not old
         items[_unused(new_key, items)] = new

@@ -55,12 +55,12 @@ def verdict_word(autopsy: Autopsy) -> str:
 def what(onset: Onset) -> str:
     """What was seen, and whether it stayed."""
     quantity = QUANTITIES.get(onset.quantity, onset.quantity)
-    return f"{quantity} {VALUE_NAMES.get(onset.value, onset.value)}, {after(onset)}"
+    return f"{quantity} {VALUE_NAMES.get(onset.value, onset.value)}; {after(onset)}"
 
 
 def after(onset: Onset) -> str:
     """What became of it, and whether the log shows it."""
-    text = "and it stayed so" if onset.persistent else "and it came back"
+    text = "it stayed so" if onset.persistent else "finite again later"
     return text + "; the logged loss hid it" if onset.masked else text
 
 
@@ -70,7 +70,7 @@ def when(onset: Onset) -> str:
         return "at a step that no artifact names"
     if onset.last_finite is None:
         return f"step {onset.step}, the first that was recorded"
-    return f"step {onset.step} (last known finite: {onset.last_finite})"
+    return f"step {onset.step} (last finite: {onset.last_finite})"
 
 
 def where(onset: Onset) -> str:

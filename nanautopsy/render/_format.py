@@ -70,12 +70,13 @@ def shape(sizes: tuple[int, ...]) -> str:
     return " × ".join(str(size) for size in sizes) or "scalar"
 
 
-def middle_cut(text: str, width: int) -> str:
+def middle_cut(text: str, width: int, mark: str = "…") -> str:
     """At most ``width`` characters, the middle left out: both ends of a layer's name tell."""
     if len(text) <= width:
         return text
-    head = (width - 1) // 2
-    return text[:head] + "…" + text[len(text) - (width - 1 - head) :]
+    keep = max(2, width - len(mark))
+    head = keep // 2
+    return text[:head] + mark + text[len(text) - (keep - head) :]
 
 
 def end_cut(text: str, width: int, mark: str = "…") -> str:

@@ -1,0 +1,219 @@
+"""The verdict for a terminal: one screen, read at three in the morning.
+
+Plain ASCII words around whatever the artifacts hold. Color is an addition, never the message.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nanautopsy.model import Autopsy, Evidence, RankedCause
+from nanautopsy.render import _facts
+from nanautopsy.render._clean import cleaned, one_line
+from nanautopsy.render._format import end_cut, middle_cut, percent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+WIDTH = 80
+MAX_WIDTH = 100
+"""Longer lines are hard to read, however wide the terminal is."""
+MIN_WIDTH = 32
+HEIGHT = 23
+"""Of 24 lines, one is for the report's path."""
+_MORE = " ..."
+_LABEL = 9
+"""Columns of the labels at the left."""
+
+_COLORS = {"non-finite": "red", "diverged": "yellow", "healthy": "green", "undetermined": "blue"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """How much each part may take."""
+
+    evidence: int
+    against: int
+    remedies: int
+    missing: int
+    lines: int
+    """Lines that one item may take."""
+
+
+_ROOMS = (
+    _Room(evidence=3, against=2, remedies=3, missing=4, lines=2),
+    _Room(evidence=3, against=1, remedies=2, missing=2, lines=2),
+    _Room(evidence=3, against=1, remedies=2, missing=1, lines=2),
+    _Room(evidence=3, against=1, remedies=1, missing=1, lines=2),
+    _Room(evidence=2, against=1, remedies=1, missing=1, lines=2),
+    _Room(evidence=2, against=1, remedies=1, missing=1, lines=1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One item: a label, a mark before the text, and the text."""
+
+    label: str
+    text: str
+    style: str = ""
+    mark: str = ""
+    tail: str = ""
+    """Shown after the text in a quieter style: the source."""
+
+
+def render(autopsy: Autopsy, *, width: int | None = None, color: bool = False) -> str:
+    """The verdict as lines of at most ``width`` columns (80 if not given)."""
+    from rich.console import Console
+
+    autopsy = cleaned(autopsy)
+    columns = max(MIN_WIDTH, min(width or WIDTH, MAX_WIDTH))
+    out = io.StringIO()
+    console = Console(
+        file=out,
+        width=columns,
+        color_system="standard" if color else None,
+        force_terminal=color,
+        no_color=not color,
+        legacy_windows=False,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        _environ={},
+    )
+    lines: list[Text] = []
+    for room in _ROOMS:
+        lines = [line for row in _rows(autopsy, room) for line in _lines(console, row, room)]
+        if len(lines) <= HEIGHT:
+            break
+    for line in lines:
+        console.print(line, soft_wrap=True)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+# --- what is said -----------------------------------------------------------------------------
+
+_BLANK = _Row("", "")
+
+
+def _rows(autopsy: Autopsy, room: _Room) -> Iterator[_Row]:
+    name = one_line(autopsy.run.path) or "run"
+    yield _Row("", f"nanautopsy {autopsy.version}: {name}", "dim")
+    word = _facts.verdict_word(autopsy).upper()
+    color = _COLORS.get(autopsy.verdict, "blue")
+    yield _Row("", one_line(f"{word}: {autopsy.headline}").rstrip(": "), f"bold {color}")
+    for part in (_place_rows(autopsy), _why_rows(autopsy, room), _next_rows(autopsy, room)):
+        rows = list(part)
+        if rows:
+            yield _BLANK
+            yield from rows
+
+
+def _place_rows(autopsy: Autopsy) -> Iterator[_Row]:
+    onset = autopsy.onset
+    if onset is not None:
+        yield _Row("When", f"{_facts.when(onset)}; {_facts.after(onset)}")
+        yield _Row("Where", _facts.where(onset))
+        yield _Row("Seen", one_line(onset.how), tail=_facts.place(onset.source))
+        return
+    finding = _facts.initiating(autopsy)
+    if finding is not None:
+        if finding.step is not None:
+            good = "" if finding.last_good is None else f" (last good: {finding.last_good})"
+            yield _Row("When", f"step {finding.step}{good}")
+        yield _Row("Seen", one_line(finding.text), tail=_facts.place(finding.source))
+    elif autopsy.coverage.seen:
+        yield _Row("Seen", one_line(", ".join(autopsy.coverage.seen)))
+
+
+def _why_rows(autopsy: Autopsy, room: _Room) -> Iterator[_Row]:
+    if not autopsy.causes:
+        if autopsy.failed:
+            yield _Row("Why", "undetermined: no cause has enough evidence", "bold")
+        return
+    best, *rest = autopsy.causes
+    also = "".join(f", {percent(c.probability)} {c.id}" for c in rest[:2])
+    title = f"{percent(best.probability)} {one_line(best.title)}"
+    yield _Row("Why", title, "bold", tail=best.id + also)
+    yield from _evidence_rows(best, room)
+
+
+def _evidence_rows(cause: RankedCause, room: _Room) -> Iterator[_Row]:
+    def row(evidence: Evidence, mark: str, style: str) -> _Row:
+        return _Row("", one_line(evidence.text), style, mark, _facts.place(evidence.source))
+
+    for evidence in _facts.by_strength(cause.evidence, True)[: room.evidence]:
+        yield row(evidence, "+", "")
+    for evidence in _facts.by_strength(cause.evidence, False)[: room.against]:
+        yield row(evidence, "-", "")
+
+
+def _next_rows(autopsy: Autopsy, room: _Room) -> Iterator[_Row]:
+    remedies = autopsy.causes[0].remedies if autopsy.causes else ()
+    for i, remedy in enumerate(remedies[: room.remedies]):
+        yield _Row("Do" if i == 0 else "", one_line(remedy), mark="*")
+    for problem in _unread(autopsy):
+        yield _Row("Unread", problem)
+    missing = autopsy.coverage.missing
+    more = len(missing) - room.missing
+    for i, entry in enumerate(missing[: room.missing]):
+        how = entry.how_to_collect
+        text = f"{entry.what}: {how if len(how.splitlines()) < 2 else 'see the report'}"
+        tail = f"{more} more" if more > 0 and i == room.missing - 1 else ""
+        yield _Row("Missing" if i == 0 else "", one_line(text), mark="*", tail=tail)
+
+
+def _unread(autopsy: Autopsy) -> Iterator[str]:
+    """One line on the artifacts that could not be read as a whole."""
+    artifacts = autopsy.run.artifacts
+    skipped = [one_line(a.path) for a in artifacts if a.status == "skipped"]
+    partly = [one_line(a.path) for a in artifacts if a.status == "partly-read"]
+    parts = []
+    for paths, how in ((skipped, "not read"), (partly, "only in part")):
+        if paths:
+            name = middle_cut(paths[0], 24, "...")
+            parts.append(f"{name} {how}" if len(paths) == 1 else f"{len(paths)} files {how}")
+    if parts:
+        yield ", ".join(parts)
+
+
+# --- how it is laid out -----------------------------------------------------------------------
+
+
+def _lines(console: Console, row: _Row, room: _Room) -> list[Text]:
+    """The row wrapped behind its label, cut to the room's number of lines."""
+    from rich.text import Text
+
+    if row == _BLANK:
+        return [Text()]
+    title = not (row.label or row.mark) and row.style != ""
+    indent = 0 if title else _LABEL + (2 if row.mark else 0)
+    width = console.width - indent
+    lead = Text()
+    lead.append(f"{row.label:<{_LABEL}}"[:indent], style="bold")
+    if row.mark:
+        lead.append(f"{row.mark} ", style={"+": "green", "-": "red"}.get(row.mark, "dim"))
+    shown = _fitted(console, row, width, max(2, room.lines) if title else room.lines)
+    return [(lead if i == 0 else Text(" " * indent)) + line for i, line in enumerate(shown)]
+
+
+def _fitted(console: Console, row: _Row, width: int, lines: int) -> list[Text]:
+    """Text and tail in at most ``lines`` lines: the text is cut before the source is."""
+    from rich.text import Text
+
+    tail = middle_cut(one_line(row.tail), width * lines // 2, "...")
+    text = end_cut(row.text, width * lines, _MORE)
+    while True:
+        body = Text(text, style=row.style)
+        if tail:
+            body.append(" ")
+            body.append(f"[{tail}]", style="not bold dim")
+        wrapped = list(body.wrap(console, width, tab_size=1))
+        if len(wrapped) <= lines or len(text) <= 8:
+            return wrapped[:lines]
+        text = text.removesuffix(_MORE)
+        text = end_cut(text, len(text) - 1, _MORE)
