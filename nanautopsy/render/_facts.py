@@ -52,6 +52,15 @@ def verdict_word(autopsy: Autopsy) -> str:
     return VERDICT_WORDS.get(autopsy.verdict, autopsy.verdict)
 
 
+def headline(autopsy: Autopsy) -> str:
+    """The verdict and the headline, the verdict said once."""
+    word = verdict_word(autopsy)
+    if not autopsy.headline:
+        return word
+    said = autopsy.headline.lower().startswith(word.lower())
+    return autopsy.headline if said else f"{word}: {autopsy.headline}"
+
+
 def what(onset: Onset) -> str:
     """What was seen, and whether it stayed."""
     quantity = QUANTITIES.get(onset.quantity, onset.quantity)

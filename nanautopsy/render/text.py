@@ -103,9 +103,9 @@ _BLANK = _Row("", "")
 def _rows(autopsy: Autopsy, room: _Room) -> Iterator[_Row]:
     name = one_line(autopsy.run.path) or "run"
     yield _Row("", f"nanautopsy {autopsy.version}: {name}", "dim")
-    word = _facts.verdict_word(autopsy).upper()
-    color = _COLORS.get(autopsy.verdict, "blue")
-    yield _Row("", one_line(f"{word}: {autopsy.headline}").rstrip(": "), f"bold {color}")
+    word = _facts.verdict_word(autopsy)
+    said = word.upper() + _facts.headline(autopsy)[len(word) :]
+    yield _Row("", one_line(said), f"bold {_COLORS.get(autopsy.verdict, 'blue')}")
     for part in (_place_rows(autopsy), _why_rows(autopsy, room), _next_rows(autopsy, room)):
         rows = list(part)
         if rows:
