@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from typing import Any
 
-_WORD = re.compile(
-    r"([+-]?)(?:(nan(?:\(\w*\))?|1\.#(?:qnan|snan|ind))|(inf(?:inity)?|1\.#inf))0*", re.I
-)
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+from nanautopsy.readers.text.numbers import parse
+
 _LONGEST_NUMBER = 64
 _LONGEST_LIST = 64
 _DEEPEST = 20
@@ -21,17 +18,7 @@ def parse_number(text: str) -> float | None:
 
     ``None`` for anything else, such as ``"nano"``, ``"1_000"``, ``"0x10"`` or an empty text.
     """
-    text = text.strip()
-    if not text or len(text) > _LONGEST_NUMBER:
-        return None
-    if _NUMBER.fullmatch(text):
-        return float(text)
-    word = _WORD.fullmatch(text)
-    if word is None:
-        return None
-    if word[2]:
-        return math.nan
-    return -math.inf if word[1] == "-" else math.inf
+    return parse(text) if len(text) <= _LONGEST_NUMBER else None
 
 
 def number_of(value: Any) -> float | None:
@@ -51,7 +38,8 @@ def number_of(value: Any) -> float | None:
 def leaves(value: Any, tag: str = "", depth: int = 0) -> Iterator[tuple[str, float | None]]:
     """(dotted tag, number) for every numeric leaf; ``None`` for an explicit null.
 
-    Lists of more than 64 elements are data, not metrics, and give nothing.
+    Lists of more than 64 elements, or of objects, are data and give nothing; so does
+    ``best_metric``, which starts at infinity by design.
     """
     if value is None:
         yield tag, None
@@ -61,10 +49,14 @@ def leaves(value: Any, tag: str = "", depth: int = 0) -> Iterator[tuple[str, flo
         yield tag, number
     elif isinstance(value, dict) and depth < _DEEPEST:
         for key, item in value.items():
+            if key == "best_metric":
+                continue
             if type(item) is float:  # the usual case, without a generator of its own
                 yield (f"{tag}.{key}" if tag else str(key)), item
                 continue
             yield from leaves(item, f"{tag}.{key}" if tag else str(key), depth + 1)
     elif isinstance(value, list) and len(value) <= _LONGEST_LIST and depth < _DEEPEST:
         for position, item in enumerate(value):
+            if isinstance(item, dict):
+                continue
             yield from leaves(item, f"{tag}.{position}" if tag else str(position), depth + 1)

@@ -39,7 +39,7 @@ class JsonScan:
         self._line = 1
         self._counted = 0
         self._ended = False
-        if self._peek() == "\ufeff":
+        if self.next_character() == "\ufeff":
             self._at += 1
 
     def members(self) -> Iterator[str]:
@@ -48,7 +48,7 @@ class JsonScan:
         The caller must consume each value. Raises :class:`Damaged`.
         """
         self._expect("{")
-        if self._peek() == "}":
+        if self.next_character() == "}":
             self._at += 1
             return
         while True:
@@ -57,7 +57,7 @@ class JsonScan:
                 raise self._damaged("expected a key")
             self._expect(":")
             yield key
-            if self._peek() != ",":
+            if self.next_character() != ",":
                 break
             self._at += 1
         self._expect("}")
@@ -65,21 +65,21 @@ class JsonScan:
     def elements(self) -> Iterator[tuple[Any, int]]:
         """(value, line) of each element of the array at the cursor. Raises :class:`Damaged`."""
         self._expect("[")
-        if self._peek() == "]":
+        if self.next_character() == "]":
             self._at += 1
             return
         while True:
-            self._peek()
+            self.next_character()
             line = self.line
             yield self.value(), line
-            if self._peek() != ",":
+            if self.next_character() != ",":
                 break
             self._at += 1
         self._expect("]")
 
     def value(self) -> Any:
         """Decode the value at the cursor and step over it. Raises :class:`Damaged`."""
-        self._peek()
+        self.next_character()
         while True:
             try:
                 value, end = self._scan(self._text, self._at)
@@ -121,7 +121,7 @@ class JsonScan:
         self._counted = self._at
         return self._line
 
-    def _peek(self) -> str:
+    def next_character(self) -> str:
         """The next character that is not space, where the cursor then stands; "" at the end."""
         while True:
             while self._at < len(self._text) and self._text[self._at] in _SPACE:
@@ -132,7 +132,7 @@ class JsonScan:
                 return ""
 
     def _expect(self, character: str) -> None:
-        found = self._peek()
+        found = self.next_character()
         if found != character:
             raise self._damaged(f"expected {character!r}" if found else "ends in the middle")
         self._at += 1

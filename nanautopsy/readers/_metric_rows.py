@@ -1,0 +1,97 @@
+"""Rows of named numbers to series, whatever carried them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from nanautopsy.model import Axis, Record, Skipped
+from nanautopsy.readers._damage import Damage
+from nanautopsy.readers._json_numbers import leaves, number_of
+from nanautopsy.readers._step_keys import axis_of, rank_in_name, step_key, step_number
+from nanautopsy.readers.columns import Columns
+
+_TIME_KEYS = ("timestamp", "_timestamp", "wall_time", "time", "created_at")
+_EPOCH_SECONDS = (1e9, 1e11)
+"""Between 2001 and 5138; smaller numbers are durations."""
+_SETTLED_AFTER = 50
+"""Rows after which the file's step field is no longer chosen anew."""
+_MOST_TAGS = 20_000
+"""Metrics of one file; more are left out, since a column costs memory before it holds a point."""
+
+
+class MetricRows:
+    """Collects rows of one file. The step field is settled by the first rows that have one.
+
+    A row without the settled field is placed by its own best one; a row without any counter by
+    its number.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.columns = Columns(path)
+        self.rows = 0
+        self.left_out = False
+        self._tags: set[str] = set()
+        self._rank = rank_in_name(path)
+        self._counts: dict[str, int] = {}
+        self._key: str | None = None
+
+    def add(self, row: Mapping[str, Any], line: int | None = None) -> None:
+        """Append the numeric leaves of one row."""
+        place, axis, key = self._place(row)
+        time = _time_of(row)
+        for tag, value in leaves(row):
+            if tag != key and self._admit(tag):
+                self.columns.add(
+                    tag, place, value, time=time, line=line, axis=axis, rank=self._rank
+                )
+        self.rows += 1
+
+    def _admit(self, tag: str) -> bool:
+        if tag not in self._tags:
+            if len(self._tags) >= _MOST_TAGS:
+                self.left_out = True
+                return False
+            self._tags.add(tag)
+        return True
+
+    def records(self, damage: Damage) -> Iterator[Record]:
+        """The series, then what was damaged; ``Skipped`` when there is neither."""
+        if self.left_out:
+            damage.note(f"more than {_MOST_TAGS} metrics; the rest is left out")
+        series = list(self.columns.series())
+        problems = list(damage.problems())
+        if not series and not problems:
+            yield Skipped("no number in it")
+        yield from series
+        yield from problems
+
+    def _place(self, row: Mapping[str, Any]) -> tuple[int, Axis, str | None]:
+        key = self._settled(row)
+        for candidate in (key, None if key is None else step_key(k for k in row if k != key)):
+            if candidate is not None:
+                step = step_number(row.get(candidate))
+                if step is not None:
+                    return step, axis_of(candidate), candidate
+        return self.rows, "record", None
+
+    def _settled(self, row: Mapping[str, Any]) -> str | None:
+        """The file's step field when the row has it, else the row's own."""
+        if self._key is not None and self._key in row:
+            return self._key
+        own = step_key(row)
+        if own is not None and self.rows < _SETTLED_AFTER:
+            self._counts[own] = self._counts.get(own, 0) + 1
+            self._key = max(self._counts, key=lambda name: self._counts[name])
+        return own
+
+
+def _time_of(row: Mapping[str, Any]) -> float | None:
+    for key in _TIME_KEYS:
+        time = number_of(row[key]) if key in row else None
+        if time is not None:
+            if time > _EPOCH_SECONDS[1]:
+                time /= 1000  # JavaScript's milliseconds
+            if _EPOCH_SECONDS[0] < time < _EPOCH_SECONDS[1]:
+                return time
+    return None

@@ -1,0 +1,246 @@
+"""Metrics in JSON: an object a line, an array of rows, columns, or one result.
+
+* ``json-lines``: LLaMA-Factory's ``trainer_log.jsonl``, ms-swift's ``logging.jsonl``, big_vision's
+  ``big_vision_metrics.txt``, detectron2's and mmengine's ``metrics.json``, nanotron, OpenAI, ...
+* ``json-rows``: one array of such objects.
+* ``json-columns``: one object of lists, as Keras' ``history`` is dumped.
+* ``json-results``: ``all_results.json`` and the like, one value a metric.
+* ``golden-values``: Megatron's ``{"lm loss": {"start_step", "values": {"1": 10.5, "5": "nan"}}}``.
+  There the text "nan" stands for a step that was not logged, so it counts as missing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from nanautopsy.model import Artifact, Claim, FileHead, Record
+from nanautopsy.readers._damage import Damage
+from nanautopsy.readers._json_numbers import leaves, number_of
+from nanautopsy.readers._json_scan import Damaged, JsonScan
+from nanautopsy.readers._metric_rows import MetricRows
+from nanautopsy.readers._step_keys import is_training_log, step_key, step_number
+
+_LONGEST_LINE = 16 << 20
+_MOST_OBJECTS_A_LINE = 64
+_JUDGED_LINES = 50
+_RESULT_NAME = re.compile(
+    r"(?:.*[-_.])?(?:results?|metrics?|summary|scores?|eval|history|log|losses)(?:[-_.].*)?\.json",
+    re.IGNORECASE,
+)
+_MESSAGE_KEYS = frozenset({"msg", "message", "levelname", "level"})
+
+
+class JsonMetricsReader:
+    """Claims what holds training metrics; a dataset or a service's log in JSON is not claimed."""
+
+    name = "json-metrics"
+
+    def claim(self, file: FileHead) -> Claim | None:
+        head = file.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        if head[:1] not in (b"{", b"["):
+            return None
+        lines = head.split(b"\n")
+        if head[:1] == b"{" and _parse(lines[0]) is not None and len(lines) > 1 and lines[1]:
+            return self._claim_lines(lines, file.size > len(file.head))
+        if not file.name.lower().endswith((".json", ".jsonl", ".txt", ".log")):
+            return None
+        if head[:1] == b"[":
+            row = _first_object(head)
+            known = row is not None and is_training_log(row) and step_key(row) is not None
+            return Claim("json-rows", 70) if known else None
+        return self._claim_object(file, head)
+
+    def _claim_lines(self, lines: list[bytes], more: bool) -> Claim | None:
+        """Most lines are objects, and some hold a metric beside a counter or a loss."""
+        if more:
+            lines = lines[:-1]  # cut by the end of the head
+        lines = [line for line in lines[:_JUDGED_LINES] if line.strip()]
+        rows = [row for row in map(_parse, lines) if row is not None]
+        if len(rows) < 0.9 * len(lines) and len(lines) - len(rows) > 1:
+            return None
+        telling = [row for row in rows if _is_metric_row(row)]
+        return Claim("json-lines", 85) if len(telling) >= max(1, len(rows) // 10) else None
+
+    def _claim_object(self, file: FileHead, head: bytes) -> Claim | None:
+        if b'"step_interval"' in head and re.search(rb'"values"\s*:\s*[{\[]', head):
+            return Claim("golden-values", 90)
+        first = _parse(head) if file.size <= len(file.head) else None
+        names = list(first) if first is not None else re.findall(r'"([^"]{1,80})"\s*:', _text(head))
+        if not is_training_log(names):
+            return None
+        if re.search(rb'":\s*\[\s*(?:[-\d]|NaN|Inf|null)', head) and (
+            first is None or sum(_is_column(value) for value in first.values()) * 2 >= len(first)
+        ):
+            return Claim("json-columns", 65)
+        if first is not None and _is_metric_row(first):
+            if step_key(first) is not None and b"\n" not in head.rstrip():
+                return Claim("json-lines", 75)
+            if _RESULT_NAME.fullmatch(file.name):
+                return Claim("json-results", 80)
+            return Claim("json-lines", 85) if file.name.endswith("jsonl") else None
+        return None
+
+    def read(self, artifact: Artifact) -> Iterator[Record]:
+        """Series; damage costs the line or the value it stands in."""
+        rows = MetricRows(artifact.path)
+        damage = Damage(artifact.path)
+        if artifact.kind == "json-lines":
+            _read_lines(artifact, rows, damage)
+        else:
+            _read_whole(artifact, rows, damage)
+        yield from rows.records(damage)
+
+
+READER = JsonMetricsReader()
+
+
+# --- claims -------------------------------------------------------------------------------------
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """The object that a line holds, or ``None``."""
+    try:
+        value = json.loads(_text(line))
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
+
+
+def _first_object(head: bytes) -> dict[str, Any] | None:
+    text = _text(head[1:]).lstrip()
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _is_metric_row(row: dict[str, Any]) -> bool:
+    """A metric with a number; in a service's log only beside a counter."""
+    names = [tag for tag, value in leaves(row) if value is not None]
+    if not is_training_log(names):
+        return False
+    return not _MESSAGE_KEYS & row.keys() or step_key(names) is not None
+
+
+def _is_column(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and number_of(value[0]) is not None
+
+
+# --- an object a line ---------------------------------------------------------------------------
+
+
+def _read_lines(artifact: Artifact, rows: MetricRows, damage: Damage) -> None:
+    offset = 0
+    with open(artifact.location, "rb") as file:
+        number = 0
+        while line := file.readline(_LONGEST_LINE):
+            number += 1
+            text = _text(line).strip("\ufeff \t\r\n\0")
+            if text:
+                found, whole = _objects(text)
+                for row in found:
+                    rows.add(row, number)
+                if not whole:
+                    cut = "cut off" if not line.endswith(b"\n") else "not a whole JSON object"
+                    damage.note(f"a line is {cut}", offset=offset, line=number)
+            offset += len(line)
+
+
+def _objects(text: str) -> tuple[list[dict[str, Any]], bool]:
+    """The objects in a line, and whether they are all of it.
+
+    A restarted run appends to the half line that its predecessor left, so an object may begin
+    anywhere.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    else:
+        return ([value], True) if isinstance(value, dict) else ([], False)
+    found: list[dict[str, Any]] = []
+    decoder = json.JSONDecoder()
+    at = text.find("{")
+    for _ in range(_MOST_OBJECTS_A_LINE):
+        if at < 0:
+            break
+        try:
+            value, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            end = at + 1
+        else:
+            # A part of a cut object is an object too; only a row has a counter.
+            if isinstance(value, dict) and step_key(value) is not None:
+                found.append(value)
+        at = text.find("{", end)
+    return found, False
+
+
+# --- the whole file is one value ----------------------------------------------------------------
+
+
+def _read_whole(artifact: Artifact, rows: MetricRows, damage: Damage) -> None:
+    with open(artifact.location, "rb") as file:
+        scan = JsonScan(file)
+        try:
+            if artifact.kind == "json-rows":
+                for row, line in scan.elements():
+                    if isinstance(row, dict):
+                        rows.add(row, line)
+            elif artifact.kind == "golden-values":
+                _read_golden(scan, rows)
+            elif artifact.kind == "json-columns":
+                _read_columns(scan, rows)
+            else:
+                rows.add({key: scan.value() for key in scan.members()})
+        except Damaged as error:
+            damage.note(f"the file {error}", offset=error.offset, line=error.line)
+
+
+def _read_golden(scan: JsonScan, rows: MetricRows) -> None:
+    for metric in scan.members():
+        if scan.next_character() != "{":
+            scan.value()
+            continue
+        stated: dict[str, int] = {}
+        for key in scan.members():
+            follows = scan.next_character()
+            if key == "values" and follows == "{":
+                for text in scan.members():
+                    _add_golden(rows, metric, step_number(text), scan.line, scan.value())
+            elif key == "values" and follows == "[":
+                first, interval = stated.get("start_step", 0), stated.get("step_interval", 1)
+                for position, (value, line) in enumerate(scan.elements()):
+                    _add_golden(rows, metric, first + position * interval, line, value)
+            else:
+                stated[key] = step_number(scan.value()) or 0
+
+
+def _add_golden(rows: MetricRows, metric: str, step: int | None, line: int, value: Any) -> None:
+    if step is not None:
+        not_logged = isinstance(value, str) and value.lower() == "nan"
+        rows.columns.add(metric, step, None if not_logged else number_of(value), line=line)
+
+
+def _read_columns(scan: JsonScan, rows: MetricRows) -> None:
+    """Lists of equal length are columns; the one that counts steps places the others."""
+    table: dict[str, list[Any]] = {}
+    for key in scan.members():
+        value = scan.value()
+        if isinstance(value, list):
+            table[key] = value
+        elif isinstance(value, dict):
+            nested = {f"{key}.{name}": item for name, item in value.items()}
+            table.update({name: item for name, item in nested.items() if isinstance(item, list)})
+    for position in range(max(map(len, table.values()), default=0)):
+        rows.add(
+            {name: column[position] for name, column in table.items() if position < len(column)}
+        )
