@@ -9,7 +9,7 @@ help:
 	@echo "types    mypy, strict, on the package"
 	@echo "test     the test suite"
 	@echo "format   let ruff mend and format"
-	@echo "gallery  render every sample run into reports/"
+	@echo "gallery  render every sample run into reports/ and refresh the README"
 	@echo "bench    print the benchmarks' ratios"
 	@echo "samples  train the sample runs again (needs the samples extra)"
 
@@ -30,10 +30,10 @@ format:
 	$(PYTHON) -m ruff format .
 
 gallery:
-	$(PYTHON) -m tests.gallery
+	$(PYTHON) -m tests.gallery && $(PYTHON) -m tests.readme
 
 bench:
-	$(PYTHON) -m pytest tests/benchmarks -s -p no:cacheprovider
+	for bench in tests/benchmarks/[a-z]*.py; do $(PYTHON) $$bench || exit 1; done
 
 samples:
 	for story in sample_runs/generate/[a-z]*.py; do $(PYTHON) $$story || exit 1; done
