@@ -27,14 +27,17 @@ class MetricRows:
     its number.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, key: str | None = None, samples: bool = False) -> None:
+        """``key``: the step field where it is known; ``samples``: it counts samples."""
         self.columns = Columns(path)
         self.rows = 0
         self.left_out = False
         self._tags: set[str] = set()
         self._rank = rank_in_name(path)
         self._counts: dict[str, int] = {}
-        self._key: str | None = None
+        self._key = key
+        self._is_fixed = key is not None
+        self._samples = samples
 
     def add(self, row: Mapping[str, Any], line: int | None = None) -> None:
         """Append the numeric leaves of one row."""
@@ -72,7 +75,8 @@ class MetricRows:
             if candidate is not None:
                 step = step_number(row.get(candidate))
                 if step is not None:
-                    return step, axis_of(candidate), candidate
+                    axis: Axis = "samples" if self._samples else axis_of(candidate)
+                    return step, axis, candidate
         return self.rows, "record", None
 
     def _settled(self, row: Mapping[str, Any]) -> str | None:
@@ -80,7 +84,7 @@ class MetricRows:
         if self._key is not None and self._key in row:
             return self._key
         own = step_key(row)
-        if own is not None and self.rows < _SETTLED_AFTER:
+        if own is not None and not self._is_fixed and self.rows < _SETTLED_AFTER:
             self._counts[own] = self._counts.get(own, 0) + 1
             self._key = max(self._counts, key=lambda name: self._counts[name])
         return own

@@ -1,0 +1,253 @@
+"""CSV, TSV and semicolon tables of metrics with a header: a row a step, or a row an epoch.
+
+An empty cell means that the row did not log that metric; ``nan`` means NaN; ``None``, ``null``
+and ``NA`` are explicit nulls. A header that stands again in the middle marks a restart.
+
+Two writers put the metric's name into the file's name. DeepSpeed's monitor writes
+``Train_Samples_loss_scale.csv`` with the header ``step,loss_scale``, where "step" counts samples
+(deepspeed/monitor/csv_monitor.py). TensorBoard's download is ``run-...-tag-loss.csv`` with the
+header ``Wall time,Step,Value``.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nanautopsy.model import Artifact, Claim, FileHead, Record, Skipped
+from nanautopsy.readers._damage import Damage
+from nanautopsy.readers._decode import decode_text
+from nanautopsy.readers._json_numbers import parse_number
+from nanautopsy.readers._metric_rows import MetricRows
+from nanautopsy.readers._step_keys import is_training_log, step_key, step_number
+
+_EXTENSIONS = (".csv", ".tsv")
+_LOOSE_EXTENSIONS = (".txt", ".log", ".dat", ".out")
+_DELIMITERS = ",\t;"
+_JUDGED_ROWS = 50
+_MOST_COLUMNS = 5000
+_NULLS = frozenset({"none", "null", "na", "n/a", "<na>"})
+_TENSORBOARD = ("wall time", "step", "value")
+_ROW_NAMES = frozenset(
+    {"run", "run_name", "run_id", "name", "model", "experiment", "trial", "config"}
+)
+_TABLE_OF_RUNS = "one row a run, not a row a step: a table of results"
+_NO_COUNTER = "neither a step column nor metrics"
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What the first block of a table shows."""
+
+    delimiter: str
+    header: tuple[str, ...]
+    key: str | None
+    """The column that counts."""
+    refusal: str | None
+    """Why it holds no history."""
+
+
+class TableReader:
+    """Claims tables with a counter, or with nothing but metrics."""
+
+    name = "csv"
+
+    def claim(self, file: FileHead) -> Claim | None:
+        name = file.name.lower()
+        is_table = name.endswith(_EXTENSIONS)
+        if b"\0" in file.head[:512] and file.head[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+            return None
+        if not is_table and "." in name and not name.endswith(_LOOSE_EXTENSIONS):
+            return None
+        layout = _layout(file.head, file.size > len(file.head))
+        if layout is None or layout.refusal == _NO_COUNTER:
+            return None
+        if is_table:
+            return Claim(self.name, 70)
+        return Claim(self.name, 65) if layout.key is not None and not layout.refusal else None
+
+    def read(self, artifact: Artifact) -> Iterator[Record]:
+        """Series by column; a damaged row costs itself."""
+        with open(artifact.location, "rb") as file:
+            layout = _layout(file.read(65536), artifact.bytes > 65536)
+        if layout is None or layout.refusal is not None:
+            yield Skipped(layout.refusal if layout and layout.refusal else "no table")
+            return
+        damage = Damage(artifact.path)
+        rename, samples = _names(artifact.path, layout.header)
+        rows = MetricRows(artifact.path, key=layout.key, samples=samples)
+        table = _Table(layout, rename)
+        last: tuple[int, list[str]] | None = None
+        for line, cells in _rows(artifact.location, layout.delimiter, damage):
+            if last is not None:
+                table.read(last[1], last[0], rows, damage)
+            last = (line, cells)
+        if last is not None:
+            line, cells = last
+            if len(cells) < table.width and not _ends_whole(artifact.location):
+                damage.note(f"cut off after {len(cells)} of {table.width} cells", line=line)
+                cells = cells[:-1]  # A part of a number is another number.
+            table.read(cells, line, rows, damage)
+        yield from rows.records(damage)
+
+
+READER = TableReader()
+
+
+# --- what kind of table -------------------------------------------------------------------------
+
+
+def _layout(head: bytes, more: bool) -> _Layout | None:
+    """Judge the first block; ``None`` when it is no table with a header."""
+    lines = decode_text(head).splitlines()
+    if more and lines:
+        lines.pop()
+    lines = [line for line in lines[: _JUDGED_ROWS + 1] if line.strip()]
+    if not lines or len(lines[0]) > 65536:
+        return None
+    delimiter = max(_DELIMITERS, key=lines[0].count)
+    if delimiter not in lines[0]:
+        return None
+    try:
+        parsed = [list(map(str.strip, row)) for row in csv.reader(lines, delimiter=delimiter)]
+    except csv.Error:
+        return None
+    header, body = _unique(parsed[0]), parsed[1:]
+    named = sum(1 for cell in header if cell and parse_number(cell) is None)
+    if not 2 <= len(header) <= _MOST_COLUMNS or named < len(header) - 1:
+        return None
+    if any(len(cell) > 200 for cell in header):
+        return None
+    columns = {
+        name: [row[i] for row in body if i < len(row) and row[i]]
+        for i, name in enumerate(header)
+        if name
+    }
+    key = _counter(columns)
+    return _Layout(delimiter, tuple(header), key, _refusal(columns, key))
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Repeated column names numbered, as pandas does."""
+    seen: dict[str, int] = {}
+    unique = []
+    for name in names:
+        count = seen.get(name, 0)
+        seen[name] = count + 1
+        unique.append(f"{name}.{count}" if count and name else name)
+    return unique
+
+
+def _counter(columns: Mapping[str, list[str]]) -> str | None:
+    """The column that counts: by its name, and because its values do not all stay the same."""
+    left = dict(columns)
+    while (key := step_key(left)) is not None:
+        steps = [step_number(cell) for cell in left.pop(key)]
+        if None not in steps and (len(steps) < 3 or len(set(steps)) > 1):
+            return key
+    return None
+
+
+def _refusal(columns: Mapping[str, list[str]], key: str | None) -> str | None:
+    others = {name: cells for name, cells in columns.items() if name != key}
+    texts = [
+        cells
+        for cells in others.values()
+        if cells
+        and all(parse_number(cell) is None and cell.lower() not in _NULLS for cell in cells)
+    ]
+    names_runs = any(len(set(cells)) == len(cells) > 1 for cells in texts)
+    if key is not None:
+        return _TABLE_OF_RUNS if names_runs and _ROW_NAMES & {n.lower() for n in others} else None
+    if not is_training_log(others):
+        return _NO_COUNTER
+    # Without a counter only a table that is nothing but numbers can be a history.
+    return _TABLE_OF_RUNS if texts else None
+
+
+_ROW_NAMES = frozenset(
+    {"run", "run_name", "run_id", "name", "model", "experiment", "trial", "config"}
+)
+
+
+def _names(path: str, header: Sequence[str]) -> tuple[dict[str, str], bool]:
+    """Columns whose metric the file's name tells, and whether the counter counts samples."""
+    stem = path.rpartition("/")[2].rpartition(".")[0]
+    if tuple(name.lower() for name in header) == _TENSORBOARD:
+        return {header[2]: stem.rpartition("-tag-")[2] or stem}, False
+    if len(header) == 2 and header[0] == "step" and stem.endswith("_" + header[1]):
+        prefix = stem[: -len(header[1])]
+        if prefix.startswith("Train_"):
+            return {header[1]: prefix.replace("_", "/") + header[1]}, "_Samples_" in prefix
+    return {}, False
+
+
+# --- rows ---------------------------------------------------------------------------------------
+
+
+class _Table:
+    """Cells to rows by name, across headers that stand again."""
+
+    def __init__(self, layout: _Layout, rename: Mapping[str, str]) -> None:
+        self._header = [rename.get(name, name) for name in layout.header]
+        self._known = frozenset(layout.header)
+        self._key = layout.key
+        self._rename = rename
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return len(self._header)
+
+    def read(self, cells: Sequence[str], line: int, rows: MetricRows, damage: Damage) -> None:
+        """Add the logged cells of one row, or take over a header."""
+        cells = [cell.strip() for cell in cells]
+        if self._is_header(cells):
+            self._header = [self._rename.get(name, name) for name in _unique(cells)]
+            return
+        if any(cells[self.width :]):
+            damage.note(f"{len(cells)} cells under {self.width} columns", line=line)
+        row = {
+            name: None if cell.lower() in _NULLS else cell
+            for name, cell in zip(self._header, cells, strict=False)
+            if cell and name
+        }
+        if row:
+            rows.add(row, line)
+
+    def _is_header(self, cells: Sequence[str]) -> bool:
+        named = sum(cell in self._known for cell in cells if cell)
+        return named >= 2 or (named == 1 and self._key in cells)
+
+
+def _rows(location: Path, delimiter: str, damage: Damage) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells); what the csv module refuses is noted and passed over."""
+    with open(location, "rb") as file:
+        lines = _lines(file.read(2), location)
+        before = 0
+        while True:
+            reader = csv.reader(lines, delimiter=delimiter)
+            try:
+                for cells in reader:
+                    if cells:
+                        yield before + reader.line_num, cells
+                return
+            except csv.Error as error:
+                before += reader.line_num
+                damage.note(f"rows cannot be told apart: {error}", line=before)
+
+
+def _lines(mark: bytes, location: Path) -> Iterator[str]:
+    encoding = "utf-16" if mark in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    with open(location, encoding=encoding, errors="replace", newline="") as file:
+        while line := file.readline(1 << 20):
+            yield line.replace("\0", "")
+
+
+def _ends_whole(location: Path) -> bool:
+    with open(location, "rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - 2))
+        return file.read(2).rstrip(b"\0").endswith((b"\n", b"\r"))
