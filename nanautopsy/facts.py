@@ -166,7 +166,8 @@ def _from_config(record: ConfigRecord, facts: dict[str, Fact]) -> None:
                 flags["BF16"] = key
             elif _STATIC_SCALE.search(lowered):
                 scale = number(value)
-                if scale:
+                # 0 asks for a dynamic scale, and 1 scales nothing.
+                if scale not in (None, 0.0, 1.0):
                     facts.setdefault("loss_scaler", _fact("static", record, key, value))
         for rule in _RULES:
             if record.kind in rule.not_kinds or (

@@ -85,6 +85,10 @@ def _layer_of(tag: str) -> str | None:
     the quantity are taken away. The path itself stays as the artifact spells it."""
     parts = [part for part in re.split(r"[/#\s:]+", tag) if part]
     named = 0
+    if frozenset(words(tag)) & _LOGIT:
+        # attention/max_logit/layers.2: there attention is part of the quantity's name.
+        while parts and frozenset(words(parts[0])) <= _ATTENTION:
+            parts.pop(0)
     while parts and _is_quantity(parts[0]):
         named += not frozenset(words(parts.pop(0))) <= _FAMILY
     while parts and (_is_quantity(parts[-1]) and (not named or parts[-1] not in _OWN_NAMES)):

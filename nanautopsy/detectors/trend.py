@@ -18,16 +18,37 @@ _ADVERSARIAL = frozenset(
 )
 """Losses whose level is no measure of success: two-player games, policies, divergences."""
 
+_TOTAL = frozenset(
+    {"loss", "total", "train", "training", "lm", "batch", "step", "global", "avg", "average"}
+    | {"mean", "reduced", "samples", "running", "smoothed", "metrics", "sum", "overall", "epoch"}
+)
+"""Words of a tag that names the whole objective."""
+
 
 def _detect(run: Run) -> Iterator[Finding]:
     for series in run.by_role("loss", "grad_norm"):
         growth = _growth(series)
         if growth is not None:
             yield growth
-    for series in run.by_role("loss"):
+    for series in _objectives(run):
         diverged = _diverged(series)
         if diverged is not None:
             yield diverged
+
+
+def _objectives(run: Run) -> list[Series]:
+    """What training minimizes: the total where it is logged, else the term that weighs most.
+
+    A single term may rise while the total falls (a penalty that starts at zero, a locality term).
+    """
+    losses = [s for s in run.by_role("loss") if len(s) >= thresholds.DIVERGED_MIN_POINTS]
+    totals = [s for s in losses if frozenset(words(s.tag)) <= _TOTAL]
+    if totals or not losses:
+        return totals
+    by_source: dict[str, list[Series]] = {}
+    for series in losses:
+        by_source.setdefault(series.source.path, []).append(series)
+    return [max(terms, key=lambda s: float(s.values[-1])) for terms in by_source.values()]
 
 
 def _growth(series: Series) -> Finding | None:
