@@ -1,0 +1,31 @@
+"""The dialects, in order of precedence."""
+
+from __future__ import annotations
+
+from nanautopsy.readers.text import (
+    deepspeed,
+    hf_dict,
+    key_value,
+    load_report,
+    nonfinite_text,
+    printed_values,
+    torch_text,
+    traceback_text,
+)
+from nanautopsy.readers.text.dialect import Dialect
+
+DIALECTS: tuple[Dialect, ...] = tuple(
+    module.DIALECT
+    for module in (
+        deepspeed,
+        hf_dict,
+        key_value,
+        load_report,
+        traceback_text,
+        torch_text,
+        nonfinite_text,
+        printed_values,
+    )
+)
+"""Of the metrics dialects the first that wants a line's shape gets it, so those that know a format
+come before the general one."""

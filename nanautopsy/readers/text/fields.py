@@ -1,0 +1,105 @@
+"""The named numbers of a line: ``loss: nan``, ``| lr 5.0e-06``, ``Epoch [1/10]``, ``12/400 [``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from nanautopsy.readers.text.numbers import NONFINITE, word_value
+
+_WINDOW = 120
+_WRAPPER = re.compile(
+    r"(?:\b(?:np\.|numpy\.|jnp\.)?(?:tensor|array|float(?:16|32|64)?|Array|DeviceArray|Tensor|"
+    r"Decimal)\(|[\s\[\"'`]|\$)+$"
+)
+_DELIMITERS = re.compile(r"[,;|{}\[\]()\t\"'<>*#!?]|\s{2,}|:\s+|:(?=[A-Z])|\s-\s|=+\s?|→|━|█")
+_PHASE_LABEL = re.compile(r"\((train|val|valid|test|eval)\)", re.IGNORECASE)
+_STOP = frozenset(
+    "with and the a an of is was were got has had on in from to by for while when info warning"
+    " debug root this that reached at after its new my current metric monitored final finished"
+    " then now -".split()
+)
+_CARRIED = re.compile(r"([A-Za-z][\w/.\- ]*?)\s+(?:at|after|in|for|on|@)\s+[\w ]*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One number of a line and what stands around it."""
+
+    key: str
+    """Its name, empty when it has none."""
+    explicit: bool
+    """``:`` or ``=`` stands between name and number."""
+    index: int
+    """Where it stands in the line's parts; -1 for a word such as ``nan``."""
+    const: float
+    """The value of such a word."""
+    negative: bool
+    before: str
+    """Text between the field before and this one."""
+    after: str
+    """Text up to the next field."""
+    carried: str = ""
+    """A name that stands before this field and belongs to the next: ``loss at step 5: 0.3``."""
+
+
+def fields(parts: list[bytes]) -> list[Field]:
+    """All numbers of a line, finite or not, in order."""
+    pieces: list[tuple[str, int, float, bool]] = []  # text before, index, constant, negative
+    before = ""
+    for i in range(0, len(parts), 2):
+        text = parts[i].decode("utf-8", "replace")
+        start = 0
+        if b"n" in parts[i] or b"N" in parts[i] or b"#" in parts[i]:
+            for match in NONFINITE.finditer(text):
+                pieces.append(
+                    (text[start : match.start()], -1, word_value(match[2]), match[1] == "-")
+                )
+                start = match.end()
+        before = text[start:]
+        if i + 1 < len(parts):
+            sign = before[-1:]
+            pieces.append((before, i + 1, 0.0, sign == "-"))
+            before = ""
+    if not pieces:
+        return []
+    afters = [piece[0] for piece in pieces[1:]] + [before]
+    return [
+        _field(before, index, const, negative, after)
+        for (before, index, const, negative), after in zip(pieces, afters, strict=True)
+    ]
+
+
+def _field(before: str, index: int, const: float, negative: bool, after: str) -> Field:
+    key, explicit = name_before(before[:-1] if negative and index >= 0 else before)
+    carried = _CARRIED.search(before[-_WINDOW:])
+    name = _trim(_DELIMITERS.split(carried[1])[-1]) if carried else ""
+    return Field(key, explicit, index, const, negative, before, after, name)
+
+
+def name_before(text: str) -> tuple[str, bool]:
+    """(name, whether a separator follows it) at the end of the text before a number."""
+    text = _WRAPPER.sub("", text[-_WINDOW:])
+    explicit = text.endswith((":", "="))
+    if explicit:
+        if text.endswith(("==", "!=", "<=", ">=", "+=", "-=", "*=", "::")):
+            return "", False
+        text = _WRAPPER.sub("", text[:-1])
+    elif text.endswith(("(", "+", "*", "<", ">", "/", "^")):
+        return "", False
+    text = _PHASE_LABEL.sub("", text)
+    return _trim(_DELIMITERS.split(text)[-1]), explicit
+
+
+def _trim(phrase: str) -> str:
+    """The last words of a phrase, up to four, that can be a name."""
+    words = phrase.split()
+    while words and words[-1].lower() in ("of", "at", "is", "was", "="):
+        words.pop()
+    kept: list[str] = []
+    for word in reversed(words[-4:]):
+        if word.lower() in _STOP or word.endswith((".", ":")):
+            break
+        kept.append(word)
+    name = " ".join(reversed(kept)).strip("-_.:/>&~ ")
+    return name if name[:1].isalpha() or name[:1] == "_" else ""

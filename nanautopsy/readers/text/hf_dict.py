@@ -1,0 +1,185 @@
+"""Dictionaries that the Hugging Face Trainer prints, and the progress bars that count its steps.
+
+Samples::
+
+    {'loss': 1.6228, 'grad_norm': nan, 'learning_rate': 4.94e-06, 'epoch': 0.16}        (to 4.57)
+    {'loss': '0', 'grad_norm': 'nan', 'learning_rate': '4.94e-06', 'epoch': '0.16'}     (from 5.0)
+    {'loss': 2.1, 'grad_norm': tensor(nan, device='cuda:0'), 'epoch': 0.1}        (with DeepSpeed)
+      8%|#         | 1/12 [00:00<00:06,  1.63it/s]{'loss': '3.433', 'epoch': '0.08'}
+    {'train_runtime': 0.3681, 'train_loss': nan, 'epoch': 2.0}
+
+The dictionary names no step. The Trainer writes it through the bar (``tqdm.write``), which repaints
+the bar behind it: the first bar of training after the dictionary shows its step, while the bar
+before it is late by what was not repainted in the last tenth of a second. See :mod:`.hf_steps`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
+from nanautopsy.readers.text.hf_steps import RowKind, TrainerSteps
+from nanautopsy.readers.text.numbers import parse
+from nanautopsy.readers.text.rows import Basis, Counter
+
+_DICT = re.compile(r"\{'[^{}]*\}")
+_PAIR = re.compile(
+    r"'([^']+)':\s*(?:'([^']*)'|(?:tensor|array|(?:np\.)?float\d*)\(([^,()]*)[^()]*\)|([^,}'\[(]+))"
+)
+_BAR = re.compile(r"\|\s*(\d+)/(\d+) \[")
+_DESCRIBED = re.compile(r"[^\s\d%|][^|]*\d+%\|")
+_N_OF_TOTAL = re.compile(r"\s*(\d+)\s*/\s*(\d+)\s*")
+_STEP_KEYS = ("step", "global_step", "iteration", "current_steps", "train/global_step")
+_STEP_OF_KEYS = ("global_step/max_steps", "iteration")
+_SUMMARY = ("train_runtime", "train_samples_per_second")
+_METRICS_HEADING = re.compile(r"\*{3,} (train|eval|test|predict)\w* (?:metrics|results) \*{3,}")
+_METRIC_LINE = re.compile(r"\s+([A-Za-z_][\w/@.-]*)\s*=\s*(\S+)\s*$")
+_BANNER = re.compile(
+    r"(Num examples|Num Epochs|Total optimization steps|Gradient Accumulation steps)\s*=\s*([\d,]+)"
+)
+
+
+def steps_of(log: Log) -> TrainerSteps:
+    """What this log's bars said, created on first use."""
+    found = log.memory.get("hf_dict")
+    if not isinstance(found, TrainerSteps):
+        found = log.memory["hf_dict"] = TrainerSteps()
+    return found
+
+
+def _on_dicts(log: Log, line: Line) -> None:
+    text = line.text
+    at = 0
+    for match in _DICT.finditer(text):
+        _on_bars(log, text[at : match.start()])
+        values = _pairs(match[0])
+        if _is_metrics(values):
+            _add(log, line, values)
+        at = match.end()
+    _on_bars(log, text[at:])
+
+
+def _pairs(text: str) -> dict[str, str]:
+    return {
+        match[1]: next(g for g in match.groups()[1:] if g is not None).strip()
+        for match in _PAIR.finditer(text)
+    }
+
+
+def _is_metrics(values: Mapping[str, str]) -> bool:
+    """Whether it is a report of training and not a configuration that happens to hold a loss."""
+    numeric = [key for key, value in values.items() if parse(value) is not None]
+    if not any(key == "epoch" or key in _STEP_KEYS or key in _STEP_OF_KEYS for key in values):
+        return "loss" in numeric and len(numeric) == len(values)
+    return any(key.endswith(("loss", "runtime")) or key == "grad_norm" for key in numeric) or any(
+        key.startswith(("eval_", "rewards/", "train_")) for key in numeric
+    )
+
+
+def _add(log: Log, line: Line, values: Mapping[str, str]) -> None:
+    epoch = parse(values.get("epoch", "")) if "epoch" in values else None
+    step = _own_step(values)
+    final = any(key in values for key in _SUMMARY)
+    was_finished = steps_of(log).current.finished  # every rank may print the last report
+    if step is not None:
+        row = log.start_row(Counter(Basis.STEP, step), line)
+    else:
+        kind = "final" if final else _kind(values)
+        steps = steps_of(log)
+        if steps.current.finished and kind == "train":
+            steps.next_training()
+        counter = Counter(
+            Basis.TRAINER, epoch=math.nan if epoch is None else epoch, family=steps.family
+        )
+        row = log.rows.add_row(counter, line.number, line.rank)
+        steps.current.add_row(row, kind, values.get("epoch", ""))
+        log.step_at(row)
+    for key, text in values.items():
+        number = parse(text)
+        if number is not None and key not in _STEP_KEYS:
+            log.rows.add(key, row, number)
+    if final and not was_finished:
+        log.event("run-finished", line)
+
+
+def _kind(values: Mapping[str, str]) -> RowKind:
+    return "train" if "loss" in values or "learning_rate" in values else "eval"
+
+
+def _own_step(values: Mapping[str, str]) -> int | None:
+    for key in _STEP_KEYS:
+        if (text := values.get(key, "")).isdigit():
+            return int(text)
+    for key in _STEP_OF_KEYS:
+        if match := _N_OF_TOTAL.fullmatch(values.get(key, "")):
+            return int(match[1])
+    return None
+
+
+def _on_bars(log: Log, text: str) -> None:
+    """Every undescribed bar of the text: the Trainer gives its own no description."""
+    if "/" not in text or "|" not in text:
+        return
+    for match in _BAR.finditer(text):
+        begin = max(text.rfind("]", 0, match.start()), 0)
+        if _DESCRIBED.search(text, begin, match.start() + 1) is None:
+            n, total = int(match[1]), int(match[2])
+            if steps_of(log).bar(n, total):
+                log.step_is(n)
+
+
+def _on_bar(log: Log, line: Line) -> None:
+    _on_bars(log, line.text)
+
+
+def _on_banner(log: Log, line: Line) -> None:
+    match = _BANNER.search(line.text)
+    if match is None:
+        return
+    number = int(match[2].replace(",", ""))
+    if match[1] == "Num Epochs":
+        steps_of(log).next_training().epochs = number
+    elif match[1] == "Total optimization steps":
+        steps_of(log).next_training().total = number
+
+
+def _on_heading(log: Log, line: Line) -> None:
+    """``***** train metrics *****`` and the aligned ``name = value`` lines under it."""
+
+    def take(line: Line) -> Take:
+        match = _METRIC_LINE.fullmatch(line.whole.decode("utf-8", "replace"))
+        if match is None:
+            return Take.NOT_MINE
+        value = parse(match[2])
+        if value is not None and match[1].endswith(("loss", "perplexity")):
+            row = log.rows.add_row(log.latest(), line.number, line.rank)
+            log.rows.add(match[1], row, value)
+        return Take.MORE
+
+    log.follow(line, take, lines=100)
+
+
+def _plan(line: Line, lower: str) -> Handler | None:
+    if "{'" in lower:
+        for match in _DICT.finditer(line.text):
+            if _is_metrics(_pairs(match[0])):
+                return _on_dicts
+    if "*****" in lower and _METRICS_HEADING.search(line.text):
+        return _on_heading
+    if _BANNER.search(line.text):
+        return _on_banner
+    if ("it/s" in lower or "s/it" in lower) and _BAR.search(line.text):
+        # A bar with metrics in its tail belongs to the key-value dialect.
+        return None if "loss" in lower or "epoch" in lower else _on_bar
+    return None
+
+
+DIALECT = Dialect(
+    name="hf-trainer",
+    triggers=("'loss'", "_loss'", "'epoch'", "_runtime'", "'grad_norm'", "***** ", "num ex",
+              "num ep", "total optimization", "it/s", "s/it"),
+    plan=_plan,
+    metrics=True,
+)  # fmt: skip

@@ -1,0 +1,200 @@
+"""Which step each dictionary of the Hugging Face Trainer belongs to.
+
+Three sources, best first, all measured against ``trainer_state.json`` of transformers 5.23:
+
+1. the bar repainted right behind the dictionary (exact, when output is unbuffered);
+2. epoch times steps per epoch, where the printed epoch is fine enough to name one step, or the
+   rows lie a constant number of steps apart;
+3. nothing: then the rows are only numbered.
+
+Output that Python buffered (a redirect without ``-u``) shows dictionaries in bursts, away from
+their bars; the epochs then contradict the bars, and 2 decides.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from nanautopsy.model import Axis
+from nanautopsy.readers.text.rows import Floats, Ints
+
+RowKind = Literal["train", "eval", "final"]
+_KINDS: tuple[RowKind, ...] = ("train", "eval", "final")
+_SLACK_STEPS = 1.5
+"""An epoch of ``k`` micro-batches need not hold a whole number of accumulated steps."""
+
+
+_MAX_TOTALS = 8
+"""Different bars alive around one training: its own, and evaluations'."""
+
+
+@dataclass(slots=True)
+class _Bars:
+    """What bars of one total showed around the rows."""
+
+    n: int = -1
+    """Shown last."""
+    row: int = 0
+    """Number of rows before the last one painted."""
+    before: array[int] = field(default_factory=lambda: array("q"))
+    after: array[int] = field(default_factory=lambda: array("q"))
+    burst: bool = False
+    """Two training rows came with no bar between them."""
+
+
+@dataclass(slots=True)
+class Training:
+    """The rows of one training, in the order in which they came, and the bars between them."""
+
+    total: int | None = None
+    """Optimizer steps as the log states them."""
+    epochs: int | None = None
+    """``Num Epochs`` as the log states it."""
+    finished: bool = False
+    rows: array[int] = field(default_factory=lambda: array("q"))
+    kinds: array[int] = field(default_factory=lambda: array("b"))
+    half_units: array[float] = field(default_factory=lambda: array("d"))
+    bars: dict[int, _Bars] = field(default_factory=dict)
+
+    def bar(self, n: int, total: int) -> None:
+        """A bar was painted."""
+        bars = self.bars.pop(total, None)
+        if bars is None:
+            bars = _Bars()
+            if len(self.bars) >= _MAX_TOTALS:
+                del self.bars[next(iter(self.bars))]
+            bars.before.extend([-1] * len(self.rows))
+            bars.after.extend([-1] * len(self.rows))
+        self.bars[total] = bars
+        for i in range(bars.row, len(self.rows)):
+            bars.after[i] = n
+        bars.n, bars.row = n, len(self.rows)
+
+    def add_row(self, row: int, kind: RowKind, epoch: str) -> None:
+        """A dictionary was printed; ``epoch`` as it stands in it."""
+        number = _KINDS.index(kind)
+        for bars in self.bars.values():
+            if kind == "train" and 0 in self.kinds[bars.row :]:
+                bars.burst = True
+            bars.before.append(bars.n)
+            bars.after.append(-1)
+        self.rows.append(row)
+        self.kinds.append(number)
+        self.half_units.append(_half_unit(epoch))
+        self.finished = self.finished or kind == "final"
+
+    def resolve(self, rows: Ints, epoch: Floats) -> tuple[Axis, Ints]:
+        """Axis and steps of the rows, given in the order in which they were added."""
+        mine = np.searchsorted(np.array(self.rows, dtype=np.int64), rows)
+        half = np.array(self.half_units, dtype=np.float64)[mine]
+        kinds = np.array(self.kinds, dtype=np.int64)[mine]
+        totals = [self.total] if self.total in self.bars else sorted(self.bars, reverse=True)
+        for total in totals:
+            bars = self.bars[total or 0]
+            before = np.array(bars.before, dtype=np.int64)[mine]
+            after = np.array(bars.after, dtype=np.int64)[mine]
+            shown = np.where(after >= 0, after, before)
+            if not bars.burst and (shown >= 0).all() and _agree(shown, epoch, half):
+                return "step", shown
+        steps = self._from_epochs(epoch, half, kinds)
+        return ("record", np.arange(len(rows))) if steps is None else ("step", steps)
+
+    def _from_epochs(self, epoch: Floats, half: Floats, kinds: Ints) -> Ints | None:
+        """Epoch times steps per epoch, where that names one step."""
+        painted = [total for total, bars in self.bars.items() if bars.row > 0 or not self.rows]
+        total = self.total or max(painted or list(self.bars)[-1:], default=None)
+        if not total or not len(epoch) or not np.isfinite(epoch).all():
+            return None
+        epochs = float(self.epochs) if self.epochs else float(epoch[-1]) if self.finished else None
+        if not epochs:
+            return None
+        per_epoch = total / epochs
+        exact = epoch * per_epoch
+        if (half * per_epoch < 0.5).all():
+            return np.rint(exact).astype(np.int64)
+        return _regular(exact, half * per_epoch, kinds)
+
+
+class TrainerSteps:
+    """The trainings of one log."""
+
+    def __init__(self) -> None:
+        self._trainings = [Training()]
+
+    @property
+    def current(self) -> Training:
+        """The training under way: what follows a final report begins another."""
+        return self._trainings[-1]
+
+    def next_training(self) -> Training:
+        """A training is announced."""
+        if self.current.rows:
+            self._trainings.append(Training())
+        return self.current
+
+    def bar(self, n: int, total: int) -> bool:
+        """A bar was painted; whether it may be the training's own."""
+        training = self.current
+        if training.finished and n < total:
+            training = self.next_training()
+        training.bar(n, total)
+        return total == (training.total or max(training.bars))
+
+    @property
+    def family(self) -> str:
+        """Names the rows of the training under way."""
+        return f"trainer {len(self._trainings) - 1}"
+
+    def resolve(self, rows: Ints, epoch: Floats) -> tuple[Axis, Ints]:
+        """Axis and steps of the rows of one family."""
+        for training in self._trainings:
+            if training.rows and training.rows[0] == rows[0]:
+                return training.resolve(rows, epoch)
+        return "record", np.arange(len(rows))
+
+
+def _half_unit(text: str) -> float:
+    """Half of the last printed digit's unit: 0.005 for ``0.16``."""
+    mantissa, _, exponent = text.lower().partition("e")
+    digits = len(mantissa.partition(".")[2])
+    # From 5.0 on four significant digits are printed, and trailing zeros are not.
+    whole = len(mantissa.partition(".")[0].lstrip("-0"))
+    digits = max(digits, min(2, 4 - whole))
+    power = int(exponent) if exponent.lstrip("+-").isdigit() else 0
+    return float(0.5 * 10.0 ** max(power - digits, -12))
+
+
+def _agree(steps: Ints, epoch: Floats, half: Floats) -> bool:
+    """Whether one number of steps per epoch fits all rows, and no row goes backwards."""
+    known = np.isfinite(epoch) & (epoch > half)
+    if (steps[known] <= 0).any():
+        return False
+    if known.sum() < 2:
+        return True
+    n, e, h = steps[known].astype(np.float64), epoch[known], half[known]
+    if (np.diff(n)[np.diff(e) > 0] < 0).any():
+        return False
+    low = (n - _SLACK_STEPS) / (e + h)
+    high = np.where(e - h > 0, (n + _SLACK_STEPS) / np.maximum(e - h, 1e-12), np.inf)
+    return bool(low.max() <= high.min())
+
+
+def _regular(exact: Floats, error: Floats, kinds: Ints) -> Ints | None:
+    """Rows a constant number of steps apart: the training rows are multiples of it."""
+    train = kinds == _KINDS.index("train")
+    count = int(train.sum())
+    if count < 2 or (kinds == _KINDS.index("eval")).any():
+        return None
+    ordinal = np.arange(1, count + 1)
+    low = ((exact[train] - error[train]) / ordinal).max()
+    high = ((exact[train] + error[train]) / ordinal).min()
+    fits = np.arange(np.ceil(low), np.floor(high) + 1)
+    if len(fits) != 1 or fits[0] < 1:
+        return None
+    steps = np.rint(exact).astype(np.int64)
+    steps[train] = (ordinal * fits[0]).astype(np.int64)
+    return steps

@@ -1,0 +1,65 @@
+"""A JSON object that a program prints over many lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from nanautopsy.model import ConfigRecord, Scalar, Source
+from nanautopsy.readers.text.dialect import Line, Log, Take
+
+_MAX_LINES = 4000
+_MAX_CHARACTERS = 1 << 20
+_MAX_DEPTH = 40
+
+
+def follow_json(log: Log, line: Line, kind: str) -> None:
+    """Collect the object that begins on this line and report it as configuration."""
+    text = line.text
+    lines = [text[text.index("{") :]]
+    source = Source(log.path, line=line.number, excerpt=line.excerpt)
+
+    def finish() -> None:
+        values = parse_object("\n".join(lines))
+        if values:
+            log.out.append(ConfigRecord(kind, values, source))
+
+    depth = lines[0].count("{") - lines[0].count("}")
+    size = len(lines[0])
+    if depth <= 0:
+        finish()
+        return
+
+    def take(line: Line) -> Take:
+        nonlocal depth, size
+        text = line.text
+        lines.append(text)
+        size += len(text)
+        depth += text.count("{") - text.count("}")
+        return Take.LAST if depth <= 0 or size > _MAX_CHARACTERS else Take.MORE
+
+    log.follow(line, take, finish, _MAX_LINES)
+
+
+def parse_object(text: str) -> dict[str, Scalar] | None:
+    """The flat form of a printed JSON object, ``None`` if it is none."""
+    try:
+        value = json.loads(text[: text.rindex("}") + 1])
+    except (ValueError, RecursionError):
+        return None
+    return dict(flatten(value)) if isinstance(value, dict) else None
+
+
+def flatten(value: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Scalar]]:
+    """Dotted path and scalar of every leaf; list elements by number."""
+    if depth > _MAX_DEPTH:
+        return
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from flatten(item, f"{prefix}.{key}" if prefix else str(key), depth + 1)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from flatten(item, f"{prefix}.{i}", depth + 1)
+    elif value is None or isinstance(value, (str, int, float, bool)):
+        yield prefix, value

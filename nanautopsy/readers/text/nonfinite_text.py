@@ -1,0 +1,172 @@
+"""Lines in which the program itself says, in words, that something is NaN or Inf.
+
+Samples, each from a public program::
+
+    NAN in logits!!!                                                               (EasyEdit)
+    Loss is nan, stopping training                                                 (DETR, MAE)
+    Loss is not finite (global_avg_loss=nan) at step 3. Stopping training.         (torchtitan)
+    RuntimeError: training_loss became nan or inf somewhere within steps [0 - 50]  (big_vision)
+    ERROR:tensorflow:Model diverged with loss = NaN.                               (TF Estimator)
+    AssertionError: Rank 3: found NaN in local grad norm in backward pass          (Megatron)
+    Unexpected result nan on rank 3 at iteration #12 invocation #1 (message='...') (Megatron)
+    ValueError: The loss returned in `training_step` is nan.                       (Lightning)
+    NaN or Inf found in input tensor.                                              (tensorboardX)
+    NaN detected in output of encoder.layers.3, shape: torch.Size([2, 8])          (fairseq)
+
+Speculation is no evidence: ``might become NaN``, ``NaN-safe``, ``nan_to_num``, the name of an
+option, a zero count, or the source line that a traceback quotes say nothing of this run.
+"""
+
+from __future__ import annotations
+
+import re
+
+from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
+from nanautopsy.readers.text.numbers import NONFINITE
+
+_STATE = re.compile(
+    r"\b(?:is|are|was|were|became|become|becomes|turned|went|goes|gone|got|has|have|had|contains?"
+    r"|contained|containing|detected|found|encountered|returned|returns|produced|hit|diverged|seen"
+    r"|occurred|appeared|equals?|saw|result|stop(?:ping|ped)?|abort(?:ing|ed)?|skip(?:ping|ped)?"
+    r"|terminat(?:ing|ed))\b|!!|\b(?:nan|inf)s? in \w",
+    re.IGNORECASE,
+)
+_NOT_FINITE = re.compile(r"\b(?:not finite|non-?\s?finite|isn't finite|infinite loss)\b", re.I)
+_SPECULATION = re.compile(
+    r"\b(?:might|may|could|can|would|should|if|whether|unless|avoid\w*|prevent\w*|ignor\w*"
+    r"|check(?:s|ing|ed)?(?: for)?|handl\w*|without|possibl\w*|potential\w*|likely|in case|when"
+    r"|safe|guard\w*|protect\w*|filter\w*|replac\w*|fill(?:s|ed|ing)?(?: with)?|drop\w*|remov\w*"
+    r"|e\.g|example|usually|often|sometimes|try|consider|expected|assum\w*|ensure|never|will|to"
+    r" nan|fewer|detection|policy|terminate_?on|nan[_-]?check|disable\w*|enabl\w*|until|instead)\b",
+    re.IGNORECASE,
+)
+_NEGATION = re.compile(
+    r"\b(?:no|not|zero|without|free of|0)\s+(?:any\s+|more\s+)?(?:nans?|infs?|infinit)"
+    r"|\bnans?\b\D{0,30}[:=]\s*(?:0|False|None|no)\b|\bnumber of (?:nan|inf)\w*"
+    r"|\bnot (?:nan|inf)\b|\bnan\w* (?:count|iterations|ratio|frac\w*)\b",
+    re.IGNORECASE,
+)
+_CODE = re.compile(
+    r"is_?nan|is_?inf|isfinite|nan_to_num|nan_?_?inf_?_?filter|float\(|np\.nan|torch\.nan|math\.nan"
+    r"|\bif\b.*:\s*$|^\s*(?:assert|raise|def|return|print|import|from|elif|while)\b|--[\w-]*nan"
+    r"|\bnan\w*\s*=\s*(?:True|False)|=\s*f?[\"']|\+=|['\"]\)\s*$|==\s*nan|!=|%s|%f|\{\w+\}",
+    re.IGNORECASE,
+)
+_BEST = re.compile(r"\b(?:best|decreased|improved|minimum|lowest|patience|min)\b", re.IGNORECASE)
+_QUANTITIES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("gradient", re.compile(r"grad", re.IGNORECASE)),
+    ("logits", re.compile(r"logit", re.IGNORECASE)),
+    ("loss", re.compile(r"loss|perplexity|\bnll\b", re.IGNORECASE)),
+    ("attention", re.compile(r"attn|attention", re.IGNORECASE)),
+    ("parameters", re.compile(r"param|weights?\b", re.IGNORECASE)),
+    ("activations", re.compile(r"activation|output|hidden|forward", re.IGNORECASE)),
+    ("input", re.compile(r"\binputs?\b|\bdata\b|batch|image|feature", re.IGNORECASE)),
+    ("probabilities", re.compile(r"prob", re.IGNORECASE)),
+)
+_LAYER = re.compile(
+    r"(?:\bin|\bof|\bat|\bfor|layer|module|param(?:eter)?|name)\s*[:=]?\s*[\"'`(]?"
+    r"([A-Za-z_]\w*(?:\.\w+)+)",
+)
+_AT_STEP = re.compile(
+    r"\b(?:step|iteration|iter|update)s?\s*[:#=]?\s*#?(\d+)(?![\d.]*\w)", re.IGNORECASE
+)
+_RANK = re.compile(r"\brank[ :#=]*(\d+)", re.IGNORECASE)
+_NODE = re.compile(r"\bnode[ :=]+([\w.-]+)", re.IGNORECASE)
+_REPRODUCIBLE = re.compile(
+    r"(First|Second) rerun: unexpected result is (not )?reproducible", re.IGNORECASE
+)
+
+
+def _on_line(log: Log, line: Line) -> None:
+    text = line.text
+    said = said_value(text)
+    if said is None:
+        return
+    step = _AT_STEP.search(text)
+    rank = _RANK.search(text)
+    node = _NODE.search(text)
+    log.event(
+        "nonfinite-text",
+        line,
+        step=int(step[1]) if step else None,
+        exact=True,
+        rank=int(rank[1]) if rank else None,
+        value=said,
+        quantity=quantity(text),
+        layer=layer(text),
+        node=node[1] if node else None,
+    )
+
+
+def said_value(text: str) -> str | None:
+    """``nan`` or ``inf`` when the line states that something is, ``None`` otherwise."""
+    if len(text) > 2000:
+        text = text[:2000]
+    if _NOT_FINITE.search(text) is not None:
+        return None if is_vague(text) else "inf" if re.search(r"\binf", text, re.I) else "nan"
+    words = [m[2].lower()[:3] for m in NONFINITE.finditer(text)]
+    if not words and re.search(r"\bNaNs\b|\binfs\b|\bnans\b", text):
+        words = ["nan" if re.search(r"\bnans\b", text, re.I) else "inf"]
+    if not words:
+        return None
+    if is_vague(text):
+        return None
+    if _STATE.search(text) is None:
+        return None
+    if "nan" not in words and _BEST.search(text):
+        return None
+    return "nan" if "nan" in words else "inf"
+
+
+def is_vague(text: str) -> bool:
+    """Speculation, a denial, or source code."""
+    return any(pattern.search(text) for pattern in (_SPECULATION, _NEGATION, _CODE))
+
+
+def quantity(text: str) -> str | None:
+    """What is non-finite, as far as the line says."""
+    for name, pattern in _QUANTITIES:
+        if pattern.search(text):
+            return name
+    return "tensor" if "tensor" in text else None
+
+
+def layer(text: str) -> str | None:
+    """The module path that the line names."""
+    match = _LAYER.search(text)
+    if match is None or match[1].endswith((".py", ".cu", ".cpp", ".cc", ".ckpt", ".pt")):
+        return None
+    return match[1]
+
+
+def _on_rerun(log: Log, line: Line) -> None:
+    """Megatron's rerun machine: did the same computation give the same NaN again?"""
+    match = _REPRODUCIBLE.search(line.text)
+    if match is None:
+        return
+    rank = _RANK.search(line.text)
+    step = _AT_STEP.search(line.text)
+    transient = match[2] is not None
+    log.event(
+        "hardware-error" if transient else "nonfinite-text",
+        line,
+        step=int(step[1]) if step else None,
+        exact=True,
+        rank=int(rank[1]) if rank else None,
+        rerun=match[1].lower(),
+        reproducible=not transient,
+    )
+
+
+def _plan(line: Line, lower: str) -> Handler | None:
+    if " rerun: unexpected" in lower:
+        return _on_rerun
+    return _on_line if said_value(line.text) is not None else None
+
+
+DIALECT = Dialect(
+    name="nonfinite-text",
+    triggers=("nan", "nans", "inf", "infs", "not finite", "non-finite", "nonfinite", "non finite",
+              "infinity", "infinite", " rerun: unexpected"),
+    plan=_plan,
+)  # fmt: skip

@@ -1,0 +1,64 @@
+"""Values printed for debugging that are NaN: the program states them, though as no metric.
+
+Samples::
+
+    pass 2 tensor(nan, device='cuda:0', grad_fn=<CopyBackwards>)         (DeepSpeedExamples)
+    loss/total                      : nan                                (EasyEdit)
+    hidden_states mean: nan max: nan
+    tensor([[nan, nan, nan]], device='cuda:0', dtype=torch.float16)
+
+An Inf printed so is left alone: masks and running minima hold it by design.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
+from nanautopsy.readers.text.fields import fields
+from nanautopsy.readers.text.nonfinite_text import is_vague, layer, quantity
+from nanautopsy.readers.text.words import may_join
+
+_TENSOR = re.compile(r"\b(?:tensor|Tensor|array|Array)\([\[\s]*-?nan\b")
+_SETTING = re.compile(r"\b(?:fill|default|na_|missing|placeholder|ignore|pad)\w*", re.IGNORECASE)
+
+
+def _on_line(log: Log, line: Line) -> None:
+    text = line.text
+    log.event(
+        "nonfinite-text",
+        line,
+        value="nan",
+        quantity=quantity(text) or "value",
+        layer=layer(text),
+        printed=True,
+    )
+
+
+def _plan(line: Line, lower: str) -> Handler | None:
+    text = line.text
+    if len(text) > 2000 or _SETTING.search(text):
+        return None
+    tensor = _TENSOR.search(text)
+    if is_vague(text[: tensor.start()] if tensor else text):
+        return None
+    if tensor:
+        return _on_line
+    named = any(
+        field.index < 0
+        and math.isnan(field.const)
+        and field.explicit
+        and field.key
+        and may_join(field.key)
+        for field in fields(line.parts)
+    )
+    return _on_line if named else None
+
+
+DIALECT = Dialect(
+    name="printed-values",
+    triggers=("nan", "tensor(nan", "nan,", "nan]"),
+    plan=_plan,
+    leftover=True,
+)

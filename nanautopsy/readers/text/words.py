@@ -1,0 +1,121 @@
+"""What the words of a metric's name say: is it a metric, a counter, or a setting."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+_LOSSES = frozenset(
+    "loss losses nll ppl perplexity elbo bpb bpc bpd gnorm lossval trainloss valloss testloss"
+    " objective".split()
+)
+_NORMS = frozenset("grad grads gradient gradients param params parameter update weight".split())
+_METRICS = _LOSSES | frozenset(
+    "lr acc accuracy kl reward rewards entropy mse rmse mae score auc f1 iou miou map bleu psnr"
+    " ssim wer cer err error cost energy logits logit logps advantage advantages clipfrac dice"
+    " norm precision recall ce bce dist divergence".split()
+)
+_SCALERS = frozenset("loss grad gradient amp scaler fp".split())
+
+_NOT_METRICS = frozenset(
+    "time eta sec secs second seconds elapsed ms mem memory gpu gpus cuda cpu throughput speed tps"
+    " tflops flops mfu date pid port seed device host workers version id job node nodes line file"
+    " port hours minutes duration latency allocated reserved cached bytes size seqlen".split()
+)
+_SETTINGS = frozenset(
+    "coef coeff coefficient weight weights alpha beta gamma lambda type threshold patience decay"
+    " warmup max min eps epsilon window init initial power interval freq frequency every steps"
+    " num dim clip clipping smoothing fn function name ignore mode dynamic static chunks"
+    " reduction scaling use with without enable enabled hysteresis factor schedule".split()
+)
+_STEPS = frozenset("step steps iter iters iteration iterations itr it update updates".split())
+_BATCHES = frozenset("batch minibatch microbatch microstep".split())
+_EPOCHS = frozenset("epoch epochs ep".split())
+_STEP_OWNERS = frozenset(
+    "train training trainer global current optimizer opt val valid validation eval test evaluation"
+    " optim inner outer completed finished done at micro mini".split()
+)
+
+
+@lru_cache(maxsize=4096)
+def words(name: str) -> tuple[str, ...]:
+    """The lower-case words of a name: ``gradNorm``, ``lm loss`` and ``train/grad_norm`` alike."""
+    return tuple(word.lower() for word in _WORDS.findall(name))
+
+
+def is_loss(name: str) -> bool:
+    """A loss, or what only a loss-like metric is called: good enough without a counter."""
+    parts = words(name)
+    if not parts or parts[-1] == "scale":
+        return False
+    return any(word in _LOSSES or word.endswith("loss") for word in parts) or is_norm(parts)
+
+
+def is_norm(parts: tuple[str, ...]) -> bool:
+    """Norm of gradients, parameters or updates."""
+    return ("norm" in parts and not _NORMS.isdisjoint(parts)) or "gradnorm" in parts
+
+
+def is_metric(name: str) -> bool:
+    """A quantity of training that a row with a counter may hold."""
+    parts = words(name)
+    if not parts or not _NOT_METRICS.isdisjoint(parts):
+        return is_loss(name) and "time" not in parts and "mem" not in parts
+    if is_loss(name) or not _METRICS.isdisjoint(parts):
+        return True
+    return (
+        ("learning" in parts and "rate" in parts)
+        or ("scale" in parts and (len(parts) == 1 or not _SCALERS.isdisjoint(parts)))
+        or "skipped" in parts
+        or "nan" in parts
+    )
+
+
+def may_join(name: str) -> bool:
+    """A field that may come along in a row that has a metric already."""
+    parts = words(name)
+    if not parts or len(parts[-1]) < 2 or name.lower().endswith(("/s", "/sec", "per second")):
+        return False
+    return _NOT_METRICS.isdisjoint(parts)
+
+
+def is_setting(name: str) -> bool:
+    """Such a name without a counter beside it is configuration."""
+    parts = words(name)
+    return not _SETTINGS.isdisjoint(parts) or not is_loss(name)
+
+
+def is_best(name: str) -> bool:
+    """A running best starts at infinity by design."""
+    parts = words(name)
+    return "best" in parts or "min" in parts or "lowest" in parts or "minimum" in parts
+
+
+def counter_kind(name: str) -> str | None:
+    """``global``, ``step``, ``batch`` or ``epoch`` for a counter's name, else ``None``."""
+    parts = words(name)
+    if not parts:
+        return None
+    if parts[-1] in ("at", "no", "number", "num", "idx", "index", "id") and len(parts) > 1:
+        parts = parts[:-1]
+    if parts[-2:] == ("global", "step") or parts[-2:] == ("global", "steps"):
+        return "global"
+    if parts[-1] == "globalstep":
+        return "global"
+    last, before = parts[-1], parts[:-1]
+    if parts[-2:] == ("num", "updates"):
+        return "global"
+    if not _STEP_OWNERS.issuperset(before):
+        return None
+    if last in _STEPS:
+        return "batch" if before[-1:] in (("micro",), ("mini",)) else "step"
+    if last in _BATCHES:
+        return "batch"
+    return "epoch" if last in _EPOCHS else None
+
+
+def is_plural(name: str) -> bool:
+    """``steps: 100`` and ``epochs: 5`` are settings unless a loss stands beside them."""
+    return words(name)[-1:] in (("steps",), ("epochs",), ("iterations",), ("iters",), ("updates",))
