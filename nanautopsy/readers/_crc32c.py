@@ -91,6 +91,20 @@ def advance(crc: Words, counts: NDArray[np.int64]) -> Words:
     return result
 
 
+def of_bytes(data: bytes) -> int:
+    """CRC-32C of a few bytes."""
+    table, crc = _byte_list(), 0xFFFFFFFF
+    for byte in data:
+        crc = table[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    return crc ^ 0xFFFFFFFF
+
+
+@cache
+def _byte_list() -> list[int]:
+    found: list[int] = byte_table().tolist()
+    return found
+
+
 def crc32c(data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Words:
     """CRC-32C of ``data[start : start + length]`` for each of (n,) ranges; (n,) uint32.
 

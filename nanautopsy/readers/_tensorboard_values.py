@@ -93,14 +93,18 @@ def histogram_facts(histo: Any) -> Iterator[tuple[str, float]]:
 
 
 def tensor_histogram_facts(tensor: Any) -> Iterator[tuple[str, float]]:
-    """(suffix, number) of a new-style histogram: double rows (left edge, right edge, count)."""
-    if tensor.dtype != _DT_DOUBLE:
+    """(suffix, number) of a new-style histogram: double rows (left edge, right edge, count).
+
+    One NaN element makes every edge NaN and leaves the counts meaningless, so ``nonfinite`` is
+    only 0 or 1 here.
+    """
+    shape = [dim.size for dim in tensor.tensor_shape.dim]
+    if tensor.dtype != _DT_DOUBLE or len(shape) != 2 or shape[1] != 3:
         return
     content = tensor.tensor_content
     usable = len(content) // 24 * 24
     rows = np.frombuffer(content[:usable], dtype="<f8") if usable else np.array(tensor.double_val)
     rows = rows[: len(rows) // 3 * 3].reshape(-1, 3)
-    rows = rows[(rows[:, 2] != 0)]
     if len(rows):
         yield "max", float(rows[:, 1].max())
         yield "min", float(rows[:, 0].min())

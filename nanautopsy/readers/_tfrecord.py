@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,16 @@ from nanautopsy.readers._damage import Damage
 
 HEADER = 12
 FOOTER = 4
+OVERHEAD = HEADER + FOOTER
 BLOCK_BYTES = 4 << 20
 LARGEST_RECORD = 64 << 20
 """Longer records are stepped over: no scalar or histogram comes near it, and a file must not
 decide how much memory is taken."""
+
+_FEWEST_STEPS = 64
+_HISTORY = 4096
+_CONTEXT = 4
+_MOST_GUESSED = 1 << 16
 
 _LENGTH = struct.Struct("<Q")
 
@@ -41,17 +47,19 @@ class Frames:
     lengths: NDArray[np.int64]
     """(n,) bytes of each payload."""
 
-    def stored_crcs(self) -> NDArray[np.uint32]:
-        """(n,) the payload CRCs that the file states, unmasked."""
-        ends = (self.starts + self.lengths)[:, None] + np.arange(FOOTER)
-        stored = np.ascontiguousarray(self.data[ends]).view("<u4")[:, 0]
-        return _crc32c.unmask(stored.astype(np.uint32))
-
-    def intact(self) -> NDArray[np.bool_]:
-        """(n,) whether each payload's CRC is right."""
-        return np.asarray(
-            _crc32c.crc32c(self.data, self.starts, self.lengths) == self.stored_crcs()
-        )
+    def intact(self, records: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(n,) whether the payload CRC of each of ``records`` is right."""
+        data, starts, lengths = self.data, self.starts[records], self.lengths[records]
+        ends = (starts + lengths)[:, None] + np.arange(FOOTER)
+        stored = np.ascontiguousarray(data[ends]).view("<u4")[:, 0].astype(np.uint32)
+        if int(lengths.sum()) < len(data) // 2:
+            # The work grows with the data handed in: leave out what nobody asked for.
+            parts = [
+                data[a : a + n] for a, n in zip(starts.tolist(), lengths.tolist(), strict=True)
+            ]
+            data = np.concatenate([data[:0], *parts])
+            starts = np.cumsum(lengths) - lengths
+        return np.asarray(_crc32c.crc32c(data, starts, lengths) == _crc32c.unmask(stored))
 
 
 def frames(file: BinaryIO, damage: Damage) -> Iterator[Frames]:
@@ -67,12 +75,12 @@ def frames(file: BinaryIO, damage: Damage) -> Iterator[Frames]:
             length = _LENGTH.unpack_from(reader.buffer, position)[0]
             if length > LARGEST_RECORD:
                 damage.note(f"a record of {length} bytes was not read", reader.offset + position)
-                reader.skip(position, HEADER + length + FOOTER)
+                reader.skip(position, length + OVERHEAD)
             elif reader.ended:
                 damage.note(_cut(rest), reader.offset + position)
                 return
             else:
-                reader.keep(position, HEADER + length + FOOTER)
+                reader.keep(position, length + OVERHEAD)
         elif rest < HEADER and not reader.ended:
             reader.keep(position, BLOCK_BYTES)
         elif rest >= HEADER:
@@ -161,28 +169,100 @@ def _chain(
     Gives payload starts (n,) and lengths (n,) of the whole records whose length CRC is right,
     and the position after the last of them.
     """
-    positions: list[int] = []
-    position, end = 0, len(buffer) - HEADER - FOOTER
-    unpack = _LENGTH.unpack_from
-    while position <= end:
-        positions.append(position)
-        position += unpack(buffer, position)[0] + HEADER + FOOTER
-    places = np.array(positions, dtype=np.int64)
+    places = _follow(buffer, data)
     lengths, right = _headers(data, places)
-    whole = right & (places + lengths <= end)
+    whole = right & (places + lengths <= len(buffer) - OVERHEAD)
     count = len(whole) if whole.all() else int(np.argmin(whole))
     places, lengths = places[:count], lengths[:count]
-    after = int(places[-1] + lengths[-1]) + HEADER + FOOTER if count else 0
+    after = int(places[-1] + lengths[-1]) + OVERHEAD if count else 0
     return places + HEADER, lengths, after
+
+
+def _follow(buffer: bytes, data: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(n,) where records begin, were every length right.
+
+    A step in Python costs more than all that is done with a record later. But writers log the
+    same tags in turn, so lengths repeat: what follows is guessed from what followed before, many
+    records at a time, and checked.
+    """
+    parts = [np.zeros(0, dtype=np.int64)]
+    history = parts[0]
+    position, end = 0, len(buffer) - OVERHEAD
+    steps = guesses = _FEWEST_STEPS
+    while position <= end:
+        places, position = _step(buffer, position, end, steps)
+        parts.append(places)
+        history = np.append(history, np.diff(places, append=position))[-_HISTORY:]
+        won = 0
+        while position <= end:
+            guess = _guess(history, guesses, end - position)
+            places = position + np.cumsum(guess) - guess
+            count = _count_right(data, places, guess, end)
+            parts.append(places[:count])
+            history = np.append(history, guess[:count])[-_HISTORY:]
+            position += int(guess[:count].sum())
+            won += count
+            if count < len(guess) or not count:
+                break
+            guesses = min(guesses * 2, _MOST_GUESSED)
+        guesses = max(_FEWEST_STEPS, won)
+        steps = _FEWEST_STEPS if won >= steps else min(steps * 2, _HISTORY)
+    return np.concatenate(parts)
+
+
+def _step(buffer: bytes, position: int, end: int, most: int) -> tuple[NDArray[np.int64], int]:
+    """Where the next ``most`` records begin, one by one, and where they end."""
+    places: list[int] = []
+    unpack = _LENGTH.unpack_from
+    while position <= end and len(places) < most:
+        places.append(position)
+        position += unpack(buffer, position)[0] + OVERHEAD
+    return np.array(places, dtype=np.int64), position
+
+
+def _guess(history: NDArray[np.int64], count: int, room: int) -> NDArray[np.int64]:
+    """The next sizes of records, going on as it did after the last sizes stood there before.
+
+    Some ``count`` of them, or as many as ``room`` bytes hold.
+    """
+    last = min(len(history) - 1, _CONTEXT)
+    if last < 1:
+        return history[:0]
+    same = history[last - 1 : -1] == history[-1]
+    for back in range(1, last):
+        same &= history[last - 1 - back : -1 - back] == history[-1 - back]
+    found = np.flatnonzero(same)
+    if not len(found):
+        return history[:0]
+    period = history[found[-1] + last :]
+    count = min(count, room * len(period) // int(period.sum()) + len(period))
+    return np.tile(period, -(-count // len(period)))
+
+
+def _count_right(
+    data: NDArray[np.uint8], places: NDArray[np.int64], sizes: NDArray[np.int64], end: int
+) -> int:
+    """How many of the guessed records are there, up to the first that is not."""
+    inside = int(np.searchsorted(places, end, side="right"))
+    right = _unaligned(data, "<u8")[places[:inside]] == (sizes[:inside] - OVERHEAD).view(np.uint64)
+    return inside if right.all() else int(np.argmin(right))
+
+
+def _unaligned(data: NDArray[np.uint8], kind: str) -> NDArray[Any]:
+    """(len(data) - itemsize + 1,) the number that begins at each byte."""
+    size = np.dtype(kind).itemsize
+    numbers: NDArray[Any] = np.ndarray((len(data) - size + 1,), kind, data, strides=(1,))
+    return numbers
 
 
 def _headers(
     data: NDArray[np.uint8], places: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """(n,) lengths at ``places``, and whether their CRC is right and the number is sane."""
-    raw = np.ascontiguousarray(data[places[:, None] + np.arange(HEADER)])
-    lengths = raw[:, :8].copy().view("<u8")[:, 0]
-    stored = raw[:, 8:].copy().view("<u4")[:, 0]
+    if not len(places):
+        return places, np.zeros(0, dtype=np.bool_)
+    lengths = _unaligned(data, "<u8")[places]
+    stored = _unaligned(data, "<u4")[places + 8]
     sane = lengths <= LARGEST_RECORD
     lengths = np.where(sane, lengths, 0).astype(np.int64)
     return lengths, sane & (_length_crcs(lengths) == stored)

@@ -32,8 +32,9 @@ from nanautopsy.model import (
 from nanautopsy.readers import _tensorboard_values as values
 from nanautopsy.readers._damage import Damage
 from nanautopsy.readers._flatten import flatten
+from nanautopsy.readers._scalar_templates import ScalarTemplates
 from nanautopsy.readers._tfrecord import Frames, frames
-from nanautopsy.readers.columns import Columns
+from nanautopsy.readers._tracks import Tracks
 
 _GZIP = b"\x1f\x8b"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -77,39 +78,53 @@ class _Collected:
     def __init__(self, path: str) -> None:
         self.path = path
         self.damage = Damage(path)
-        self._columns = Columns(path)
+        self._tracks = Tracks(path)
+        self._templates = ScalarTemplates()
+        self._checked: bool | None = None
         self._texts: dict[str, str] = {}
         self._hparams: dict[str, Scalar] = {}
         self._events: list[LogEvent] = []
 
     def add(self, block: Frames) -> None:
         """Take in the records of one block."""
-        intact = block.intact()
-        for i, (start, length) in enumerate(
-            zip(block.starts.tolist(), block.lengths.tolist(), strict=True)
-        ):
-            offset = block.offset + start
-            if not intact[i]:
+        points, rest = self._templates.decode(block)
+        places = block.offset + block.starts
+        for part in points:
+            self._tracks.add_block(
+                part.tag, places[part.records], part.steps, part.values, part.times
+            )
+        intact = block.intact(rest)
+        if self._checked is None:
+            # Some writers sum wrongly throughout; TensorBoard shows their files all the same.
+            self._checked = bool(points) or bool(intact.any()) or len(rest) < 2
+            if not self._checked:
+                text = "no record's checksum is right; what they hold is taken as it stands"
+                self.damage.note(text, block.offset)
+        for record, right in zip(rest.tolist(), intact.tolist(), strict=True):
+            start, offset = int(block.starts[record]), int(places[record])
+            if self._checked and not right:
                 self.damage.note("a record whose checksum is wrong", offset)
                 continue
-            event = values.event_of(block.data[start : start + length].tobytes())
+            end = start + int(block.lengths[record])
+            event = values.event_of(block.data[start:end].tobytes())
             if event is None:
                 self.damage.note("a record that is no Event message", offset)
             else:
-                self._event(event)
+                self._event(event, offset)
 
     def records(self) -> Iterator[Record]:
         """Series first, then settings, events and problems."""
-        yield from self._columns.series()
+        yield from self._tracks.series()
         yield from self._settings()
         yield from self._events
         yield from self.damage.problems()
 
-    def _event(self, event: Any) -> None:
+    def _event(self, event: Any, offset: int) -> None:
         what = event.WhichOneof("what")
         if what == "summary":
             for value in event.summary.value:
-                self._value(value, event.step, event.wall_time)
+                for tag, number in self._value(value):
+                    self._tracks.add(tag, offset, event.step, number, event.wall_time)
         elif what == "session_log" and event.session_log.status == _SESSION_START:
             source = Source(self.path, step=event.step)
             text = f"session log: START at step {event.step}"
@@ -118,29 +133,27 @@ class _Collected:
                 LogEvent("run-started", text, source, event.step, True, event.wall_time, data=data)
             )
 
-    def _value(self, value: Any, step: int, time: float) -> None:
+    def _value(self, value: Any) -> Iterator[tuple[str, float]]:
+        """(tag, number) of what is numeric in a value; texts and settings are kept aside."""
+        scalar = values.scalar_in(value)
+        if scalar is not None:
+            yield value.tag, scalar
+            return
         which = value.WhichOneof("value")
-        if which == "simple_value":
-            self._columns.add(value.tag, step, value.simple_value, time=time)
-        elif which == "histo":
+        if which == "histo":
             for suffix, number in values.histogram_facts(value.histo):
-                self._columns.add(f"{value.tag}#{suffix}", step, number, time=time)
+                yield f"{value.tag}#{suffix}", number
         elif which == "tensor":
-            self._tensor(value, step, time)
+            for suffix, number in values.tensor_histogram_facts(value.tensor):
+                yield f"{value.tag}#{suffix}", number
+            self._text(value.tag, values.text_of(value.tensor))
         elif which is None and value.metadata.plugin_data.plugin_name == "hparams":
             self._hparams.update(values.hparams_of(value.metadata.plugin_data.content) or {})
 
-    def _tensor(self, value: Any, step: int, time: float) -> None:
-        scalar = values.scalar_of(value.tensor)
-        if scalar is not None:
-            self._columns.add(value.tag, step, scalar, time=time)
-            return
-        for suffix, number in values.tensor_histogram_facts(value.tensor):
-            self._columns.add(f"{value.tag}#{suffix}", step, number, time=time)
-        text = values.text_of(value.tensor)
+    def _text(self, tag: str, text: str | None) -> None:
         if text is not None and len(text) <= _LONGEST_TEXT and len(self._texts) < _MOST_TEXTS:
             # The first says how the run began; later ones of the tag are samples or restarts.
-            self._texts.setdefault(value.tag.removesuffix(_TEXT_SUFFIX), text)
+            self._texts.setdefault(tag.removesuffix(_TEXT_SUFFIX), text)
 
     def _settings(self) -> Iterator[ConfigRecord]:
         plain: dict[str, Scalar] = {}
