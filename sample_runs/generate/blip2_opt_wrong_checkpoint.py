@@ -9,9 +9,9 @@ What happens here, in order:
 1. ``OPTForCausalLM.from_pretrained(name, dtype=torch.float16)``, float16 being hard-coded as it is
    in EasyEdit, reads a ``config.json`` whose architecture is ``Blip2ForConditionalGeneration``.
    transformers finds the OPT settings nested in it, so all shapes fit and nothing is refused.
-2. Every key of the checkpoint begins with ``language_model.``, ``vision_model.`` or ``qformer.``,
-   none with ``model.decoder.``. The load report lists them all as UNEXPECTED and every weight of
-   the OPT as MISSING, "newly initialized".
+2. The keys of the checkpoint begin with ``language_model.``, ``vision_model.``, ``qformer.`` and so
+   on, none with ``model.decoder.``. The load report lists them all as UNEXPECTED and every weight
+   of the OPT as MISSING, "newly initialized".
 3. In transformers 5.8.0 and 5.8.1 that initialization reads
    ``init.normal_(module.weight.float(), ...)``. In float32 ``float()`` returns the weight itself;
    in float16 it returns a copy, the copy is filled and dropped, and the weight of each linear layer
@@ -22,11 +22,12 @@ What happens here, in order:
 
 What differs from the report: the thread never states how the weights became NaN, and its time was
 that of transformers 4. A fresh OPT that *is* initialized (std 0.02) has finite float16 logits and a
-loss of about ln(vocabulary); 4.57.6, 5.5.4 and 5.23.0 do that with the same two checkpoints, so the
-release matters here. All runs of these samples use torch's deterministic mode, which fills
-uninitialized memory with NaN; without it the logits were NaN in five of six runs. The model is
-tiny, there is no vision tower (edits are text only), and the editor keeps of MEND only what counts:
-learned matrices on both sides of the gradient of two layers, and a learned step size for each.
+loss of ln(vocabulary): 4.57.6, 5.5.4 and 5.23.0 give 5.04 with this very checkpoint, so the release
+matters here. All runs of these samples use torch's deterministic mode, which fills uninitialized
+memory with NaN; without it some hundreds of weights were NaN or Inf, the largest others about
+65000, and the logits NaN in ten of ten loads. The model is tiny, there is no vision tower (edits
+are text only), and the editor keeps of MEND only what counts: learned matrices on both sides of
+the gradient of two layers, and a learned step size for each.
 
 The healthy twin names the plain OPT, saved from the very same weights: the language model inside
 the BLIP-2 checkpoint is its copy. Same script, same release, same float16.
