@@ -42,7 +42,7 @@ def align(
     path: str, discovery: Discovery, readings: Sequence[Reading], problems: Sequence[str] = ()
 ) -> Run:
     """One run of everything that was read; ``problems`` are those of loading the readers."""
-    notes: list[str] = list(problems)
+    notes: list[str] = [*problems, *discovery.notes]
     series = _series(readings, notes)
     events = tuple(_of_type(readings, LogEvent))
     configs = list(_of_type(readings, ConfigRecord))

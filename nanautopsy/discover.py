@@ -31,6 +31,8 @@ class Discovery:
     """(relative path, bytes) of files that no reader knows."""
     problems: tuple[Problem, ...]
     """Directories and files that could not be looked into."""
+    notes: tuple[str, ...] = ()
+    """Readers that failed when they were asked whether a file is theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,15 @@ class _Claimed:
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key under which ``layer.10`` follows ``layer.9``."""
+    """Sort key under which ``layer.10`` follows ``layer.9``.
+
+    Digits are compared by their count, then as text: a name may hold more of them than Python
+    makes a number of.
+    """
+    parts = re.split(r"([0-9]+)", text)
     return tuple(
-        (0, int(part), "") if part.isdigit() else (1, 0, part)
-        for part in re.split(r"(\d+)", text)
+        (0, len(part.lstrip("0")), part.lstrip("0")) if i % 2 else (1, 0, part)
+        for i, part in enumerate(parts)
         if part
     )
 
@@ -61,6 +68,7 @@ def discover(root: Path, readers: Sequence[Reader]) -> Discovery:
     if not os.path.lexists(root):
         raise NothingToRead(f"{root}: no such file or directory")
     problems: list[Problem] = []
+    failures: dict[str, list[str]] = {}
     claimed: list[_Claimed] = []
     unclaimed: list[tuple[str, int]] = []
     for relative, location in _files(root, problems):
@@ -72,14 +80,18 @@ def discover(root: Path, readers: Sequence[Reader]) -> Discovery:
         if head is None:
             problems.append(Problem("not a regular file; not read", Source(relative)))
             continue
-        best = _best_claim(head, readers)
+        best = _best_claim(head, readers, failures)
         if best is None:
             unclaimed.append((relative, head.size))
         else:
             claimed.append(_Claimed(relative, location, head.size, best[0], best[1]))
     if not (claimed or unclaimed or problems):
-        raise NothingToRead(f"{root}: the directory is empty")
-    return Discovery(tuple(_group(claimed)), tuple(unclaimed), tuple(problems))
+        raise NothingToRead(f"{root}: the directory holds no file")
+    notes = [
+        text[0] + (f" (and at {len(text) - 1} more files)" if len(text) > 1 else "")
+        for text in failures.values()
+    ]
+    return Discovery(tuple(_group(claimed)), tuple(unclaimed), tuple(problems), tuple(notes))
 
 
 def _files(root: Path, problems: list[Problem]) -> Iterator[tuple[str, Path]]:
@@ -136,12 +148,23 @@ def _head(relative: str, location: Path) -> FileHead | None:
         return FileHead(relative, status.st_size, file.read(HEAD_BYTES))
 
 
-def _best_claim(head: FileHead, readers: Sequence[Reader]) -> tuple[str, Claim] | None:
+def _best_claim(
+    head: FileHead, readers: Sequence[Reader], failures: dict[str, list[str]]
+) -> tuple[str, Claim] | None:
+    """(reader, claim) of the most confident; a reader that fails is left out, and noted."""
     best: tuple[str, Claim] | None = None
     for reader in readers:
-        claim = reader.claim(head)
-        if claim is not None and (best is None or claim.confidence > best[1].confidence):
-            best = (reader.name, claim)
+        try:
+            claim = reader.claim(head)
+            if claim is not None and not isinstance(claim, Claim):
+                raise TypeError(f"a claim that is a {type(claim).__name__}")
+            if claim is not None and (best is None or claim.confidence > best[1].confidence):
+                best = (reader.name, claim)
+        except Exception as error:
+            text = (
+                f"the {reader.name} reader failed at {head.path}: {type(error).__name__}: {error}"
+            )
+            failures.setdefault(reader.name, []).append(" ".join(text.split()))
     return best
 
 

@@ -1,0 +1,62 @@
+"""Fixtures that several areas share: public artifacts, sample runs, a user without rights."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+_NOBODY = 65534
+"""User id of nobody on Linux."""
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of public artifacts; the test skips where it is absent."""
+    named = os.environ.get("NANAUTOPSY_REAL")
+    folder = Path(named) if named else CHECKOUT.parent / "shared" / "real"
+    if not folder.is_dir():
+        pytest.skip("the public artifacts are not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample_runs() -> Path:
+    """The sample runs of the checkout."""
+    return CHECKOUT / "sample_runs"
+
+
+@pytest.fixture
+def unprivileged() -> Callable[[], AbstractContextManager[None]]:
+    """Makes file permissions count, also where the tests run as root."""
+
+    @contextmanager
+    def acting() -> Iterator[None]:
+        if os.geteuid() != 0:
+            yield
+            return
+        os.seteuid(_NOBODY)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    return acting
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """An empty directory that an unprivileged user can reach, which ``tmp_path`` is not."""
+    folder = Path(tempfile.mkdtemp(prefix="nanautopsy-"))
+    folder.chmod(0o755)
+    yield folder
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o755)
+    shutil.rmtree(folder)
