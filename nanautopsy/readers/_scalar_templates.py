@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanautopsy.readers import _crc32c
+from nanautopsy.readers._record_chain import FOOTER
 from nanautopsy.readers._scalar_layout import Layout, layout_of
-from nanautopsy.readers._tfrecord import FOOTER, Frames
+from nanautopsy.readers._tfrecord import Frames
 
 _LONGEST = 512
 """Bytes of a payload; scalar events take some 50."""

@@ -300,7 +300,7 @@ def test_a_large_record_between_scalars(tmp_path: Path) -> None:
 
 def test_problems_do_not_grow_without_end(tmp_path: Path) -> None:
     bad = frame(scalar("a", 1, 1.0).SerializeToString())[:-1] + b"?"
-    records = read(bad * 1000, tmp_path)
+    records = read(event_file([]) + bad * 1000, tmp_path)
     assert len(problems_of(records)) == 21
     assert problems_of(records)[-1].text == "980 more problems of this file"
 
