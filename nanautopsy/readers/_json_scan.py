@@ -92,8 +92,9 @@ class JsonScan:
                     what = "ends in the middle" if self._ended and unfinished else "is not JSON"
                     raise self._damaged(what) from None
                 continue
-            if end == len(self._text) and self._grow():
-                continue  # A number may go on in what was not read yet.
+            # A number may go on in what was not read yet, even behind "1e+".
+            if len(self._text) - end <= 2 and isinstance(value, (int, float)) and self._grow():
+                continue
             self._at = end
             return value
 
