@@ -73,9 +73,13 @@ GROWTH_FACTOR = 10.0
 of healthy grad norms in the public logs lies below five times the median."""
 DIVERGED_FACTOR = 3.0
 """Final loss over initial loss, both medians, for a run that was destroyed while finite."""
-DIVERGED_OVER_BEST = 5.0
-"""Final loss over the best level that the run had reached, beside DIVERGED_FACTOR or alone when
-the final loss is also above the initial one."""
+NEVER_LEARNED_FACTOR = 2.0
+"""Final over initial loss for a run that never got better than it began."""
+NEVER_LEARNED_BEST = 0.9
+"""A best level (mean of three neighbours) above this share of the first value is no learning."""
+FLOAT32_SQUARE_MAX = 1.8e19
+"""Square root of float32's maximum: second moments of gradients at this scale are Inf, so that
+an adaptive optimizer's steps are zero."""
 DIVERGED_TAIL = 0.2
 """Share of the points at the end that must all lie high: a spike that came back is not it."""
 DIVERGED_MIN_POINTS = 8

@@ -33,13 +33,13 @@ class Expected:
 
 EXPECTED = {
     "paligemma-zero-projector": Expected("zero-init", 1, 0, "llm/layers/3/"),
-    "blip2-opt-wrong-checkpoint": Expected("wrong-checkpoint", 0, None, None),
+    "blip2-opt-wrong-checkpoint": Expected("wrong-checkpoint", 1, None, None),
     "minigemini-deepspeed": Expected(
         "version-bug", 12, 11, "model.layers.0.mlp.down_proj", masked=True
     ),
     "nanovlm-fp16": Expected("fp16-overflow", 50, 40, None),
-    "qwen25vl-attention": Expected("attention-overflow", 0, None, "self_attn"),
-    "lr-spike": Expected("lr-spike", 0, None, None),
+    "qwen25vl-attention": Expected("attention-overflow", 74, 73, "layers.2"),
+    "lr-spike": Expected("lr-spike", 125, 124, None),
 }
 TWINS = sorted(name + "-healthy" for name in EXPECTED)
 

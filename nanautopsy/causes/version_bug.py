@@ -21,6 +21,7 @@ from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.known_issues import Condition, KnownIssue, load, matches_version
 from nanautopsy.model import Assessment, Fact, Finding
+from nanautopsy.onset import at_first_steps
 
 
 def _assess(case: Case) -> Assessment:
@@ -85,6 +86,8 @@ def _signature(case: Case, issue: KnownIssue) -> Finding | None:
     if onset is None:
         return None
     if issue.after_good_steps and not _trained_before(case, issue.after_good_steps):
+        return None
+    if issue.within_first_steps and not at_first_steps(case.run, onset):
         return None
     # The signature may unfold over the first steps after the onset (grad norm, then loss).
     found = [f for f in case.findings if f.id in issue.signature]

@@ -80,8 +80,9 @@ def _growth(series: Series) -> Finding | None:
 def _diverged(series: Series) -> Finding | None:
     """A finite loss that ends far above where it began, and stays there.
 
-    The whole tail must lie high, so that a spike that came back, or one noisy last point, is
-    none; and the level must be one that training can lose: positive throughout.
+    A run that had learned must lie high throughout its tail, so that a spike that came back, or
+    one noisy last point, is none. One that never got better than it began may fall back to its
+    beginning between spikes. The level must be one that training can lose: positive throughout.
     """
     if frozenset(words(series.tag)) & _ADVERSARIAL:
         return None
@@ -91,19 +92,29 @@ def _diverged(series: Series) -> Finding | None:
     if (values <= 0).any():
         return None
     tail = values[-max(3, int(len(values) * thresholds.DIVERGED_TAIL)) :]
-    initial = float(np.median(values[:1]))
+    initial, level = float(values[0]), float(np.median(tail))
     smoothed = np.convolve(values, np.ones(3) / 3, mode="valid")
-    best = float(smoothed[: -len(tail)].min()) if len(smoothed) > len(tail) else initial
-    level = float(np.median(tail))
-    reference = max(initial, best)
-    if level < thresholds.DIVERGED_FACTOR * reference or tail.min() < reference:
+    best = float(smoothed.min())
+    reference = max(initial, float(smoothed[: -len(tail)].min(initial=initial)))
+    left = level >= thresholds.DIVERGED_FACTOR * reference and tail.min() >= reference
+    never = level >= thresholds.NEVER_LEARNED_FACTOR * initial and (
+        best >= thresholds.NEVER_LEARNED_BEST * initial
+    )
+    beyond = float(tail.min()) >= thresholds.FLOAT32_SQUARE_MAX
+    if not (left or never or beyond):
         return None
-    high = values >= thresholds.DIVERGED_FACTOR * reference
+    high = values >= min(level, thresholds.NEVER_LEARNED_FACTOR * initial)
     start = int(high.argmax())
+    text = (
+        f"{series.tag} ends at about {shown(level)}, where the squares of its gradients are past "
+        "float32's maximum"
+        if beyond
+        else f"{series.tag} ends at about {shown(level)}, {level / initial:.3g} times its first "
+        f"value {shown(initial)}, and does not come back"
+    )
     return Finding(
         id="diverged-loss",
-        text=f"{series.tag} ends at about {shown(level)}, {level / initial:.3g} times its first "
-        f"value {shown(initial)}, and does not come back",
+        text=text,
         source=series.at(start),
         step=int(series.steps[start]),
         last_good=int(series.steps[start - 1]) if start else None,

@@ -3,7 +3,7 @@
 Fields: ``id``, ``title``, ``package`` (PEP 503 name), ``affected`` (PEP 440 range), ``fixed_in``,
 ``status`` (reported or confirmed), ``date``, ``conditions`` (facts that must be stated so),
 ``signature`` (findings, any of which is it), ``after_good_steps`` (finite steps that come before
-it), ``remedies``, ``links``.
+it), ``within_first_steps`` (it shows at once or never), ``remedies``, ``links``.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class KnownIssue:
     conditions: tuple[Condition, ...]
     signature: tuple[str, ...]
     after_good_steps: int
+    within_first_steps: bool
     remedies: tuple[str, ...]
     links: tuple[str, ...]
 
@@ -89,6 +90,7 @@ def _issue(raw: Mapping[str, Any]) -> KnownIssue:
         conditions=conditions,
         signature=tuple(raw["signature"]),
         after_good_steps=int(raw.get("after_good_steps", 0)),
+        within_first_steps=bool(raw.get("within_first_steps", False)),
         remedies=tuple(raw["remedies"]),
         links=tuple(raw["links"]),
     )
