@@ -38,9 +38,12 @@ def load_parts(packages: tuple[str, ...], attribute: str, group: str | None = No
             if part is not None:
                 found.append(part)
     if group is not None:
-        for entry in entry_points(group=group):
+        # A package that is installed twice (once editable) names its entry points twice.
+        for entry in {(e.name, e.value): e for e in entry_points(group=group)}.values():
             try:
                 found.append(entry.load())
-            except Exception as error:
-                problems.append(f"{group} entry point {entry.name!r} did not load: {error}")
+            except (Exception, SystemExit) as error:
+                text = f"{group} entry point {entry.name!r} did not load: "
+                text += f"{type(error).__name__}: {error}"
+                problems.append(" ".join(text.split()))
     return Parts(tuple(found), tuple(problems))

@@ -15,10 +15,22 @@ _DIGEST_END_BYTES = 1 << 20
 
 
 def load_readers() -> Parts:
-    """Our readers, then third parties'."""
-    return load_parts(
+    """Our readers, then third parties'; a name belongs to the first that has it."""
+    loaded = load_parts(
         ("nanautopsy.readers", "nanautopsy.checkpoints"), "READER", "nanautopsy.readers"
     )
+    readers: dict[str, Reader] = {}
+    problems = list(loaded.problems)
+    for part in loaded.parts:
+        name = getattr(part, "name", None)
+        whole = callable(getattr(part, "claim", None)) and callable(getattr(part, "read", None))
+        if not isinstance(name, str) or not whole:
+            problems.append(f"{part!r:.200} is no reader: it lacks name, claim or read")
+        elif name in readers:
+            problems.append(f"a second reader named {name!r} is left out")
+        else:
+            readers[name] = part
+    return Parts(tuple(readers.values()), tuple(problems))
 
 
 def read(artifact: Artifact, readers: Mapping[str, Reader]) -> Reading:
@@ -40,7 +52,7 @@ def read(artifact: Artifact, readers: Mapping[str, Reader]) -> Reading:
         )
     except Exception as error:
         text = f"the {artifact.reader} reader failed: {type(error).__name__}: {error}"
-        problems.append(Problem(text, Source(artifact.path)))
+        problems.append(Problem(" ".join(text.split()), Source(artifact.path)))
     if not records and problems and skipped is None:
         skipped = problems[0].text
     return Reading(artifact, tuple(records), tuple(problems), skipped, _digest(artifact))
@@ -48,9 +60,10 @@ def read(artifact: Artifact, readers: Mapping[str, Reader]) -> Reading:
 
 def _digest(artifact: Artifact) -> str | None:
     """Identify the input: the whole content up to 64 MiB a file, else its size and ends."""
-    whole = all(location.stat().st_size <= _DIGEST_WHOLE_BYTES for _, location in artifact.members)
     digest = hashlib.sha256()
     try:
+        sizes = [location.stat().st_size for _, location in artifact.members]
+        whole = max(sizes, default=0) <= _DIGEST_WHOLE_BYTES
         for _, location in artifact.members:
             _feed(digest, location, whole)
     except OSError:
