@@ -77,6 +77,9 @@ NEVER_LEARNED_FACTOR = 2.0
 """Final over initial loss for a run that never got better than it began."""
 NEVER_LEARNED_BEST = 0.9
 """A best level (mean of three neighbours) above this share of the first value is no learning."""
+NEVER_LEARNED_POINTS = 20
+"""A run that never got better must have had the time to: the first points of a healthy run with a
+high rate rise too (coordinate checks of ten steps do)."""
 FLOAT32_SQUARE_MAX = 1.8e19
 """Square root of float32's maximum: second moments of gradients at this scale are Inf, so that
 an adaptive optimizer's steps are zero."""

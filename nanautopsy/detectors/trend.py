@@ -97,8 +97,10 @@ def _diverged(series: Series) -> Finding | None:
     best = float(smoothed.min())
     reference = max(initial, float(smoothed[: -len(tail)].min(initial=initial)))
     left = level >= thresholds.DIVERGED_FACTOR * reference and tail.min() >= reference
-    never = level >= thresholds.NEVER_LEARNED_FACTOR * initial and (
-        best >= thresholds.NEVER_LEARNED_BEST * initial
+    never = (
+        len(values) >= thresholds.NEVER_LEARNED_POINTS
+        and level >= thresholds.NEVER_LEARNED_FACTOR * initial
+        and best >= thresholds.NEVER_LEARNED_BEST * initial
     )
     beyond = float(tail.min()) >= thresholds.FLOAT32_SQUARE_MAX
     if not (left or never or beyond):
