@@ -1,0 +1,337 @@
+"""W&B run files: all that was logged, and all that survives damage."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reading import SHARED, of_type, problems_of, read_file, same_values, series_of
+from wandbfiles import BLOCK, field, history, item, old_run, run_file
+
+from nanautopsy.model import (
+    ConfigRecord,
+    EnvironmentRecord,
+    FileHead,
+    LogEvent,
+    Record,
+    Series,
+)
+from nanautopsy.readers.wandb_offline import READER, output_lines
+
+Factory = pytest.TempPathFactory
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "wandb"
+(REAL_RUN,) = FIXTURES.rglob("*.wandb")
+EXPECTED = json.loads((FIXTURES / "expected.json").read_text())
+
+
+def read(data: bytes, tmp_path: Path) -> list[Record]:
+    path = tmp_path / "run-abcd.wandb"
+    path.write_bytes(data)
+    return read_file(READER, path)
+
+
+def points_of(records: list[Record]) -> set[tuple[str, int, str]]:
+    return {
+        (series.tag, int(step), repr(float(value)))
+        for series in of_type(records, Series)
+        for step, value in zip(series.steps, series.values, strict=True)
+    }
+
+
+# --- what wandb itself wrote --------------------------------------------------------------------
+
+
+def test_every_value_that_was_logged() -> None:
+    found = series_of(read_file(READER, REAL_RUN))
+    rows = EXPECTED["rows"]
+    for tag in ("train/loss", "train/grad_norm", "train/global_step", "a.b", "overflow"):
+        assert found[tag].steps.tolist() == list(range(len(rows)))
+        assert same_values(found[tag].values, (float(row[tag]) for row in rows))
+        assert found[tag].times is not None
+        assert found[tag].times.tolist() == [1.7e9 + i for i in range(len(rows))]
+        assert found[tag].axis == "step"
+    inner = [row["nested"]["inner"]["value"] for row in rows]
+    assert same_values(found["nested.inner.value"].values, inner)
+    assert found["late"].steps.tolist() == [9, 10, 11]
+    assert found["nothing"].missing is not None and found["nothing"].missing.all()
+    assert "note" not in found and "_step" not in found and "_timestamp" not in found
+
+
+def test_watched_gradients_vanish_where_they_are_nan() -> None:
+    found = series_of(read_file(READER, REAL_RUN))
+    assert found["gradients/2.bias#count"].steps.tolist() == [2, 5, 8, 11]
+    assert found["gradients/0.weight#count"].steps.tolist() == [2, 5]
+    assert found["gradients/0.weight#count"].values.tolist() == [12, 12]
+    assert (found["gradients/0.weight#max_abs"].values > 0).all()
+
+
+def test_config_environment_axes_and_exit() -> None:
+    records = read_file(READER, REAL_RUN)
+    configs = {record.kind: dict(record.values) for record in of_type(records, ConfigRecord)}
+    assert configs == {
+        "wandb": {
+            "lr": 1e-4,
+            "model.layers.0": 1,
+            "model.layers.1": 2,
+            "model.name": "tiny",
+            "fp16": True,
+        },
+        "wandb_axes": {"train/*": "train/global_step"},
+    }
+    (environment,) = of_type(records, EnvironmentRecord)
+    assert environment.packages == {"wandb": "0.31.0"}
+    assert environment.facts == {
+        "os": "Linux-6.1-x86_64-with-glibc2.36",
+        "python": "3.11.7",
+        "program": "train.py",
+        "command": "train.py --lr 1e-4",
+        "host": "host",
+        "username": "user",
+        "gpu": "NVIDIA A100-SXM4-80GB",
+        "gpu_count": "2",
+        "gpu_architecture": "Ampere",
+        "cuda": "12.4",
+        "git_remote": "https://example.org/repo.git",
+        "git_commit": "0" * 40,
+    }
+    (event,) = of_type(records, LogEvent)
+    assert (event.kind, event.data["exit_code"]) == ("run-finished", 1)
+    assert not problems_of(records)
+
+
+def test_what_the_run_printed() -> None:
+    assert list(output_lines(REAL_RUN)) == [f"step {i}" for i in range(12)]
+
+
+# --- the Python versions' form ------------------------------------------------------------------
+
+
+def test_nested_values_under_one_key(tmp_path: Path) -> None:
+    rows = [{"x": math.nan, "y": {"z": math.inf, "list": [1.0, math.nan]}, "_runtime": 2.5}]
+    records = read(old_run(rows), tmp_path)
+    found = series_of(records)
+    assert same_values(found["x"].values, [math.nan])
+    assert found["x"].times is not None and found["x"].times.tolist() == [1_600_000_002.5]
+    assert found["y.z"].values.tolist() == [math.inf]
+    assert same_values(found["y.list.1"].values, [math.nan])
+    (config,) = of_type(records, ConfigRecord)
+    assert dict(config.values) == {"lr": 0.1}
+    (environment,) = of_type(records, EnvironmentRecord)
+    assert environment.facts["python"] == "3.8.1"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"_type": "histogram", "values": [1, 2, 3], "bins": [-4, -1, 0, 2]}, (6.0, 4.0)),
+        (
+            {
+                "_type": "histogram",
+                "values": [1, 2],
+                "packedBins": {"min": -1.0, "size": 2.5, "count": 2},
+            },
+            (3.0, 4.0),
+        ),
+    ],
+)
+def test_histograms(value: object, expected: tuple[float, float], tmp_path: Path) -> None:
+    found = series_of(read(old_run([{"g": value}]), tmp_path))
+    assert (found["g#count"].values[0], found["g#max_abs"].values[0]) == expected
+    assert set(found) == {"g#count", "g#max_abs"}
+
+
+def test_words_of_the_server_and_media(tmp_path: Path) -> None:
+    row = {
+        "a": "NaN",
+        "b": "-Infinity",
+        "image": {"_type": "image-file", "size": 5},
+        "text": "nano",
+        "huge": 10**400,
+    }
+    found = series_of(read(old_run([row]), tmp_path))
+    assert set(found) == {"a", "b", "huge"}
+    assert math.isnan(found["a"].values[0])
+    assert found["huge"].values[0] == math.inf
+
+
+def test_typed_items(tmp_path: Path) -> None:
+    """Fields that wandb 0.31 declares beside the JSON text."""
+    items = [
+        item("_step", "4"),
+        field(2, "flag") + field(4, 1),
+        field(2, "count") + field(5, 5),
+        field(2, "half") + bytes([6 << 3 | 1]) + b"\0\0\0\0\0\0\xe0\x3f",
+        field(2, "word") + field(7, "NaN"),
+        field(2, "json") + field(8, '{"deep": 2}'),
+    ]
+    row = field(2, b"".join(field(1, one) for one in items))
+    found = series_of(read(run_file([row]), tmp_path))
+    values = {tag: float(series.values[0]) for tag, series in found.items()}
+    assert math.isnan(values.pop("word"))
+    assert values == {"flag": 1.0, "count": -3.0, "half": 0.5, "json.deep": 2.0}
+    assert found["half"].steps.tolist() == [4]
+
+
+def test_a_summary_counts_only_without_history(tmp_path: Path) -> None:
+    update = b"".join(field(1, item(k, v)) for k, v in {"_step": "7", "acc": "NaN"}.items())
+    summary = field(3, update)
+    found = series_of(read(run_file([summary]), tmp_path))
+    assert found["acc"].steps.tolist() == [7] and math.isnan(found["acc"].values[0])
+    with_history = read(run_file([history({"_step": 0, "x": 1}), summary]), tmp_path)
+    assert set(series_of(with_history)) == {"x"}
+
+
+def test_rows_without_a_step_are_counted(tmp_path: Path) -> None:
+    found = series_of(read(run_file([history({"x": i}) for i in range(3)]), tmp_path))
+    assert found["x"].axis == "record" and found["x"].steps.tolist() == [0, 1, 2]
+
+
+def test_config_changes_and_removals(tmp_path: Path) -> None:
+    changes = [
+        field(5, field(1, item("a", "1")) + field(1, item("b", '{"c": 2}'))),
+        field(5, field(1, item("a", "3")) + field(2, item("b", "null"))),
+    ]
+    (config,) = of_type(read(run_file(changes), tmp_path), ConfigRecord)
+    assert dict(config.values) == {"a": 3}
+
+
+def test_resumed_runs_say_so(tmp_path: Path) -> None:
+    (event,) = of_type(
+        read(run_file([field(17, field(14, 30) + field(18, 1))]), tmp_path), LogEvent
+    )
+    assert (event.kind, event.step, event.data["step"]) == ("run-resumed", 30, 30)
+
+
+def test_lines_of_two_streams_are_kept_apart(tmp_path: Path) -> None:
+    def raw(stream: int, text: str) -> bytes:
+        return field(13, (field(1, 1) if stream else b"") + field(3, text))
+
+    pieces = [raw(1, "step "), raw(0, "warn"), raw(1, "1\nst"), raw(0, "ing\n"), raw(1, "ep 2")]
+    path = tmp_path / "run.wandb"
+    path.write_bytes(run_file(pieces))
+    assert list(output_lines(path)) == ["step 1", "warning", "step 2"]
+
+
+# --- damage -------------------------------------------------------------------------------------
+
+
+def small_run() -> bytes:
+    return old_run([{"loss": 1.0 / (i + 1), "n": {"v": float(i)}} for i in range(12)])
+
+
+def test_cut_at_every_byte_keeps_every_point_before(tmp_path: Path) -> None:
+    data = small_run()
+    everything = points_of(read(data, tmp_path))
+    before: set[tuple[str, int, str]] = set()
+    for cut in range(7, len(data) + 1):
+        records = read(data[:cut], tmp_path)
+        found = points_of(records)
+        assert before <= found <= everything
+        assert len(problems_of(records)) <= 1
+        before = found
+    assert before == everything
+
+
+def test_cut_of_a_real_run_over_blocks(tmp_path: Path) -> None:
+    data = REAL_RUN.read_bytes()
+    before: set[tuple[str, int, str]] = set()
+    for cut in sorted({*range(7, len(data), 997), *range(BLOCK - 20, BLOCK + 20), len(data)}):
+        found = points_of(read(data[:cut], tmp_path))
+        assert before <= found
+        before = found
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 8))
+def test_flipped_bytes_never_raise(tmp_path_factory: Factory, seed: int, count: int) -> None:
+    chance = random.Random(seed)
+    data = bytearray(REAL_RUN.read_bytes() if seed % 2 else small_run())
+    for _ in range(count):
+        data[chance.randrange(7, len(data))] ^= 1 << chance.randrange(8)
+    records = read(bytes(data), tmp_path_factory.mktemp("run"))
+    for problem in problems_of(records):
+        assert problem.source.offset is not None
+    path = tmp_path_factory.mktemp("run") / "run.wandb"
+    path.write_bytes(bytes(data))
+    list(output_lines(path))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.binary(max_size=120), max_size=8))
+def test_records_of_garbage_never_raise(tmp_path_factory: Factory, payloads: list[bytes]) -> None:
+    wrapped = [field(2, field(1, payload)) for payload in payloads]
+    read(run_file([*payloads, *wrapped]), tmp_path_factory.mktemp("run"))
+
+
+def test_a_bad_block_costs_only_itself(tmp_path: Path) -> None:
+    rows = [{"loss": float(i), "pad": "x" * 900} for i in range(200)]
+    data = bytearray(old_run(rows))
+    data[BLOCK + 40] ^= 1
+    records = read(bytes(data), tmp_path)
+    kept = series_of(records)["loss"].steps.tolist()
+    lost = sorted(set(range(200)) - set(kept))
+    assert lost and lost == list(range(lost[0], lost[-1] + 1)) and len(lost) < 45
+    assert kept[-1] == 199
+    problems = problems_of(records)
+    assert any("checksum" in p.text and p.source.offset is not None for p in problems)
+
+
+def test_a_zeroed_block_and_a_zeroed_tail(tmp_path: Path) -> None:
+    rows = [{"loss": float(i), "pad": "x" * 900} for i in range(200)]
+    data = bytearray(old_run(rows))
+    data[2 * BLOCK : 3 * BLOCK] = bytes(BLOCK)
+    records = read(bytes(data) + bytes(100_000), tmp_path)
+    assert series_of(records)["loss"].steps.tolist()[-1] == 199
+    assert any("zeros" in problem.text for problem in problems_of(records))
+
+
+def test_a_record_longer_than_allowed_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nanautopsy.readers._leveldb_log.LARGEST_RECORD", 100_000)
+    data = old_run([{"a": 1}, {"a": 2, "b": "x" * 200_000}, {"a": 3}])
+    records = read(data, tmp_path)
+    assert series_of(records)["a"].values.tolist() == [1, 3]
+    assert len(problems_of(records)) == 1
+
+
+def test_deep_json_and_many_problems_stay_bounded(tmp_path: Path) -> None:
+    row = [item("_step", "0"), item("deep", "[" * 100_000), item("x", "1")]
+    deep = field(2, b"".join(field(1, one) for one in row))
+    records = read(run_file([deep, *[b"\xff"] * 500]), tmp_path)
+    assert set(series_of(records)) == {"x"}
+    assert len(problems_of(records)) == 21
+
+
+def test_claims() -> None:
+    assert READER.claim(FileHead("a/run-x.wandb", 9, REAL_RUN.read_bytes()[:64])) is not None
+    assert READER.claim(FileHead("a/run-x.wandb", 0, b"")) is None
+    assert READER.claim(FileHead("a/b.txt", 9, b"text :W&B")) is None
+
+
+# --- public artifacts ---------------------------------------------------------------------------
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the public artifacts are not here")
+@pytest.mark.parametrize(
+    ("name", "tag", "step", "value"),
+    [
+        ("cs6910-mom-nan", "train_loss", 0, math.nan),
+        ("cs6910b-inf", "loss", 1, math.inf),
+        ("lf-fp16-a", "train/grad_norm", 0, math.nan),
+        ("lf-single-nan-a", "train/grad_norm", 15, math.nan),
+        ("wandb-nan-fixture", "edge/nan_inf", 1, math.nan),
+    ],
+)
+def test_public_runs(name: str, tag: str, step: int, value: float) -> None:
+    (path,) = (SHARED / name).rglob("*.wandb")
+    series = series_of(read_file(READER, path))[tag]
+    bad = [i for i, v in enumerate(series.values) if not math.isfinite(v)]
+    assert series.steps[bad[0]] == step
+    assert same_values([series.values[bad[0]]], [value])
