@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from nanautopsy import facts as canonical
+from nanautopsy.console_steps import with_state_steps
 from nanautopsy.discover import Discovery, natural_key
 from nanautopsy.model import (
     ArtifactReport,
@@ -85,6 +86,7 @@ def _series(readings: Sequence[Reading], notes: list[str]) -> list[Series]:
     for reading in readings:
         own = [record for record in reading.records if isinstance(record, Series)]
         raw.extend(_on_training_step(own, notes))
+    raw = with_state_steps(raw, notes)
     named = []
     for one in raw:
         role, layer = classify(one.tag)

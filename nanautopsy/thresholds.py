@@ -85,8 +85,8 @@ FLOAT32_SQUARE_MAX = 1.8e19
 an adaptive optimizer's steps are zero."""
 DIVERGED_TAIL = 0.2
 """Share of the points at the end that must all lie high: a spike that came back is not it."""
-DIVERGED_MIN_POINTS = 8
-"""Fewer logged points than this show no trend."""
+DIVERGED_MIN_POINTS = 16
+"""Fewer logged points than this show no trend: the first ten steps of a sound recipe may rise."""
 
 # --- weights --------------------------------------------------------------------------------------
 

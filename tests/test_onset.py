@@ -212,18 +212,18 @@ def test_an_unknown_metric_counts_only_where_nothing_better_is() -> None:
 
 
 def test_a_loss_that_climbs_and_stays_diverged() -> None:
-    located = judge(make_run(series("loss", [7.4, 7.2, 27, 40, 53, 71, 60, 55, 58, 61, 57, 59])))
+    located = judge(make_run(series("loss", [7.4, 7.2, *[27.0, 40, 53, 71, 60, 55, 58, 61, 57, 59] * 2])))
     assert located.verdict == "diverged"
     assert located.onset is None
 
 
 def test_a_spike_that_comes_back_is_healthy() -> None:
-    spike = [4.0, 3.5, 3.2, 3.0, 45.0, 30.0, 9.0, 4.0, 3.2, 2.9, 2.8, 2.7]
+    spike = [4.0, 3.5, 3.2, 3.0, 45.0, 30.0, 9.0, 4.0, 3.2, 2.9, 2.8, 2.7, 2.6, 2.6, 2.5, 2.5]
     assert judge(make_run(series("loss", spike))).verdict == "healthy"
 
 
 def test_a_game_whose_losses_rise_is_not_diverged() -> None:
-    rising = [0.5, 0.6, 0.8, 1.5, 2.2, 3.0, 3.5, 4.0, 4.2, 4.4, 4.5, 4.6]
+    rising = [0.5, 0.6, 0.8, 1.5, 2.2, 3.0, 3.5, 4.0, 4.2, 4.4, 4.5, 4.6, 4.7, 4.7, 4.8, 4.8]
     assert judge(make_run(series("g_loss", rising))).verdict == "healthy"
 
 
