@@ -11,7 +11,7 @@ from nanautopsy.readers._json_numbers import leaves, number_of
 from nanautopsy.readers._step_keys import axis_of, rank_in_name, step_key, step_number
 from nanautopsy.readers.columns import Columns
 
-_TIME_KEYS = ("timestamp", "_timestamp", "wall_time", "time", "created_at")
+_TIME_KEYS = ("timestamp", "_timestamp", "wall_time", "Wall time", "time", "created_at")
 _EPOCH_SECONDS = (1e9, 1e11)
 """Between 2001 and 5138; smaller numbers are durations."""
 _SETTLED_AFTER = 50
@@ -42,9 +42,9 @@ class MetricRows:
     def add(self, row: Mapping[str, Any], line: int | None = None) -> None:
         """Append the numeric leaves of one row."""
         place, axis, key = self._place(row)
-        time = _time_of(row)
+        time_key, time = _time_of(row)
         for tag, value in leaves(row):
-            if tag != key and self._admit(tag):
+            if tag not in (key, time_key) and self._admit(tag):
                 self.columns.add(
                     tag, place, value, time=time, line=line, axis=axis, rank=self._rank
                 )
@@ -90,12 +90,13 @@ class MetricRows:
         return own
 
 
-def _time_of(row: Mapping[str, Any]) -> float | None:
+def _time_of(row: Mapping[str, Any]) -> tuple[str | None, float | None]:
+    """The field that tells the time, and its seconds since 1970."""
     for key in _TIME_KEYS:
         time = number_of(row[key]) if key in row else None
         if time is not None:
             if time > _EPOCH_SECONDS[1]:
                 time /= 1000  # JavaScript's milliseconds
             if _EPOCH_SECONDS[0] < time < _EPOCH_SECONDS[1]:
-                return time
-    return None
+                return key, time
+    return None, None

@@ -114,7 +114,8 @@ def _layout(head: bytes, more: bool) -> _Layout | None:
         parsed = [list(map(str.strip, row)) for row in csv.reader(lines, delimiter=delimiter)]
     except csv.Error:
         return None
-    header, body = _unique(parsed[0]), parsed[1:]
+    header = _unique(parsed[0])
+    body = [row for row in parsed[1:] if row != parsed[0]]  # restarts repeat the header
     named = sum(1 for cell in header if cell and parse_number(cell) is None)
     if not 2 <= len(header) <= _MOST_COLUMNS or named < len(header) - 1:
         return None
@@ -144,8 +145,9 @@ def _counter(columns: Mapping[str, list[str]]) -> str | None:
     """The column that counts: by its name, and because its values do not all stay the same."""
     left = dict(columns)
     while (key := step_key(left)) is not None:
-        steps = [step_number(cell) for cell in left.pop(key)]
-        if None not in steps and (len(steps) < 3 or len(set(steps)) > 1):
+        cells = left.pop(key)
+        steps = [step for step in map(step_number, cells) if step is not None]
+        if len(steps) >= 0.9 * len(cells) and (len(steps) < 3 or len(set(steps)) > 1):
             return key
     return None
 
