@@ -117,25 +117,28 @@ def _read_plot(location: Path, header: Sequence[str], columns: Columns, damage: 
     plots = _plot_columns(header)
     several = len({plot.run for plot in plots}) > 1
     own_steps = {plot.run: plot.cells[0] for plot in plots if plot.metric == "_step"}
+    shown = [plot for plot in plots if plot.metric != "_step"]
     axis = _axis(location, header[0])
     for row, (line, cells) in enumerate(_rows(location, damage), -1):
         if row < 0:
             continue
         x = parse_number(cells[0])
         time = x if header[0].lower() in _WALL_TIME else None
-        for plot in plots:
+        for plot in shown:
             value = _binned([cells[i] for i in plot.cells if i < len(cells)])
-            if value is None or plot.metric == "_step":
+            if value is None:
                 continue
-            step, counts = (_whole(x), axis) if axis is not None else (None, "step")
-            if axis is None and plot.run in own_steps:
-                own = own_steps[plot.run]
-                step = _whole(parse_number(cells[own])) if own < len(cells) else None
+            column = own_steps.get(plot.run) if axis is None else 0
+            known = column is not None and column < len(cells)
+            step = _whole(parse_number(cells[column or 0])) if known else None
             tag = f"{plot.run}{_SEPARATOR}{plot.metric}" if several else plot.metric
-            if step is None:
+            if step is not None:
+                columns.add(tag, step, value, time=time, line=line, axis=axis or "step")
+            elif axis is None:
                 columns.add(tag, row, value, time=time, line=line, axis="record")
             else:
-                columns.add(tag, step, value, time=time, line=line, axis=counts)
+                damage.note("a row without a place on the x axis", line=line)
+                break
 
 
 def _axis(location: Path, name: str) -> Axis | None:
@@ -144,7 +147,8 @@ def _axis(location: Path, name: str) -> Axis | None:
     if "time" in lower:
         return None
     for row, (_, cells) in enumerate(_rows(location, Damage(""))):
-        if row and cells[0] and _whole(parse_number(cells[0])) is None:
+        x = parse_number(cells[0]) if row else None
+        if x is not None and _whole(x) is None:
             return None
     if "epoch" in lower:
         return "epoch"
