@@ -38,6 +38,7 @@ class MetricRows:
         self._key = key
         self._is_fixed = key is not None
         self._samples = samples
+        self._fractions = False
 
     def add(self, row: Mapping[str, Any], line: int | None = None) -> None:
         """Append the numeric leaves of one row."""
@@ -74,7 +75,10 @@ class MetricRows:
         for candidate in (key, None if key is None else step_key(k for k in row if k != key)):
             if candidate is not None:
                 step = step_number(row.get(candidate))
-                if step is not None:
+                if step is None:
+                    # Epochs in fractions do not count rows, and 1.0 among them is no count either.
+                    self._fractions |= number_of(row.get(candidate)) is not None
+                elif not (self._fractions and axis_of(candidate) == "epoch"):
                     axis: Axis = "samples" if self._samples else axis_of(candidate)
                     return step, axis, candidate
         return self.rows, "record", None
