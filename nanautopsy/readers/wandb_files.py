@@ -7,6 +7,9 @@
   ``_step``, with the step counters beside it: in a run whose history is gone it is all that
   shows the failure. A finite value is not: it may be older than ``_step``.
 * ``wandb-history.jsonl``: the history itself, of versions before 0.10, which had no run file.
+* ``debug.log``: W&B's log of itself. It prints the config, in which NaN is still NaN: those
+  settings are taken from it. The other debug logs are skipped; they say nothing of the run, and
+  their network errors must not pass for the run's own.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from nanautopsy.model import (
     EnvironmentRecord,
     FileHead,
     Record,
+    Scalar,
     Skipped,
     Source,
 )
@@ -32,11 +36,14 @@ from nanautopsy.readers import _yaml
 from nanautopsy.readers._damage import Damage
 from nanautopsy.readers._flatten import flatten
 from nanautopsy.readers._json_scan import Damaged, JsonScan
+from nanautopsy.readers._python_repr import LONGEST_TEXT, load_repr
 from nanautopsy.readers._wandb_values import NOT_METRICS, points, whole
 from nanautopsy.readers.columns import Columns
 
 _COUNTER = re.compile(r"(?:\A|[/_.])step\Z")
 _CONFIG_MARK = re.compile(rb"^(?:wandb_version|_wandb):", re.M)
+_DEBUG_NAMES = frozenset({"debug.log", "debug-internal.log", "debug-core.log", "debug-cli.log"})
+_DEBUG_MARK = re.compile(rb"wandb_setup\.py|wandb_init\.py|wandb_internal|wandb-core|W&B internal")
 _LONGEST_ROW = 32 << 20
 _NAMES = {
     "wandb-summary.json": "wandb-summary",
@@ -51,6 +58,8 @@ class _WandbFiles:
     def claim(self, file: FileHead) -> Claim | None:
         if file.name in _NAMES:
             return Claim(_NAMES[file.name], 95)
+        if file.name in _DEBUG_NAMES and _DEBUG_MARK.search(file.head):
+            return Claim("wandb-debug", 90)
         if file.name == "config.yaml":
             if _CONFIG_MARK.search(file.head):
                 return Claim("wandb-config", 95)
@@ -64,6 +73,7 @@ class _WandbFiles:
             "wandb-metadata": _metadata,
             "wandb-summary": _summary,
             "wandb-history": _history,
+            "wandb-debug": _debug,
         }
         return readers[artifact.kind](artifact)
 
@@ -178,6 +188,38 @@ def _history(artifact: Artifact) -> Iterator[Record]:
                     )
     yield from columns.series()
     yield from damage.problems()
+
+
+def _debug(artifact: Artifact) -> Iterator[Record]:
+    lost: dict[str, Scalar] = {}
+    place = None
+    with open(artifact.location, "rb") as file:
+        number = 0
+        while line := file.readline(LONGEST_TEXT):
+            number += 1
+            if line.startswith(b"config: {"):
+                found = _nonfinite(line[len(b"config: ") :].decode("utf-8", "replace"))
+                if found:
+                    lost.update(found)
+                    place = Source(artifact.path, line=number)
+    if place is None:
+        yield Skipped("W&B's log of itself")
+    else:
+        yield ConfigRecord("wandb", lost, place)
+
+
+def _nonfinite(text: str) -> dict[str, Scalar]:
+    """The settings of a printed config that are NaN or infinite."""
+    try:
+        values = load_repr(text)
+    except ValueError:
+        return {}
+    flat = flatten(values) if isinstance(values, dict) else {}
+    return {
+        key: value
+        for key, value in flat.items()
+        if isinstance(value, float) and not math.isfinite(value)
+    }
 
 
 def _row(line: bytes) -> dict[str, Any] | None:

@@ -216,6 +216,36 @@ def test_yaml_that_is_none_is_skipped(tmp_path: Path) -> None:
     assert isinstance(skipped, Skipped)
 
 
+# --- W&B's own logs -----------------------------------------------------------------------------
+
+DEBUG = """\
+2026-01-01 00:00:00,000 INFO    MainThread:1 [wandb_setup.py:_flush():81] Loading settings
+2026-01-01 00:00:00,001 INFO    MainThread:1 [wandb_init.py:init():789] called with sweep_config: {}
+config: {'lr': nan, 'model': {'clip': -inf, 'layers': [1, 2]}, 'device': device(type='cuda')}
+2026-01-01 00:00:00,002 INFO    MainThread:1 [wandb_run.py:_atexit_cleanup():1] got exitcode: 1
+"""
+
+
+def test_a_debug_log_restores_nonfinite_settings(tmp_path: Path) -> None:
+    (config,) = read("logs/debug.log", DEBUG, tmp_path)
+    assert isinstance(config, ConfigRecord)
+    values = dict(config.values)
+    assert math.isnan(values.pop("lr"))  # type: ignore[arg-type]
+    assert values == {"model.clip": -math.inf}
+    assert config.source.line == 3
+
+
+@pytest.mark.parametrize("config", ["{'a': 1}", "{(", "{" * 5000, "{'a': " + "-" * 50_000 + "1}"])
+def test_other_debug_logs_are_skipped(config: str, tmp_path: Path) -> None:
+    text = DEBUG.replace(DEBUG.splitlines()[2], f"config: {config}")
+    (skipped,) = read("logs/debug.log", text, tmp_path)
+    assert isinstance(skipped, Skipped)
+
+
+def test_a_debug_log_of_something_else_is_not_claimed() -> None:
+    assert READER.claim(FileHead("logs/debug.log", 11, b"step 1 loss nan")) is None
+
+
 # --- public artifacts ---------------------------------------------------------------------------
 
 
