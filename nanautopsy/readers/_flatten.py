@@ -10,7 +10,6 @@ from nanautopsy.model import Scalar
 
 _MOST = 20_000
 _DEEPEST = 40
-_MOST_VISITS = 1_000_000
 _LONGEST_TEXT = 10_000
 
 

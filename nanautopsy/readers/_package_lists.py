@@ -25,6 +25,7 @@ _OTHER_REQUIREMENT = re.compile(
     r"[A-Za-z0-9][\w.-]*\s*(?:\[[\w,. -]*\])?\s*(?:(?:[<>~!]=?|\^)[\w.,<>=~!* +-]+)?(?:\s*[;#].*)?|"
     r"-[-a-z]+\b.*|--hash=.*"
 )
+_CONDA_PIN = re.compile(r"([\w.-]+)\s*={1,2}\s*(\d[\w.!+]*)(?:\s*=[\w.*]+)?")
 _CONDA_FILE = re.compile(r"/([\w.-]+)-([\w.!+]+)-[\w.]+\.(?:conda|tar\.bz2)")
 _LOCK_BLOCK = re.compile(r"^\[\[packages?\]\]\s*$", re.MULTILINE)
 _LOCK_FIELD = r'^%s\s*=\s*"([^"\n]+)"'
@@ -33,6 +34,12 @@ _LOCK_FIELD = r'^%s\s*=\s*"([^"\n]+)"'
 def normalize(name: str) -> str:
     """PEP 503."""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _of_conda(name: str) -> str:
+    """conda calls torch by the project's name."""
+    name = normalize(name)
+    return "torch" if name == "pytorch" else name
 
 
 def pinned_share(text: str) -> tuple[int, float]:
@@ -88,13 +95,13 @@ def from_conda_list(text: str) -> Packages:
         parts = line.split()
         if len(parts) >= 3 and not line.startswith("#"):
             target = from_pip if parts[-1] == "pypi" else packages
-            target[normalize(parts[0])] = parts[1]
+            target[_of_conda(parts[0])] = parts[1]
     return packages | from_pip
 
 
 def from_conda_explicit(text: str) -> Packages:
     """``conda list --explicit``: one URL a line."""
-    return {normalize(name): version for name, version in _CONDA_FILE.findall(text)}
+    return {_of_conda(name): version for name, version in _CONDA_FILE.findall(text)}
 
 
 def from_conda_yaml(text: str) -> Packages:
@@ -112,9 +119,9 @@ def from_conda_yaml(text: str) -> Packages:
         if isinstance(entry, dict) and isinstance(entry.get("pip"), list):
             from_pip = from_requirements("\n".join(str(line) for line in entry["pip"]))
         elif isinstance(entry, str):
-            parts = [part for part in entry.rpartition("::")[2].split("=") if part]
-            if len(parts) > 1 and parts[1][0].isdigit() and "*" not in parts[1]:
-                packages[normalize(parts[0])] = parts[1]
+            found = _CONDA_PIN.fullmatch(entry.rpartition("::")[2].strip())
+            if found:
+                packages[_of_conda(found[1])] = found[2]
     return packages | from_pip
 
 
