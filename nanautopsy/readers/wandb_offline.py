@@ -132,21 +132,28 @@ class _Run:
         yield from self.damage.problems()
 
     def _row(self, message: bytes) -> None:
-        values = proto.items(message)
-        step = whole(values.get("_step"))
+        numbers, rest = proto.numbers_and_rest(message)
+        others = proto.items(rest)
+        step = whole(numbers.get("_step", others.get("_step")))
         if step is None:
-            inside = [proto.numbers(part).get(1, 0) for part in proto.parts(message, 2)]
+            inside = [proto.numbers(part).get(1, 0) for part in proto.parts(rest, 2)]
             step = inside[0] if inside else None
-        self._add(values, self.rows if step is None else step, step is not None)
+        self._add(numbers, others, self.rows if step is None else step, step is not None)
         self.rows += 1
 
-    def _add(self, values: dict[str, Any], step: int, step_is_known: bool) -> None:
-        time = self._time(values.get("_timestamp"), values.get("_runtime"))
+    def _add(
+        self, numbers: dict[str, float], others: dict[str, Any], step: int, step_is_known: bool
+    ) -> None:
+        time = self._time(*(numbers.get(k, others.get(k)) for k in ("_timestamp", "_runtime")))
         axis: Axis = "step" if step_is_known else "record"
-        for key, value in values.items():
+        add = self._columns.add
+        for tag, value in numbers.items():
+            if tag not in NOT_METRICS:
+                add(tag, step, value, time=time, axis=axis)
+        for key, item in others.items():
             if key not in NOT_METRICS:
-                for tag, number in points(key, value):
-                    self._columns.add(tag, step, number, time=time, axis=axis)
+                for tag, number in points(key, item):
+                    add(tag, step, number, time=time, axis=axis)
 
     def _time(self, timestamp: Any, runtime: Any) -> float | None:
         if isinstance(timestamp, (int, float)):
@@ -213,7 +220,7 @@ class _Run:
         """No history: the summary's values are series of one point."""
         step = whole(self._summary.get("_step"))
         values = {key: value for key, value in self._summary.items() if key != "_runtime"}
-        self._add(values, step or 0, step is not None)
+        self._add({}, values, step or 0, step is not None)
 
 
 def output_lines(path: Path) -> Iterator[str]:

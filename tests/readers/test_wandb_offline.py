@@ -8,7 +8,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reading import SHARED, of_type, problems_of, read_file, same_values, series_of
 from wandbfiles import BLOCK, field, history, item, old_run, run_file
@@ -21,6 +21,7 @@ from nanautopsy.model import (
     Record,
     Series,
 )
+from nanautopsy.readers import _wandb_proto as proto
 from nanautopsy.readers.wandb_offline import READER, output_lines
 
 Factory = pytest.TempPathFactory
@@ -106,6 +107,29 @@ def test_config_environment_axes_and_exit() -> None:
 
 def test_what_the_run_printed() -> None:
     assert list(output_lines(REAL_RUN)) == [f"step {i}" for i in range(12)]
+
+
+_VALUES = st.one_of(
+    st.floats().map(json.dumps), st.integers().map(str), st.sampled_from(['"x"', "null", "{}", "-"])
+)
+_ITEMS = st.one_of(
+    st.tuples(st.text(max_size=200), _VALUES).map(lambda pair: item(*pair)),
+    st.tuples(st.lists(st.text(max_size=9), max_size=3), _VALUES).map(lambda pair: item(*pair)),
+    st.binary(max_size=20),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(_ITEMS, max_size=6))
+def test_the_short_way_through_a_row_finds_the_same(items: list[bytes]) -> None:
+    message = b"".join(field(1, one) for one in items)
+    numbers, rest = proto.numbers_and_rest(message)
+    everything = proto.items(message)
+    others = proto.items(rest)
+    assert set(numbers) | set(others) == set(everything)
+    for key, value in numbers.items():
+        if key not in others and isinstance(everything[key], (int, float)):
+            assert same_values([value], [float(everything[key])])
 
 
 # --- the Python versions' form ------------------------------------------------------------------
@@ -262,6 +286,7 @@ def test_flipped_bytes_never_raise(tmp_path_factory: Factory, seed: int, count: 
 
 
 @settings(max_examples=60, deadline=None)
+@example([b"\x00"])
 @given(st.lists(st.binary(max_size=120), max_size=8))
 def test_records_of_garbage_never_raise(tmp_path_factory: Factory, payloads: list[bytes]) -> None:
     wrapped = [field(2, field(1, payload)) for payload in payloads]
