@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nanautopsy import thresholds
 from nanautopsy.model import (
     Autopsy,
     Checkpoint,
@@ -33,6 +34,11 @@ QUANTITIES = {
     "learning_rate": "learning rate",
     "loss_scale": "loss scale",
 }
+_STRENGTHS = (
+    (thresholds.DECISIVE, "decisive"),
+    (thresholds.STRONG, "strong"),
+    (thresholds.MODERATE, "moderate"),
+)
 STATUS_WORDS = {
     "fired": "below the floor",
     "quiet": "no sign of it",
@@ -121,6 +127,14 @@ def by_strength(evidence: Iterable[Evidence], supports: bool) -> list[Evidence]:
     """The evidence of one side, the strongest first."""
     side = [e for e in evidence if e.supports is supports]
     return sorted(side, key=lambda e: -e.strength)
+
+
+def strength_word(evidence: Evidence) -> str:
+    """The name of the evidence's strength."""
+    for least, word in _STRENGTHS:
+        if evidence.strength >= least:
+            return word
+    return "weak"
 
 
 def anchor(cause: RankedCause) -> str:

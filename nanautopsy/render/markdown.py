@@ -117,8 +117,8 @@ def _missing(autopsy: Autopsy) -> str:
         return ""
     lines = ["### What could not be seen", ""]
     for entry in missing[:MAX_ROWS]:
-        lines.append(_item(f"{entry.what}: {entry.why_it_matters}."))
-        lines += ["", _block(entry.how_to_collect, "  "), ""]
+        lines.append(f"- **{prose(entry.what)}**: {prose(entry.why_it_matters)}.")
+        lines.append("  " + _item(entry.how_to_collect).replace("\n", "\n  "))
     return "\n".join(lines)
 
 

@@ -1,0 +1,231 @@
+"""The command line. Heavy imports happen inside the commands that need them."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from nanautopsy import __version__
+
+if TYPE_CHECKING:
+    from nanautopsy.model import Autopsy
+    from nanautopsy.outputs import Output
+
+FORMATS = ("text", "html", "md", "json")
+FOUND_FAILURE, NOTHING_READ, DEFECT, INTERRUPTED = 1, 2, 70, 130
+"""Exit statuses beside 0."""
+
+
+class _Group(click.Group):
+    """Ends an interruption with one line."""
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            _fail("interrupted", INTERRUPTED)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
+def nanautopsy() -> None:
+    """Say when, where and why a training run went NaN, from what it left behind."""
+
+
+@nanautopsy.command()
+@click.argument("path", metavar="RUN_DIR", type=click.Path())
+@click.option(
+    "-o",
+    "--output",
+    "files",
+    multiple=True,
+    metavar="FILE",
+    help="Write FILE; its suffix says the format: .html, .md, .json or .txt. '-' is standard "
+    "output, in the one --format given, or as text. May be repeated.",
+)
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(FORMATS),
+    help="Write this format instead of the verdict and the report. One of text, md and json "
+    "alone goes to standard output; html, and several at once, go to reports/RUN.*; only text "
+    "is still printed. May be repeated.",
+)
+@click.option("--exit-code", is_flag=True, help="Exit with 1 when the run failed.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing that was not asked for.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell progress and problems on stderr.")
+@click.option("--no-color", is_flag=True, help="Print no color, as with NO_COLOR set.")
+@click.option(
+    "--no-redact", is_flag=True, help="Show home directories, names, addresses and secrets."
+)
+@click.pass_context
+def analyze(
+    context: click.Context,
+    path: str,
+    files: tuple[str, ...],
+    formats: tuple[str, ...],
+    exit_code: bool,
+    quiet: bool,
+    verbose: bool,
+    no_color: bool,
+    no_redact: bool,
+) -> None:
+    """Diagnose RUN_DIR, a run's directory or a single file of it.
+
+    Prints the verdict and writes reports/RUN.html under the current directory.
+    """
+    from nanautopsy.autopsy import analyze as run_autopsy
+    from nanautopsy.discover import NothingToRead
+    from nanautopsy.outputs import UnclearOutput, plan, refuse_to_replace_evidence
+
+    try:
+        outputs = plan(path, files, formats, quiet=quiet)
+        refuse_to_replace_evidence(outputs, path)
+    except UnclearOutput as error:
+        raise click.UsageError(str(error), context) from None
+    try:
+        autopsy = run_autopsy(
+            _named(path), redact=not no_redact, progress=_say if verbose and not quiet else None
+        )
+    except NothingToRead as error:
+        _fail(str(error))
+    if verbose and not quiet:
+        _tell_problems(autopsy)
+    for output in outputs:
+        _deliver(autopsy, output, color=not no_color, quiet=quiet)
+    if exit_code and autopsy.failed:
+        context.exit(FOUND_FAILURE)
+
+
+@nanautopsy.command()
+@click.argument("cause", required=False)
+def explain(cause: str | None) -> None:
+    """Print the page of one CAUSE, or the list of all."""
+    from nanautopsy.explain import page, titles
+
+    known = titles()
+    if cause is None:
+        width = max((len(name) for name in known), default=0)
+        for name, title in known.items():
+            click.echo(f"{name:<{width}}  {title}")
+    elif cause in known:
+        click.echo(page(cause))
+    else:
+        _fail(f"{cause}: no such cause; known are {', '.join(known)}")
+
+
+def _named(path: str) -> str:
+    """The path as it was given; of ``.`` and ``..``, where they lead: a report needs a name."""
+    from pathlib import Path
+
+    return path if Path(path).name not in ("", "..") else str(Path(path).resolve())
+
+
+def _deliver(autopsy: Autopsy, output: Output, *, color: bool, quiet: bool) -> None:
+    """Render one output and put it where it belongs."""
+    from nanautopsy.outputs import render, write_file
+
+    if output.path is None:
+        colored = color and output.format == "text" and _wants_color()
+        width = _width() if output.format == "text" else None
+        _print(render(autopsy, output.format, width=width, color=colored), output.format)
+        return
+    try:
+        write_file(output.path, render(autopsy, output.format))
+    except OSError as error:
+        _fail(f"{output.path}: cannot be written: {error.strerror or error}")
+    if not quiet:
+        _say(f"Report: {output.path}")
+
+
+def _print(text: str, format_name: str) -> None:
+    """Write to standard output: text in its encoding, documents in UTF-8.
+
+    When the reader has gone (``| head``), what is left is dropped quietly.
+    """
+    try:
+        if format_name == "text":
+            encoding = sys.stdout.encoding or "utf-8"
+            shown = text.encode(encoding, "backslashreplace").decode(encoding)
+            click.echo(shown, nl=False)
+        else:
+            click.echo(text.encode("utf-8"), nl=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        import os
+
+        # What is still buffered must not raise again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _wants_color() -> bool:
+    import os
+
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return sys.stdout.isatty()
+
+
+def _width() -> int | None:
+    """Columns of the terminal; ``None`` when the output is none."""
+    import shutil
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _tell_problems(autopsy: Autopsy) -> None:
+    from nanautopsy.render._clean import clean, one_line
+
+    for artifact in autopsy.run.artifacts:
+        for problem in artifact.problems:
+            _say(one_line(clean(f"{artifact.path}: {problem}")))
+    for note in autopsy.run.notes:
+        _say(one_line(clean(note)))
+
+
+def _say(text: str) -> None:
+    from nanautopsy.render._clean import clean, one_line
+
+    click.echo(one_line(clean(text)), err=True)
+
+
+def _fail(text: str, status: int = NOTHING_READ) -> NoReturn:
+    """One line on standard error, and the exit status for it."""
+    from nanautopsy.render._clean import clean, one_line
+
+    click.echo(f"nanautopsy: {one_line(clean(text))}", err=True)
+    raise SystemExit(status)
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    try:
+        status = nanautopsy(prog_name="nanautopsy", standalone_mode=False)
+    except click.ClickException as error:
+        _show(error)
+    except Exception as error:
+        _fail(_defect(error), DEFECT)
+    if isinstance(status, int):
+        raise SystemExit(status)
+
+
+def _show(error: click.ClickException) -> NoReturn:
+    """Wrong usage in one line; the help when nothing at all was asked."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        raise SystemExit(error.exit_code)
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f" ({context.command_path} --help says more)" if context else ""
+    _fail(error.format_message().rstrip(".") + hint)
+
+
+def _defect(error: Exception) -> str:
+    """One line to report: what failed, and where in this package."""
+    import traceback
+
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "nanautopsy" in f.filename]
+    place = f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
+    return f"a defect of nanautopsy, please report it: {type(error).__name__}{place}: {error}"

@@ -1,0 +1,225 @@
+"""The rows of the report's tables, before any HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from nanautopsy.model import Autopsy, Checkpoint, Series, Source, TensorHealth
+from nanautopsy.render._clean import one_line
+from nanautopsy.render._facts import summarize, tensor_note, worst_first
+from nanautopsy.render._format import moment, number, scalar, shape, size
+
+MAX_TENSORS = 500
+MAX_ROWS = 1000
+"""Rows of any other table; what is left out is counted."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell's text, and the number by which it sorts."""
+
+    text: str
+    value: float | None = None
+    source: bool = False
+    """The text is a place: shown as code."""
+    bad: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the report."""
+
+    name: str
+    """For people: the table's label."""
+    headings: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    left_out: int = 0
+
+
+def _text(text: str) -> Cell:
+    return Cell(one_line(text))
+
+
+def _number(value: float | None, text: str | None = None, bad: bool = False) -> Cell:
+    return Cell("" if value is None else text or f"{value:g}", value, bad=bad)
+
+
+def _count(value: int | None, bad: bool = False) -> Cell:
+    return Cell("" if value is None else str(value), value, bad=bad and bool(value))
+
+
+def _place(source: Source) -> Cell:
+    return Cell(one_line(str(source)), source=True)
+
+
+def _cap(items: Sequence[T], limit: int = MAX_ROWS) -> tuple[Sequence[T], int]:
+    return items[:limit], max(0, len(items) - limit)
+
+
+def timeline(autopsy: Autopsy) -> Table:
+    """The run's story."""
+    shown, left_out = _cap(autopsy.timeline)
+    rows = tuple(
+        (_count(e.step), Cell(moment(e.time), e.time), _text(e.text), _place(e.source))
+        for e in shown
+    )
+    return Table("Timeline", ("Step", "Time", "What happened", "Source"), rows, left_out)
+
+
+def findings(autopsy: Autopsy) -> Table:
+    """What the detectors observed."""
+    shown, left_out = _cap(autopsy.findings)
+    rows = tuple(
+        (
+            _count(f.step),
+            Cell(f.role, bad=f.role == "initiating"),
+            _text(f.text),
+            _text(f.layer or ""),
+            _place(f.source),
+        )
+        for f in shown
+    )
+    headings = ("Step", "Role", "What was observed", "Layer", "Source")
+    return Table("Findings", headings, rows, left_out)
+
+
+def environment(autopsy: Autopsy) -> Table:
+    """Library versions, canonical facts and the machine."""
+    run = autopsy.run
+    rows = []
+    for package in run.packages.values():
+        others = ", ".join(f"{version} ({source})" for version, source in package.conflicts)
+        value = package.version + (f"; elsewhere {others}" if others else "")
+        rows.append((_text(package.name), _text(value), _place(package.source)))
+    for facts in (run.facts, run.environment):
+        for key, fact in facts.items():
+            rows.append((_text(key), _text(scalar(fact.value)), _place(fact.source)))
+    shown, left_out = _cap(rows)
+    return Table("Environment", ("What", "Value", "Source"), tuple(shown), left_out)
+
+
+def configuration(autopsy: Autopsy) -> Table:
+    """Every setting that was read."""
+    shown, left_out = _cap(list(autopsy.run.config.items()))
+    rows = tuple(
+        (_text(key), _text(scalar(fact.value)), _place(fact.source)) for key, fact in shown
+    )
+    return Table("Configuration", ("Setting", "Value", "Source"), rows, left_out)
+
+
+def artifacts(autopsy: Autopsy) -> Table:
+    """What lay in the directory, and what could be read of it."""
+    shown, left_out = _cap(autopsy.run.artifacts)
+    rows = tuple(
+        (
+            Cell(one_line(a.path), source=True),
+            _text(a.kind),
+            Cell(size(a.bytes), a.bytes),
+            Cell(a.status, bad=a.status != "read"),
+            _text("; ".join(a.problems)),
+            Cell((a.digest or "")[:19], source=True),
+        )
+        for a in shown
+    )
+    headings = ("Artifact", "Kind", "Size", "Status", "Problems", "Digest")
+    return Table("Artifacts", headings, rows, left_out)
+
+
+def series(autopsy: Autopsy) -> Table:
+    """Every series in numbers, those with non-finite points first."""
+
+    def key(pair: tuple[Series, int | None]) -> tuple[bool, int]:
+        return (pair[1] is None, pair[1] or 0)
+
+    numbered = [(s, summarize(s).first_nonfinite_step) for s in autopsy.run.series]
+    shown, left_out = _cap(sorted(numbered, key=key))
+    rows = []
+    for one, first in shown:
+        known = summarize(one)
+        reach = f"{known.first_step} to {known.last_step}" if known.points else ""
+        rows.append(
+            (
+                _text(one.tag),
+                _text("" if one.role == "other" else one.role.replace("_", " ")),
+                _count(known.points),
+                Cell(reach, known.first_step),
+                _number(known.smallest, number(known.smallest)),
+                _number(known.largest, number(known.largest)),
+                _count(known.nonfinite, bad=True),
+                _count(first, bad=True),
+                Cell(one_line(one.source.path), source=True),
+            )
+        )
+    headings = ("Tag", "Role", "Points", one_axis(autopsy), "Smallest", "Largest")
+    more = ("Non-finite", "First at", "Artifact")
+    return Table("Series", headings + more, tuple(rows), left_out)
+
+
+def one_axis(autopsy: Autopsy) -> str:
+    """What the series count, where all count the same."""
+    axes = {s.axis for s in autopsy.run.series}
+    return f"{axes.pop().capitalize()}s" if len(axes) == 1 else "Steps, epochs or records"
+
+
+def checkpoints(autopsy: Autopsy) -> Table:
+    """One row a checkpoint."""
+    shown, left_out = _cap(autopsy.run.checkpoints)
+    rows = []
+    for c in shown:
+        rooms = [t.headroom for t in c.tensors if t.headroom is not None]
+        lowest = min(rooms, default=None)
+        rows.append(
+            (
+                Cell(one_line(c.path), source=True),
+                _count(c.step),
+                _text(c.kind),
+                _text(c.holds),
+                _count(len(c.tensors)),
+                _count(len(c.nonfinite), bad=True),
+                _count(sum(t.all_zero for t in c.tensors)),
+                _number(lowest, number(lowest)),
+                _count(len(c.missing), bad=True),
+            )
+        )
+    headings = ("Checkpoint", "Step", "Format", "Holds", "Tensors", "Non-finite", "All zero")
+    more = ("Least headroom", "Unread")
+    return Table("Checkpoints", headings + more, tuple(rows), left_out)
+
+
+def telling_checkpoints(autopsy: Autopsy) -> tuple[Checkpoint, ...]:
+    """The first damaged checkpoint and the last sound one before it; else the first and last."""
+    found = [c for c in autopsy.run.checkpoints if c.tensors]
+    damaged = next((i for i, c in enumerate(found) if c.nonfinite), None)
+    if damaged is None:
+        return tuple(found[:1] + found[1:][-1:])
+    return tuple(found[max(0, damaged - 1) : damaged + 1])
+
+
+def tensors(checkpoint: Checkpoint, limit: int) -> Table:
+    """The health of a checkpoint's tensors, worst first."""
+    shown, left_out = _cap(worst_first(checkpoint), limit)
+    headings = ("Tensor", "Type", "Shape", "NaN", "Inf", "Zero", "Largest", "Headroom", "RMS", "")
+    rows = tuple(_tensor(tensor) for tensor in shown)
+    return Table(f"Tensors of {one_line(checkpoint.path)}", headings, rows, left_out)
+
+
+def _tensor(tensor: TensorHealth) -> tuple[Cell, ...]:
+    share = tensor.zero / tensor.numel if tensor.numel else 0.0
+    infinite = tensor.pos_inf + tensor.neg_inf
+    note = tensor_note(tensor)
+    return (
+        Cell(one_line(tensor.name), source=True),
+        _text(tensor.dtype),
+        Cell(shape(tensor.shape), tensor.numel),
+        _count(tensor.nan, bad=True),
+        _count(infinite, bad=True),
+        Cell(f"{100 * share:.3g}%", share, bad=tensor.all_zero),
+        _number(tensor.max_abs, number(tensor.max_abs)),
+        _number(tensor.headroom, number(tensor.headroom), bad=note == "low headroom"),
+        _number(tensor.rms, number(tensor.rms)),
+        Cell(note, bad=bool(note)),
+    )

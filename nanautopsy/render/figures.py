@@ -1,0 +1,326 @@
+"""The report's figures: curves around the onset, and layers over steps, as inline SVG."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nanautopsy.model import Autopsy
+from nanautopsy.render._curves import (
+    MAX_CURVES,
+    MAX_POINTS,
+    Panel,
+    Strip,
+    View,
+    center,
+    strips,
+    views,
+)
+from nanautopsy.render._format import count, middle_cut, number
+from nanautopsy.render._svg import COLORS, to_svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_WIDTH = 9.2
+"""Inches of 72 units: the viewBox."""
+_PANEL = 1.45
+_FONT = 9.0
+_DECADES = 2.5
+"""Span of positive values above which an axis is logarithmic."""
+_HUGE = 1e300
+"""Magnitude to which values are clipped, so that an axis's span stays finite."""
+_MAX_MARKS = 60
+"""Marks of non-finite points that one panel's edge can show apart."""
+_MARKS: tuple[tuple[Callable[[NDArray[np.float64]], NDArray[np.bool_]], str, float, str], ...] = (
+    (np.isnan, "x", 0.95, "× NaN"),
+    (np.isposinf, "^", 0.95, "▲ Inf"),
+    (np.isneginf, "v", 0.05, "▼ -Inf"),
+)
+"""Test, marker, height in the panel, and the caption's words."""
+_ROLES = {
+    "layer_gradient": "gradients",
+    "layer_activation": "activations",
+    "layer_parameter": "parameters",
+    "attention_logit": "attention logits",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """One figure of the report."""
+
+    svg: str
+    title: str
+    caption: str
+
+
+def draw(autopsy: Autopsy) -> tuple[Drawing, ...]:
+    """Every figure that the series of a cleaned result allow, in the order of the report."""
+    shown = views(autopsy)
+    tables = strips(autopsy)
+    if not shown and not tables:
+        return ()
+    import matplotlib as mpl
+
+    drawings = []
+    with mpl.rc_context(_style()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # glyphs that the measuring font lacks
+        for i, view in enumerate(shown):
+            title = "The whole run" if i else "Around the onset" if len(shown) > 1 else "The run"
+            drawings.append(_draw_view(autopsy, view, f"curves{i}", title))
+        for i, table in enumerate(tables):
+            drawings.append(_draw_strip(autopsy, table, f"layers{i}"))
+    return tuple(drawings)
+
+
+def _style() -> dict[Any, Any]:
+    ink, muted = COLORS["ink"], COLORS["muted"]
+    return {
+        "font.size": _FONT,
+        "axes.edgecolor": COLORS["grid"],
+        "axes.labelcolor": muted,
+        "axes.linewidth": 0.8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlecolor": ink,
+        "axes.titlesize": _FONT,
+        "axes.formatter.useoffset": False,
+        "axes.unicode_minus": False,
+        "grid.color": COLORS["grid"],
+        "grid.linewidth": 0.5,
+        "text.color": ink,
+        "text.parse_math": False,
+        "axes.formatter.use_mathtext": False,
+        "xtick.color": COLORS["grid"],
+        "ytick.color": COLORS["grid"],
+        "xtick.labelcolor": muted,
+        "ytick.labelcolor": muted,
+        "xtick.labelsize": _FONT - 1,
+        "ytick.labelsize": _FONT - 1,
+        "lines.linewidth": 1.3,
+        "path.simplify_threshold": 0.3,
+    }
+
+
+# --- curves -----------------------------------------------------------------------------------
+
+
+def _draw_view(autopsy: Autopsy, view: View, name: str, title: str) -> Drawing:
+    from matplotlib.figure import Figure
+
+    rows = len(view.panels)
+    figure = Figure(figsize=(_WIDTH, _PANEL * rows + 0.45))
+    grid = figure.subplots(rows, 1, sharex=True, squeeze=False)
+    for axes, panel in zip(grid[:, 0], view.panels, strict=True):
+        _shade(axes, autopsy, view)
+        _draw_panel(axes, panel)
+    margin = max(0.5, (view.last - view.first) * 0.01)
+    grid[0, 0].set_xlim(view.first - margin, view.last + margin)
+    grid[-1, 0].set_xlabel(view.axis)
+    grid[-1, 0].ticklabel_format(axis="x", style="plain")
+    height = _PANEL * rows + 0.45
+    figure.subplots_adjust(
+        left=0.085, right=0.99, bottom=0.42 / height, top=1 - 0.28 / height, hspace=0.38
+    )
+    description = " ".join(_describe(panel, view) for panel in view.panels)
+    svg = to_svg(figure, name, f"{title}: {_names(view)}", description)
+    return Drawing(svg, title, _caption(autopsy, view))
+
+
+def _shade(axes: Axes, autopsy: Autopsy, view: View) -> None:
+    """The onset's interval, and its first known non-finite step as a line."""
+    middle = center(autopsy)
+    if middle is None or view.axis != "step":
+        return
+    onset = autopsy.onset
+    if onset is not None and onset.last_finite is not None:
+        axes.axvspan(onset.last_finite, middle, facecolor=COLORS["band"], edgecolor="none")
+    axes.axvline(middle, color=COLORS["bad"], linewidth=0.9, linestyle=(0, (4, 3)))
+
+
+def _draw_panel(axes: Axes, panel: Panel) -> None:
+    from matplotlib.ticker import NullLocator
+
+    finite = [c.values[np.isfinite(c.values)] for c in panel.curves]
+    _scale(axes, panel.title, np.concatenate(finite))
+    for i, curve in enumerate(panel.curves):
+        values = np.clip(np.where(np.isfinite(curve.values), curve.values, np.nan), -_HUGE, _HUGE)
+        few = np.isfinite(values).sum() <= 60
+        axes.plot(
+            curve.steps,
+            values,
+            color=COLORS[f"c{i % MAX_CURVES}"],
+            marker="." if few else "",
+            markersize=3.5,
+            label=middle_cut(curve.tag, 44),
+        )
+        _mark(axes, curve.steps, curve.values)
+    axes.yaxis.set_major_formatter(lambda value, position: f"{value:.6g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_title(panel.title, loc="left", pad=4)
+    axes.grid(True, axis="y")
+    axes.tick_params(length=2.5)
+    if len(panel.curves) > 1:
+        legend = axes.legend(
+            loc="lower right",
+            bbox_to_anchor=(1.0, 0.97),
+            ncols=len(panel.curves),
+            frameon=False,
+            fontsize=_FONT - 1.5,
+            borderaxespad=0.1,
+            handlelength=1.2,
+            columnspacing=1.0,
+        )
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+            text.set_color(COLORS["muted"])
+    else:
+        tag = middle_cut(panel.curves[0].tag, 70)
+        axes.set_title(tag, loc="right", color=COLORS["muted"], fontsize=_FONT - 1, pad=4)
+
+
+def _scale(axes: Axes, title: str, values: NDArray[np.float64]) -> None:
+    """A logarithmic axis where positive values span decades, symmetric with zero among them."""
+    sizes = np.abs(values[values != 0])
+    sizes = sizes[(sizes > 1 / _HUGE) & (sizes < _HUGE)]
+    if not len(values):
+        axes.set_yticks([])
+        axes.set_ylabel("no finite value")
+    if not len(sizes):
+        return
+    low, high = float(sizes.min()), float(sizes.max())
+    if title == "Loss scale" and (values > 0).all():
+        axes.set_yscale("log", base=2)
+    elif high / low < 10**_DECADES:
+        return
+    elif (values > 0).all():
+        axes.set_yscale("log")
+    else:
+        axes.set_yscale("symlog", linthresh=max(low, high * 1e-6))
+
+
+def _mark(axes: Axes, steps: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+    """Non-finite points stand at the panel's edge."""
+    for test, marker, height, _ in _MARKS:
+        where = steps[test(values)]
+        if len(where) > _MAX_MARKS:
+            where = where[np.linspace(0, len(where) - 1, _MAX_MARKS).astype(np.intp)]
+        if len(where):
+            axes.plot(
+                where,
+                np.full(len(where), height),
+                transform=axes.get_xaxis_transform(),
+                linestyle="none",
+                marker=marker,
+                markersize=4,
+                color=COLORS["bad"],
+                markeredgewidth=1.1,
+                clip_on=False,
+            )
+
+
+def _names(view: View) -> str:
+    return ", ".join(panel.title.lower() for panel in view.panels)
+
+
+def _describe(panel: Panel, view: View) -> str:
+    """What a reader who cannot see the panel should know of it."""
+    parts = []
+    for curve in panel.curves:
+        good = curve.values[np.isfinite(curve.values)]
+        text = f"{curve.tag}: {count(curve.total, 'point')} from {view.axis} "
+        text += f"{curve.steps[0]} to {curve.steps[-1]}"
+        if len(good):
+            text += f", between {number(float(good.min()))} and {number(float(good.max()))}"
+        bad = curve.steps[~np.isfinite(curve.values)]
+        text += f", not finite from {bad[0]} on" if len(bad) else ", all finite"
+        parts.append(text)
+    return f"{panel.title}: {'; '.join(parts)}."
+
+
+def _caption(autopsy: Autopsy, view: View) -> str:
+    parts = []
+    if center(autopsy) is not None and view.axis == "step":
+        shaded = autopsy.onset is not None and autopsy.onset.last_finite is not None
+        parts.append("The dashed line is the onset" + (", the shaded interval" * shaded) + ".")
+    values = np.concatenate([c.values for p in view.panels for c in p.curves])
+    marks = [words for test, _, _, words in _MARKS if test(values).any()]
+    if marks:
+        parts.append(f"At the edge: {', '.join(marks)}.")
+    if autopsy.onset is not None and autopsy.onset.masked:
+        parts.append("The logged loss hides it.")
+    if view.thinned:
+        text = f"At most {MAX_POINTS} of {view.thinned} points of a series are drawn; extremes and "
+        parts.append(text + "non-finite points are kept.")
+    left_out = sum(panel.left_out for panel in view.panels)
+    if left_out:
+        parts.append(f"{left_out} more series are not drawn.")
+    return " ".join(parts)
+
+
+# --- layers -----------------------------------------------------------------------------------
+
+
+def _draw_strip(autopsy: Autopsy, table: Strip, name: str) -> Drawing:
+    from matplotlib.figure import Figure
+
+    rows, columns = table.magnitude.shape
+    height = max(1.4, 0.165 * rows + 0.53)
+    figure = Figure(figsize=(_WIDTH, height))
+    axes = figure.add_axes((0.31, 0.45 / height, 0.62, 1 - 0.53 / height))
+    _fill(figure, axes, table)
+    for row in range(rows):
+        bad = np.flatnonzero(table.nonfinite[row])
+        if len(bad):
+            axes.plot(bad[0], row, marker="x", color=COLORS["ink"], markersize=4, clip_on=False)
+    axes.set_yticks(range(rows), [middle_cut(layer, 38) for layer in table.layers])
+    ticks = np.unique(np.linspace(0, columns - 1, min(columns, 6)).astype(np.intp))
+    axes.set_xticks(ticks, [f"{table.edges[i]:.0f}" for i in ticks])
+    axes.set_xlabel("step")
+    axes.tick_params(length=2)
+    axes.spines[:].set_visible(False)
+    what = _ROLES[table.role]
+    title = f"{what.capitalize()} by layer"
+    svg = to_svg(figure, name, title, _describe_strip(table, what))
+    caption = "Brightness is log10 of the largest magnitude; orange is non-finite, × its first step"
+    if table.total > rows:
+        caption += f". {rows} of {table.total} layers, those that stopped being finite first"
+    return Drawing(svg, title, caption + ".")
+
+
+def _fill(figure: Figure, axes: Axes, table: Strip) -> None:
+    from matplotlib import colormaps
+
+    image = axes.imshow(
+        np.ma.masked_invalid(table.magnitude),
+        aspect="auto",
+        interpolation="none",
+        cmap=colormaps["cividis"],
+    )
+    overlay = np.zeros((*table.nonfinite.shape, 4))
+    overlay[table.nonfinite] = (0.835, 0.369, 0.0, 1.0)  # Okabe-Ito vermilion
+    axes.imshow(overlay, aspect="auto", interpolation="none")
+    if np.isfinite(table.magnitude).any():
+        bar = figure.colorbar(image, ax=axes, fraction=0.02, pad=0.015)
+        bar.solids.set_rasterized(True)  # type: ignore[union-attr]
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(length=2)
+
+
+def _describe_strip(table: Strip, what: str) -> str:
+    first = [
+        (table.edges[bad[0]], layer)
+        for layer, row in zip(table.layers, table.nonfinite, strict=True)
+        if len(bad := np.flatnonzero(row))
+    ]
+    if not first:
+        return f"The {what} of {len(table.layers)} layers are finite throughout."
+    step, layer = min(first)
+    return f"The {what} of {layer} are the first that are not finite, at step {step:.0f}."

@@ -1,0 +1,192 @@
+"""The page is one file that requests nothing, and shows what the result holds."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import factories
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nanautopsy.model import Autopsy, Source
+from nanautopsy.render.html import render
+
+ALL = [
+    factories.failing,
+    factories.healthy,
+    factories.diverged,
+    factories.undetermined,
+    factories.no_cause,
+    factories.all_nan,
+    factories.empty,
+    factories.hostile,
+]
+VOID = {"meta", "br", "input", "link", "img"}
+
+
+class Page(HTMLParser):
+    """Every element with its attributes, and whether they nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: dict[str, str] = {}
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), (tag, names)
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open and self._open.pop() == tag, tag
+
+    def handle_data(self, data: str) -> None:
+        tag = self._open[-1] if self._open else ""
+        self.text[tag] = self.text.get(tag, "") + data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        """Attributes of every element of one kind."""
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_it_stands_alone_and_is_well_formed(make: Callable[[], Autopsy]) -> None:
+    page = Page(render(make()))
+    kinds = {tag for tag, _ in page.elements}
+    assert not kinds & {"link", "iframe", "object", "embed", "form", "base", "img", "video"}
+    for tag, attributes in page.elements:
+        assert "style" not in attributes, tag
+        assert not [name for name in attributes if name.startswith("on")], tag
+        for name in ("src", "href", "data", "action", "xlink:href"):
+            value = attributes.get(name) or ""
+            allowed = value.startswith("#") or (tag, name) == ("a", "href")
+            assert not value or allowed or value.startswith("data:image/png;base64,"), value
+    identities = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(identities) == len(set(identities))
+    for attributes in page.all("a"):
+        target = attributes["href"] or ""
+        assert target.startswith("https://pytorch.org/") or target[1:] in identities, target
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_the_policy_admits_exactly_what_is_there(make: Callable[[], Autopsy]) -> None:
+    text = render(make())
+    policies = [a["content"] for a in Page(text).all("meta") if "http-equiv" in a]
+    assert len(policies) == 1
+    policy = dict(part.strip().split(" ", 1) for part in str(policies[0]).split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["img-src"] == "data:"
+    for tag, source in (("style", "style-src"), ("script", "script-src")):
+        (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert policy[source] == f"'sha256-{digest}'"
+
+
+def test_what_the_failing_run_shows() -> None:
+    text = render(factories.failing())
+    page = Page(text)
+    identities = {a["id"] for _, a in page.elements if "id" in a}
+    assert {"verdict", "onset", "causes", "fp16-overflow", "attention-overflow"} <= identities
+    assert {"figures", "tensors", "timeline", "missing", "environment", "read"} <= identities
+    assert page.all("body")[0]["data-verdict"] == "non-finite"
+    assert page.text["title"].startswith("llama-fp16: non-finite - nanautopsy")
+    for piece in (
+        "The gradient norm turned NaN at step 1204",
+        "step 1204 (last finite: 1202)",
+        "checkpoint-1200/trainer_state.json:4012 grad_norm@1203",
+        "[deepspeed] OVERFLOW! Rank 0 Skipping step.",
+        "<code>bf16=True</code>",
+        'width="86.0"',
+        "3 facts for it, 1 against",
+        "the zip directory is missing: the file is truncated",
+        "2.1.0+cu118; elsewhere 2.0.1 (requirements.txt:1)",
+        "only one rank was logged",
+        "sha256:" + "ab" * 32,
+        "torch.autograd.set_detect_anomaly(True)",
+        "Steps 900 to 950 were logged twice",
+    ):
+        assert piece in text, piece
+    assert text.count("<svg") == 2 + 3  # a bar for each cause; two views and the layers
+
+
+def test_only_web_references_become_links() -> None:
+    page = Page(render(factories.failing()))
+    outside = {a["href"] for a in page.all("a") if not (a["href"] or "").startswith("#")}
+    assert outside == {"https://pytorch.org/docs/stable/amp.html"}
+
+
+def test_the_tensor_table_is_worst_first_and_capped() -> None:
+    failing = factories.failing()
+    many = tuple(factories.tensor(f"t{i:04}", max_abs=float(i + 1)) for i in range(700))
+    bad = factories.tensor("aaa", nan=1, first_nonfinite=(0, 0))
+    zero = factories.tensor("bbb", zero=4096, max_abs=0.0)
+    checkpoint = replace(failing.run.checkpoints[1], tensors=(*many, zero, bad))
+    run = replace(failing.run, checkpoints=(checkpoint,), series=())
+    text = render(replace(failing, run=run))
+    shown = re.findall(r"<tr><td><code>(aaa|bbb|t\d{4})</code>", text)
+    assert shown[:4] == ["aaa", "bbb", "t0699", "t0698"]
+    assert len(shown) == 500
+    assert "500 rows are shown; 202 more are left out." in text
+
+
+def test_the_page_is_the_same_every_time() -> None:
+    code = (
+        "import factories; from nanautopsy.render.html import render\n"
+        "import hashlib; print(hashlib.sha256(render(factories.failing()).encode()).hexdigest())"
+    )
+    here = hashlib.sha256(render(factories.failing()).encode()).hexdigest()
+    there = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=factories.__file__.rpartition("/")[0],
+        env={"PYTHONHASHSEED": "7", "MPLCONFIGDIR": "."},
+    )
+    assert there.stdout.strip() == here
+
+
+def test_a_figure_that_fails_does_not_take_the_report_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(autopsy: Autopsy) -> None:
+        raise ValueError("no <font>")
+
+    monkeypatch.setattr("nanautopsy.render.figures.draw", fail)
+    text = render(factories.failing())
+    assert "The curves could not be drawn: ValueError: no &lt;font&gt;" in text
+    assert "fp16-overflow" in text
+
+
+def test_an_onset_without_a_step() -> None:
+    failing = factories.failing()
+    assert failing.onset is not None
+    onset = replace(failing.onset, step=None, last_finite=None, source=Source("a.npz"))
+    text = render(replace(failing, onset=onset))
+    assert "at a step that no artifact names" in text
+    assert "<b>unknown</b>" in text
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.text(max_size=60))
+def test_any_text_in_every_place(text: str) -> None:
+    page = Page(render(factories.hostile(text)))
+    assert len(page.all("script")) == 1
+    assert len(page.all("style")) == 1

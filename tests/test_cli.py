@@ -1,0 +1,389 @@
+"""The command line: what goes where, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import factories
+import pytest
+from click.testing import CliRunner, Result
+
+from nanautopsy import __version__
+from nanautopsy.cli import nanautopsy
+from nanautopsy.discover import NothingToRead
+from nanautopsy.outputs import (
+    Output,
+    UnclearOutput,
+    default_path,
+    plan,
+    write_file,
+)
+
+REPORT = Path("reports/run.html")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current directory with a run beside it, and an analysis that needs no reading."""
+    where = tmp_path / "somewhere"
+    where.mkdir()
+    monkeypatch.chdir(where)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "train.log").write_text("step 1 loss nan\n", encoding="utf-8")
+    result = {"run": factories.failing(), "healthy": factories.healthy()}
+
+    def analyze(path: str, *, redact: bool = True, progress: object = None) -> object:
+        if callable(progress):
+            progress(f"reading {path}")
+        if "nope" in path:
+            raise NothingToRead(f"{path}: no such file or directory")
+        if "broken" in path:
+            raise RuntimeError("oh")
+        if "slow" in path:
+            raise KeyboardInterrupt
+        return result["healthy" if "healthy" in path else "run"]
+
+    monkeypatch.setattr("nanautopsy.autopsy.analyze", analyze)
+    return tmp_path / "run"
+
+
+def call(*arguments: str | Path) -> Result:
+    """Run the command as the console script does, but for the exit."""
+    return CliRunner().invoke(nanautopsy, [str(argument) for argument in arguments])
+
+
+def files() -> list[str]:
+    """All files under the current directory."""
+    return sorted(str(path) for path in Path().rglob("*") if path.is_file())
+
+
+# --- what goes where --------------------------------------------------------------------------
+
+
+def test_the_default_is_a_verdict_and_a_report(run: Path) -> None:
+    result = call("analyze", run)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("nanautopsy 0.1.0: runs/llama-fp16\nNON-FINITE: ")
+    assert result.stderr == f"Report: {REPORT}\n"
+    assert files() == [str(REPORT)]
+    assert REPORT.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_json_alone_prints_exactly_the_document(run: Path) -> None:
+    result = call("analyze", run, "--format", "json")
+    assert json.loads(result.stdout)["verdict"] == "non-finite"
+    assert result.stderr == ""
+    assert files() == []
+
+
+@pytest.mark.parametrize(("name", "start"), [("md", "<!-- nanautopsy"), ("text", "nanautopsy 0")])
+def test_one_format_for_reading_is_printed(run: Path, name: str, start: str) -> None:
+    result = call("analyze", run, "--format", name)
+    assert result.stdout.startswith(start)
+    assert files() == []
+
+
+def test_html_alone_goes_to_its_file(run: Path) -> None:
+    result = call("analyze", run, "--format", "html")
+    assert result.stdout == ""
+    assert files() == [str(REPORT)]
+
+
+def test_several_formats_go_to_files_and_only_text_is_printed(run: Path) -> None:
+    result = call("analyze", run, "--format", "json", "--format", "text", "--format", "md")
+    assert result.stdout.startswith("nanautopsy 0")
+    assert files() == ["reports/run.json", "reports/run.md"]
+
+
+def test_files_take_the_format_of_their_suffix(run: Path) -> None:
+    result = call("analyze", run, "-o", "a/x.html", "-o", "x.MD", "-o", "x.json", "-o", "x.txt")
+    assert result.stdout.startswith("nanautopsy 0")  # the verdict is still printed
+    assert files() == ["a/x.html", "x.MD", "x.json", "x.txt"]
+    assert Path("x.txt").read_text(encoding="utf-8") == result.stdout
+    assert result.stderr.splitlines() == [
+        f"Report: {name}" for name in ("a/x.html", "x.MD", "x.json", "x.txt")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], [("text", None), ("html", "reports/run.html")]),
+        (["-o", "-"], [("text", None)]),
+        (["-o", "-", "--format", "json"], [("json", None)]),
+        (["-o", "-", "--format", "html"], [("html", None)]),
+        (["-o", "x", "--format", "md"], [("md", "x")]),
+        (["-o", "x.html", "-o", "-"], [("html", "x.html"), ("text", None)]),
+        (["-o", "x.html", "--format", "html"], [("html", "x.html")]),
+        (["-o", "x.html", "--format", "json"], [("html", "x.html"), ("json", None)]),
+        (["-o", "x.md", "-o", "-", "--format", "md", "--format", "json"],
+         [("md", "x.md"), ("json", None)]),
+        (["--format", "json", "--format", "json"], [("json", None)]),
+        (["--format", "html", "--format", "text"], [("html", "reports/run.html"), ("text", None)]),
+        (["-q"], [("html", "reports/run.html")]),
+        (["-q", "-o", "x.json"], [("json", "x.json")]),
+        (["-q", "--format", "text"], [("text", None)]),
+    ],
+)  # fmt: skip
+def test_the_plan(run: Path, arguments: list[str], expected: list[tuple[str, str | None]]) -> None:
+    named = [v for k, v in pairwise(arguments) if k == "-o"]
+    formats = [v for k, v in pairwise(arguments) if k == "--format"]
+    outputs = plan("../run", named, formats, quiet="-q" in arguments)
+    assert outputs == tuple(Output(f, None if p is None else Path(p)) for f, p in expected)
+    assert sum(output.path is None for output in outputs) <= 1
+
+
+@pytest.mark.parametrize(
+    ("named", "formats"),
+    [
+        (["x"], []),
+        (["-", "-"], []),
+        (["-"], ["json", "md"]),
+        (["x"], ["json", "md"]),
+        (["x.html", "x"], ["html"]),
+    ],
+)
+def test_unclear_plans_are_refused(named: list[str], formats: list[str]) -> None:
+    with pytest.raises(UnclearOutput):
+        plan("run", named, formats)
+
+
+def test_evidence_is_never_replaced(run: Path) -> None:
+    (run / "trainer_state.json").write_text("{}", encoding="utf-8")
+    result = call("analyze", run, "-o", run / "trainer_state.json")
+    assert result.exit_code == 2
+    assert (run / "trainer_state.json").read_text(encoding="utf-8") == "{}"
+
+
+@pytest.mark.parametrize("suffix", ["html", "md", "json", "txt"])
+def test_an_earlier_report_is_replaced_even_inside_the_run(run: Path, suffix: str) -> None:
+    target = run / f"autopsy.{suffix}"
+    assert call("analyze", run, "-o", target).exit_code == 0
+    assert call("analyze", run, "-o", target).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("runs/exp 1", "exp_1.html"),
+        ("train.log", "train.log.html"),
+        ("/", "run.html"),
+        ("a/..", None),
+        (".hidden", "hidden.html"),
+    ],
+)
+def test_default_names(path: str, name: str | None) -> None:
+    assert default_path(path, "html").parent == Path("reports")
+    if name:
+        assert default_path(path, "html").name == name
+
+
+def test_files_appear_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "x.html"
+    write_file(target, "old")
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        write_file(target, "new")
+    assert target.read_text(encoding="utf-8") == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.html"]
+
+
+def test_a_file_that_cannot_be_written_is_one_line(run: Path) -> None:
+    Path("file").write_text("", encoding="utf-8")
+    result = call("analyze", run, "-o", "file/x.html")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("nanautopsy: file/x.html: cannot be written")
+    assert len(result.stderr.splitlines()) == 1
+
+
+# --- how it ends ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "status"),
+    [("run", [], 0), ("run", ["--exit-code"], 1), ("healthy", ["--exit-code"], 0)],
+)
+def test_exit_status(run: Path, name: str, option: list[str], status: int) -> None:
+    assert call("analyze", run.parent / name, *option).exit_code == status
+
+
+def test_nothing_readable(run: Path) -> None:
+    result = call("analyze", "nope\x1b[31m\nx")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr == "nanautopsy: nope x: no such file or directory\n"
+    assert files() == []
+
+
+def test_an_interruption_is_one_line(run: Path) -> None:
+    result = call("analyze", "slow")
+    assert (result.exit_code, result.stderr) == (130, "nanautopsy: interrupted\n")
+
+
+def test_verbose_tells_progress_and_problems(run: Path) -> None:
+    result = call("analyze", run, "-v", "--format", "json")
+    assert f"reading {run}" in result.stderr
+    assert "train.log: line 99001 is cut off in the middle" in result.stderr
+    assert "Steps 900 to 950 were logged twice" in result.stderr
+    json.loads(result.stdout)
+
+
+def test_quiet_is_quiet(run: Path) -> None:
+    result = call("analyze", run, "-q")
+    assert (result.stdout, result.stderr) == ("", "")
+    assert files() == [str(REPORT)]
+
+
+def test_redaction_is_handed_on(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def analyze(path: str, *, redact: bool = True, progress: object = None) -> object:
+        seen.append(redact)
+        return factories.healthy()
+
+    monkeypatch.setattr("nanautopsy.autopsy.analyze", analyze)
+    call("analyze", run)
+    call("analyze", run, "--no-redact")
+    assert seen == [True, False]
+
+
+def test_explain_lists_and_shows_pages() -> None:
+    listed = call("explain").stdout
+    for line in listed.splitlines():
+        name = line.split()[0]
+        shown = call("explain", name)
+        assert shown.exit_code == 0
+        assert shown.stdout.startswith(f"{name}\n\n")
+    assert "fp16-overflow" in listed
+    unknown = call("explain", "gremlins")
+    assert unknown.exit_code == 2
+    assert unknown.stderr.startswith("nanautopsy: gremlins: no such cause; known are ")
+
+
+# --- as a process -----------------------------------------------------------------------------
+
+
+def process(*arguments: str, **more: object) -> subprocess.CompletedProcess[str]:
+    """The real thing."""
+    return subprocess.run(
+        [sys.executable, "-m", "nanautopsy", *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        **more,  # type: ignore[call-overload]
+    )
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A run with one log, read by the real readers."""
+    run = tmp_path / "small"
+    run.mkdir()
+    rows = [f"{{'loss': {'nan' if i > 5 else 2 - i / 10}, 'epoch': {i / 10}}}" for i in range(12)]
+    (run / "train.log").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return run
+
+
+def test_version_and_help() -> None:
+    assert process("--version").stdout == f"nanautopsy {__version__}\n"
+    assert "analyze" in process("--help").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("analyze",), ("analyze", "x", "--format", "pdf"), ("analyze", "x", "-o", "y"), ("nope",)]
+    + [("analyze", "does-not-exist"), ("--nope",), ("analyze", "x", "y")],
+)
+def test_wrong_usage_is_one_line_and_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    result = process(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("nanautopsy: ")
+
+
+def test_a_defect_is_one_line_and_no_traceback(tmp_path: Path) -> None:
+    code = (
+        "import nanautopsy.autopsy, sys\n"
+        "def broken(*a, **k): raise RuntimeError('oh')\n"
+        "nanautopsy.autopsy.analyze = broken\n"
+        "sys.argv = ['nanautopsy', 'analyze', '.']\n"
+        "from nanautopsy.cli import main\nmain()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert result.returncode == 70
+    assert result.stderr.startswith("nanautopsy: a defect of nanautopsy, please report it: Runtime")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_real_run_from_the_current_directory(small: Path) -> None:
+    result = process("analyze", ".", "--exit-code", cwd=small)
+    assert result.returncode == 1, result.stderr
+    assert "NON-FINITE" in result.stdout
+    assert (small / "reports" / "small.html").is_file()
+
+
+@pytest.mark.parametrize("name", ["text", "json"])
+def test_a_closed_pipe_ends_quietly(small: Path, name: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "nanautopsy", "analyze", str(small), "--format", name]
+    done = subprocess.run(
+        command, stdout=writer, stderr=subprocess.PIPE, cwd=small.parent, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_an_encoding_without_the_characters_is_no_obstacle(small: Path) -> None:
+    target = small.parent / "läuft-中"
+    small.rename(target)
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    result = process("analyze", str(target), cwd=target.parent, env=environment)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGINT") or os.name == "nt", reason="no signals")
+def test_ctrl_c(tmp_path: Path) -> None:
+    code = (
+        "import nanautopsy.autopsy, sys, time\n"
+        "def slow(*a, **k): print('ready', flush=True); time.sleep(60)\n"
+        "nanautopsy.autopsy.analyze = slow\n"
+        "sys.argv = ['nanautopsy', 'analyze', '.']\n"
+        "from nanautopsy.cli import main\nmain()"
+    )
+    running = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert running.stdout is not None
+    assert running.stdout.readline() == "ready\n"
+    time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=20)
+    assert (running.returncode, errors.strip()) == (130, "nanautopsy: interrupted")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['nanautopsy', '--help']\n"
+        "from nanautopsy.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = {'numpy', 'pandas', 'matplotlib', 'tensorboard', 'rich', 'jinja2', 'yaml'}\n"
+        "print(heavy & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "set()"
