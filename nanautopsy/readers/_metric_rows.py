@@ -7,7 +7,7 @@ from typing import Any
 
 from nanautopsy.model import Axis, Record, Skipped
 from nanautopsy.readers._damage import Damage
-from nanautopsy.readers._json_numbers import leaves, number_of
+from nanautopsy.readers._json_numbers import leaves, number_of, parse_number
 from nanautopsy.readers._step_keys import axis_of, rank_in_name, step_key, step_number
 from nanautopsy.readers.columns import Columns
 
@@ -44,8 +44,8 @@ class MetricRows:
         """Append the numeric leaves of one row."""
         place, axis, key = self._place(row)
         time_key, time = _time_of(row)
-        for tag, value in leaves(row):
-            if tag not in (key, time_key) and self._admit(tag):
+        for tag, value in _numbers(row):
+            if tag != key and tag != time_key and self._admit(tag):
                 self.columns.add(
                     tag, place, value, time=time, line=line, axis=axis, rank=self._rank
                 )
@@ -72,16 +72,26 @@ class MetricRows:
 
     def _place(self, row: Mapping[str, Any]) -> tuple[int, Axis, str | None]:
         key = self._settled(row)
-        for candidate in (key, None if key is None else step_key(k for k in row if k != key)):
-            if candidate is not None:
-                step = step_number(row.get(candidate))
-                if step is None:
-                    # Epochs in fractions do not count rows, and 1.0 among them is no count either.
-                    self._fractions |= number_of(row.get(candidate)) is not None
-                elif not (self._fractions and axis_of(candidate) == "epoch"):
-                    axis: Axis = "samples" if self._samples else axis_of(candidate)
-                    return step, axis, candidate
+        if key is not None:
+            place = self._count(row, key)
+            if place is None:
+                key = step_key(name for name in row if name != key)
+                place = None if key is None else self._count(row, key)
+            if place is not None:
+                return *place, key
         return self.rows, "record", None
+
+    def _count(self, row: Mapping[str, Any], key: str) -> tuple[int, Axis] | None:
+        """Where the row's own field ``key`` places it."""
+        step = step_number(row.get(key))
+        if step is None:
+            # Epochs in fractions do not count rows, and 1.0 among them is no count either.
+            self._fractions |= number_of(row.get(key)) is not None
+            return None
+        axis = axis_of(key)
+        if axis == "epoch" and self._fractions:
+            return None
+        return step, "samples" if self._samples else axis
 
     def _settled(self, row: Mapping[str, Any]) -> str | None:
         """The file's step field when the row has it, else the row's own."""
@@ -92,6 +102,20 @@ class MetricRows:
             self._counts[own] = self._counts.get(own, 0) + 1
             self._key = max(self._counts, key=lambda name: self._counts[name])
         return own
+
+
+def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
+    """What :func:`leaves` gives, without its detours for cells and plain floats."""
+    for tag, value in row.items():
+        kind = type(value)
+        if kind is float and tag != "best_metric":
+            yield tag, value
+        elif kind is str:
+            number = parse_number(value)
+            if number is not None:
+                yield tag, number
+        else:
+            yield from leaves({tag: value})
 
 
 def _time_of(row: Mapping[str, Any]) -> tuple[str | None, float | None]:
