@@ -1,0 +1,231 @@
+"""Attempts: restarts merged, writers in parallel kept apart, copies dropped.
+
+A run that is restarted logs some of its steps again, in the same file or in another one beside
+it; the later attempt counts where both logged a step. Files of one directory whose spans of time
+overlap are ranks, and stay series of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from nanautopsy.discover import natural_key
+from nanautopsy.model import Series
+
+_MOST_ATTEMPTS = 100
+"""More falls of a step counter than this are writers that interleave, not restarts."""
+_FEWEST_FALLS = 3
+"""Fewer falls are restarts, however short the log is."""
+_MOST_COMPARED = 16
+"""Series of one tag that another is compared with, to see whether it is a copy."""
+
+
+@dataclass(slots=True)
+class _Dropped:
+    """Points of one file that a later attempt logged again."""
+
+    points: int = 0
+    nonfinite: int = 0
+    tags: list[str] = field(default_factory=list)
+
+
+def merge_attempts(series: Sequence[Series]) -> tuple[list[Series], list[str]]:
+    """Series with one point a step, and notes that say what was set aside."""
+    groups: dict[tuple[str, str, str, str, int | None], list[Series]] = {}
+    for one in series:
+        directory, _, name = one.source.path.rpartition("/")
+        family = "tfevents" if "tfevents" in name else name
+        key = (directory, family, one.tag, one.axis, one.rank)
+        groups.setdefault(key, []).extend(_split(one))
+    dropped: dict[tuple[str, int], _Dropped] = {}
+    merged: list[Series] = []
+    for members in groups.values():
+        chains: list[list[Series]] = []
+        for one in sorted(members, key=_start):
+            # Attempts without times stand in the order of the file.
+            chain = next((c for c in chains if _follows(one, c[-1])), None)
+            if chain is None:
+                chains.append([one])
+            else:
+                chain.append(one)
+        merged.extend(_join(chain, dropped) for chain in chains)
+    notes = [_told(path, cut, what) for (path, cut), what in dropped.items()]
+    return _without_copies([one for one in merged if len(one)]), notes
+
+
+def _told(path: str, cut: int, dropped: _Dropped) -> str:
+    more = len(dropped.tags) - 1
+    tags = repr(dropped.tags[0]) + (f" and {more} other series" if more else "")
+    bad = f", {dropped.nonfinite} of them non-finite" if dropped.nonfinite else ""
+    return (
+        f"{path}: logged again from step {cut} on by a later attempt, which counts; "
+        f"{dropped.points} points of {tags} are set aside{bad}"
+    )
+
+
+# --- within one file ------------------------------------------------------------------------------
+
+
+def _split(series: Series) -> list[Series]:
+    """The attempts inside one file: a restart appends and its steps begin lower again.
+
+    A counter that falls back to its beginning time and again counts within epochs; it is no axis,
+    so its points are numbered instead. One that falls all the time belongs to several writers.
+    """
+    steps = series.steps
+    falls = np.flatnonzero(steps[1:] < steps[:-1]) + 1
+    if not len(falls):
+        return [series]
+    if _counts_in_epochs(steps, falls):
+        return [replace(series, steps=np.arange(len(series), dtype=np.int64), axis="record")]
+    often = len(falls) >= _FEWEST_FALLS and 4 * len(falls) >= len(np.unique(steps))
+    if often or len(falls) > _MOST_ATTEMPTS:
+        return [series]
+    restarts = [fall for fall in falls.tolist() if not _is_late(steps, fall)]
+    parts = np.split(np.arange(len(series)), restarts)
+    return [take(series, part) for part in parts]
+
+
+def _counts_in_epochs(steps: np.ndarray, falls: np.ndarray) -> bool:
+    """Whether the counter begins anew twice or more, and hardly ever passes where it had been."""
+    starts = np.append(0, falls)
+    rises = steps[1:] - steps[:-1]
+    rises = rises[rises > 0]
+    usual = int(np.median(rises)) if len(rises) else 0
+    to_beginning = int((steps[falls] <= int(steps[0]) + usual).sum())
+    peaks = np.maximum.reduceat(steps, starts)
+    passed = int((peaks[1:] > np.maximum.accumulate(peaks)[:-1]).sum())
+    if 4 * passed > len(falls):
+        return False
+    alike = bool((peaks[:-1] >= int(peaks[0]) - usual).all())
+    return to_beginning > 2 or (to_beginning == 2 and alike)
+
+
+def _is_late(steps: np.ndarray, fall: int) -> bool:
+    """Whether points at a fall are stragglers between the others, not a restart: the counter
+    goes on past where it was, and none of the steps in between had been logged."""
+    highest = steps[:fall].max()
+    on = np.flatnonzero(steps[fall:] > highest)
+    if not len(on):
+        return False
+    between, before = steps[fall : fall + int(on[0])], steps[:fall]
+    before = before[(before >= between.min()) & (before <= between.max())]
+    return not np.isin(between, before).any()
+
+
+# --- between files --------------------------------------------------------------------------------
+
+
+def _span(series: Series) -> tuple[float, float] | None:
+    """First and last time, where any is known."""
+    if series.times is None:
+        return None
+    known = series.times[np.isfinite(series.times)]
+    return (float(known.min()), float(known.max())) if len(known) else None
+
+
+def _start(series: Series) -> tuple[float, tuple[tuple[int, int, str], ...]]:
+    span = _span(series)
+    return 0.0 if span is None else span[0], natural_key(series.source.path)
+
+
+def _follows(later: Series, earlier: Series) -> bool:
+    first, second = _span(earlier), _span(later)
+    return first is None or second is None or second[0] >= first[1]
+
+
+def _join(chain: Sequence[Series], dropped: dict[tuple[str, int], _Dropped]) -> Series:
+    """One series of several attempts: from a later one's first step on, the earlier is dropped."""
+    kept: list[Series] = []
+    cut: int | None = None
+    for one in reversed(chain):
+        if cut is not None and len(one) and int(one.steps.max()) >= cut:
+            again = one.steps >= cut
+            place = dropped.setdefault((one.source.path, cut), _Dropped())
+            place.points += int(again.sum())
+            place.nonfinite += int((~np.isfinite(one.values[again])).sum())
+            place.tags.append(one.tag)
+            one = take(one, np.flatnonzero(~again))
+        if len(one):
+            cut = int(one.steps.min()) if cut is None else min(cut, int(one.steps.min()))
+        kept.append(one)
+    if len(kept) == 1:
+        return _by_step(kept[0])
+    kept.reverse()
+    # One place is cited for a merged series: where its last attempt stands.
+    joined = replace(
+        kept[-1],
+        steps=np.concatenate([one.steps for one in kept]),
+        values=np.concatenate([one.values for one in kept]),
+        times=_concatenate([one.times for one in kept]),
+        lines=_concatenate([one.lines for one in kept]),
+        missing=None,
+    )
+    return _by_step(joined)
+
+
+def _concatenate(columns: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    present = [column for column in columns if column is not None]
+    return np.concatenate(present) if len(present) == len(columns) else None
+
+
+def _by_step(series: Series) -> Series:
+    """Sorted by step, one point a step: the last one, or the first that is non-finite.
+
+    Several points at one step of one attempt are parts of it (micro-batches, ranks in one file);
+    when one part was NaN, the step was.
+    """
+    order = np.argsort(series.steps, kind="stable")
+    steps, bad = series.steps[order], ~np.isfinite(series.values[order])
+    if not len(steps):
+        return series
+    first = np.append(True, steps[1:] != steps[:-1])
+    starts = np.flatnonzero(first)
+    ends = np.append(starts[1:], len(steps)) - 1
+    bad_at = np.where(bad, np.arange(len(steps)), len(steps))
+    first_bad = np.minimum.reduceat(bad_at, starts)
+    return take(series, order[np.where(first_bad < len(steps), first_bad, ends)])
+
+
+def take(series: Series, index: np.ndarray) -> Series:
+    """The points at ``index``, of which none may be missing."""
+    return replace(
+        series,
+        steps=series.steps[index],
+        values=series.values[index],
+        times=None if series.times is None else series.times[index],
+        lines=None if series.lines is None else series.lines[index],
+        missing=None,
+    )
+
+
+# --- copies ---------------------------------------------------------------------------------------
+
+
+def _without_copies(series: Sequence[Series]) -> list[Series]:
+    """Drop a series that another of its tag holds in full: a state saved again at a later step."""
+    by_tag: dict[tuple[str, str, int | None], list[Series]] = {}
+    for one in series:
+        by_tag.setdefault((one.tag, one.axis, one.rank), []).append(one)
+    copies = set()
+    for members in by_tag.values():
+        kept: list[Series] = []
+        for one in sorted(members, key=len, reverse=True):
+            if any(_holds(longer, one) for longer in kept):
+                copies.add(id(one))
+            elif len(kept) < _MOST_COMPARED:
+                kept.append(one)
+    return [one for one in series if id(one) not in copies]
+
+
+def _holds(longer: Series, shorter: Series) -> bool:
+    index = np.searchsorted(longer.steps, shorter.steps)
+    inside = index < len(longer)
+    return bool(
+        inside.all()
+        and np.array_equal(longer.steps[index], shorter.steps)
+        and np.array_equal(longer.values[index], shorter.values, equal_nan=True)
+    )
