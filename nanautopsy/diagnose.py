@@ -68,7 +68,7 @@ def _ranked(cause: Cause, assessment: Assessment, probability: float) -> RankedC
         reason = reason or "possible, but the evidence does not reach the floor"
     return RankedCause(
         id=cause.id,
-        title=cause.title,
+        title=assessment.title or cause.title,
         probability=probability,
         status=assessment.status,
         evidence=assessment.evidence,

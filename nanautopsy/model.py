@@ -490,6 +490,8 @@ class Assessment:
     remedies: tuple[str, ...] = ()
     """Advice for this run, before the cause's general remedies."""
     references: tuple[str, ...] = ()
+    title: str = ""
+    """What happened in this run, where that says more than the cause's own title."""
 
 
 @dataclass(frozen=True, slots=True)

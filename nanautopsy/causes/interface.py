@@ -93,7 +93,9 @@ class Weighing:
     def fired(self, remedies: tuple[str, ...] = (), references: tuple[str, ...] = ()) -> Assessment:
         """The assessment: strongest evidence first."""
         ordered = sorted(self.evidence, key=lambda e: (not e.supports, -e.strength))
-        return Assessment("fired", tuple(ordered), remedies=remedies, references=references)
+        return Assessment(
+            "fired", tuple(ordered), remedies=remedies, references=references, title=title
+        )
 
 
 def quiet(reason: str) -> Assessment:

@@ -72,7 +72,8 @@ def _assess_issue(case: Case, issue: KnownIssue) -> Assessment | None:
             weighing.speaks_against(
                 thresholds.MODERATE, f"another artifact says {issue.package} {other}", source
             )
-    return weighing.fired(issue.remedies, issue.links)
+    title = f"known defect of {issue.package} {package.version}: {issue.title}"
+    return weighing.fired(issue.remedies, issue.links, title)
 
 
 def _stated(case: Case, condition: Condition) -> Fact | None:
