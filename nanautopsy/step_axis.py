@@ -153,7 +153,7 @@ def _counted(one: Series, facts: Mapping[str, Fact], notes: list[str]) -> Series
         return one
     if one.axis == "record":
         interval = _whole(facts.get("logging_steps"))
-        if interval is not None and (np.abs(one.steps) <= _LARGEST // interval).all():
+        if interval is not None and _within(one.steps, _LARGEST // interval):
             notes.append(
                 f"{one.source.path}: states no steps; counted as every {interval} steps "
                 f"({facts['logging_steps'].source.path}: logging_steps)"
@@ -168,6 +168,14 @@ def _counted(one: Series, facts: Mapping[str, Fact], notes: list[str]) -> Series
             )
             return replace(one, steps=one.steps // batch, axis="step")
     return one
+
+
+def _within(steps: np.ndarray, largest: int) -> bool:
+    return bool(((steps <= largest) & (steps >= -largest)).all())
+
+
+def _within(steps: np.ndarray, largest: int) -> bool:
+    return bool(((steps <= largest) & (steps >= -largest)).all())
 
 
 def _whole(fact: Fact | None) -> int | None:
