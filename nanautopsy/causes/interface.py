@@ -90,7 +90,9 @@ class Weighing:
         """A fact that the cause makes less likely."""
         self.evidence.append(Evidence(False, strength, text, source))
 
-    def fired(self, remedies: tuple[str, ...] = (), references: tuple[str, ...] = ()) -> Assessment:
+    def fired(
+        self, remedies: tuple[str, ...] = (), references: tuple[str, ...] = (), title: str = ""
+    ) -> Assessment:
         """The assessment: strongest evidence first."""
         ordered = sorted(self.evidence, key=lambda e: (not e.supports, -e.strength))
         return Assessment(
