@@ -1,0 +1,266 @@
+"""The page in a real browser: Chromium, driven over its own driver, from a local file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import factories
+import pytest
+
+from nanautopsy.model import Autopsy
+from nanautopsy.render.html import render
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER), reason="neither chromium nor its driver is installed"
+    ),
+]
+ALL: list[Callable[[], Autopsy]] = [
+    factories.failing,
+    factories.healthy,
+    factories.diverged,
+    factories.undetermined,
+    factories.all_nan,
+    factories.empty,
+    factories.hostile,
+]
+
+
+class Browser:
+    """A headless Chromium."""
+
+    def __init__(self, directory: Path) -> None:
+        from selenium import webdriver
+        from selenium.webdriver.chrome.service import Service
+
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(CHROMIUM)
+        for argument in (
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            f"--user-data-dir={directory / 'profile'}",
+        ):
+            options.add_argument(argument)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+        self.directory = directory
+
+    def open(
+        self, text: str, *, width: int = 1200, scheme: str = "light", script: bool = True
+    ) -> None:
+        """Show a page, after forgetting what was logged before."""
+        path = self.directory / "page.html"
+        path.write_text(text, encoding="utf-8")
+        self.command("Emulation.setScriptExecutionDisabled", value=not script)
+        features = [
+            {"name": "prefers-color-scheme", "value": scheme},
+            {"name": "prefers-reduced-motion", "value": "reduce"},  # jump, do not glide
+        ]
+        self.command("Emulation.setEmulatedMedia", features=features)
+        self.command(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=800,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        self.driver.get("about:blank")
+        self.driver.get_log("browser")
+        self.driver.get_log("performance")
+        self.driver.get(path.as_uri())
+
+    def command(self, name: str, **arguments: object) -> Any:
+        """A command of the DevTools protocol."""
+        return self.driver.execute_cdp_cmd(name, arguments)
+
+    def run(self, script: str, *arguments: object) -> Any:
+        """What a script returns. It runs in the driver's world, which the policy spares."""
+        return self.driver.execute_script(script, *arguments)
+
+    def complaints(self) -> list[str]:
+        """Errors and violations of the policy that the page caused."""
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+    def requests(self) -> list[str]:
+        """Everything that the page asked for."""
+        messages = [json.loads(e["message"])["message"] for e in self.driver.get_log("performance")]
+        return [
+            message["params"]["request"]["url"]
+            for message in messages
+            if message["method"] == "Network.requestWillBeSent"
+        ]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One browser for all tests of this file."""
+    found = Browser(tmp_path_factory.mktemp("browser"))
+    yield found
+    found.driver.quit()
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_it_loads_without_a_complaint_or_a_request(
+    browser: Browser, make: Callable[[], Autopsy]
+) -> None:
+    browser.open(render(make()))
+    assert browser.complaints() == []
+    asked = [url for url in browser.requests() if not url.startswith(("data:", "about:"))]
+    assert asked == [(browser.directory / "page.html").as_uri()]
+    assert browser.run("return document.title").endswith("nanautopsy")
+    assert browser.run("return document.querySelectorAll('h1').length") == 1
+    assert browser.run("return window.getComputedStyle(document.body).margin") == "0px"
+
+
+@pytest.mark.parametrize("width", [360, 768, 1200])
+@pytest.mark.parametrize("make", ALL)
+def test_nothing_overflows_sideways(
+    browser: Browser, make: Callable[[], Autopsy], width: int
+) -> None:
+    browser.open(render(make()), width=width)
+    browser.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    assert browser.run("return document.documentElement.scrollWidth") <= width
+
+
+CONTRAST = """
+const channel = (v) => (v /= 255, v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+const luminance = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+const behind = (node) => {
+  for (; node; node = node.parentElement) {
+    const color = parse(getComputedStyle(node).backgroundColor);
+    if (color.length < 4 || color[3] > 0) return color;
+  }
+  return [255, 255, 255];
+};
+const poor = [];
+for (const node of document.querySelectorAll('main *, header *, footer *')) {
+  if (node.closest('svg') || !node.checkVisibility()) continue;
+  if (![...node.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
+  const a = luminance(parse(getComputedStyle(node).color));
+  const b = luminance(behind(node));
+  const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  if (ratio < 4.5) poor.push(node.tagName + '.' + node.className + ' ' + ratio.toFixed(2));
+}
+return poor;
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    "make", [factories.failing, factories.healthy, factories.diverged, factories.undetermined]
+)
+def test_text_stands_out_in_both_schemes(
+    browser: Browser, make: Callable[[], Autopsy], scheme: str
+) -> None:
+    browser.open(render(make()), scheme=scheme)
+    page = browser.run("return getComputedStyle(document.body).backgroundColor")
+    assert page == {"light": "rgb(250, 249, 247)", "dark": "rgb(19, 21, 23)"}[scheme]
+    browser.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    assert browser.run(CONTRAST) == []
+
+
+def test_curves_follow_the_scheme(browser: Browser) -> None:
+    color = "return getComputedStyle(document.querySelector('.plot .s-c0')).stroke"
+    text = render(factories.failing())
+    browser.open(text)
+    light = browser.run(color)
+    browser.open(text, scheme="dark")
+    assert light == "rgb(0, 114, 178)"
+    assert browser.run(color) not in (light, "none")
+
+
+def test_every_anchor_leads_somewhere_and_opens_what_hides_it(browser: Browser) -> None:
+    browser.open(render(factories.failing()))
+    links = browser.run("return [...document.querySelectorAll('a[href^=\"#\"]')].map(a => a.hash)")
+    assert "#fp16-overflow" in links
+    for link in links:
+        browser.run("location.hash = arguments[0]", link)
+        assert browser.run(
+            "const t = document.getElementById(location.hash.slice(1));"
+            "return t.checkVisibility() && Math.abs(t.getBoundingClientRect().top) < innerHeight"
+            " || document.documentElement.scrollTop + innerHeight >= "
+            "document.documentElement.scrollHeight - 2"
+        ), link
+
+
+def test_filtering_a_table(browser: Browser) -> None:
+    from selenium.webdriver.common.by import By
+
+    browser.open(render(factories.failing()))
+    tools = browser.driver.find_element(By.CSS_SELECTOR, "#tensors details[open] .tools")
+    rows = (
+        "return document.querySelectorAll('#tensors details[open] tbody tr:not([hidden])').length"
+    )
+    assert browser.run(rows) == 73
+    field = tools.find_element(By.TAG_NAME, "input")
+    field.send_keys("Q_PROJ layers.17")
+    assert browser.run(rows) == 1
+    assert tools.text == "1 of 73"
+    field.clear()
+    field.send_keys("nothing like it")
+    assert browser.run(rows) == 0
+    browser.run("arguments[0].value = ''; arguments[0].dispatchEvent(new Event('input'))", field)
+    assert browser.run(rows) == 73
+
+
+def test_sorting_a_table(browser: Browser) -> None:
+    from selenium.webdriver.common.by import By
+
+    browser.open(render(factories.failing()))
+    table = browser.driver.find_element(By.CSS_SELECTOR, "#tensors details[open] table")
+    button = table.find_element(By.XPATH, ".//th/button[text()='Largest']")
+    column = "return [...arguments[0].tBodies[0].rows].map(r => Number(r.cells[6].dataset.value))"
+    button.click()
+    up = browser.run(column, table)
+    assert up == sorted(up)
+    assert table.find_element(By.CSS_SELECTOR, "[aria-sort]").get_attribute("aria-sort") == (
+        "ascending"
+    )
+    button.click()
+    assert browser.run(column, table) == sorted(up, reverse=True)
+
+
+def test_copying_a_snippet(browser: Browser) -> None:
+    browser.open(render(factories.failing()))
+    browser.command(
+        "Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"]
+    )
+    browser.run("document.querySelector('pre .copy').click()")
+    for _ in range(50):
+        label = browser.run("return document.querySelector('pre .copy').textContent")
+        if label != "Copy":
+            break
+    assert label in ("Copied", "Select and copy by hand")
+
+
+def test_without_script_everything_is_there(browser: Browser) -> None:
+    text = render(factories.failing())
+    browser.open(text, script=False)
+    browser.command("Emulation.setScriptExecutionDisabled", value=False)
+    assert browser.run("return document.querySelectorAll('.tools, .copy').length") == 0
+    assert browser.run("return document.querySelector('#tensors table').checkVisibility()")
+    assert browser.complaints() == []
+
+
+def test_an_injected_script_or_style_is_refused(browser: Browser) -> None:
+    """The policy, not only the escaping: what slipped in would not run."""
+    evil = (
+        "<script>document.title = 'owned'</script><p id=evil style='color: red' "
+        "onclick='x()'>x</p><img src='https://example.org/x.png'>"
+    )
+    browser.open(render(factories.healthy()).replace("</main>", evil + "</main>"))
+    assert browser.run("return document.title") != "owned"
+    color = browser.run("return getComputedStyle(document.getElementById('evil')).color")
+    assert color != "rgb(255, 0, 0)"
+    assert len([m for m in browser.complaints() if "Content Security Policy" in m]) >= 3
