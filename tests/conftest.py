@@ -10,6 +10,11 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine makes an example slow; that is no failure.
+settings.register_profile("nanautopsy", deadline=None)
+settings.load_profile("nanautopsy")
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 _NOBODY = 65534

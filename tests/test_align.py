@@ -434,7 +434,6 @@ def any_series(draw: st.DrawFn, tag: str = "loss") -> Series:
 
 
 @settings(max_examples=60)
-@settings(max_examples=60)
 @given(st.lists(any_series(), max_size=5), st.sampled_from(["wandb", "tensorboard"]))
 def test_any_input_gives_strictly_rising_steps(series: list[Series], kind: str) -> None:
     run = aligned(*series, _settings(logging_steps=10, train_batch_size=4), kind=kind)
