@@ -15,7 +15,7 @@ name                                    step   habit of
 ``checkpoint_3_500.pt``                   500  fairseq: epoch, updates
 ``checkpoints/500``                       500  orbax
 ``checkpoint3.pt``, ``epoch_3``             –  fairseq, many: an epoch is not a step
-``model_1``, ``llama-7b``, ``v2``           –  a number, but of something else
+``model_1``, ``model_224``, ``llama-7b``    –  a number, but of something else
 ``00001-of-00007``, ``rank_3``              –  shards and ranks
 ``ckpt-20231105-103000``                    –  a date
 ``max_steps_1000``, ``every_500_steps``     –  a setting in a run's name
@@ -46,8 +46,9 @@ _SETTING_WORDS = frozenset(
     | {"accumulation", "accum", "inference", "diffusion", "rollout", "sampling", "n"}
 )
 _STEP_PARENTS = frozenset({"checkpoint", "checkpoints", "ckpt", "ckpts", "steps", "iterations"})
-_MODEL_DIGITS = 3
-"""``model_1`` is a second model, ``model_0004999`` a step."""
+_MODEL_STEP = re.compile(r"0\d{2,}|\d{5,}|\d+00")
+"""``model_1`` is a second model, ``model_224`` a picture's size; ``model_0004999`` is a step, as
+a number with leading zeros, of five digits, or in hundreds."""
 
 
 def step_of(path: str) -> int | None:
@@ -128,7 +129,7 @@ def _after_save_word(tokens: list[str], glued: frozenset[int]) -> int | None:
                 updates = _number(rest[1])
                 if updates is not None and _number(rest[0]) is not None:
                     return updates
-        elif not (token == "model" and rest and len(rest[0]) >= _MODEL_DIGITS):
+        elif not (token == "model" and rest and _MODEL_STEP.fullmatch(rest[0])):
             continue
         step = _number(rest[0])
         if step is not None:

@@ -14,6 +14,8 @@ from nanautopsy.readers.columns import Columns
 _TIME_KEYS = ("timestamp", "_timestamp", "wall_time", "Wall time", "time", "created_at")
 _EPOCH_SECONDS = (1e9, 1e11)
 """Between 2001 and 5138; smaller numbers are durations."""
+_SPLIT_KEYS = ("mode", "split", "phase", "stage")
+_EVALUATION = frozenset({"val", "valid", "validation", "eval", "evaluation", "test", "dev"})
 _SETTLED_AFTER = 50
 """Rows after which the file's step field is no longer chosen anew."""
 _MOST_TAGS = 20_000
@@ -24,7 +26,8 @@ class MetricRows:
     """Collects rows of one file. The step field is settled by the first rows that have one.
 
     A row without the settled field is placed by its own best one; a row without any counter by
-    its number.
+    its number. Where a field of the row says that it is of an evaluation (mmengine's
+    ``"mode": "val"``), its metrics are kept apart under ``val/``.
     """
 
     def __init__(self, path: str, key: str | None = None, samples: bool = False) -> None:
@@ -44,8 +47,10 @@ class MetricRows:
         """Append the numeric leaves of one row."""
         place, axis, key = self._place(row)
         time_key, time = _time_of(row)
+        prefix = _evaluation_prefix(row)
         for tag, value in _numbers(row):
             if tag != key and tag != time_key and self._admit(tag):
+                tag = prefix + tag if prefix else tag
                 self.columns.add(
                     tag, place, value, time=time, line=line, axis=axis, rank=self._rank
                 )
@@ -116,6 +121,14 @@ def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
                 yield tag, number
         else:
             yield from leaves({tag: value})
+
+
+def _evaluation_prefix(row: Mapping[str, Any]) -> str:
+    for key in _SPLIT_KEYS:
+        split = row.get(key)
+        if isinstance(split, str) and split.lower() in _EVALUATION:
+            return split + "/"
+    return ""
 
 
 def _time_of(row: Mapping[str, Any]) -> tuple[str | None, float | None]:

@@ -22,7 +22,7 @@ from functools import lru_cache
 
 from nanautopsy.model import Axis
 from nanautopsy.readers._json_numbers import number_of
-from nanautopsy.readers.text.words import counter_kind, is_metric
+from nanautopsy.readers.text.words import counter_kind, is_loss, is_metric
 
 _TIMESTEPS = re.compile(r"(?:time/)?(?:total_|num_|env_)?timesteps(?:_total)?", re.IGNORECASE)
 _SAMPLES = re.compile(
@@ -86,9 +86,15 @@ def step_number(value: object) -> int | None:
 
 
 def is_training_log(names: Iterable[str]) -> bool:
-    """Whether fields of these names make a row of training metrics, not of data or results."""
+    """Whether fields of these names make a row of training metrics, not of data or results.
+
+    That is a metric beside a counter, or a loss: a ``score`` alone may be anything.
+    """
     names = list(names)
-    return any(is_metric(name) and _rank(name) is None for name in names)
+    metrics = [name for name in names if is_metric(name) and _rank(name) is None]
+    if step_key(names) is None:
+        metrics = [name for name in metrics if is_loss(name)]
+    return bool(metrics)
 
 
 def rank_in_name(path: str) -> int | None:

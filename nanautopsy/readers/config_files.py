@@ -135,7 +135,7 @@ def _top_keys(file: FileHead) -> frozenset[str]:
 
 def _keys_of_text(head: bytes) -> frozenset[str]:
     text = head.decode("utf-8", "replace")
-    return frozenset(key.replace("-", "_") for key in _KEY.findall(text))
+    return frozenset(key.replace("-", "_").lower() for key in _KEY.findall(text))
 
 
 def _merged(flat: dict[str, Scalar]) -> dict[str, Scalar]:

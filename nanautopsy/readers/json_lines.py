@@ -30,6 +30,7 @@ _RESULT_NAME = re.compile(
     r"(?:.*[-_.])?(?:results?|metrics?|summary|scores?|eval|history|log|losses)(?:[-_.].*)?\.json",
     re.IGNORECASE,
 )
+_COLUMN = re.compile(r'"([^"]{1,80})"\s*:\s*\[\s*(?:[-+\d.]|NaN|Infinity|null)')
 _MESSAGE_KEYS = frozenset({"msg", "message", "levelname", "level"})
 
 
@@ -68,12 +69,11 @@ class JsonMetricsReader:
         if b'"step_interval"' in head and re.search(rb'"values"\s*:\s*[{\[]', head):
             return Claim("golden-values", 90)
         first = _parse(head) if file.size <= len(file.head) else None
-        names = list(first) if first is not None else re.findall(r'"([^"]{1,80})"\s*:', _text(head))
-        if not is_training_log(names):
-            return None
-        if re.search(rb'":\s*\[\s*(?:[-\d]|NaN|Inf|null)', head) and (
-            first is None or sum(_is_column(value) for value in first.values()) * 2 >= len(first)
-        ):
+        if first is None:
+            columns = _COLUMN.findall(_text(head))
+        else:
+            columns = [name for name, value in first.items() if _is_column(value)]
+        if is_training_log(columns) and (first is None or len(columns) * 2 >= len(first)):
             return Claim("json-columns", 65)
         if first is not None and _is_metric_row(first):
             if step_key(first) is not None and b"\n" not in head.rstrip():
@@ -131,7 +131,11 @@ def _is_metric_row(row: dict[str, Any]) -> bool:
 
 
 def _is_column(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and number_of(value[0]) is not None
+    """A list of numbers, some of which may be null at its beginning."""
+    if not isinstance(value, list):
+        return False
+    first = next((item for item in value if item is not None), None)
+    return first is not None and number_of(first) is not None
 
 
 # --- an object a line ---------------------------------------------------------------------------
@@ -235,11 +239,11 @@ def _read_columns(scan: JsonScan, rows: MetricRows) -> None:
     table: dict[str, list[Any]] = {}
     for key in scan.members():
         value = scan.value()
-        if isinstance(value, list):
+        if _is_column(value):
             table[key] = value
         elif isinstance(value, dict):
             nested = {f"{key}.{name}": item for name, item in value.items()}
-            table.update({name: item for name, item in nested.items() if isinstance(item, list)})
+            table.update({name: item for name, item in nested.items() if _is_column(item)})
     for position in range(max(map(len, table.values()), default=0)):
         rows.add(
             {name: column[position] for name, column in table.items() if position < len(column)}

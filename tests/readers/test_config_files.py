@@ -98,6 +98,7 @@ def test_cut_json_gives_what_is_complete(tmp_path: Path) -> None:
         ("training_args.yaml", "output_dir: x\n", "training-config"),
         ("hparams.yaml", "{}\n", "training-config"),
         ("config.yaml", "optimizer:\n  lr: 0.1\n  weight_decay: 0\n", "training-config"),
+        ("cfg_dump.yaml", "SOLVER:\n  BASE_LR: 0.1\n  MOMENTUM: 0.9\n", "training-config"),
         ("sft.yml", "learning_rate: 1e-4\nnum_train_epochs: 3\n", "training-config"),
         ("generation_config.json", '{"top_p": 1}', "generation-config"),
         ("ds_z3.json", "{", "deepspeed-config"),

@@ -144,6 +144,12 @@ def test_step_numbers(value: Any, step: int | None) -> None:
     assert step_number(value) == step
 
 
+def test_rows_of_an_evaluation_are_kept_apart(tmp_path: Path) -> None:
+    text = '{"mode": "train", "iter": 50, "loss": 1.0}\n{"mode": "val", "iter": 50, "loss": NaN}\n'
+    series = series_of(read(text, tmp_path, "20240101.log.json"))
+    assert series["loss"].values.tolist() == [1.0] and math.isnan(series["val/loss"].values[0])
+
+
 def test_half_written_last_line(tmp_path: Path) -> None:
     records = read(BIG_VISION + b'{"step": 4, "training_lo', tmp_path, "m.txt")
     assert series_of(records)["training_loss"].steps.tolist() == [1, 2, 3]
@@ -228,6 +234,8 @@ def test_golden_values_nan_marks_what_was_not_logged(tmp_path: Path) -> None:
         '{"prompt": "a", "completion": "b"}\n{"prompt": "c", "completion": "d"}\n',
         '{"messages": [{"role": "user"}]}\n' * 3,
         '{"id": 1, "text": "loss", "label": 0}\n' * 3,
+        '{"text": "a", "score": 0.5}\n' * 3,
+        '{"annotations": [{"bbox": [1, 2], "score": 0.5}], "info": 3}',
         '{"Type": "cpu", "Value": 4.7, "Timestamp": 1591160699.4}\n' * 3,
         '{"level": "info", "msg": "loss is 3", "ts": 1.5}\n' * 3,
         '{"version": "1.0", "added_tokens": []}',
