@@ -128,8 +128,8 @@ _RULES = (
     _Rule("architecture", r"architectures\.0|architectures", _text),
 )
 
-_FP16_FLAG = re.compile(r"(^|\.)((use_)?(fp16|half|float16)|fp16\.enabled|fp16\.fp16)$")
-_BF16_FLAG = re.compile(r"(^|\.)((use_)?(bf16|bfloat16)|(bf16|bfloat16)\.enabled)$")
+_FP16_FLAG = re.compile(r"(^|\.)((use_)?(fp16|half|float16)|fp16[._]enabled|fp16\.fp16)$")
+_BF16_FLAG = re.compile(r"(^|\.)((use_)?(bf16|bfloat16)|(bf16|bfloat16)[._]enabled)$")
 _STATIC_SCALE = re.compile(r"(^|\.)(fp16\.)?(static_)?loss_scale$")
 
 

@@ -258,7 +258,7 @@ def _how(
     candidates: Sequence[Finding],
 ) -> str:
     """The onset's story in a sentence or three."""
-    parts = [first.text[:1].upper() + first.text[1:] + "."]
+    parts = [first.text + "."]
     if first.step is None:
         parts.append("No artifact says at which step.")
     elif last is not None and first.step - last > 1:
@@ -266,7 +266,7 @@ def _how(
     elif last is None:
         parts.append("Nothing finite was seen before it.")
     if masked and first not in masked:
-        parts.append(masked[0].text[:1].upper() + masked[0].text[1:] + ".")
+        parts.append(masked[0].text + ".")
     if not layers:
         whole = any(f.id == "nonfinite-parameters" and f.data.get("everything") for f in candidates)
         parts.append(

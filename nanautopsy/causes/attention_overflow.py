@@ -42,7 +42,7 @@ def _assess(case: Case) -> Assessment:
             "logits grew beyond the others"
         )
     onset = case.onset
-    if onset is not None and onset.layer is not None:
+    if onset is not None and onset.layer is not None and onset.quantity != "attention logits":
         if ATTENTION.search(onset.layer) or QUERY_KEY.search(onset.layer):
             weighing.speaks_for(
                 thresholds.MODERATE,

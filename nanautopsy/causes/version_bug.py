@@ -57,8 +57,7 @@ def _assess_issue(case: Case, issue: KnownIssue) -> Assessment | None:
     weighing = Weighing()
     weighing.speaks_for(
         thresholds.MODERATE,
-        f"{issue.package} {package.version} is in the range {issue.affected} of a known defect: "
-        f"{issue.title}",
+        f"{issue.package} {package.version} is in the affected range {issue.affected}",
         package.source,
     )
     for condition, fact in stated:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nanautopsy.model import Autopsy, Evidence, RankedCause
+from nanautopsy.model import Autopsy, Evidence, RankedCause, Source
 from nanautopsy.render import _facts
 from nanautopsy.render._clean import cleaned, one_line
 from nanautopsy.render._format import end_cut, middle_cut, percent
@@ -26,6 +26,8 @@ MIN_WIDTH = 32
 HEIGHT = 23
 """Of 24 lines, one is for the report's path."""
 _MORE = " ..."
+_SOURCE = 24
+"""Columns of each part of a source."""
 _LABEL = 9
 """Columns of the labels at the left."""
 
@@ -118,14 +120,14 @@ def _place_rows(autopsy: Autopsy) -> Iterator[_Row]:
     if onset is not None:
         yield _Row("When", f"{_facts.when(onset)}; {_facts.after(onset)}")
         yield _Row("Where", _facts.where(onset))
-        yield _Row("Seen", one_line(onset.how), tail=_facts.place(onset.source))
+        yield _Row("Seen", one_line(onset.how), tail=_place(onset.source, onset.how))
         return
     finding = _facts.initiating(autopsy)
     if finding is not None:
         if finding.step is not None:
             good = "" if finding.last_good is None else f" (last good: {finding.last_good})"
             yield _Row("When", f"step {finding.step}{good}")
-        yield _Row("Seen", one_line(finding.text), tail=_facts.place(finding.source))
+        yield _Row("Seen", one_line(finding.text), tail=_place(finding.source, finding.text))
     elif autopsy.coverage.seen:
         yield _Row("Seen", one_line(", ".join(autopsy.coverage.seen)))
 
@@ -144,12 +146,28 @@ def _why_rows(autopsy: Autopsy, room: _Room) -> Iterator[_Row]:
 
 def _evidence_rows(cause: RankedCause, room: _Room) -> Iterator[_Row]:
     def row(evidence: Evidence, mark: str, style: str) -> _Row:
-        return _Row("", one_line(evidence.text), style, mark, _facts.place(evidence.source))
+        text = one_line(evidence.text)
+        return _Row("", text, style, mark, _place(evidence.source, text))
 
     for evidence in _facts.by_strength(cause.evidence, True)[: room.evidence]:
         yield row(evidence, "+", "")
     for evidence in _facts.by_strength(cause.evidence, False)[: room.against]:
         yield row(evidence, "-", "")
+
+
+def _place(source: Source, text: str) -> str:
+    """The source in a few columns: the file's own name, and what the text does not say already."""
+    name = source.path.rsplit("/", 1)[-1]
+    if "tfevents" in name:
+        # Time, host and process follow; the report has them.
+        name = name[: name.index("tfevents") + len("tfevents")]
+    place = middle_cut(name, _SOURCE, "...")
+    if source.line is not None:
+        return f"{place}:{source.line}"
+    for what in (source.tag, source.tensor):
+        if what is not None and what.lower() not in text.lower():
+            place += " " + middle_cut(what, _SOURCE, "...")
+    return place
 
 
 def _next_rows(autopsy: Autopsy, room: _Room) -> Iterator[_Row]:
