@@ -133,6 +133,9 @@ def _start(series: Series) -> tuple[float, tuple[tuple[int, int, str], ...]]:
 
 
 def _follows(later: Series, earlier: Series) -> bool:
+    """Whether two belong to one writer; the parts of one file do, whatever its clock says."""
+    if later.source.path == earlier.source.path:
+        return True
     first, second = _span(earlier), _span(later)
     return first is None or second is None or second[0] >= first[1]
 
