@@ -24,7 +24,7 @@ _FAR = 1 << 62
 _LENGTH = struct.Struct("<Q")
 
 
-def follow(buffer: bytes, data: NDArray[np.uint8]) -> NDArray[np.int64]:
+def follow(buffer: memoryview, data: NDArray[np.uint8]) -> NDArray[np.int64]:
     """(n,) where records begin, were every length right.
 
     ``data`` is a view of ``buffer``. No checksum is looked at; the last record may go past the
@@ -59,7 +59,7 @@ def follow(buffer: bytes, data: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.concatenate(parts)
 
 
-def _step(buffer: bytes, position: int, end: int, most: int) -> tuple[NDArray[np.int64], int]:
+def _step(buffer: memoryview, position: int, end: int, most: int) -> tuple[NDArray[np.int64], int]:
     """Where the next ``most`` records begin, one by one, and where they end."""
     places: list[int] = []
     unpack = _LENGTH.unpack_from

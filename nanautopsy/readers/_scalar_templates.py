@@ -147,29 +147,26 @@ class _Family:
     layout: Layout
     hashes: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
     """(t,) ascending."""
-    fixed: NDArray[np.uint64] | None = None
+    fixed: NDArray[np.uint64] = field(init=False)
     """(words, t) the bytes that repeat."""
     crcs: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
     """(t,) checksum of each template with zeros for the bytes that differ."""
     tags: list[tuple[str, ...] | None] = field(default_factory=list)
     """``None``: payloads with this hash are left to the caller."""
 
+    def __post_init__(self) -> None:
+        self.fixed = np.zeros((len(self.layout.mask), 0), dtype=np.uint64)
+
     def decode(self, group: _Group) -> tuple[list[Points], NDArray[np.int64]]:
         """Points, and which of the group's payloads are left."""
         masked = group.words[: len(self.layout.mask)] & self.layout.mask[:, None]
-        hashes: NDArray[np.uint64] = (masked * self.layout.multipliers[:, None]).sum(
-            axis=0, dtype=np.uint64
-        )
-        self._learn(group, masked, hashes)
-        everything = np.arange(len(group.records))
-        if self.fixed is None:
-            return [], everything
-        if len(self.hashes) == 1:
-            which = np.zeros(len(hashes), dtype=np.int64)
-            good = (masked == self.fixed).all(axis=0)
-        else:
-            which = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
-            good = (masked == self.fixed[:, which]).all(axis=0)
+        which = np.zeros(len(group.records), dtype=np.int64)
+        good = self._same(masked, which) if len(self.tags) == 1 else which.astype(np.bool_)
+        if not good.all():
+            which = self._find(group, masked)
+            if not self.tags:
+                return [], np.arange(len(which))
+            good = self._same(masked, which)
         good &= self.layout.crcs(group.rows, self.crcs, which) == _stored(group, self.layout)
         if None in self.tags:
             good &= np.array([tags is not None for tags in self.tags])[which]
@@ -191,15 +188,36 @@ class _Family:
                     tag, group.records[chosen], steps[chosen], column[chosen], times[chosen]
                 )
 
-    def _learn(self, group: _Group, masked: NDArray[np.uint64], hashes: NDArray[np.uint64]) -> None:
-        """Make templates of the hashes that are new."""
-        if len(self.hashes):
-            place = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
-            new = np.flatnonzero(self.hashes[place] != hashes)
-        else:
-            new = np.arange(len(hashes))
-        if not len(new):
-            return
+    def _same(self, masked: NDArray[np.uint64], which: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(n,) whether the bytes that repeat are those of the template (n,) ``which``."""
+        fixed = self.fixed if len(self.tags) == 1 else self.fixed[:, which]
+        return np.asarray((masked == fixed).all(axis=0))
+
+    def _find(self, group: _Group, masked: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """(n,) the template that each payload most likely has, once new ones are learnt."""
+        hashes: NDArray[np.uint64] = (masked * self.layout.multipliers[:, None]).sum(
+            axis=0, dtype=np.uint64
+        )
+        place = self._place(hashes)
+        new = np.flatnonzero(self.hashes[place] != hashes) if self.tags else place
+        if len(new):
+            self._learn(group, masked, hashes, new)
+            place = self._place(hashes)
+        return place
+
+    def _place(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+        if not self.tags:
+            return np.arange(len(hashes))
+        return np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
+
+    def _learn(
+        self,
+        group: _Group,
+        masked: NDArray[np.uint64],
+        hashes: NDArray[np.uint64],
+        new: NDArray[np.int64],
+    ) -> None:
+        """Make templates of the hashes that are new: those of the payloads ``new``."""
         first = new[np.unique(hashes[new], return_index=True)[1]]
         if len(first) > 64 + len(new) // 4 or len(first) + len(self.tags) > _MOST_TEMPLATES:
             return  # What should repeat does not: another layout, or garbage.
@@ -209,8 +227,7 @@ class _Family:
         tags = [f[1] if f is not None and f[0] == self.layout else None for f in found]
         crcs = np.array([_crc32c.of_bytes(payload) for payload in payloads], dtype=np.uint32)
         crcs = self.layout.crcs(group.rows[first], crcs, np.arange(len(first)))
-        columns = masked[:, first]
-        self.fixed = columns if self.fixed is None else np.hstack([self.fixed, columns])
+        self.fixed = np.hstack([self.fixed, masked[:, first]])
         self.hashes = np.concatenate([self.hashes, hashes[first]])
         self.crcs = np.concatenate([self.crcs, crcs])
         self.tags = [*self.tags, *tags]

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import BinaryIO
+from io import BufferedIOBase
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,18 @@ LARGEST_RECORD = 64 << 20
 """Longer records are stepped over: no scalar or histogram comes near it, and a file must not
 decide how much memory is taken."""
 
+_FEW_BYTES = 4096
+"""Less than this goes through the plain loop over bytes."""
+
 _LENGTH = struct.Struct("<Q")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frames:
-    """Whole records with right length CRCs, inside one block of the file."""
+    """Whole records with right length CRCs, inside one block of the file.
+
+    ``data`` is only good until the next block is asked for.
+    """
 
     data: NDArray[np.uint8]
     offset: int
@@ -45,7 +51,12 @@ class Frames:
         data, starts, lengths = self.data, self.starts[records], self.lengths[records]
         ends = (starts + lengths)[:, None] + np.arange(FOOTER)
         stored = np.ascontiguousarray(data[ends]).view("<u4")[:, 0].astype(np.uint32)
-        if int(lengths.sum()) < len(data) // 2:
+        total = int(lengths.sum())
+        if total < _FEW_BYTES:
+            pairs = zip(starts.tolist(), lengths.tolist(), strict=True)
+            crcs = [_crc32c.of_bytes(data[a : a + n].tobytes()) for a, n in pairs]
+            return np.asarray(np.array(crcs, dtype=np.uint32) == _crc32c.unmask(stored))
+        if total < len(data) // 2:
             # The work grows with the data handed in: leave out what nobody asked for.
             parts = [
                 data[a : a + n] for a, n in zip(starts.tolist(), lengths.tolist(), strict=True)
@@ -55,7 +66,7 @@ class Frames:
         return np.asarray(_crc32c.crc32c(data, starts, lengths) == _crc32c.unmask(stored))
 
 
-def frames(file: BinaryIO, damage: Damage) -> Iterator[Frames]:
+def frames(file: BufferedIOBase, damage: Damage) -> Iterator[Frames]:
     """The records of ``file``, read forward in blocks; what lies between goes to ``damage``."""
     reader = _Reader(file)
     while reader.fill():
@@ -112,12 +123,13 @@ def _resynchronize(reader: _Reader, position: int, damage: Damage) -> None:
 
 
 class _Reader:
-    """A window on a file that moves forward."""
+    """A window on a file that moves forward. Its memory is used again at each :meth:`fill`."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BufferedIOBase) -> None:
         self._file = file
         self._wanted = BLOCK_BYTES
-        self.buffer = b""
+        self._memory = memoryview(bytearray(BLOCK_BYTES))
+        self.buffer = self._memory[:0]
         self.offset = 0
         """Where ``buffer`` begins in the file."""
         self.ended = False
@@ -126,14 +138,20 @@ class _Reader:
 
     def fill(self) -> bool:
         """Read until the wanted bytes are there or the file ends; False: there is none."""
-        parts, have = [self.buffer], len(self.buffer)
+        have, kept = len(self.buffer), self.buffer
+        if self._wanted > len(self._memory):
+            self._memory = memoryview(bytearray(self._wanted))
+        self._memory[:have] = kept
         while have < self._wanted and not self.ended:
-            part = self._file.read(self._wanted - have)
-            self.ended = not part
-            parts.append(part)
-            have += len(part)
-        self.buffer = b"".join(parts)
-        return bool(self.buffer)
+            count = self._read(self._memory[have : self._wanted])
+            have += count
+        self.buffer = self._memory[:have]
+        return have > 0
+
+    def _read(self, target: memoryview) -> int:
+        count = self._file.readinto(target)
+        self.ended = not count
+        return count
 
     def keep(self, position: int, wanted: int) -> None:
         """Let go what lies before ``position``; want so many bytes next, at least a block."""
@@ -147,15 +165,14 @@ class _Reader:
         left = count - len(self.buffer)
         self.keep(min(count, len(self.buffer)), 0)
         while left > 0 and not self.ended:
-            part = self._file.read(min(left, BLOCK_BYTES))
-            self.ended = not part
-            self.offset += len(part)
-            left -= len(part)
+            passed = self._read(self._memory[: min(left, BLOCK_BYTES)])
+            self.offset += passed
+            left -= passed
         self.missing = left > 0
 
 
 def _chain(
-    buffer: bytes, data: NDArray[np.uint8]
+    buffer: memoryview, data: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
     """Follow the lengths from the start of ``buffer``.
 
@@ -180,6 +197,9 @@ def _headers(
     lengths = unaligned(data, "<u8")[places]
     stored = unaligned(data, "<u4")[places + 8]
     sane = lengths <= LARGEST_RECORD
+    if sane.all():
+        lengths = lengths.view(np.int64)
+        return lengths, _length_crcs(lengths) == stored
     lengths = np.where(sane, lengths, 0).astype(np.int64)
     return lengths, sane & (_length_crcs(lengths) == stored)
 
@@ -202,14 +222,14 @@ def _compute_length_crcs(lengths: NDArray[np.int64]) -> NDArray[np.uint32]:
     return _crc32c.mask(_crc32c.crc32c(raw, np.arange(len(lengths), dtype=np.int64) * 8, eights))
 
 
-def _header_is_right(buffer: bytes, position: int) -> bool:
+def _header_is_right(buffer: memoryview, position: int) -> bool:
     raw = np.frombuffer(buffer, np.uint8, 8, position)
     crc = _crc32c.crc32c(raw, np.array([0]), np.array([8]))
     stored: int = struct.unpack_from("<I", buffer, position + 8)[0]
     return int(_crc32c.mask(crc)[0]) == stored
 
 
-def _next_header(buffer: bytes, first: int) -> int | None:
+def _next_header(buffer: memoryview, first: int) -> int | None:
     """The first place from ``first`` on with a right header of a record that is not empty."""
     data = np.frombuffer(buffer, dtype=np.uint8)
     for begin in range(first, len(data) - HEADER + 1, BLOCK_BYTES):

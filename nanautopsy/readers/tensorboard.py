@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
-from typing import Any, BinaryIO, cast
+from io import BufferedIOBase
+from typing import Any
 
 from nanautopsy.model import (
     Artifact,
@@ -62,7 +63,7 @@ class _TensorBoard:
             if start == _LFS_POINTER:
                 yield Skipped("a Git LFS pointer; the event file itself is not here")
                 return
-            file = cast(BinaryIO, gzip.GzipFile(fileobj=raw) if start[:2] == _GZIP else raw)
+            file: BufferedIOBase = gzip.GzipFile(fileobj=raw) if start[:2] == _GZIP else raw
             collected = _Collected(artifact.path)
             try:
                 for block in frames(file, collected.damage):
