@@ -8,10 +8,10 @@ from pathlib import Path
 
 from nanautopsy.model import Artifact, Claim, FileHead, Problem, Record, Source
 from nanautopsy.readers.text.blocks import Block, blocks, unpacked_head
-from nanautopsy.readers.text.dialect import Log, make_line
+from nanautopsy.readers.text.dialect import Line, Log
 from nanautopsy.readers.text.dialects import DIALECTS
 from nanautopsy.readers.text.hf_dict import steps_of
-from nanautopsy.readers.text.lines import clean, is_srun, strip_prefix
+from nanautopsy.readers.text.lines import clean, is_decorated, is_srun
 from nanautopsy.readers.text.prefilter import Prefilter, line_numbers, segments
 from nanautopsy.readers.text.shapes import Shapes
 
@@ -97,13 +97,15 @@ def _scan(log: Log, shapes: Shapes, block: Block, srun: bool) -> None:
     begins, ends = _PREFILTER.candidates(data)
     begin_list, end_list = begins.tolist(), ends.tolist()
     numbers = line_numbers(data, block.first_line, begins)
+    decorated = is_decorated(data)
     position = 0
     if log.following:
         position = _follow(log, shapes, block, 0, srun)
     for begin, end, number in zip(begin_list, end_list, numbers, strict=True):
         if begin < position:
             continue
-        _handle(log, shapes, data[begin:end], number, srun)
+        segment = data[begin:end]
+        shapes.handle(log, clean(segment) if decorated else segment, number, srun)
         if log.following:
             position = _follow(log, shapes, block, end + 1, srun)
 
@@ -120,17 +122,9 @@ def _follow(log: Log, shapes: Shapes, block: Block, position: int, srun: bool) -
     for begin, end, number in zip(begins.tolist(), ends.tolist(), numbers, strict=True):
         if begin == end == len(rest):
             break
-        whole = clean(rest[begin:end])
-        raw, rank = strip_prefix(whole, srun)
-        line = make_line(number, whole, raw, rank)
+        line = Line(number, clean(rest[begin:end]), srun)
         if not log.offer(line):
-            shapes.handle(log, line)
+            shapes.handle_line(log, line)
         if not log.following:
             return position + int(end) + 1
     return len(data)
-
-
-def _handle(log: Log, shapes: Shapes, segment: bytes, number: int, srun: bool) -> None:
-    whole = clean(segment)
-    raw, rank = strip_prefix(whole, srun)
-    shapes.handle(log, make_line(number, whole, raw, rank))

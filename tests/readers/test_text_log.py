@@ -76,9 +76,9 @@ def test_trainer_rows_stand_at_the_trainers_own_steps(name: str) -> None:
     assert final.steps.tolist() == [24]
 
 
-def test_trainer_lines_are_cited(tmp_path: Path) -> None:
+def test_trainer_lines_are_cited() -> None:
     path = FIXTURES / "hf_unbuffered.log"
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = path.read_bytes().decode().split("\n")
     loss = series_of(read_file(path))["loss", "step"]
     assert loss.lines is not None
     for line in loss.lines.tolist():

@@ -25,7 +25,9 @@ import re
 
 from nanautopsy.model import ConfigRecord, EnvironmentRecord, Scalar, Source
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
+from nanautopsy.readers.text.fields import Field, fields
 from nanautopsy.readers.text.json_block import follow_json
+from nanautopsy.readers.text.key_value import Row
 from nanautopsy.readers.text.numbers import parse
 from nanautopsy.readers.text.rows import Basis, Counter
 
@@ -39,7 +41,8 @@ _OVERFLOW = re.compile(
 _GRAD_OVERFLOW = re.compile(r"(?<!No )\bGrad overflow on iteration:? (\d+)")
 _REDUCING = re.compile(rf"(?:Reducing|Increasing) dynamic loss scale from {_NUMBER} to {_NUMBER}")
 _DETECTED = re.compile(r"rank (\d+) detected overflow (\S+) in tensor (\S+)")
-_PROGRESS = re.compile(r"\bstep=(\d+), skipped=(\d+), lr=\[\s*([^\],]*)")
+_PROGRESS = re.compile(r"\bstep=\d+, skipped=\d+, lr=\[")
+_PROGRESS_TAGS = {"skipped": "skipped_steps", "lr": "learning_rate"}
 _PIPELINE = re.compile(rf"\bsteps: (\d+) loss: (-?{_NUMBER})\b.*iter time \(s\)")
 _VERSION = re.compile(r"DeepSpeed info: version=([0-9][\w.+-]*)")
 _ECHO = re.compile(r"\s*([A-Za-z_]\w*) \.{3,} (.*)")
@@ -119,19 +122,6 @@ def _on_detected(log: Log, line: Line) -> None:
     )
 
 
-def _on_progress(log: Log, line: Line) -> None:
-    match = _PROGRESS.search(line.text)
-    if match is None:
-        return
-    step = int(match[1])
-    log.step_is(step)
-    row = log.rows.add_row(Counter(Basis.STEP, step), line.number, line.rank)
-    log.rows.add("skipped_steps", row, float(match[2]))
-    rate = parse(match[3])
-    if rate is not None:
-        log.rows.add("learning_rate", row, rate)
-
-
 def _on_pipeline(log: Log, line: Line) -> None:
     match = _PIPELINE.search(line.text)
     value = parse(match[2]) if match else None
@@ -204,7 +194,6 @@ _BY_WORD: tuple[tuple[str, Handler], ...] = (
     ("grad overflow on iteration", _on_grad_overflow),
     ("dynamic loss scale from", _on_scale_change),
     ("detected overflow", _on_detected),
-    ("skipped=", _on_progress),
     ("iter time (s)", _on_pipeline),
     ("loss scale already at minimum", _on_minimum),
     ("deepspeed info: version", _on_version),
@@ -213,7 +202,21 @@ _BY_WORD: tuple[tuple[str, Handler], ...] = (
 )
 
 
+def _plan_progress(line: Line) -> Handler | None:
+    """``skipped`` counts from the start of the run; of the rates the first group's is kept."""
+    if _PROGRESS.search(line.text) is None:
+        return None
+    found: dict[str, Field] = {}
+    for field in fields(line.parts):
+        found.setdefault(field.key, field)
+    points = {tag: found[key] for key, tag in _PROGRESS_TAGS.items() if key in found}
+    tags, values = tuple(points), tuple(points.values())
+    return Row(Basis.STEP, "deepspeed step", found["step"], None, None, tags, values)
+
+
 def _plan(line: Line, lower: str) -> Handler | None:
+    if "skipped=" in lower and (progress := _plan_progress(line)) is not None:
+        return progress
     for word, handler in _BY_WORD:
         if word in lower:
             return handler
@@ -222,7 +225,7 @@ def _plan(line: Line, lower: str) -> Handler | None:
 
 DIALECT = Dialect(
     name="deepspeed",
-    triggers=tuple(word for word, _ in _BY_WORD),
+    triggers=("skipped=", *(word for word, _ in _BY_WORD)),
     plan=_plan,
     metrics=True,
 )

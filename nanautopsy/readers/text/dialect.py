@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter as Tally
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from nanautopsy.model import ConfigRecord, EnvironmentRecord, LogEvent, Problem, Scalar, Source
-from nanautopsy.readers.text.lines import excerpt
+from nanautopsy.readers.text.lines import excerpt, strip_prefix
 from nanautopsy.readers.text.numbers import SPLIT
 from nanautopsy.readers.text.rows import Basis, Counter, Resolved, Rows
 
@@ -21,19 +21,48 @@ _CONTEXT_LINES = 40
 """How far a heading such as ``Epoch 3`` speaks for lines without a counter."""
 
 
-@dataclass(slots=True)
 class Line:
     """One segment of a log between line ends."""
 
-    number: int
-    """Physical line, from 1."""
-    whole: bytes
-    """Without terminal escapes."""
-    raw: bytes
-    """Without launcher's and logger's prefix as well."""
-    rank: int | None
-    parts: list[bytes]
-    """Text and unsigned numbers, alternating."""
+    __slots__ = ("_raw", "number", "numbers", "rank", "srun", "whole")
+
+    def __init__(
+        self,
+        number: int,
+        whole: bytes,
+        srun: bool,
+        numbers: Sequence[bytes] | None = None,
+        rank: int | None = None,
+    ) -> None:
+        """``numbers`` and ``rank``, where they are known already."""
+        self.number = number
+        """Physical line, from 1."""
+        self.whole = whole
+        """Without terminal escapes."""
+        self.srun = srun
+        """The file is labelled by ``srun -l``."""
+        self.numbers: Sequence[bytes] = ()
+        """The unsigned numbers of ``raw``."""
+        self.rank: int | None = rank
+        """As the launcher's prefix names it."""
+        self._raw: bytes | None = None
+        if numbers is not None:
+            self.numbers = numbers
+        else:
+            self._raw, self.rank = strip_prefix(whole, srun)
+            self.numbers = self.parts[1::2]
+
+    @property
+    def raw(self) -> bytes:
+        """Without launcher's and logger's prefix as well."""
+        if self._raw is None:
+            self._raw, self.rank = strip_prefix(self.whole, self.srun)
+        return self._raw
+
+    @property
+    def parts(self) -> list[bytes]:
+        """Text and unsigned numbers of ``raw``, alternating."""
+        return SPLIT.split(self.raw[:PARSED_BYTES])
 
     @property
     def text(self) -> str:
@@ -44,11 +73,6 @@ class Line:
     def excerpt(self) -> str:
         """The line as a report quotes it."""
         return excerpt(self.whole)
-
-
-def make_line(number: int, whole: bytes, raw: bytes, rank: int | None) -> Line:
-    """A line with its parts."""
-    return Line(number, whole, raw, rank, SPLIT.split(raw[:PARSED_BYTES]))
 
 
 Handler = Callable[["Log", Line], None]
@@ -124,7 +148,9 @@ class Log:
         if counter is None:
             counter = self.context(line) or Counter(Basis.RECORD)
         row = self.rows.add_row(counter, line.number, line.rank)
-        if counter.basis not in (Basis.RECORD, Basis.LATEST):
+        if counter.basis is Basis.STEP:
+            self.step_is(counter.n)
+        elif counter.basis not in (Basis.RECORD, Basis.LATEST):
             self.step_at(row)
         return row
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from nanautopsy.readers.text import (
+    config_echo,
     deepspeed,
+    environment_text,
     hf_dict,
     key_value,
+    lifecycle,
     load_report,
+    megatron,
     nonfinite_text,
     printed_values,
     torch_text,
     traceback_text,
+    underflow_table,
 )
 from nanautopsy.readers.text.dialect import Dialect
 
@@ -19,9 +24,14 @@ DIALECTS: tuple[Dialect, ...] = tuple(
     for module in (
         deepspeed,
         hf_dict,
+        megatron,
         key_value,
         load_report,
+        config_echo,
+        environment_text,
+        lifecycle,
         traceback_text,
+        underflow_table,
         torch_text,
         nonfinite_text,
         printed_values,

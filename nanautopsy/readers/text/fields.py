@@ -31,7 +31,7 @@ class Field:
     explicit: bool
     """``:`` or ``=`` stands between name and number."""
     index: int
-    """Where it stands in the line's parts; -1 for a word such as ``nan``."""
+    """Which of the line's numbers it is; -1 for a word such as ``nan``."""
     const: float
     """The value of such a word."""
     negative: bool
@@ -59,7 +59,7 @@ def fields(parts: list[bytes]) -> list[Field]:
         before = text[start:]
         if i + 1 < len(parts):
             sign = before[-1:]
-            pieces.append((before, i + 1, 0.0, sign == "-"))
+            pieces.append((before, i // 2, 0.0, sign == "-"))
             before = ""
     if not pieces:
         return []

@@ -18,9 +18,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
 
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
+from nanautopsy.readers.text.fields import Field, fields
 from nanautopsy.readers.text.hf_steps import RowKind, TrainerSteps
+from nanautopsy.readers.text.key_value import value
 from nanautopsy.readers.text.numbers import parse
 from nanautopsy.readers.text.rows import Basis, Counter
 
@@ -33,7 +37,9 @@ _DESCRIBED = re.compile(r"[^\s\d%|][^|]*\d+%\|")
 _N_OF_TOTAL = re.compile(r"\s*(\d+)\s*/\s*(\d+)\s*")
 _STEP_KEYS = ("step", "global_step", "iteration", "current_steps", "train/global_step")
 _STEP_OF_KEYS = ("global_step/max_steps", "iteration")
+_NAMED = re.compile(r"'([^'{}]+)':\s*(?:'|(?:tensor|array|(?:np\.)?float\d*)\()?[+-]?$")
 _SUMMARY = ("train_runtime", "train_samples_per_second")
+_SPECIAL = frozenset((*_STEP_KEYS, *_STEP_OF_KEYS, *_SUMMARY))
 _METRICS_HEADING = re.compile(r"\*{3,} (train|eval|test|predict)\w* (?:metrics|results) \*{3,}")
 _METRIC_LINE = re.compile(r"\s+([A-Za-z_][\w/@.-]*)\s*=\s*(\S+)\s*$")
 _BANNER = re.compile(
@@ -87,21 +93,26 @@ def _add(log: Log, line: Line, values: Mapping[str, str]) -> None:
         row = log.start_row(Counter(Basis.STEP, step), line)
     else:
         kind = "final" if final else _kind(values)
-        steps = steps_of(log)
-        if steps.current.finished and kind == "train":
-            steps.next_training()
-        counter = Counter(
-            Basis.TRAINER, epoch=math.nan if epoch is None else epoch, family=steps.family
+        row = _trainer_row(
+            log, line, kind, math.nan if epoch is None else epoch, values.get("epoch", "")
         )
-        row = log.rows.add_row(counter, line.number, line.rank)
-        steps.current.add_row(row, kind, values.get("epoch", ""))
-        log.step_at(row)
     for key, text in values.items():
         number = parse(text)
         if number is not None and key not in _STEP_KEYS:
             log.rows.add(key, row, number)
     if final and not was_finished:
         log.event("run-finished", line)
+
+
+def _trainer_row(log: Log, line: Line, kind: RowKind, epoch: float, text: str) -> int:
+    steps = steps_of(log)
+    if steps.current.finished and kind == "train":
+        steps.next_training()
+    counter = Counter(Basis.TRAINER, epoch=epoch, family=steps.family)
+    row = log.rows.add_row(counter, line.number, line.rank)
+    steps.current.add_row(row, kind, text)
+    log.step_at(row)
+    return row
 
 
 def _kind(values: Mapping[str, str]) -> RowKind:
@@ -125,9 +136,12 @@ def _on_bars(log: Log, text: str) -> None:
     for match in _BAR.finditer(text):
         begin = max(text.rfind("]", 0, match.start()), 0)
         if _DESCRIBED.search(text, begin, match.start() + 1) is None:
-            n, total = int(match[1]), int(match[2])
-            if steps_of(log).bar(n, total):
-                log.step_is(n)
+            _bar(log, int(match[1][:18]), int(match[2][:18]))
+
+
+def _bar(log: Log, n: int, total: int) -> None:
+    if steps_of(log).bar(n, total):
+        log.step_is(n)
 
 
 def _on_bar(log: Log, line: Line) -> None:
@@ -161,18 +175,76 @@ def _on_heading(log: Log, line: Line) -> None:
     log.follow(line, take, lines=100)
 
 
+@dataclass(frozen=True, slots=True)
+class _DictRow:
+    """Lines that hold one dictionary and nothing else that counts."""
+
+    kind: RowKind
+    epoch: Field | None
+    tags: tuple[str, ...]
+    points: tuple[Field, ...]
+
+    def __call__(self, log: Log, line: Line) -> None:
+        epoch, text = math.nan, ""
+        if self.epoch is not None and self.epoch.index >= 0:
+            text = line.numbers[self.epoch.index].decode()
+            epoch = float(text)
+        row = _trainer_row(log, line, self.kind, epoch, text)
+        log.rows.write(self.tags, row, [value(field, line) for field in self.points])
+
+
+@dataclass(frozen=True, slots=True)
+class _BarOnly:
+    """Lines that hold one undescribed bar."""
+
+    n: Field
+    total: Field
+
+    def __call__(self, log: Log, line: Line) -> None:
+        _bar(log, int(line.numbers[self.n.index][:18]), int(line.numbers[self.total.index][:18]))
+
+
+def _plan_dict(line: Line, text: str) -> Handler | None:
+    """The quick way where the line allows it."""
+    dicts = [_pairs(match[0]) for match in _DICT.finditer(text)]
+    if not any(map(_is_metrics, dicts)):
+        return None
+    values = dicts[0]
+    if len(dicts) > 1 or _BAR.search(text) or any(key in values for key in _SPECIAL):
+        return _on_dicts
+    found = {}
+    for field in fields(line.parts):
+        named = _NAMED.search(field.before)
+        if named is not None:
+            found[named[1]] = field
+    wanted = {key for key, text in values.items() if parse(text) is not None}
+    if set(found) != wanted:
+        return _on_dicts
+    return _DictRow(_kind(values), found.get("epoch"), tuple(found), tuple(found.values()))
+
+
+def _plan_bar(line: Line, text: str) -> Handler | None:
+    bars = list(_BAR.finditer(text))
+    found = fields(line.parts)
+    for n, total in pairwise(found):
+        if len(bars) != 1 or _DESCRIBED.search(text, 0, bars[0].start() + 1):
+            break
+        if total.before == "/" and total.after.startswith(" [") and n.before.rstrip()[-1:] == "|":
+            return _BarOnly(n, total)
+    return _on_bar
+
+
 def _plan(line: Line, lower: str) -> Handler | None:
-    if "{'" in lower:
-        for match in _DICT.finditer(line.text):
-            if _is_metrics(_pairs(match[0])):
-                return _on_dicts
-    if "*****" in lower and _METRICS_HEADING.search(line.text):
+    text = line.text
+    if "{'" in lower and (handler := _plan_dict(line, text)) is not None:
+        return handler
+    if "*****" in lower and _METRICS_HEADING.search(text):
         return _on_heading
-    if _BANNER.search(line.text):
+    if _BANNER.search(text):
         return _on_banner
-    if ("it/s" in lower or "s/it" in lower) and _BAR.search(line.text):
+    if ("it/s" in lower or "s/it" in lower) and _BAR.search(text):
         # A bar with metrics in its tail belongs to the key-value dialect.
-        return None if "loss" in lower or "epoch" in lower else _on_bar
+        return None if "loss" in lower or "epoch" in lower else _plan_bar(line, text)
     return None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from nanautopsy.model import ConfigRecord, Scalar, Source
 from nanautopsy.readers.text.dialect import Line, Log, Take
 
+_SEEN = "json_block"
 _MAX_LINES = 4000
 _MAX_CHARACTERS = 1 << 20
 _MAX_DEPTH = 40
@@ -22,8 +23,11 @@ def follow_json(log: Log, line: Line, kind: str) -> None:
 
     def finish() -> None:
         values = parse_object("\n".join(lines))
-        if values:
-            log.out.append(ConfigRecord(kind, values, source))
+        seen = log.memory.setdefault(_SEEN, set())
+        if not values or not isinstance(seen, set) or (mark := hash(tuple(values.items()))) in seen:
+            return  # every rank prints the same
+        seen.add(mark)
+        log.out.append(ConfigRecord(kind, values, source))
 
     depth = lines[0].count("{") - lines[0].count("}")
     size = len(lines[0])

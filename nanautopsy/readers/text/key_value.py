@@ -36,7 +36,8 @@ from nanautopsy.readers.text.words import (
 
 _MAX_POINTS = 256
 _NOT_A_ROW = re.compile(
-    r"\.(?:ckpt|pth?|bin|safetensors|npz|h5|tar|msgpack|onnx)\b"  # a file named by its metrics
+    # A file named by its metrics: best-epoch=3-val_loss=0.41.ckpt.
+    r"[=_-]\d+(?:\.\d+)?[^\s,;|]*\.(?:ckpt|pth?|bin|safetensors|npz|h5|tar|msgpack|onnx)\b"
     r"|(?:^|\s)--[A-Za-z]"  # a command
     r"|\b[A-Za-z]*(?:Namespace|Config|Args|Arguments|Params|Options|Settings|Optimizer)\("
     r"|[A-Za-z]\w*\([^()]*\b(?:in|out)_features="  # a module
@@ -54,7 +55,7 @@ _SLASH = re.compile(r"\s*(?:/|of|out of)\s*")
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
     """What to do with each line of one shape."""
 
     basis: Basis | None
@@ -62,38 +63,49 @@ class _Row:
     n: Field | None
     total: Field | None
     epoch: Field | None
-    points: tuple[tuple[str, Field], ...]
-
-    def counter(self, line: Line) -> Counter | None:
-        """The line's counter, ``None`` when it has none."""
-        if self.basis is None:
-            return None
-        epoch = math.nan if self.epoch is None else value(self.epoch, line)
-        n = -1 if self.n is None else _whole(self.n, line)
-        total = -1 if self.total is None else _whole(self.total, line)
-        return Counter(self.basis, n, total, epoch, self.family)
+    tags: tuple[str, ...]
+    points: tuple[Field, ...]
 
     def __call__(self, log: Log, line: Line) -> None:
-        counter = self.counter(line)
-        if not self.points:
+        counter: Counter | None = None
+        if self.basis is not None:
+            counter = Counter(
+                self.basis,
+                -1 if self.n is None else _whole(self.n, line),
+                -1 if self.total is None else _whole(self.total, line),
+                math.nan if self.epoch is None else value(self.epoch, line),
+                self.family,
+            )
+        if not self.tags:
             _stand_at(log, line, counter)
             return
         row = log.start_row(counter, line)
         if counter is not None:
             log.set_context(counter, line)
-        for tag, field in self.points:
-            log.rows.add(tag, row, value(field, line))
+        numbers = line.numbers
+        log.rows.write(
+            self.tags,
+            row,
+            [
+                float(numbers[field.index])
+                if field.index >= 0 and not field.negative
+                else value(field, line)
+                for field in self.points
+            ],
+        )
 
 
 def value(field: Field, line: Line) -> float:
     """The number that stands in the field's place."""
-    number = field.const if field.index < 0 else float(line.parts[field.index])
+    number = field.const if field.index < 0 else float(line.numbers[field.index])
     return -number if field.negative else number
 
 
 def _whole(field: Field, line: Line) -> int:
-    text = line.parts[field.index].rstrip(b".")
-    return min(int(text), 2**62) if text.isdigit() else -1
+    text = line.numbers[field.index]
+    if not text.isdigit():
+        text = text.rstrip(b".")
+    return int(text[:18]) if text.isdigit() else -1
 
 
 def _stand_at(log: Log, line: Line, counter: Counter | None) -> None:
@@ -119,7 +131,9 @@ def _plan(line: Line, lower: str) -> Handler | None:
     doubtful = "{'" in text or '{"' in text or any(f and is_plural(f.key) for f in (n, epoch))
     if doubtful and not any(is_loss(key) for key, _ in points):
         return None
-    return _Row(basis, family, n, total, epoch, _with_phase(points, found))
+    tagged = _with_phase(points, found)
+    tags = tuple(tag for tag, _ in tagged)
+    return Row(basis, family, n, total, epoch, tags, tuple(field for _, field in tagged))
 
 
 def _counters(

@@ -33,6 +33,11 @@ _RANK = re.compile(rb"\[(?:rank|default)(\d{1,5})\]:")
 _SRUN = re.compile(rb"(\d{1,5}): ")
 
 
+def is_decorated(data: bytes) -> bool:
+    """Whether anything in it is for :func:`clean` to remove."""
+    return b"\x1b" in data or b"\x08" in data or b"[0m" in data or b"[39m" in data
+
+
 def clean(raw: bytes) -> bytes:
     """Without terminal escapes and backspaces."""
     if b"\x1b" in raw:

@@ -40,7 +40,7 @@ _NEW = re.compile(
 _KEY = re.compile(r"'([^']{1,300})'")
 _MISMATCH = re.compile(r"- (\S+): found shape .*? in the checkpoint and")
 _REPORT = re.compile(r"(?:\b(\w+) )?LOAD REPORT(?: from:?\s*(.+))?")
-_ROW = re.compile(r"\s*(\S+)\s*\|\s*(UNEXPECTED|MISSING|MISMATCH|CONVERSION|OWNED|SKIPPED)\b")
+_ROW = re.compile(r"\s*(\S(?:.{0,300}?\S)?)\s*\|\s*(UNEXPECTED|MISSING|MISMATCH|CONVERSION|OWNED|SKIPPED)\b")
 _EVENTS = {
     "MISSING": "weights-newly-initialized",
     "UNEXPECTED": "weights-not-used",

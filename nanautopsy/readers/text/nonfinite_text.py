@@ -70,6 +70,7 @@ _LAYER = re.compile(
 _AT_STEP = re.compile(
     r"\b(?:step|iteration|iter|update)s?\s*[:#=]?\s*#?(\d+)(?![\d.]*\w)", re.IGNORECASE
 )
+_WITHIN = re.compile(r"within steps \[(\d+) - (\d+)\]")
 _RANK = re.compile(r"\brank[ :#=]*(\d+)", re.IGNORECASE)
 _NODE = re.compile(r"\bnode[ :=]+([\w.-]+)", re.IGNORECASE)
 _REPRODUCIBLE = re.compile(
@@ -85,16 +86,18 @@ def _on_line(log: Log, line: Line) -> None:
     step = _AT_STEP.search(text)
     rank = _RANK.search(text)
     node = _NODE.search(text)
+    within = _WITHIN.search(text)
     log.event(
         "nonfinite-text",
         line,
-        step=int(step[1]) if step else None,
-        exact=True,
+        step=int(within[2]) if within else int(step[1]) if step else None,
+        exact=within is None,
         rank=int(rank[1]) if rank else None,
         value=said,
         quantity=quantity(text),
         layer=layer(text),
         node=node[1] if node else None,
+        after_step=int(within[1]) if within else None,
     )
 
 
@@ -161,6 +164,8 @@ def _on_rerun(log: Log, line: Line) -> None:
 def _plan(line: Line, lower: str) -> Handler | None:
     if " rerun: unexpected" in lower:
         return _on_rerun
+    if "during batch_number=" in lower:
+        return None  # the heading of a table, read as a whole
     return _on_line if said_value(line.text) is not None else None
 
 

@@ -26,6 +26,9 @@ _SETTING = re.compile(r"\b(?:fill|default|na_|missing|placeholder|ignore|pad)\w*
 
 def _on_line(log: Log, line: Line) -> None:
     text = line.text
+    tensor = _TENSOR.search(text)
+    if tensor is not None:
+        text = text[: tensor.start()]
     log.event(
         "nonfinite-text",
         line,

@@ -8,7 +8,7 @@ run's or an evaluation's.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
@@ -81,6 +81,7 @@ class Rows:
         self._epoch = array("d")
         self._line = array("q")
         self._columns: dict[tuple[str, int], _Column] = {}
+        self._writers: dict[tuple[tuple[str, ...], int], list[_Column]] = {}
 
     def __len__(self) -> int:
         return len(self._n)
@@ -101,12 +102,22 @@ class Rows:
 
     def add(self, tag: str, row: int, value: float) -> None:
         """Put a value on a row."""
-        key = (tag, self._family[row])
-        column = self._columns.get(key)
-        if column is None:
-            column = self._columns[key] = _Column()
+        column = self._column(tag, self._family[row])
         column.rows.append(row)
         column.values.append(value)
+
+    def write(self, tags: tuple[str, ...], row: int, values: Sequence[float]) -> None:
+        """Put one value for each tag on a row."""
+        key = (tags, self._family[row])
+        columns = self._writers.get(key)
+        if columns is None:
+            columns = self._writers[key] = [self._column(tag, key[1]) for tag in tags]
+        for column, value in zip(columns, values, strict=True):
+            column.rows.append(row)
+            column.values.append(value)
+
+    def _column(self, tag: str, family: int) -> _Column:
+        return self._columns.setdefault((tag, family), _Column())
 
     def resolve(self, trainer: Resolver) -> Resolved:
         """Steps of all rows, now that the file is read."""

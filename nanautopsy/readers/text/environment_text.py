@@ -1,0 +1,138 @@
+"""Versions and machine as programs print them: environment reports and banners.
+
+Samples::
+
+    torch==2.1.0+cu118                                        (pip freeze, whole lines)
+    [pip3] torch==2.1.0+cu118                                 (torch.utils.collect_env)
+    PyTorch version: 2.1.0+cu118                              (torch.utils.collect_env)
+    - `transformers` version: 4.41.0                          (transformers env)
+    - PyTorch version (GPU?): 2.1.0+cu118 (True)              (transformers env)
+    deepspeed info ................... 0.14.0, unknown        (ds_report)
+    wandb: Tracking run with wandb version 0.16.6             (wandb)
+    | NVIDIA-SMI 535.104.05   Driver Version: 535.104.05   CUDA Version: 12.2     |
+    |   0  Tesla T4            Off  | 00000000:00:04.0 Off |                    0 |
+    GPU 0: NVIDIA A100-SXM4-80GB
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from nanautopsy.model import EnvironmentRecord, Source
+from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
+
+_VERSION = r"v?(\d+(?:\.\d+)+[\w.+!-]*|\d+\.dev[\w+.-]*)"
+_FREEZE = re.compile(
+    r"(?:\[(?:pip3?|conda)\] )?([A-Za-z0-9][\w.-]*)(?:==| +(?=\d))(\d[\w.+!-]*)(?:\s+\S+){0,2}\s*"
+)
+_BACKTICK = re.compile(rf"- `([\w-]+)` version: {_VERSION}")
+_NAMES = {
+    "pytorch": "torch",
+    "torch": "torch",
+    "huggingface_hub": "huggingface-hub",
+    "tensorflow": "tensorflow",
+}
+_PACKAGES = (
+    "pytorch|torch|torchvision|transformers|accelerate|deepspeed|peft|trl|datasets|tokenizers"
+    "|flash[-_ ]?attn|bitsandbytes|xformers|triton|numpy|jax|jaxlib|flax|optax|lightning"
+    "|pytorch[-_]lightning|tensorflow|keras|apex|megatron[-_.]core|unsloth|wandb"
+    "|huggingface[-_]hub|safetensors|detectron2"
+)
+_NAMED = re.compile(
+    rf"(?<![\w./-])({_PACKAGES})\s*(?:version|info)?\s*(?:\((?:GPU|accelerator)\?\))?"
+    rf"\s*(?:[:=@]|\.{{3,}})?\s*{_VERSION}(?![\w/])",
+    re.IGNORECASE,
+)
+_NOT_STATED = re.compile(
+    r">|<|\b(?:requires?|required|available|upgrade|minimum|recommended|at least|deprecated|removed"
+    r"|since|introduced|compatible|supports?|tested|untested|should|must|newer|older|from version"
+    r"|expected|until)\b",
+    re.IGNORECASE,
+)
+_GPU = (
+    r"^GPU 0: (.+?)(?: \(UUID.*)?$|^- GPU type: (.+)$"
+    r"|^\|\s+0\s+((?:NVIDIA |Tesla |GeForce |Quadro )?[A-Z][\w ./-]*?)\s{2,}(?:On|Off)\b"
+)
+_FACTS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("python", re.compile(r"\bPython version\s*[:.]+\s*(\d+\.\d+[\w.+]*)", re.IGNORECASE)),
+    ("os", re.compile(r"^(?:OS|- Platform): (\S.{0,100})")),
+    ("cuda", re.compile(r"CUDA used to build PyTorch: (\S+)|torch cuda version \.+ (\S+)")),
+    ("cudnn", re.compile(r"cuDNN version: (\S.{0,80})")),
+    ("driver", re.compile(r"Nvidia driver version: (\S+)|Driver Version: (\S+)")),
+    ("cuda_driver", re.compile(r"Driver Version: \S+\s+CUDA Version: (\S+)")),
+    ("gpu", re.compile(_GPU)),
+    ("mixed_precision", re.compile(r"^\s*-?\s*mixed_precision: (\w+)\s*$")),
+)  # fmt: skip
+_SEEN = "environment_text"
+
+
+def normalize(name: str) -> str:
+    """PEP 503, with the names that people print instead."""
+    name = re.sub(r"[-_. ]+", "-", name).lower()
+    return _NAMES.get(name, name)
+
+
+def _report(log: Log, line: Line, packages: Mapping[str, str], facts: Mapping[str, str]) -> None:
+    """Each statement once a log."""
+    seen = log.memory.setdefault(_SEEN, set())
+    if not isinstance(seen, set):
+        return
+    new_packages = {k: v for k, v in packages.items() if (k, v) not in seen}
+    new_facts = {k: v for k, v in facts.items() if (k, v) not in seen}
+    if (not new_packages and not new_facts) or len(seen) > 5000:
+        return
+    seen.update(new_packages.items(), new_facts.items())
+    source = Source(log.path, line=line.number, excerpt=line.excerpt)
+    log.out.append(EnvironmentRecord(source, packages=new_packages, facts=new_facts))
+
+
+def _on_freeze(log: Log, line: Line) -> None:
+    match = _frozen(line.text)
+    if match is not None:
+        _report(log, line, {normalize(match[1]): match[2]}, {})
+
+
+def _frozen(text: str) -> re.Match[str] | None:
+    return _FREEZE.fullmatch(text.strip()) if "==" in text or "[conda]" in text else None
+
+
+def _on_named(log: Log, line: Line) -> None:
+    packages = {normalize(name): version for name, version in _named(line.text)}
+    _report(log, line, packages, _facts(line.text))
+
+
+def _named(text: str) -> list[tuple[str, str]]:
+    return [(m[1], m[2].rstrip(".,;:)")) for m in _BACKTICK.finditer(text)] + [
+        (m[1], m[2].rstrip(".,;:)")) for m in _NAMED.finditer(text)
+    ]
+
+
+def _facts(text: str) -> dict[str, str]:
+    found = {}
+    for name, pattern in _FACTS:
+        match = pattern.search(text.strip())
+        if match is not None:
+            found[name] = next(group for group in match.groups() if group).strip()
+    return found
+
+
+def _plan(line: Line, lower: str) -> Handler | None:
+    text = line.text
+    if len(text) > 1000:
+        return None
+    if _frozen(text):
+        return _on_freeze
+    if _NOT_STATED.search(text):
+        return None
+    return _on_named if _named(text) or _facts(text) else None
+
+
+DIALECT = Dialect(
+    name="environment",
+    triggers=(*(f"=={digit}" for digit in range(10)), " version", "version:", "os: ", "gpu type",
+              "cuda used to build", "gpu 0:",
+              "platform: ", "mixed_precision", "deepspeed info", "torch:", "transformers:",
+              "nvidia ", "tesla ", "geforce ", "[conda] "),
+    plan=_plan,
+)  # fmt: skip

@@ -1,0 +1,168 @@
+"""Where a run begins, resumes, saves and ends, and what the machine says when it breaks.
+
+Samples::
+
+    ***** Running training *****                                            (transformers)
+      Continuing training from global step 500                              (transformers)
+    Saving model checkpoint to out/checkpoint-500                           (transformers)
+    successfully loaded checkpoint from /ckpt at iteration 1000             (Megatron)
+    successfully saved checkpoint at iteration 2000 to /ckpt                (Megatron)
+    `Trainer.fit` stopped: `max_epochs=5` reached.                          (Lightning)
+    torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB
+    NVRM: Xid (PCI:0000:07:00): 79, pid=1234, GPU has fallen off the bus.   (kernel)
+    WARNING: tokenization mismatch: 102 vs. 104. (ignored)                  (LLaVA)
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
+
+_PATH = re.compile(
+    r"(?:to|from|at|in|:)\s+[\"'`]?"
+    r"((?:[\w.~-]*/)[^\s\"'`,;]+|[\w.-]+\.(?:pth?|ckpt|bin|safetensors))"
+)
+_STEP = re.compile(r"(?:global[_ ]?step|iteration|step|checkpoint[-_])[ :=#]*(\d+)", re.IGNORECASE)
+_REPEAT_LINES = 200
+"""Every rank says it: the same words within so many lines are one occurrence."""
+_MEMORY = "lifecycle"
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """One kind of event and the lines that state it."""
+
+    kind: str
+    pattern: re.Pattern[str]
+    step_is_saved: bool = False
+    """The step on the line is that of the checkpoint."""
+
+    def __call__(self, log: Log, line: Line) -> None:
+        text = line.text
+        if self.pattern.search(text) is None or _is_repeated(log, line, self.kind):
+            return
+        path = _PATH.search(text) if self.kind.startswith(("checkpoint", "run-resumed")) else None
+        step = _STEP.search(text) if self.step_is_saved else None
+        number = int(step[1][:18]) if step else None
+        log.event(
+            self.kind,
+            line,
+            step=number,
+            exact=number is not None,
+            checkpoint=path[1] if path else None,
+        )
+
+
+def _is_repeated(log: Log, line: Line, kind: str) -> bool:
+    last = log.memory.setdefault(f"{_MEMORY} {kind}", {})
+    if not isinstance(last, dict):
+        return False
+    before = last.pop(line.raw, None)
+    if len(last) > 64:
+        last.clear()
+    last[line.raw] = line.number
+    return before is not None and line.number - before <= _REPEAT_LINES
+
+
+_RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
+    (
+        ("running training", "start training", "starting training", "start of training step"),
+        _Rule(
+            "run-started",
+            re.compile(
+                r"\*+ Running training \*+|\b(?:Start|Starting) training(?: from iteration \d+"
+                r"| loop| process)?\b\s*(?:[.!*:]|$)|before the start of training step",
+                re.IGNORECASE,
+            ),
+        ),
+    ),
+    (
+        ("continuing training", "resum", "loaded checkpoint", "restored"),
+        _Rule(
+            "run-resumed",
+            re.compile(
+                r"Continuing training from (?:checkpoint|global step|epoch)"
+                r"|\bresum(?:ed|ing) (?:training|from|run|at (?:step|epoch|iteration))\b"
+                r"|successfully loaded checkpoint"
+                r"|=> loaded checkpoint .* \(epoch|Restored (?:all states )?from",
+                re.IGNORECASE,
+            ),
+            step_is_saved=True,
+        ),
+    ),
+    (
+        ("training completed", "training complete", "training finished", "finished training",
+         "training is done", "trainer.fit", "optimization done", "done training"),
+        _Rule(
+            "run-finished",
+            re.compile(
+                r"Training (?:completed|complete|finished|done)\b|\b(?:Finished|Done) training\b"
+                r"|after training is done|`Trainer.fit` stopped|\bOptimization Done\b",
+                re.IGNORECASE,
+            ),
+        ),
+    ),
+    (
+        ("saving model checkpoint", "saving checkpoint", "saved checkpoint", "snapshotting",
+         "saving model", "saved model", "saved: ", "saving state", "checkpoint saved"),
+        _Rule(
+            "checkpoint-saved",
+            re.compile(
+                r"\bSav(?:ing|ed) (?:the )?(?:current |best |final )?(?:model |full )?"
+                r"(?:checkpoint|weights|state|model)\b|successfully saved checkpoint|Snapshotting"
+                r"|\[Torch\] Saved|checkpoint saved",
+                re.IGNORECASE,
+            ),
+            step_is_saved=True,
+        ),
+    ),
+    (
+        ("out of memory", "outofmemory", "oom-kill", "oom_kill", "resource_exhausted"),
+        _Rule(
+            "out-of-memory",
+            re.compile(
+                r"CUDA(?: error:)? out of memory|OutOfMemoryError|oom[-_ ]?kill|RESOURCE_EXHAUSTED"
+                r"|Out of memory: Killed|HIP out of memory|CUDNN_STATUS_ALLOC_FAILED",
+                re.IGNORECASE,
+            ),
+        ),
+    ),
+    (
+        ("nvrm: ", "xid (", "xid error", "uncorrectable", "fallen off the bus", "nccl warn",
+         "nccl error", "ncclsystemerror", "ncclremoteerror", "machine check", "ecc error",
+         "hardware error", "transient error", "persistent error"),
+        _Rule(
+            "hardware-error",
+            re.compile(
+                r"NVRM: Xid|\bXid \(|\bXID error|uncorrectable (?:ECC|NVLink)|fallen off the bus"
+                r"|NCCL WARN .*(?:IB|ECC|hardware|fail|timeout|closed|error)|ncclSystemError"
+                r"|ncclRemoteError|NCCL error|\[Hardware Error\]|Machine check"
+                r"|double.?bit ECC|ECC error|Possible (?:transient|persistent) error",
+                re.IGNORECASE,
+            ),
+        ),
+    ),
+    (
+        ("tokenization mismatch", "labels in your dataset are -100"),
+        _Rule(
+            "labels-mismatch",
+            re.compile(r"tokenization mismatch: \d+ vs|labels in your dataset are -100", re.I),
+        ),
+    ),
+)  # fmt: skip
+
+
+def _plan(line: Line, lower: str) -> Handler | None:
+    for words, rule in _RULES:
+        if any(word in lower for word in words) and rule.pattern.search(line.text):
+            return rule
+    return None
+
+
+DIALECT = Dialect(
+    name="lifecycle",
+    triggers=tuple(word for words, _ in _RULES for word in words),
+    plan=_plan,
+)
