@@ -48,7 +48,7 @@ def test_what_the_failing_run_says() -> None:
         "86% A value grew past 65504",
         "fp16-overflow, 9% attention-overflow",
         "+ the gradient norm was Inf at step 1203",
-        "[trainer_state.json:4012 grad_norm]",
+        "[trainer_state.json:4012",
         "- 67 of 73 tensors",
         "* Train in bfloat16",
         "train.log only in part",
