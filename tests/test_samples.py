@@ -35,7 +35,7 @@ EXPECTED = {
     "paligemma-zero-projector": Expected("zero-init", 1, 0, "llm/layers/3/"),
     "blip2-opt-wrong-checkpoint": Expected("wrong-checkpoint", 1, None, None),
     "minigemini-deepspeed": Expected(
-        "version-bug", 12, 11, "model.layers.0.mlp.down_proj", masked=True
+        "version-bug", 12, 11, "model.layers.0.mlp.up_proj", masked=True
     ),
     "nanovlm-fp16": Expected("fp16-overflow", 50, 40, None),
     "qwen25vl-attention": Expected("attention-overflow", 74, 73, "layers.2"),
