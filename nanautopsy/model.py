@@ -561,14 +561,3 @@ class Autopsy:
     def failed(self) -> bool:
         """Whether the run is non-finite or diverged."""
         return self.verdict in ("non-finite", "diverged")
-
-    def to_json(self) -> str:
-        """The JSON document of schema version 1."""
-        from nanautopsy.render.json import render
-
-        return render(self)
-
-    def _repr_html_(self) -> str:
-        from nanautopsy.render.html import render
-
-        return render(self)

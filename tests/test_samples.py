@@ -16,6 +16,7 @@ from gallery import SAMPLE_RUNS, sample_names
 
 from nanautopsy import analyze
 from nanautopsy.model import Autopsy
+from nanautopsy.render.json import render
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def test_the_json_follows_its_schema(name: str) -> None:
     text = (files("nanautopsy") / "schema" / "autopsy-1.json").read_text(encoding="utf-8")
     schema = json.loads(text)
     jsonschema.Draft202012Validator.check_schema(schema)
-    document = json.loads(autopsy_of(name).to_json(), parse_constant=pytest.fail)
+    document = json.loads(render(autopsy_of(name)), parse_constant=pytest.fail)
     jsonschema.Draft202012Validator(schema).validate(document)
 
 
