@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nanautopsy.model import Autopsy, Axis, Series
 from nanautopsy.render._clean import one_line
 from nanautopsy.render._facts import initiating, recorded
+from nanautopsy.render._format import middle_cut
 
 MAX_POINTS = 2000
 """Points of one series in a figure."""
@@ -21,7 +22,8 @@ MAX_CURVES = 4
 LONG_RUN = 400
 """Steps above which the figure shows a window around the onset, and the whole run apart."""
 BEFORE, AFTER = 200, 100
-"""Logged steps shown before and after the onset."""
+"""Logged steps shown before and after the onset; after it, at most half of those before."""
+MIN_AFTER = 20
 
 PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Loss", ("loss", "eval_loss")),
@@ -35,7 +37,8 @@ PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
 class Curve:
     """The points of a series that are drawn."""
 
-    tag: str
+    label: str
+    """The tag, and what tells it from its namesakes."""
     steps: NDArray[np.int64]
     values: NDArray[np.float64]
     total: int
@@ -92,7 +95,8 @@ def views(autopsy: Autopsy) -> tuple[View, ...]:
         return (whole,)
     i = int(np.searchsorted(steps, middle))
     start = int(steps[max(0, i - BEFORE)])
-    end = int(steps[min(len(steps) - 1, i + AFTER)])
+    after = min(AFTER, max(MIN_AFTER, min(i, BEFORE) // 2))
+    end = int(steps[min(len(steps) - 1, i + after)])
     return (_view(autopsy, drawn, start, end, axis), whole)
 
 
@@ -106,31 +110,68 @@ def _axis(candidates: Iterable[Series]) -> Axis | None:
 
 def _view(autopsy: Autopsy, drawn: Sequence[Series], first: int, last: int, axis: Axis) -> View:
     panels = []
+    cited = _cited(autopsy)
     for title, roles in PANELS:
         found = sorted(
             (s for s in drawn if s.role in roles),
-            key=lambda s: (not _cited(autopsy, s), roles.index(s.role), -len(s)),
+            key=lambda s: (cited.get((s.source.path, s.tag), 2), roles.index(s.role), -len(s)),
         )
-        curves = [_curve(s, first, last) for s in found[:MAX_CURVES]]
+        chosen = found[:MAX_CURVES]
+        labels = _labels(chosen)
+        curves = [_curve(s, labels[i], first, last) for i, s in enumerate(chosen)]
         shown = tuple(curve for curve in curves if curve.total)
         if shown:
             panels.append(Panel(title, shown, max(0, len(found) - MAX_CURVES)))
     return View(tuple(panels), first, last, axis)
 
 
-def _cited(autopsy: Autopsy, series: Series) -> bool:
-    """Whether the onset was seen in this series."""
-    onset = autopsy.onset
-    if onset is None:
-        return False
-    return (series.source.path, series.tag) == (onset.source.path, onset.source.tag)
+def _cited(autopsy: Autopsy) -> dict[tuple[str, str | None], int]:
+    """(path, tag) of the series that the onset cites: 0; that other findings cite: 1."""
+    found: dict[tuple[str, str | None], int] = {}
+    for finding in autopsy.findings:
+        if finding.role != "cascade":
+            found[finding.source.path, finding.source.tag] = 1
+    if autopsy.onset is not None:
+        found[autopsy.onset.source.path, autopsy.onset.source.tag] = 0
+    return found
 
 
-def _curve(series: Series, first: int, last: int) -> Curve:
+def _labels(chosen: Sequence[Series]) -> list[str]:
+    """The tags; where several are equal, with the rank or the part of the path that differs."""
+    counts = Counter(s.tag for s in chosen)
+    labels = []
+    for series in chosen:
+        label = one_line(series.tag)
+        if counts[series.tag] > 1:
+            namesakes = [s for s in chosen if s.tag == series.tag]
+            if len({s.rank for s in namesakes}) == len(namesakes) and series.rank is not None:
+                label += f" (rank {series.rank})"
+            else:
+                paths = [one_line(s.source.path) for s in namesakes]
+                label += f" ({middle_cut(_differing(one_line(series.source.path), paths), 18)})"
+        labels.append(label)
+    return labels
+
+
+def _differing(path: str, paths: Sequence[str]) -> str:
+    """``path`` without the beginning and the end that all ``paths`` share."""
+    start = _shared(paths)
+    end = _shared([p[start:][::-1] for p in paths])
+    return path[start : len(path) - end] or path
+
+
+def _shared(texts: Sequence[str]) -> int:
+    """Number of characters that all begin with."""
+    first, last = min(texts), max(texts)  # in their order, these two differ first
+    same = (a == b for a, b in zip(first, last, strict=False))
+    return sum(1 for _ in takewhile(bool, same))
+
+
+def _curve(series: Series, label: str, first: int, last: int) -> Curve:
     keep = recorded(series) & (series.steps >= first) & (series.steps <= last)
     steps, values = series.steps[keep], series.values[keep]
     chosen = thin(values, MAX_POINTS)
-    return Curve(one_line(series.tag), steps[chosen], values[chosen], len(steps))
+    return Curve(label, steps[chosen], values[chosen], len(steps))
 
 
 def thin(values: NDArray[np.float64], limit: int) -> NDArray[np.intp]:
@@ -149,80 +190,3 @@ def thin(values: NDArray[np.float64], limit: int) -> NDArray[np.intp]:
             if odd.any():
                 kept.add(int(start + np.argmax(odd)))
     return np.array(sorted(kept), dtype=np.intp)
-
-
-# --- layers -----------------------------------------------------------------------------------
-
-LAYER_ROLES = ("layer_gradient", "layer_activation", "layer_parameter", "attention_logit")
-MAX_LAYERS = 60
-MAX_COLUMNS = 160
-
-
-@dataclass(frozen=True, slots=True)
-class Strip:
-    """Per-layer magnitudes as a table of layers by stretches of steps."""
-
-    role: str
-    layers: tuple[str, ...]
-    edges: NDArray[np.float64]
-    """(columns + 1,) steps that bound the columns."""
-    magnitude: NDArray[np.float64]
-    """(layers, columns) log10 of the largest finite magnitude; NaN where there is none."""
-    nonfinite: NDArray[np.bool_]
-    """(layers, columns) whether anything was not finite."""
-    total: int
-    """Layers before the choice."""
-
-
-def strips(autopsy: Autopsy) -> tuple[Strip, ...]:
-    """One table for each kind of per-layer series that covers at least two layers."""
-    found = []
-    for role in LAYER_ROLES:
-        by_layer: dict[str, list[Series]] = {}
-        for series in autopsy.run.series:
-            if series.role == role and series.layer and recorded(series).any():
-                by_layer.setdefault(one_line(series.layer), []).append(series)
-        if len(by_layer) > 1:
-            found.append(_strip(role, by_layer, center(autopsy)))
-    return tuple(found)
-
-
-def _strip(role: str, by_layer: dict[str, list[Series]], middle: int | None) -> Strip:
-    steps = np.unique(np.concatenate([s.steps for group in by_layer.values() for s in group]))
-    if middle is not None and len(steps) > MAX_COLUMNS:
-        i = int(np.searchsorted(steps, middle))
-        start = max(0, min(i - MAX_COLUMNS * 2 // 3, len(steps) - MAX_COLUMNS))
-        steps = steps[start : start + MAX_COLUMNS]
-    chosen = steps[np.linspace(0, len(steps) - 1, min(len(steps), MAX_COLUMNS)).astype(np.intp)]
-    layers = _worst_layers(by_layer)
-    magnitude = np.full((len(layers), len(chosen)), -np.inf)
-    nonfinite = np.zeros(magnitude.shape, dtype=np.bool_)
-    for row, layer in enumerate(layers):
-        for series in by_layer[layer]:
-            keep = recorded(series) & (series.steps >= steps[0]) & (series.steps <= steps[-1])
-            columns = np.searchsorted(chosen, series.steps[keep], side="right") - 1
-            values = np.abs(series.values[keep])
-            bad = ~np.isfinite(values)
-            nonfinite[row, columns[bad]] = True
-            good = ~bad & (values > 0)
-            np.maximum.at(magnitude[row], columns[good], np.log10(values[good]))
-    magnitude[np.isneginf(magnitude)] = np.nan
-    step = float(np.median(np.diff(chosen))) if len(chosen) > 1 else 1.0
-    edges = np.append(chosen, chosen[-1] + step).astype(np.float64)
-    return Strip(role, layers, edges, magnitude, nonfinite, len(by_layer))
-
-
-def _worst_layers(by_layer: dict[str, list[Series]]) -> tuple[str, ...]:
-    """The layers that stopped being finite first, in the artifact's order."""
-
-    def first_bad(layer: str) -> float:
-        return min(
-            (float(s.steps[b[0]]) for s in by_layer[layer] if len(b := _bad(s))), default=np.inf
-        )
-
-    worst = set(sorted(by_layer, key=first_bad)[:MAX_LAYERS])
-    return tuple(layer for layer in by_layer if layer in worst)
-
-
-def _bad(series: Series) -> NDArray[np.intp]:
-    return np.flatnonzero(recorded(series) & ~np.isfinite(series.values))

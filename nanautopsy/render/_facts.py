@@ -118,8 +118,8 @@ def how_sure(autopsy: Autopsy) -> str:
 
 
 def initiating(autopsy: Autopsy) -> Finding | None:
-    """The earliest finding that started it."""
-    found = [f for f in autopsy.findings if f.role == "initiating"]
+    """The earliest finding that started it, or by which the run is called diverged."""
+    found = [f for f in autopsy.findings if f.role == "initiating" or f.id == "diverged-loss"]
     return min(found, key=lambda f: (f.step is None, f.step or 0)) if found else None
 
 

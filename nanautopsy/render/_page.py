@@ -12,6 +12,7 @@ from nanautopsy.render._facts import summarize, tensor_note, worst_first
 from nanautopsy.render._format import moment, number, scalar, shape, size
 
 MAX_TENSORS = 500
+AMPLE_HEADROOM = 1e6
 MAX_ROWS = 1000
 """Rows of any other table; what is left out is counted."""
 
@@ -46,6 +47,12 @@ def _text(text: str) -> Cell:
 
 def _number(value: float | None, text: str | None = None, bad: bool = False) -> Cell:
     return Cell("" if value is None else text or f"{value:g}", value, bad=bad)
+
+
+def _headroom(value: float | None, bad: bool = False) -> Cell:
+    """Headroom; beyond a million its exact size means nothing."""
+    ample = value is not None and value > AMPLE_HEADROOM
+    return _number(value, "> 1e6" if ample else number(value), bad=bad)
 
 
 def _count(value: int | None, bad: bool = False) -> Cell:
@@ -181,7 +188,7 @@ def checkpoints(autopsy: Autopsy) -> Table:
                 _count(len(c.tensors)),
                 _count(len(c.nonfinite), bad=True),
                 _count(sum(t.all_zero for t in c.tensors)),
-                _number(lowest, number(lowest)),
+                _headroom(lowest),
                 _count(len(c.missing), bad=True),
             )
         )
@@ -219,7 +226,7 @@ def _tensor(tensor: TensorHealth) -> tuple[Cell, ...]:
         _count(infinite, bad=True),
         Cell(f"{100 * share:.3g}%", share, bad=tensor.all_zero),
         _number(tensor.max_abs, number(tensor.max_abs)),
-        _number(tensor.headroom, number(tensor.headroom), bad=note == "low headroom"),
+        _headroom(tensor.headroom, bad=note == "low headroom"),
         _number(tensor.rms, number(tensor.rms)),
         Cell(note, bad=bool(note)),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -30,6 +31,9 @@ COLORS = {
 """Placeholders to draw with; each becomes the classes ``f-<name>`` and ``s-<name>`` (fill and
 stroke), which the page's style sheet colors."""
 
+WIDTH = 9.2
+"""Inches of 72 units: the width of every figure's view box."""
+
 _CLASSES = {color: name for name, color in COLORS.items()}
 _SVG = "{http://www.w3.org/2000/svg}"
 _HREF = "{http://www.w3.org/1999/xlink}href"
@@ -38,6 +42,15 @@ _KEPT_STYLES = frozenset(
     """fill stroke stroke-width stroke-linejoin stroke-linecap stroke-dasharray stroke-dashoffset
     stroke-opacity fill-opacity opacity text-anchor font-size image-rendering""".split()
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """One figure of the report."""
+
+    svg: str
+    title: str
+    caption: str
 
 
 def to_svg(figure: Figure, name: str, title: str, description: str) -> str:

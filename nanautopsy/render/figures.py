@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nanautopsy.model import Autopsy
-from nanautopsy.render._curves import (
-    MAX_CURVES,
-    MAX_POINTS,
-    Panel,
-    Strip,
-    View,
-    center,
-    strips,
-    views,
-)
+from nanautopsy.render._curves import MAX_CURVES, MAX_POINTS, Panel, View, center, views
 from nanautopsy.render._format import count, middle_cut, number
-from nanautopsy.render._svg import COLORS, to_svg
+from nanautopsy.render._layers import draw_strip, strips
+from nanautopsy.render._svg import COLORS, WIDTH, Drawing, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-_WIDTH = 9.2
-"""Inches of 72 units: the viewBox."""
 _PANEL = 1.45
 _FONT = 9.0
 _DECADES = 2.5
@@ -44,21 +32,6 @@ _MARKS: tuple[tuple[Callable[[NDArray[np.float64]], NDArray[np.bool_]], str, flo
     (np.isneginf, "v", 0.05, "▼ -Inf"),
 )
 """Test, marker, height in the panel, and the caption's words."""
-_ROLES = {
-    "layer_gradient": "gradients",
-    "layer_activation": "activations",
-    "layer_parameter": "parameters",
-    "attention_logit": "attention logits",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """One figure of the report."""
-
-    svg: str
-    title: str
-    caption: str
 
 
 def draw(autopsy: Autopsy) -> tuple[Drawing, ...]:
@@ -76,7 +49,7 @@ def draw(autopsy: Autopsy) -> tuple[Drawing, ...]:
             title = "The whole run" if i else "Around the onset" if len(shown) > 1 else "The run"
             drawings.append(_draw_view(autopsy, view, f"curves{i}", title))
         for i, table in enumerate(tables):
-            drawings.append(_draw_strip(autopsy, table, f"layers{i}"))
+            drawings.append(draw_strip(table, f"layers{i}"))
     return tuple(drawings)
 
 
@@ -116,7 +89,7 @@ def _draw_view(autopsy: Autopsy, view: View, name: str, title: str) -> Drawing:
     from matplotlib.figure import Figure
 
     rows = len(view.panels)
-    figure = Figure(figsize=(_WIDTH, _PANEL * rows + 0.45))
+    figure = Figure(figsize=(WIDTH, _PANEL * rows + 0.45))
     grid = figure.subplots(rows, 1, sharex=True, squeeze=False)
     for axes, panel in zip(grid[:, 0], view.panels, strict=True):
         _shade(axes, autopsy, view)
@@ -159,10 +132,12 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
             color=COLORS[f"c{i % MAX_CURVES}"],
             marker="." if few else "",
             markersize=3.5,
-            label=middle_cut(curve.tag, 44),
+            label=middle_cut(curve.label, 40),
         )
         _mark(axes, curve.steps, curve.values)
-    axes.yaxis.set_major_formatter(lambda value, position: f"{value:.6g}")
+    axes.yaxis.set_major_formatter(
+        lambda value, position: f"{value:.6g}" if abs(value) < 1e6 else f"{value:.3g}"
+    )
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_title(panel.title, loc="left", pad=4)
     axes.grid(True, axis="y")
@@ -182,7 +157,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
             text.set_parse_math(False)
             text.set_color(COLORS["muted"])
     else:
-        tag = middle_cut(panel.curves[0].tag, 70)
+        tag = middle_cut(panel.curves[0].label, 70)
         axes.set_title(tag, loc="right", color=COLORS["muted"], fontsize=_FONT - 1, pad=4)
 
 
@@ -203,7 +178,21 @@ def _scale(axes: Axes, title: str, values: NDArray[np.float64]) -> None:
     elif (values > 0).all():
         axes.set_yscale("log")
     else:
-        axes.set_yscale("symlog", linthresh=max(low, high * 1e-6))
+        threshold = max(low, high * 1e-6)
+        axes.set_yscale("symlog", linthresh=threshold)
+        axes.set_yticks(_symmetric_ticks(threshold, values))
+
+
+def _symmetric_ticks(threshold: float, values: NDArray[np.float64]) -> list[float]:
+    """Zero, and at most three powers of ten to each side that stand clear of it."""
+    ticks = [0.0]
+    for sign in (1.0, -1.0):
+        side = values[values * sign > 0] * sign
+        if len(side):
+            low, high = np.log10(threshold) + 1, np.log10(min(float(side.max()), _HUGE))
+            powers = np.unique(np.round(np.linspace(low, max(low, np.floor(high)), 3)))
+            ticks += [sign * 10.0**power for power in powers]
+    return ticks
 
 
 def _mark(axes: Axes, steps: NDArray[np.int64], values: NDArray[np.float64]) -> None:
@@ -235,7 +224,7 @@ def _describe(panel: Panel, view: View) -> str:
     parts = []
     for curve in panel.curves:
         good = curve.values[np.isfinite(curve.values)]
-        text = f"{curve.tag}: {count(curve.total, 'point')} from {view.axis} "
+        text = f"{curve.label}: {count(curve.total, 'point')} from {view.axis} "
         text += f"{curve.steps[0]} to {curve.steps[-1]}"
         if len(good):
             text += f", between {number(float(good.min()))} and {number(float(good.max()))}"
@@ -263,64 +252,3 @@ def _caption(autopsy: Autopsy, view: View) -> str:
     if left_out:
         parts.append(f"{left_out} more series are not drawn.")
     return " ".join(parts)
-
-
-# --- layers -----------------------------------------------------------------------------------
-
-
-def _draw_strip(autopsy: Autopsy, table: Strip, name: str) -> Drawing:
-    from matplotlib.figure import Figure
-
-    rows, columns = table.magnitude.shape
-    height = max(1.4, 0.165 * rows + 0.53)
-    figure = Figure(figsize=(_WIDTH, height))
-    axes = figure.add_axes((0.31, 0.45 / height, 0.62, 1 - 0.53 / height))
-    _fill(figure, axes, table)
-    for row in range(rows):
-        bad = np.flatnonzero(table.nonfinite[row])
-        if len(bad):
-            axes.plot(bad[0], row, marker="x", color=COLORS["ink"], markersize=4, clip_on=False)
-    axes.set_yticks(range(rows), [middle_cut(layer, 38) for layer in table.layers])
-    ticks = np.unique(np.linspace(0, columns - 1, min(columns, 6)).astype(np.intp))
-    axes.set_xticks(ticks, [f"{table.edges[i]:.0f}" for i in ticks])
-    axes.set_xlabel("step")
-    axes.tick_params(length=2)
-    axes.spines[:].set_visible(False)
-    what = _ROLES[table.role]
-    title = f"{what.capitalize()} by layer"
-    svg = to_svg(figure, name, title, _describe_strip(table, what))
-    caption = "Brightness is log10 of the largest magnitude; orange is non-finite, × its first step"
-    if table.total > rows:
-        caption += f". {rows} of {table.total} layers, those that stopped being finite first"
-    return Drawing(svg, title, caption + ".")
-
-
-def _fill(figure: Figure, axes: Axes, table: Strip) -> None:
-    from matplotlib import colormaps
-
-    image = axes.imshow(
-        np.ma.masked_invalid(table.magnitude),
-        aspect="auto",
-        interpolation="none",
-        cmap=colormaps["cividis"],
-    )
-    overlay = np.zeros((*table.nonfinite.shape, 4))
-    overlay[table.nonfinite] = (0.835, 0.369, 0.0, 1.0)  # Okabe-Ito vermilion
-    axes.imshow(overlay, aspect="auto", interpolation="none")
-    if np.isfinite(table.magnitude).any():
-        bar = figure.colorbar(image, ax=axes, fraction=0.02, pad=0.015)
-        bar.solids.set_rasterized(True)  # type: ignore[union-attr]
-        bar.outline.set_visible(False)
-        bar.ax.tick_params(length=2)
-
-
-def _describe_strip(table: Strip, what: str) -> str:
-    first = [
-        (table.edges[bad[0]], layer)
-        for layer, row in zip(table.layers, table.nonfinite, strict=True)
-        if len(bad := np.flatnonzero(row))
-    ]
-    if not first:
-        return f"The {what} of {len(table.layers)} layers are finite throughout."
-    step, layer = min(first)
-    return f"The {what} of {layer} are the first that are not finite, at step {step:.0f}."

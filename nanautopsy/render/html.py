@@ -113,8 +113,10 @@ def _environment() -> Environment:
 def _headline(autopsy: Autopsy) -> str:
     """The headline without the verdict, which stands above it."""
     word = _facts.verdict_word(autopsy)
-    text = re.sub(rf"^{re.escape(word)}: *", "", one_line(autopsy.headline), flags=re.IGNORECASE)
-    return text[:1].upper() + text[1:]
+    text = one_line(autopsy.headline)
+    if text.lower().startswith(word.lower()):
+        text = text.partition(": ")[2] or text
+    return text.replace("non-finite", "non\N{NON-BREAKING HYPHEN}finite")
 
 
 def _story(autopsy: Autopsy) -> list[tuple[str, str]]:
@@ -130,7 +132,8 @@ def _story(autopsy: Autopsy) -> list[tuple[str, str]]:
     elif finding is not None:
         lines.append(("What", one_line(finding.text)))
         if finding.step is not None:
-            lines.append(("When", f"step {finding.step}"))
+            good = "" if finding.last_good is None else f" (last good: {finding.last_good})"
+            lines.append(("When", f"step {finding.step}{good}"))
     if _facts.why(autopsy):
         lines.append(("Why", one_line(_facts.why(autopsy))))
     if autopsy.causes:

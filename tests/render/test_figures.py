@@ -15,7 +15,8 @@ from hypothesis.extra import numpy as npst
 
 from nanautopsy.model import Autopsy, Series
 from nanautopsy.render._clean import cleaned
-from nanautopsy.render._curves import MAX_LAYERS, MAX_POINTS, strips, thin, views
+from nanautopsy.render._curves import MAX_POINTS, thin, views
+from nanautopsy.render._layers import MAX_LAYERS, strips
 from nanautopsy.render._svg import COLORS
 from nanautopsy.render.figures import draw
 
@@ -49,9 +50,21 @@ def test_epochs_and_steps_do_not_share_an_axis() -> None:
     epochs = factories.series("epoch_loss", [1, 2], [1, 2], "loss", axis="epoch")
     (view,) = views(of(steps, epochs, epochs))
     assert view.axis == "step"
-    assert [c.tag for c in view.panels[0].curves] == ["loss"]
+    assert [c.label for c in view.panels[0].curves] == ["loss"]
     (alone,) = views(of(epochs))
     assert alone.axis == "epoch"
+
+
+def test_namesakes_are_told_apart() -> None:
+    def one(path: str, rank: int | None = None) -> Series:
+        return factories.series("loss", [1, 2], [1, 2], "loss", path, rank=rank)
+
+    (view,) = views(of(one("a/x/events.1"), one("a/y/events.1")))
+    assert [c.label for c in view.panels[0].curves] == ["loss (x)", "loss (y)"]
+    (view,) = views(of(one("log", 0), one("log", 1)))
+    assert [c.label for c in view.panels[0].curves] == ["loss (rank 0)", "loss (rank 1)"]
+    (view,) = views(of(one("a"), one("a")))
+    assert [c.label for c in view.panels[0].curves] == ["loss (a)", "loss (a)"]
 
 
 def test_explicit_nulls_are_not_nan() -> None:
@@ -68,7 +81,7 @@ def test_the_series_in_which_the_onset_was_seen_is_always_drawn() -> None:
         "grad_norm", [1204], [np.nan], "loss", "checkpoint-1200/trainer_state.json"
     )
     (view,) = views(replace(of(*others, cited), onset=factories.failing().onset))
-    assert view.panels[0].curves[0].tag == "grad_norm"
+    assert view.panels[0].curves[0].label == "grad_norm"
     assert view.panels[0].left_out == 3
 
 

@@ -67,7 +67,7 @@ def test_what_the_failing_run_says() -> None:
         "**Against it**",
         "<https://pytorch.org/docs/stable/amp.html>",
         "| torch | 2.1.0+cu118 | `train.log:3` |",
-        "  torch.autograd.set_detect_anomaly(True)",
+        "  - torch.autograd.set_detect_anomaly(True)",
         "| hardware-fault | not applicable | only one rank was logged |",
         "<details><summary>Timeline (6)</summary>",
     ):
