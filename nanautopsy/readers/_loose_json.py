@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from typing import Any
 
 _TOKEN = re.compile(
-    r'"(?:[^"\\]|\\.)*"|//[^\n]*|#[^\n]*|/\*.*?(?:\*/|\Z)|[{}\[\],]|[^"/#{}\[\],]+|.', re.DOTALL
+    r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|//[^\n]*|#[^\n]*|/\*.*?(?:\*/|\Z)|'
+    r'[{}\[\],]|[^"/#{}\[\],]+|.',
+    re.DOTALL,
 )
 _CLOSER = {"{": "}", "[": "]"}
 _DEEPEST = 200
+_LONGEST_REPAIR = 1 << 20
+"""Characters; longer texts are strict JSON or nothing."""
+_TRIED_CUTS = 50
 
 
 def load_loose_json(text: str) -> tuple[Any, str | None]:
@@ -24,12 +30,14 @@ def load_loose_json(text: str) -> tuple[Any, str | None]:
         return _loads(text), None
     except ValueError as error:
         first = str(error)
+    if len(text) > _LONGEST_REPAIR:
+        raise ValueError(f"not JSON: {first}")
     cleaned, ends = _clean(text)
     try:
         return _loads(cleaned), None
     except ValueError:
         pass
-    for length, closers in reversed(ends[-50:]):
+    for length, closers in reversed(ends):
         try:
             return _loads(cleaned[:length] + closers), f"incomplete: {first}"
         except ValueError:
@@ -54,17 +62,18 @@ def _special_float(value: dict[str, Any]) -> Any:
     return value
 
 
-def _clean(text: str) -> tuple[str, list[tuple[int, str]]]:
+def _clean(text: str) -> tuple[str, deque[tuple[int, str]]]:
     """The text without comments and trailing commas, and where it could be cut and closed.
 
-    Each cut is (length of the cleaned text to keep, what closes it), in order.
+    Each cut is (length of the cleaned text to keep, what closes it), in order; the last ones.
     """
     out: list[str] = []
     length = 0
     stack: list[str] = []
-    cuts: list[tuple[int, str]] = []
+    cuts: deque[tuple[int, str]] = deque(maxlen=_TRIED_CUTS)
     comma: int | None = None
-    for token in _TOKEN.findall(text):
+    for match in _TOKEN.finditer(text):
+        token = match[0]
         if token[:2] in ("//", "/*") or token[0] == "#":
             continue
         if token in ("{", "["):

@@ -26,7 +26,9 @@ _OTHER_REQUIREMENT = re.compile(
     r"-[-a-z]+\b.*|--hash=.*"
 )
 _CONDA_PIN = re.compile(r"([\w.-]+)\s*={1,2}\s*(\d[\w.!+]*)(?:\s*=[\w.*]+)?")
-_CONDA_FILE = re.compile(r"/([\w.-]+)-([\w.!+]+)-[\w.]+\.(?:conda|tar\.bz2)")
+_CONDA_ARCHIVES = (".conda", ".tar.bz2")
+_LONGEST_LINE = 500
+"""Longer lines are no requirement, and would keep the patterns busy."""
 _LOCK_BLOCK = re.compile(r"^\[\[packages?\]\]\s*$", re.MULTILINE)
 _LOCK_FIELD = r'^%s\s*=\s*"([^"\n]+)"'
 
@@ -45,7 +47,7 @@ def _of_conda(name: str) -> str:
 def pinned_share(text: str) -> tuple[int, float]:
     """How many lines pin a version, and which part of all lines could be requirements."""
     lines = [line.strip() for line in text.splitlines()]
-    lines = [line for line in lines if line and not line.startswith("#")]
+    lines = [line[:_LONGEST_LINE] for line in lines if line and not line.startswith("#")]
     pins = sum(1 for line in lines if _PIN.fullmatch(line) or _AT_URL.fullmatch(line))
     others = sum(1 for line in lines if _OTHER_REQUIREMENT.fullmatch(line))
     return pins, (pins + others) / max(1, len(lines))
@@ -56,6 +58,8 @@ def from_requirements(text: str) -> Packages:
     packages = {}
     for line in text.splitlines():
         line = line.strip()
+        if len(line) > _LONGEST_LINE:
+            continue
         found = _PIN.fullmatch(line) or (_WHEEL.search(line) if " @ " in line else None)
         if found:
             packages[normalize(found["name"])] = found["version"]
@@ -101,7 +105,14 @@ def from_conda_list(text: str) -> Packages:
 
 def from_conda_explicit(text: str) -> Packages:
     """``conda list --explicit``: one URL a line."""
-    return {_of_conda(name): version for name, version in _CONDA_FILE.findall(text)}
+    packages = {}
+    for line in text.splitlines():
+        file = line.partition("#")[0].strip().rpartition("/")[2]
+        for archive in _CONDA_ARCHIVES:
+            parts = file.removesuffix(archive).rsplit("-", 2)
+            if file.endswith(archive) and len(parts) == 3:
+                packages[_of_conda(parts[0])] = parts[1]
+    return packages
 
 
 def from_conda_yaml(text: str) -> Packages:
@@ -119,7 +130,7 @@ def from_conda_yaml(text: str) -> Packages:
         if isinstance(entry, dict) and isinstance(entry.get("pip"), list):
             from_pip = from_requirements("\n".join(str(line) for line in entry["pip"]))
         elif isinstance(entry, str):
-            found = _CONDA_PIN.fullmatch(entry.rpartition("::")[2].strip())
+            found = _CONDA_PIN.fullmatch(entry[:_LONGEST_LINE].rpartition("::")[2].strip())
             if found:
                 packages[_of_conda(found[1])] = found[2]
     return packages | from_pip

@@ -53,7 +53,8 @@ _FACT_LINES = {
 _GPU = re.compile(
     r"^(?:GPU models and configuration: |GPU )?(?:GPU )?\d+: (.+)|"
     r"^- (?:GPU|PyTorch accelerator|Using GPU) type: (.+)|^- GPU type: (.+)|"
-    r"^\|\s+\d+\s+((?:NVIDIA|Tesla|GeForce|Quadro|AMD)[\w .-]*?)\s+(?:On|Off|N/A)\s*\|",
+    r"^\|[ ]{1,9}\d+[ ]{1,9}((?:NVIDIA|Tesla|GeForce|Quadro|AMD)[\w .-]{0,60}?)"
+    r"\s{1,60}(?:On|Off|N/A)\s*\|",
     re.MULTILINE,
 )
 _DISTRIBUTIONS = {"pytorch": "torch"}
