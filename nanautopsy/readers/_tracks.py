@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from nanautopsy.model import Series, Source
 
+_MOST_TAGS = 100_000
+
 _Block = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -41,15 +43,19 @@ class _Track:
 
 
 class Tracks:
-    """Collects points by tag: 32 bytes a point."""
+    """Collects points by tag: 32 bytes a point, of at most 100 000 tags."""
 
     def __init__(self, path: str) -> None:
+        self.left_out = 0
+        """Points of tags beyond those."""
         self._path = path
         self._tracks: dict[str, _Track] = {}
 
     def add(self, tag: str, offset: int, step: int, value: float, time: float) -> None:
         """One point; ``offset`` says where in the file it stands."""
-        track = self._track(tag)
+        track = self._track(tag, 1)
+        if track is None:
+            return
         track.offsets.append(offset)
         track.steps.append(step)
         track.values.append(value)
@@ -64,7 +70,9 @@ class Tracks:
         times: NDArray[np.float64],
     ) -> None:
         """Points (n,) of one tag."""
-        self._track(tag).blocks.append((offsets, steps, values, times))
+        track = self._track(tag, len(steps))
+        if track is not None:
+            track.blocks.append((offsets, steps, values, times))
 
     def series(self) -> Iterator[Series]:
         """The series, in the order in which their tags first stand in the file."""
@@ -75,9 +83,12 @@ class Tracks:
             done.append((int(offsets[0]), Series(tag, steps, values, source, times=times)))
         yield from (series for _, series in sorted(done, key=_first))
 
-    def _track(self, tag: str) -> _Track:
+    def _track(self, tag: str, points: int) -> _Track | None:
         track = self._tracks.get(tag)
         if track is None:
+            if len(self._tracks) >= _MOST_TAGS:
+                self.left_out += points
+                return None
             track = self._tracks[tag] = _Track()
         return track
 

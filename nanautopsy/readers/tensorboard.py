@@ -41,7 +41,8 @@ _GZIP = b"\x1f\x8b"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _TEXT_KINDS = {"args": "training", "model_config": "model"}
 _TEXT_SUFFIX = "/text_summary"
-_LONGEST_TEXT = 1 << 20
+_TEXT_ROOM = 8 << 20
+"""Characters of all texts that are kept."""
 _MOST_TEXTS = 2000
 _SESSION_START = 1
 
@@ -83,6 +84,7 @@ class _Collected:
         self._templates = ScalarTemplates()
         self._checked: bool | None = None
         self._texts: dict[str, str] = {}
+        self._text_room = _TEXT_ROOM
         self._hparams: dict[str, Scalar] = {}
         self._events: list[LogEvent] = []
 
@@ -116,6 +118,8 @@ class _Collected:
     def records(self) -> Iterator[Record]:
         """Series first, then settings, events and problems."""
         yield from self._tracks.series()
+        if self._tracks.left_out:
+            self.damage.note(f"{self._tracks.left_out} points of further tags are left out")
         yield from self._settings()
         yield from self._events
         yield from self.damage.problems()
@@ -152,9 +156,13 @@ class _Collected:
             self._hparams.update(values.hparams_of(value.metadata.plugin_data.content) or {})
 
     def _text(self, tag: str, text: str | None) -> None:
-        if text is not None and len(text) <= _LONGEST_TEXT and len(self._texts) < _MOST_TEXTS:
-            # The first says how the run began; later ones of the tag are samples or restarts.
-            self._texts.setdefault(tag.removesuffix(_TEXT_SUFFIX), text)
+        tag = tag.removesuffix(_TEXT_SUFFIX)
+        # The first says how the run began; later ones of the tag are samples or restarts.
+        if text is None or tag in self._texts or len(self._texts) >= _MOST_TEXTS:
+            return
+        self._text_room -= len(text)
+        if self._text_room >= 0:
+            self._texts[tag] = text
 
     def _settings(self) -> Iterator[ConfigRecord]:
         plain: dict[str, Scalar] = {}

@@ -42,6 +42,7 @@ from nanautopsy.readers._wandb_values import NOT_METRICS, points, whole
 from nanautopsy.readers.columns import Columns
 
 _LONGEST_LINE = 1 << 20
+_MOST_TAGS = 100_000
 
 
 class _WandbRun:
@@ -89,6 +90,8 @@ class _Run:
         self.rows = 0
         self._source = Source(path)
         self._columns = Columns(path)
+        self._tags: set[str] = set()
+        self._left_out = 0
         self._config: dict[str, Any] = {}
         self._axes: dict[str, Scalar] = {}
         self._facts: dict[str, str] = {}
@@ -117,6 +120,8 @@ class _Run:
     def records(self) -> Iterator[Record]:
         """Series, settings, environment, events, problems."""
         yield from self._columns.series()
+        if self._left_out:
+            self.damage.note(f"{self._left_out} points of further keys are left out")
         private = self._config.pop("_wandb", None)
         if isinstance(private, dict):
             facts, packages = wandb_facts.from_private(private)
@@ -146,14 +151,22 @@ class _Run:
     ) -> None:
         time = self._time(*(numbers.get(k, others.get(k)) for k in ("_timestamp", "_runtime")))
         axis: Axis = "step" if step_is_known else "record"
-        add = self._columns.add
         for tag, value in numbers.items():
-            if tag not in NOT_METRICS:
-                add(tag, step, value, time=time, axis=axis)
+            if tag not in NOT_METRICS and self._admit(tag):
+                self._columns.add(tag, step, value, time=time, axis=axis)
         for key, item in others.items():
             if key not in NOT_METRICS:
                 for tag, number in points(key, item):
-                    add(tag, step, number, time=time, axis=axis)
+                    if self._admit(tag):
+                        self._columns.add(tag, step, number, time=time, axis=axis)
+
+    def _admit(self, tag: str) -> bool:
+        if tag not in self._tags:
+            if len(self._tags) >= _MOST_TAGS:
+                self._left_out += 1
+                return False
+            self._tags.add(tag)
+        return True
 
     def _time(self, timestamp: Any, runtime: Any) -> float | None:
         if isinstance(timestamp, (int, float)):

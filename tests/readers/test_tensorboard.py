@@ -342,6 +342,15 @@ def test_a_writer_that_gets_every_checksum_wrong(tmp_path: Path) -> None:
     assert problem.text == "no record's checksum is right; what they hold is taken as it stands"
 
 
+def test_tags_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nanautopsy.readers._tracks._MOST_TAGS", 50)
+    events = [scalar(f"tag {i % 60}", i, 1.0) for i in range(600)]
+    records = read(event_file(events), tmp_path)
+    assert len(series_of(records)) == 50
+    (problem,) = problems_of(records)
+    assert problem.text == "100 points of further tags are left out"
+
+
 # --- checksums ----------------------------------------------------------------------------------
 
 

@@ -333,6 +333,14 @@ def test_deep_json_and_many_problems_stay_bounded(tmp_path: Path) -> None:
     assert len(problems_of(records)) == 21
 
 
+def test_keys_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nanautopsy.readers.wandb_offline._MOST_TAGS", 50)
+    records = read(old_run([{f"key {i}": 1.0} for i in range(60)]), tmp_path)
+    assert len(series_of(records)) == 50
+    (problem,) = problems_of(records)
+    assert problem.text == "10 points of further keys are left out"
+
+
 def test_claims() -> None:
     assert READER.claim(FileHead("a/run-x.wandb", 9, REAL_RUN.read_bytes()[:64])) is not None
     assert READER.claim(FileHead("a/run-x.wandb", 0, b"")) is None
