@@ -10,6 +10,9 @@ Each fact keeps the place that says it. Names:
 ``zero_stage`` ``overlap_comm`` ``reduce_bucket_size`` ``bf16_check_grad_overflow``
 ``trainer``            transformers, where its Trainer (or a subclass) wrote what was read
 ``offload_optimizer`` ``attention`` ``compile`` ``model_type`` ``architecture`` ``train_batch_size``
+
+A flag that is off says nothing: ``fp16: false`` beside ``bf16: false`` leaves the precision to the
+dtype in which the weights were loaded, so it is no evidence for float32.
 """
 
 from __future__ import annotations
@@ -18,60 +21,26 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from nanautopsy.command_line import settings_in
 from nanautopsy.model import ConfigRecord, EnvironmentRecord, Fact, LogEvent, Scalar, Series
+from nanautopsy.spellings import dtype_name, number, text, truth
 
-_DTYPES = {
-    "F16": {
-        "fp16",
-        "float16",
-        "half",
-        "f16",
-        "16",
-        "16-mixed",
-        "16-true",
-        "amp-fp16",
-        "torch.half",
-    },
-    "BF16": {"bf16", "bfloat16", "bf16-mixed", "bf16-true", "amp-bf16"},
-    "F32": {"fp32", "float32", "float", "f32", "32", "32-true", "no", "full"},
-}
+FACTS = frozenset(
+    "compute_dtype published_dtype loss_scaler optimizer learning_rate adam_epsilon "
+    "gradient_clipping warmup_steps lr_schedule gradient_accumulation logging_steps "
+    "logging_nan_inf_filter zero_stage overlap_comm reduce_bucket_size bf16_check_grad_overflow "
+    "trainer offload_optimizer attention compile model_type architecture train_batch_size".split()
+)
+"""Every name that :func:`derive` gives."""
 
-
-def dtype_name(value: Scalar) -> str | None:
-    """F16, BF16 or F32 for any of the usual spellings (``torch.float16``, ``16-mixed``, ...)."""
-    text = str(value).strip().strip("'\"").lower()
-    text = text.removeprefix("torch.").removeprefix("jnp.").removeprefix("dtype.")
-    for name, spellings in _DTYPES.items():
-        if text in spellings:
-            return name
-    return None
-
-
-def truth(value: Scalar) -> bool | None:
-    """A flag's value in any spelling; ``None`` for ``auto`` and for what is no flag."""
-    if isinstance(value, bool):
-        return value
-    text = str(value).strip().lower()
-    if text in ("true", "1", "yes", "on"):
-        return True
-    if text in ("false", "0", "no", "off", "none"):
-        return False
-    return None
-
-
-def number(value: Scalar) -> float | None:
-    """A number in any spelling; ``None`` for ``auto`` and for what is none."""
-    if isinstance(value, bool) or value is None:
-        return None
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _text(value: Scalar) -> str | None:
-    text = str(value).strip()
-    return None if value is None or text.lower() in ("", "none", "null", "auto") else text
+_ORDER = {"deepspeed": 0, "command": 1, "training": 2, "log": 3, "wandb": 4}
+"""Who is asked first: the engine, what the launch overrides, training settings, what the console
+and trackers repeat of them; then all others."""
+_MODEL = frozenset({"model", "adapter", "generation"})
+_NO_SETTINGS = frozenset({"wandb_summary", "wandb_axes"})
+"""Last values of metrics (``lr`` among them) and names of axes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,58 +48,108 @@ class _Rule:
     """A setting whose dotted key, in full or from any dot on, matches becomes the fact."""
 
     fact: str
-    keys: str
-    """Regular expression for the tail of the key, in lower case."""
+    key: re.Pattern[str]
     convert: Callable[[Scalar], Scalar]
-    not_kinds: frozenset[str] = frozenset()
-    only_kinds: frozenset[str] = frozenset()
+    of_model: bool | None
+    """True: asked only of a model's own settings; False: only of others; None: of all."""
 
 
-_MODEL = frozenset({"model", "adapter", "generation"})
+def _rule(
+    fact: str, keys: str, convert: Callable[[Scalar], Scalar], of_model: bool | None = None
+) -> _Rule:
+    """``keys``: regular expression for the tail of the key, in lower case with ``_``."""
+    return _Rule(fact, re.compile(rf"(?:^|\.)(?:{keys})$"), convert, of_model)
+
 
 _RULES = (
-    _Rule("published_dtype", r"torch_dtype|published_dtype", dtype_name),
-    _Rule("published_dtype", r"dtype", dtype_name, only_kinds=_MODEL),
-    _Rule(
+    _rule("published_dtype", r"torch_dtype|published_dtype", dtype_name),
+    _rule("published_dtype", r"dtype", dtype_name, True),
+    _rule("compute_dtype", r"mixed_precision(_type)?|precision|mp_policy", dtype_name, False),
+    _rule(
         "compute_dtype",
-        r"mixed_precision|precision|(amp|autocast|compute|train\w*|param|activation)_?dtype"
-        r"|bnb_4bit_compute_dtype|dtype|mp_policy|mixed_precision_type",
+        r"(amp|autocast|compute|train\w*|activation)_?dtype|mixed_precision\.param_dtype"
+        r"|mixed_precision_param|bnb_4bit_compute_dtype|params_dtype|dtype_mm",
         dtype_name,
-        not_kinds=_MODEL,
+        False,
     ),
-    _Rule("optimizer", r"optim|optimizer|optimizer\.type|optimizer\.name|optimizer_name", _text),
-    _Rule(
-        "learning_rate", r"learning_rate|lr|base_lr|peak_lr|max_lr|optimizer\.params\.lr", number
+    _rule("compute_dtype", r"dtype", dtype_name, False),
+    _rule("compute_dtype", r"param_dtype", dtype_name, False),
+    _rule(
+        "optimizer",
+        r"optim|optimizer|optim(izer)?\.(type|name|_target_)|optimizer_(name|type)|opt",
+        text,
+        False,
     ),
-    _Rule(
-        "adam_epsilon", r"adam_epsilon|adam_eps|optimizer\.params\.eps|eps|epsilon", number, _MODEL
-    ),
-    _Rule(
-        "gradient_clipping",
-        r"max_grad_norm|gradient_clipping|clip_grad|gradient_clip_val|grad_clip|clip_norm"
-        r"|grad_clip_norm|clip_grad_norm|max_norm",
+    _rule(
+        "learning_rate",
+        r"learning_rate|lr|base_lr|peak_lr|max_lr|lr0|optimizer\.params\.lr",
         number,
+        False,
     ),
-    _Rule("warmup_steps", r"warmup_steps|num_warmup_steps|warmup_iters|warmup_num_steps", number),
-    _Rule("lr_schedule", r"lr_scheduler_type|lr_scheduler|scheduler|lr_decay_style", _text),
-    _Rule("gradient_accumulation", r"gradient_accumulation_steps|grad_accum\w*", number),
-    _Rule("train_batch_size", r"train_batch_size|global_batch_size", number),
-    _Rule("logging_steps", r"logging_steps|log_interval|log_every(_n_steps)?", number),
-    _Rule("logging_nan_inf_filter", r"logging_nan_inf_filter", truth),
-    _Rule("zero_stage", r"zero_optimization\.stage|zero_stage|zero_config\.stage", number),
-    _Rule("overlap_comm", r"overlap_comm", truth),
-    _Rule("reduce_bucket_size", r"reduce_bucket_size", number),
-    _Rule("bf16_check_grad_overflow", r"(bf16|bfloat16)\.check_grad_overflow", truth),
-    _Rule("offload_optimizer", r"offload_optimizer\.device|offload_optimizer", _text),
-    _Rule("attention", r"_?attn_implementation(_internal)?|attention_backend|attn_impl", _text),
-    _Rule("compile", r"torch_compile|compile|compile_model", truth),
-    _Rule("model_type", r"model_type", _text),
-    _Rule("architecture", r"architectures\.0|architectures", _text),
+    _rule(
+        "adam_epsilon",
+        r"adam_?w?_?eps(ilon)?|optim\w*\.(\w+\.)?(adam_)?eps(ilon)?|opt_eps|(?<!\.)eps",
+        number,
+        False,
+    ),
+    _rule(
+        "gradient_clipping",
+        r"max_grad(ient)?_norm|gradient_clipping|clip_grad(ient)?s?|gradient_clip_val|grad_clip"
+        r"|clip_norm|grad_clip_norm|clip_grad_norm|clip_max_norm|max_norm|clipnorm"
+        r"|clip_gradients\.clip_value|gradient_clip_norm",
+        number,
+        False,
+    ),
+    _rule(
+        "warmup_steps",
+        r"(lr_)?warmup_(steps|iters|updates)|num_warmup_steps|warmup_num_steps",
+        number,
+        False,
+    ),
+    _rule(
+        "lr_schedule",
+        r"lr_scheduler_type|lr_scheduler|scheduler|lr_decay_style|lr_schedule|scheduler\.type",
+        text,
+        False,
+    ),
+    _rule(
+        "gradient_accumulation",
+        r"gradient_accumulation_steps|grad_accum\w*|accumulate_grad_batches|accumulation_steps"
+        r"|update_freq(\.0)?",
+        number,
+        False,
+    ),
+    _rule("train_batch_size", r"train_batch_size|global_batch_size", number, False),
+    _rule("logging_steps", r"logging_steps|log_interval|log_every(_n_steps)?", number, False),
+    _rule("logging_nan_inf_filter", r"logging_nan_inf_filter", truth),
+    _rule("zero_stage", r"zero_optimization\.stage|zero_stage|zero_config\.stage", number, False),
+    _rule("overlap_comm", r"overlap_comm", truth),
+    _rule("reduce_bucket_size", r"reduce_bucket_size", number),
+    _rule("bf16_check_grad_overflow", r"(bf16|bfloat16)\.check_grad_overflow", truth),
+    _rule("offload_optimizer", r"offload_optimizer\.device|offload_optimizer", text, False),
+    _rule("attention", r"_?attn_implementation(_internal)?|attention_backend|attn_impl", text),
+    _rule("compile", r"torch_compile|compile|compile_model", truth),
+    _rule("model_type", r"model_type", text),
+    _rule("architecture", r"architectures\.0|architectures", text),
 )
 
-_FP16_FLAG = re.compile(r"(^|\.)((use_)?(fp16|half|float16)|fp16[._]enabled|fp16\.fp16)$")
-_BF16_FLAG = re.compile(r"(^|\.)((use_)?(bf16|bfloat16)|(bf16|bfloat16)[._]enabled)$")
-_STATIC_SCALE = re.compile(r"(^|\.)(fp16\.)?(static_)?loss_scale$")
+_FP16_FLAG = re.compile(
+    r"(^|\.)((use_|full_|pure_)?(fp16|half|float16)|fp16(\.enabled|\.fp16|_enabled|_run))$"
+)
+_BF16_FLAG = re.compile(
+    r"(^|\.)((use_|full_|pure_)?(bf16|bfloat16)|(bf16|bfloat16)(\.enabled|_enabled))$"
+)
+_AMP_FLAG = re.compile(r"(^|\.)((use_|enable_|native_)?amp|amp\.enabled)$")
+"""On without a dtype: torch.cuda.amp, whose default is float16, with a GradScaler (Ultralytics,
+detectron2, timm)."""
+_LOSS_SCALE = re.compile(r"(^|\.)(static_)?loss_scale$")
+_ELSEWHERE = re.compile(
+    r"(^|\.)(\w*(text|vision|audio|speech|llm|language|image|encoder|decoder|qformer)\w*_config"
+    r"|rollout|inference|generation|eval\w*|vllm|export|data|dataset\w*|teacher|reward\w*|ref)\."
+)
+"""Parts of a configuration whose dtype is not the one in which this run trains."""
+_MODEL_DUMP = frozenset({"architectures.0", "architectures", "transformers_version"})
+"""Keys of a model's config.json. The Trainer's W&B callback logs it beside its own arguments."""
 
 
 def derive(
@@ -141,61 +160,89 @@ def derive(
 ) -> Mapping[str, Fact]:
     """The canonical facts; what nothing states is absent. The first record that states one wins.
 
-    Training and engine configurations are asked before logs and trackers, which repeat them.
+    Of two records of one kind, one that the program printed comes before a file, which may be
+    there without having been used.
     """
-    order = {"deepspeed": 0, "training": 1, "log": 2, "wandb": 3}
-    ordered = sorted(configs, key=lambda record: order.get(record.kind, 4))
+    commands = [
+        ConfigRecord("command", settings_in(one.facts["command"]), one.source)
+        for one in environments
+        if "command" in one.facts
+    ]
+    ordered = sorted(
+        (record for record in (*configs, *commands) if record.kind not in _NO_SETTINGS),
+        key=lambda record: (_ORDER.get(record.kind, len(_ORDER)), record.source.line is None),
+    )
     facts: dict[str, Fact] = {}
     for record in ordered:
         _from_config(record, facts)
-    for environment in environments:
-        _from_command(environment, facts)
     _loss_scaler(events, series, facts)
     _trainer(ordered, series, facts)
     return facts
 
 
 def _from_config(record: ConfigRecord, facts: dict[str, Fact]) -> None:
-    flags: dict[str, str] = {}
-    for key, value in record.values.items():
-        lowered = key.lower().replace("-", "_")
-        if record.kind not in _MODEL:
-            if truth(value) and _FP16_FLAG.search(lowered):
-                flags["F16"] = key
-            elif truth(value) and _BF16_FLAG.search(lowered):
-                flags["BF16"] = key
-            elif _STATIC_SCALE.search(lowered):
-                scale = number(value)
-                # 0 asks for a dynamic scale, and 1 scales nothing.
-                if scale not in (None, 0.0, 1.0):
-                    facts.setdefault("loss_scaler", _fact("static", record, key, value))
-        for rule in _RULES:
-            if record.kind in rule.not_kinds or (
-                rule.only_kinds and record.kind not in rule.only_kinds
+    # Of keys that match alike the shallowest counts: the run's own setting, not a component's.
+    keys = sorted(
+        ((key.lower().replace("-", "_"), key) for key in record.values),
+        key=lambda pair: pair[0].count("."),
+    )
+    of_model = record.kind in _MODEL
+    is_dump = not _MODEL_DUMP.isdisjoint(record.values)
+    settled = "compute_dtype" in facts
+    for rule in _RULES:
+        asked = rule.of_model in (None, of_model) or (rule.of_model and is_dump)
+        if rule.fact in facts or not asked:
+            continue
+        for lowered, key in keys:
+            if not rule.key.search(lowered):
+                continue
+            if rule.fact == "compute_dtype" and (
+                _ELSEWHERE.search(lowered) or (is_dump and lowered.rpartition(".")[2] == "dtype")
             ):
                 continue
-            if rule.fact not in facts and re.search(rf"(?:^|\.)(?:{rule.keys})$", lowered):
-                converted = rule.convert(value)
-                if converted is not None:
-                    facts[rule.fact] = _fact(converted, record, key, value)
-    # A flag that is set says more than a dtype that may be a default.
+            converted = rule.convert(record.values[key])
+            if converted is not None:
+                facts[rule.fact] = _fact(converted, record, key)
+                break
+    if not of_model:
+        _from_flags(record, keys, facts, settled)
+
+
+def _from_flags(
+    record: ConfigRecord, keys: Iterable[tuple[str, str]], facts: dict[str, Fact], settled: bool
+) -> None:
+    """Precision, unless another record settled it, and loss scaling, by one record's flags.
+
+    A flag that is set says more than a dtype, which may be a default; two say nothing.
+    """
+    flags: dict[str, str] = {}
+    for lowered, key in keys:
+        if _LOSS_SCALE.search(lowered):
+            scale = number(record.values[key])
+            if scale:
+                facts.setdefault("loss_scaler", _fact("static", record, key))
+        if not truth(record.values[key]) or _ELSEWHERE.search(lowered):
+            continue
+        if _FP16_FLAG.search(lowered):
+            flags.setdefault("F16", key)
+        elif _BF16_FLAG.search(lowered):
+            flags.setdefault("BF16", key)
+        elif _AMP_FLAG.search(lowered):
+            flags.setdefault("amp", key)
+    if settled:
+        return
+    amp = flags.pop("amp", None)
     if len(flags) == 1:
         dtype, key = next(iter(flags.items()))
-        known = facts.get("compute_dtype")
-        if known is None or known.source.path == record.source.path:
-            facts["compute_dtype"] = _fact(dtype, record, key, True)
+        facts["compute_dtype"] = _fact(dtype, record, key)
+    elif amp is not None and not flags and str(record.values.get("device", "")) != "cpu":
+        facts.setdefault("compute_dtype", _fact("F16", record, amp))
+        if facts["compute_dtype"].value == "F16":
+            facts.setdefault("loss_scaler", _fact("dynamic", record, amp))
 
 
-def _fact(value: Scalar, record: ConfigRecord, key: str, raw: Scalar) -> Fact:
-    return Fact(value, replace(record.source, excerpt=f"{key}: {raw}"))
-
-
-def _from_command(environment: EnvironmentRecord, facts: dict[str, Fact]) -> None:
-    command = environment.facts.get("command", "")
-    flag = re.search(r"(?:^|\s)--(fp16|bf16)(?:[\s=]+(\w+))?(?=\s|$)", command)
-    if flag and truth(flag[2] or "true") is not False and "compute_dtype" not in facts:
-        dtype = "F16" if flag[1] == "fp16" else "BF16"
-        facts["compute_dtype"] = Fact(dtype, replace(environment.source, excerpt=flag[0].strip()))
+def _fact(value: Scalar, record: ConfigRecord, key: str) -> Fact:
+    return Fact(value, replace(record.source, excerpt=f"{key}: {record.values[key]}"))
 
 
 def _loss_scaler(
@@ -227,15 +274,25 @@ in its summary."""
 def _trainer(
     configs: Iterable[ConfigRecord], series: Iterable[Series], facts: dict[str, Fact]
 ) -> None:
-    """Whether the transformers Trainer wrote this: its own settings, or its own set of tags."""
+    """Whether the transformers Trainer wrote this: its own settings, or its own set of tags.
+
+    Its epochs are fractions; in other writers' rows of these names they are whole.
+    """
     for record in configs:
         key = next((key for key in record.values if _TRAINER_SETTINGS.search(key)), None)
         if key is not None:
-            facts["trainer"] = _fact("transformers", record, key, record.values[key])
+            facts["trainer"] = _fact("transformers", record, key)
             return
     tags: dict[str, set[str]] = {}
     for one in series:
+        if one.tag in ("epoch", "train/epoch") and not _has_fractions(one):
+            continue
         tags.setdefault(one.source.path, set()).add(one.tag)
         if any(known <= tags[one.source.path] for known in _TRAINER_TAGS):
             facts["trainer"] = Fact("transformers", one.source)
             return
+
+
+def _has_fractions(series: Series) -> bool:
+    finite = series.values[np.isfinite(series.values)]
+    return bool((finite != np.floor(finite)).any())

@@ -12,9 +12,9 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from nanautopsy.facts import number
 from nanautopsy.model import Fact, Scalar, Series
 from nanautopsy.roles import words
+from nanautopsy.spellings import number
 
 _COUNTERS = (
     *("train/global_step", "trainer/global_step", "training/global_step", "global_step"),
@@ -168,10 +168,6 @@ def _counted(one: Series, facts: Mapping[str, Fact], notes: list[str]) -> Series
             )
             return replace(one, steps=one.steps // batch, axis="step")
     return one
-
-
-def _within(steps: np.ndarray, largest: int) -> bool:
-    return bool(((steps <= largest) & (steps >= -largest)).all())
 
 
 def _within(steps: np.ndarray, largest: int) -> bool:

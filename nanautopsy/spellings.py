@@ -1,0 +1,64 @@
+"""Values of settings in any of the spellings that configuration files use."""
+
+from __future__ import annotations
+
+import re
+
+from nanautopsy.model import Scalar
+
+_WRAPPED = re.compile(
+    r"(?:<class\s*|dtype\()?['\"]?(?:(?:torch|jnp|jax\.numpy|np|numpy|tf|ml_dtypes|dtype)\.)*"
+    r"([a-z0-9_-]+)['\"]?[>)]?"
+)
+_PRECISION = re.compile(
+    r"(?:(?:amp|mixed|pure|full)[-_])?(bf16|bfloat16|fp16|float16|half|f16|16|fp32|float32|float|f32"
+    r"|32)(?:[-_](?:mixed|true|pure|full))?"
+)
+"""``16-mixed`` and ``32-true`` are Lightning's, ``amp_bf16`` Composer's and OpenCLIP's,
+``mixed_float16`` Keras's."""
+_DTYPES = {
+    **dict.fromkeys(("fp16", "float16", "half", "f16", "16"), "F16"),
+    **dict.fromkeys(("bf16", "bfloat16"), "BF16"),
+    **dict.fromkeys(("fp32", "float32", "float", "f32", "32"), "F32"),
+}
+_NOT_STATED = ("", "none", "null", "auto", "~")
+
+
+def dtype_name(value: Scalar) -> str | None:
+    """F16, BF16 or F32 for any of the usual spellings (``torch.float16``, ``16-mixed``, ...).
+
+    ``no`` (accelerate's word for *no autocast*) is none: the weights' own dtype decides then.
+    """
+    if isinstance(value, bool) or value is None:
+        return None
+    wrapped = _WRAPPED.fullmatch(str(value).strip().lower())
+    found = None if wrapped is None else _PRECISION.fullmatch(wrapped[1])
+    return None if found is None else _DTYPES[found[1]]
+
+
+def truth(value: Scalar) -> bool | None:
+    """A flag's value in any spelling; ``None`` for ``auto`` and for what is no flag."""
+    if isinstance(value, bool):
+        return value
+    lowered = str(value).strip().lower()
+    if lowered in ("true", "1", "yes", "on"):
+        return True
+    if lowered in ("false", "0", "no", "off", "none"):
+        return False
+    return None
+
+
+def number(value: Scalar) -> float | None:
+    """A number in any spelling; ``None`` for ``auto`` and for what is none."""
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def text(value: Scalar) -> str | None:
+    """A word; ``None`` where the setting says that nothing is set, or leaves it to others."""
+    words = str(value).strip()
+    return None if value is None or words.lower() in _NOT_STATED else words
