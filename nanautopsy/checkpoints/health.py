@@ -68,15 +68,7 @@ def measure(
     :class:`ShortTensor` when the blocks end too early.
     """
     format = FORMATS[dtype]
-    count = math.prod(shape)
-    tally = _Tally(format)
-    for bits in _elements(blocks, format, count, big_endian):
-        for start in range(0, len(bits), _CHUNK):
-            _KERNELS[format.kind](tally, bits[start : start + _CHUNK])
-    if tally.seen < count:
-        raise ShortTensor(f"{tally.seen} of {count} elements")
-    if format.kind == "table":
-        _finish_table(tally)
+    tally = _count(format, blocks, math.prod(shape), big_endian)
     first = None if tally.first is None else _unravel(tally.first, shape, fortran_order)
     return TensorHealth(
         name=name,
@@ -92,6 +84,19 @@ def measure(
         first_nonfinite=first,
         path=path,
     )
+
+
+def _count(format: NumberFormat, blocks: Iterable[Block], count: int, big_endian: bool) -> _Tally:
+    """Pass ``count`` elements through the kernel of their format."""
+    tally = _Tally(format)
+    for bits in _elements(blocks, format, count, big_endian):
+        for start in range(0, len(bits), _CHUNK):
+            _KERNELS[format.kind](tally, bits[start : start + _CHUNK])
+    if tally.seen < count:
+        raise ShortTensor(f"{tally.seen} of {count} elements")
+    if format.kind == "table":
+        _finish_table(tally)
+    return tally
 
 
 # --- the running counts -------------------------------------------------------------------------
