@@ -222,11 +222,15 @@ def _compute_length_crcs(lengths: NDArray[np.int64]) -> NDArray[np.uint32]:
     return _crc32c.mask(_crc32c.crc32c(raw, np.arange(len(lengths), dtype=np.int64) * 8, eights))
 
 
+def begins_with_record(data: bytes) -> bool:
+    """Whether a file that begins with ``data`` begins with a TFRecord's header."""
+    return len(data) >= HEADER and _header_is_right(memoryview(data), 0)
+
+
 def _header_is_right(buffer: memoryview, position: int) -> bool:
-    raw = np.frombuffer(buffer, np.uint8, 8, position)
-    crc = _crc32c.crc32c(raw, np.array([0]), np.array([8]))
     stored: int = struct.unpack_from("<I", buffer, position + 8)[0]
-    return int(_crc32c.mask(crc)[0]) == stored
+    crc = _crc32c.of_bytes(bytes(buffer[position : position + 8]))
+    return int(_crc32c.mask(np.array([crc], dtype=np.uint32))[0]) == stored
 
 
 def _next_header(buffer: memoryview, first: int) -> int | None:

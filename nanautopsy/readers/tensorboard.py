@@ -15,8 +15,10 @@ stepped over. One file is one artifact; nothing is merged here.
 from __future__ import annotations
 
 import gzip
+import os
+import zlib
 from collections.abc import Iterator
-from io import BufferedIOBase
+from io import BufferedIOBase, BufferedReader
 from typing import Any
 
 from nanautopsy.model import (
@@ -34,11 +36,15 @@ from nanautopsy.readers import _tensorboard_values as values
 from nanautopsy.readers._damage import Damage
 from nanautopsy.readers._flatten import flatten
 from nanautopsy.readers._scalar_templates import ScalarTemplates
-from nanautopsy.readers._tfrecord import Frames, frames
+from nanautopsy.readers._tfrecord import Frames, begins_with_record, frames
 from nanautopsy.readers._tracks import Tracks
 
 _GZIP = b"\x1f\x8b"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_NOT_TEXT = (_GZIP, _LFS_POINTER)
+_MOST_GROWTH = 200
+_LEAST_ROOM = 1 << 30
+"""Bytes, and times the compressed size: the larger is what is read of a compressed file."""
 _TEXT_KINDS = {"args": "training", "model_config": "model"}
 _TEXT_SUFFIX = "/text_summary"
 _TEXT_ROOM = 8 << 20
@@ -53,9 +59,13 @@ class _TensorBoard:
     def claim(self, file: FileHead) -> Claim | None:
         if file.name.endswith(".profile-empty"):
             return None
-        if b"brain.Event:" in file.head[:48] or "tfevents" in file.name:
-            return Claim("tensorboard", 95)
-        return None
+        if begins_with_record(file.head) and b"brain.Event:" in file.head[:48]:
+            return Claim("tensorboard", 98)
+        if "tfevents" not in file.name:
+            return None
+        usual = file.name.startswith("events.out.tfevents.")
+        binary = b"\0" in file.head[:512] or file.head.startswith(_NOT_TEXT)
+        return Claim("tensorboard", 90) if usual or binary or not file.head else None
 
     def read(self, artifact: Artifact) -> Iterator[Record]:
         with open(artifact.location, "rb") as raw:
@@ -64,14 +74,30 @@ class _TensorBoard:
             if start == _LFS_POINTER:
                 yield Skipped("a Git LFS pointer; the event file itself is not here")
                 return
-            file: BufferedIOBase = gzip.GzipFile(fileobj=raw) if start[:2] == _GZIP else raw
             collected = _Collected(artifact.path)
+            file: BufferedIOBase = _Unzipped(raw) if start.startswith(_GZIP) else raw
             try:
                 for block in frames(file, collected.damage):
                     collected.add(block)
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError, zlib.error) as error:
                 collected.damage.note(f"reading ended early: {error}")
         yield from collected.records()
+
+
+class _Unzipped(gzip.GzipFile):
+    """A compressed event file that cannot grow without end."""
+
+    def __init__(self, raw: BufferedReader) -> None:
+        super().__init__(fileobj=raw)
+        self._room = max(_LEAST_ROOM, _MOST_GROWTH * os.fstat(raw.fileno()).st_size)
+
+    def readinto(self, target: Any) -> int:
+        """Like the base class; raises :class:`OSError` where no event file would be so long."""
+        count = super().readinto(target)
+        self._room -= count
+        if self._room < 0:
+            raise OSError("it expands to more than an event file can")
+        return count
 
 
 class _Collected:

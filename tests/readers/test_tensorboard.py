@@ -313,8 +313,20 @@ def test_empty_header_only_pointer_and_gzip(tmp_path: Path) -> None:
     assert isinstance(skipped, Skipped)
     data, _ = small_file()
     assert len(points_of(read(gzip.compress(data), tmp_path))) == 40
-    cut = read(gzip.compress(data)[:-200], tmp_path)
-    assert problems_of(cut)
+    packed = bytearray(gzip.compress(data))
+    assert problems_of(read(bytes(packed[:-200]), tmp_path))
+    packed[len(packed) // 2] ^= 0x55
+    assert problems_of(read(bytes(packed), tmp_path))
+
+
+def test_a_bomb_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, _ = small_file()
+    path = tmp_path / NAME
+    path.write_bytes(gzip.compress(data + bytes(30_000_000)))
+    monkeypatch.setattr("nanautopsy.readers.tensorboard._LEAST_ROOM", 20_000_000)
+    records = read_file(READER, path)
+    assert len(points_of(records)) == 40
+    assert any("expands" in problem.text for problem in problems_of(records))
 
 
 def test_claims() -> None:
@@ -323,6 +335,10 @@ def test_claims() -> None:
     assert READER.claim(FileHead(f"logs/{NAME}", 0, b"")) is not None
     assert READER.claim(FileHead(f"logs/{NAME}.profile-empty", 40, header)) is None
     assert READER.claim(FileHead("train.log", 5, b"hello")) is None
+    assert READER.claim(FileHead("read_tfevents.py", 12, b"import struct")) is None
+    assert READER.claim(FileHead(f"{NAME}.gz", 40, gzip.compress(header))) is not None
+    damaged = b"\xff" + header[1:]
+    assert READER.claim(FileHead(NAME, 40, damaged)) is not None
 
 
 def test_session_log_without_start_is_nothing(tmp_path: Path) -> None:
