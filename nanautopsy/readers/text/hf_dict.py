@@ -43,7 +43,8 @@ _SPECIAL = frozenset((*_STEP_KEYS, *_STEP_OF_KEYS, *_SUMMARY))
 _METRICS_HEADING = re.compile(r"\*{3,} (train|eval|test|predict)\w* (?:metrics|results) \*{3,}")
 _METRIC_LINE = re.compile(r"\s+([A-Za-z_][\w/@.-]*)\s*=\s*(\S+)\s*$")
 _BANNER = re.compile(
-    r"(Num examples|Num Epochs|Total optimization steps|Gradient Accumulation steps)\s*=\s*([\d,]+)"
+    r"(Num examples|Num Epochs|Total train batch size|Total optimization steps"
+    r"|Gradient Accumulation steps)\b[^=]{0,80}=\s*([\d,]+)"
 )
 
 
@@ -148,15 +149,21 @@ def _on_bar(log: Log, line: Line) -> None:
     _on_bars(log, line.text)
 
 
+_BANNER_FIELDS = {
+    "Num examples": "examples",
+    "Num Epochs": "epochs",
+    "Total train batch size": "batch",
+    "Gradient Accumulation steps": "accumulation",
+    "Total optimization steps": "total",
+}
+
+
 def _on_banner(log: Log, line: Line) -> None:
     match = _BANNER.search(line.text)
     if match is None:
         return
     number = int(match[2].replace(",", ""))
-    if match[1] == "Num Epochs":
-        steps_of(log).next_training().epochs = number
-    elif match[1] == "Total optimization steps":
-        steps_of(log).next_training().total = number
+    setattr(steps_of(log).next_training(), _BANNER_FIELDS[match[1]], number)
 
 
 def _on_heading(log: Log, line: Line) -> None:
@@ -251,7 +258,7 @@ def _plan(line: Line, lower: str) -> Handler | None:
 DIALECT = Dialect(
     name="hf-trainer",
     triggers=("'loss'", "_loss'", "'epoch'", "_runtime'", "'grad_norm'", "***** ", "num ex",
-              "num ep", "total optimization", "it/s", "s/it"),
+              "num ep", "total train", "gradient acc", "total optimization", "it/s", "s/it"),
     plan=_plan,
     metrics=True,
 )  # fmt: skip

@@ -13,6 +13,7 @@ their bars; the epochs then contradict the bars, and 2 decides.
 
 from __future__ import annotations
 
+import math
 from array import array
 from dataclasses import dataclass, field
 from typing import Literal
@@ -53,7 +54,11 @@ class Training:
     total: int | None = None
     """Optimizer steps as the log states them."""
     epochs: int | None = None
-    """``Num Epochs`` as the log states it."""
+    """``Num Epochs`` as the log states it; the Trainer rounds it up when ``max_steps`` is given."""
+    examples: int | None = None
+    batch: int | None = None
+    """Examples of one optimizer step, over all devices and accumulation."""
+    accumulation: int = 1
     finished: bool = False
     rows: array[int] = field(default_factory=lambda: array("q"))
     kinds: array[int] = field(default_factory=lambda: array("b"))
@@ -107,16 +112,29 @@ class Training:
         """Epoch times steps per epoch, where that names one step."""
         painted = [total for total, bars in self.bars.items() if bars.row > 0 or not self.rows]
         total = self.total or max(painted or list(self.bars)[-1:], default=None)
-        if not total or not len(epoch) or not np.isfinite(epoch).all():
+        if not len(epoch) or not np.isfinite(epoch).all():
             return None
-        epochs = float(self.epochs) if self.epochs else float(epoch[-1]) if self.finished else None
-        if not epochs:
+        per_epoch = self._per_epoch(float(total or 0), float(epoch[-1]))
+        if not per_epoch:
             return None
-        per_epoch = total / epochs
         exact = epoch * per_epoch
+        steps: Ints | None
         if (half * per_epoch < 0.5).all():
-            return np.rint(exact).astype(np.int64)
-        return _regular(exact, half * per_epoch, kinds)
+            steps = np.rint(exact).astype(np.int64)
+        else:
+            steps = _regular(exact, half * per_epoch, kinds)
+        # Two rows of training lie at least one step apart: where they do not, the epoch is wrong.
+        train = None if steps is None else steps[kinds == _KINDS.index("train")]
+        return None if train is None or (np.diff(train) <= 0).any() else steps
+
+    def _per_epoch(self, total: float, last_epoch: float) -> float | None:
+        """Optimizer steps an epoch: from the sizes that the log states, else from its ends."""
+        if self.examples and self.batch:
+            micro_batches = math.ceil(self.examples * self.accumulation / self.batch)
+            return micro_batches / self.accumulation
+        if self.finished and last_epoch > 0:
+            return total / last_epoch
+        return total / self.epochs if self.epochs else None
 
 
 class TrainerSteps:
