@@ -122,7 +122,7 @@ _RULES = (
     _rule("train_batch_size", r"train_batch_size|global_batch_size", number, False),
     _rule("logging_steps", r"logging_steps|log_interval|log_every(_n_steps)?", number, False),
     _rule("logging_nan_inf_filter", r"logging_nan_inf_filter", truth),
-    _rule("zero_stage", r"zero_optimization\.stage|zero_stage|zero_config\.stage", number, False),
+    _rule("zero_stage", r"zero_optimization[._]stage|zero_stage|zero_config\.stage", number, False),
     _rule("overlap_comm", r"overlap_comm", truth),
     _rule("reduce_bucket_size", r"reduce_bucket_size", number),
     _rule("bf16_check_grad_overflow", r"(bf16|bfloat16)\.check_grad_overflow", truth),
@@ -219,7 +219,8 @@ def _from_flags(
     for lowered, key in keys:
         if _LOSS_SCALE.search(lowered):
             scale = number(record.values[key])
-            if scale:
+            # 0 asks for a dynamic scale, and 1 scales nothing.
+            if scale not in (None, 0.0, 1.0):
                 facts.setdefault("loss_scaler", _fact("static", record, key))
         if not truth(record.values[key]) or _ELSEWHERE.search(lowered):
             continue

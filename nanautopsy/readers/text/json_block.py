@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,14 @@ _SEEN = "json_block"
 _MAX_LINES = 4000
 _MAX_CHARACTERS = 1 << 20
 _MAX_DEPTH = 40
+_PYTHON_WORD = re.compile(r"(?<=[:,\[\s-])(?:inf|nan|None|True|False)(?=\s*[,\]}])")
+_JSON_WORDS = {
+    "inf": "Infinity",
+    "nan": "NaN",
+    "None": "null",
+    "True": "true",
+    "False": "false",
+}
 
 
 def follow_json(log: Log, line: Line, kind: str) -> None:
@@ -47,7 +56,12 @@ def follow_json(log: Log, line: Line, kind: str) -> None:
 
 
 def parse_object(text: str) -> dict[str, Scalar] | None:
-    """The flat form of a printed JSON object, ``None`` if it is none."""
+    """The flat form of a printed JSON object, ``None`` if it is none.
+
+    Python's ``inf`` and ``nan`` stand for JSON's words where a program formats its own
+    (DeepSpeed prints ``"steps_per_print": inf``).
+    """
+    text = _PYTHON_WORD.sub(lambda word: _JSON_WORDS[word[0]], text)
     try:
         value = json.loads(text[: text.rindex("}") + 1])
     except (ValueError, RecursionError):
