@@ -46,6 +46,11 @@ class Frames:
     lengths: NDArray[np.int64]
     """(n,) bytes of each payload."""
 
+    def payload(self, record: int) -> bytes:
+        """The payload of one record."""
+        start = int(self.starts[record])
+        return self.data[start : start + int(self.lengths[record])].tobytes()
+
     def intact(self, records: NDArray[np.int64]) -> NDArray[np.bool_]:
         """(n,) whether the payload CRC of each of ``records`` is right."""
         data, starts, lengths = self.data, self.starts[records], self.lengths[records]
@@ -68,58 +73,91 @@ class Frames:
 
 def frames(file: BufferedIOBase, damage: Damage) -> Iterator[Frames]:
     """The records of ``file``, read forward in blocks; what lies between goes to ``damage``."""
-    reader = _Reader(file)
+    reader, gaps = _Reader(file), _Gaps(damage)
     while reader.fill():
         data = np.frombuffer(reader.buffer, dtype=np.uint8)
         starts, lengths, position = _chain(reader.buffer, data)
+        if len(data) - position >= HEADER and not _header_is_right(reader.buffer, position):
+            more, more_lengths, end = _salvage(data, position, reader.offset, gaps)
+            starts = np.concatenate([starts, more])
+            lengths, position = np.concatenate([lengths, more_lengths]), end
         if len(starts):
             yield Frames(data, reader.offset, starts, lengths)
-        rest = len(data) - position
-        if rest >= HEADER and _header_is_right(reader.buffer, position):
-            length = _LENGTH.unpack_from(reader.buffer, position)[0]
-            if length > LARGEST_RECORD:
-                damage.note(f"a record of {length} bytes was not read", reader.offset + position)
-                reader.skip(position, length + OVERHEAD)
-            elif reader.ended:
-                damage.note(_cut(rest), reader.offset + position)
-                return
-            else:
-                reader.keep(position, length + OVERHEAD)
-        elif rest < HEADER and not reader.ended:
+        place, rest = reader.offset + position, len(data) - position
+        if rest < HEADER and not reader.ended:
             reader.keep(position, BLOCK_BYTES)
-        elif rest >= HEADER:
-            _resynchronize(reader, position, damage)
+            continue
+        length = _LENGTH.unpack_from(reader.buffer, position)[0] if rest >= HEADER else 0
+        if length > LARGEST_RECORD:
+            damage.note(f"a record of {length} bytes was not read", place)
+            reader.skip(position, length + OVERHEAD)
+        elif not reader.ended:
+            reader.keep(position, length + OVERHEAD)
         else:
-            if rest:
-                damage.note(_cut(rest), reader.offset + position)
-            return
+            content = bool(data[position:].any())
+            if rest and not gaps.add(place, place + rest, content, only_more=True):
+                what = f"the last {rest} bytes are not a whole one"
+                damage.note(f"ends inside a record: {what}", place)
+            break
     if reader.missing:
         damage.note("the file ends inside a record that was not read", reader.offset)
+    gaps.close()
 
 
-def _cut(rest: int) -> str:
-    return f"ends inside a record: the last {rest} bytes are not a whole one"
+def _salvage(
+    data: NDArray[np.uint8], position: int, offset: int, gaps: _Gaps
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """The whole records from ``position`` on, where there is no right header.
 
-
-def _resynchronize(reader: _Reader, position: int, damage: Damage) -> None:
-    """Go to the next right header, reading on as far as it takes."""
-    begin = reader.offset + position
-    zero, first = True, position + 1
-    while True:
-        found = _next_header(reader.buffer, first)
-        zero = zero and not np.frombuffer(reader.buffer, np.uint8)[position:found].any()
-        if found is not None:
-            reader.keep(found, 0)
+    Gives payload starts (n,), lengths (n,), and the place of a record that is not whole, or the
+    end but for what may begin a header.
+    """
+    places, lengths = _all_headers(data, position)
+    kept: list[int] = []
+    for i, (place, length) in enumerate(zip(places.tolist(), lengths.tolist(), strict=True)):
+        if place < position:
+            continue  # Inside a record: its bytes happen to be a header.
+        if place > position:
+            gaps.add(offset + position, offset + place, bool(data[position:place].any()))
+        position = place
+        if place + length + OVERHEAD > len(data):
             break
-        reader.keep(max(position, len(reader.buffer) - HEADER + 1), BLOCK_BYTES)
-        position = first = 0
-        if reader.ended or not reader.fill():
-            zero = zero and not any(reader.buffer)
-            reader.keep(len(reader.buffer), 0)
-            break
-    size = reader.offset - begin
-    what = f"{size} bytes of zeros instead of records" if zero else f"{size} bytes are no records"
-    damage.note(what, begin)
+        kept.append(i)
+        position += length + OVERHEAD
+    else:
+        end = max(position, len(data) - HEADER + 1)
+        gaps.add(offset + position, offset + end, bool(data[position:end].any()))
+        position = end
+    return places[kept] + HEADER, lengths[kept], position
+
+
+class _Gaps:
+    """Stretches of bytes that are no records, adjacent ones joined."""
+
+    def __init__(self, damage: Damage) -> None:
+        self._damage = damage
+        self._begin = self._end = -1
+        self._content = False
+
+    def add(self, begin: int, end: int, content: bool, only_more: bool = False) -> bool:
+        """Add a stretch that holds more than zeros or not; ``only_more``: if it joins the last."""
+        if begin == self._end:
+            self._end, self._content = end, self._content or content
+            return True
+        if only_more:
+            return False
+        if begin < end:
+            self.close()
+            self._begin, self._end, self._content = begin, end, content
+        return True
+
+    def close(self) -> None:
+        """Report the last stretch."""
+        size = self._end - self._begin
+        if size:
+            what = "are no records" if self._content else "of zeros instead of records"
+            self._damage.note(f"{size} bytes {what}", self._begin)
+        self._begin = self._end = -1
 
 
 class _Reader:
@@ -233,17 +271,18 @@ def _header_is_right(buffer: memoryview, position: int) -> bool:
     return int(_crc32c.mask(np.array([crc], dtype=np.uint32))[0]) == stored
 
 
-def _next_header(buffer: memoryview, first: int) -> int | None:
-    """The first place from ``first`` on with a right header of a record that is not empty."""
-    data = np.frombuffer(buffer, dtype=np.uint8)
+def _all_headers(
+    data: NDArray[np.uint8], first: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Every place (n,) from ``first`` on with a right header of a record that is not empty, and
+    the lengths (n,) that they state."""
+    places = [np.zeros(0, dtype=np.int64)]
     for begin in range(first, len(data) - HEADER + 1, BLOCK_BYTES):
         end = min(begin + BLOCK_BYTES, len(data) - HEADER + 1)
         # The upper four bytes of a sane length are zero, so most places fall out at once.
-        upper = data[begin + 4 : end + 7]
-        zero = upper == 0
-        candidates = np.flatnonzero(zero[:-3] & zero[1:-2] & zero[2:-1] & zero[3:]) + begin
-        lengths, right = _headers(data, candidates)
-        hits = candidates[right & (lengths > 0)]
-        if len(hits):
-            return int(hits[0])
-    return None
+        zero = data[begin + 4 : end + 7] == 0
+        near = np.flatnonzero(zero[:-3] & zero[1:-2] & zero[2:-1] & zero[3:]) + begin
+        near = near[unaligned(data, "<u4")[near] != 0]
+        places.append(near[_headers(data, near)[1]])
+    found = np.concatenate(places)
+    return found, _headers(data, found)[0]

@@ -124,22 +124,32 @@ class _Collected:
             )
         intact = block.intact(rest)
         if self._checked is None:
-            # Some writers sum wrongly throughout; TensorBoard shows their files all the same.
-            self._checked = bool(points) or bool(intact.any()) or len(rest) < 2
-            if not self._checked:
-                text = "no record's checksum is right; what they hold is taken as it stands"
-                self.damage.note(text, block.offset)
+            self._checked = bool(points) or bool(intact.any()) or not self._is_consistent(block)
         for record, right in zip(rest.tolist(), intact.tolist(), strict=True):
-            start, offset = int(block.starts[record]), int(places[record])
+            offset = int(places[record])
             if self._checked and not right:
                 self.damage.note("a record whose checksum is wrong", offset)
                 continue
-            end = start + int(block.lengths[record])
-            event = values.event_of(block.data[start:end].tobytes())
+            event = values.event_of(block.payload(record))
             if event is None:
                 self.damage.note("a record that is no Event message", offset)
             else:
                 self._event(event, offset)
+
+    def _is_consistent(self, block: Frames) -> bool:
+        """Whether a block in which no checksum is right holds events all the same.
+
+        Some writers sum wrongly throughout; TensorBoard, which does not look, shows their files.
+        """
+        payloads = (block.payload(record) for record in range(len(block.starts)))
+        first = values.event_of(next(payloads))
+        if first is None or not first.file_version.startswith("brain.Event:"):
+            return False
+        if len(block.starts) < 2 or any(values.event_of(payload) is None for payload in payloads):
+            return False
+        text = "no record's checksum is right; what they hold is taken as it stands"
+        self.damage.note(text, block.offset)
+        return True
 
     def records(self) -> Iterator[Record]:
         """Series first, then settings, events and problems."""

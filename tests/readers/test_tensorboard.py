@@ -298,6 +298,39 @@ def test_a_large_record_between_scalars(tmp_path: Path) -> None:
     assert not problems_of(records)
 
 
+def test_line_ends_that_were_translated(tmp_path: Path) -> None:
+    """A transfer as text breaks every record; it must neither take long nor invent values."""
+    data = event_file([scalar("a", step, step / 3) for step in range(20_000)])
+    records = read(data.replace(b"\n", b"\r\n"), tmp_path)
+    assert points_of(records) == set()
+    assert len(problems_of(records)) == 21
+
+
+def test_every_length_checksum_is_wrong(tmp_path: Path) -> None:
+    raw = bytearray(event_file([scalar("a", step, step / 3) for step in range(20_000)]))
+    place = 0
+    while place < len(raw):
+        raw[place + 9] ^= 1
+        place += 16 + int.from_bytes(raw[place : place + 8], "little")
+    records = read(bytes(raw), tmp_path)
+    assert points_of(records) == set()
+    assert [problem.text for problem in problems_of(records)] == [
+        f"{len(raw)} bytes are no records"
+    ]
+
+
+def test_every_other_record_is_lost(tmp_path: Path) -> None:
+    raw = bytearray(event_file([scalar("a", step, step / 3) for step in range(20_000)]))
+    place, count = 0, 0
+    while place < len(raw):
+        size = 16 + int.from_bytes(raw[place : place + 8], "little")
+        if count % 2:
+            raw[place + 9] ^= 1
+        place, count = place + size, count + 1
+    records = read(bytes(raw), tmp_path)
+    assert series_of(records)["a"].steps.tolist() == list(range(1, 20_000, 2))
+
+
 def test_problems_do_not_grow_without_end(tmp_path: Path) -> None:
     bad = frame(scalar("a", 1, 1.0).SerializeToString())[:-1] + b"?"
     records = read(event_file([]) + bad * 1000, tmp_path)
@@ -347,7 +380,7 @@ def test_session_log_without_start_is_nothing(tmp_path: Path) -> None:
 
 
 def test_a_writer_that_gets_every_checksum_wrong(tmp_path: Path) -> None:
-    raw = bytearray(event_file([scalar("a", step, step) for step in range(20)]))
+    raw = bytearray(event_file([scalar("a", step, float(step)) for step in range(20)]))
     place = 0
     while place < len(raw):
         place += 16 + int.from_bytes(raw[place : place + 8], "little")
