@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,8 @@ MAX_EVENTS = 20_000
 """Of one kind: about 20 MB. A loss scaler that overflows for days says nothing new."""
 PARSED_BYTES = 16_384
 """Of one line; tensor dumps and generated text run longer, metrics do not."""
+_MAX_FOLLOWING = 64
+"""Ranks whose multi-line messages are read at the same time."""
 _CONTEXT_LINES = 40
 """How far a heading such as ``Epoch 3`` speaks for lines without a counter."""
 
@@ -96,7 +99,6 @@ class _Following:
     take: Callable[[Line], Take]
     end: Callable[[], None] | None
     left: int
-    rank: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,8 @@ class Dialect:
     """It takes the line's numbers; of these dialects the first that wants a shape gets it."""
     leftover: bool = False
     """Not asked for a shape that a metrics dialect took."""
+    statement: bool = False
+    """It reads what the program says of NaN; the first such dialect that wants a shape gets it."""
 
 
 @dataclass(slots=True)
@@ -138,7 +142,8 @@ class Log:
     _tally: Tally[str] = field(default_factory=Tally)
     _context: Counter | None = None
     _context_line: int = 0
-    _following: _Following | None = None
+    _epoch: float = math.nan
+    _following: dict[int | None, _Following] = field(default_factory=dict)
 
     # --- metrics ------------------------------------------------------------------------------
 
@@ -169,6 +174,12 @@ class Log:
         """The counter speaks for the next lines that have none."""
         self._context = counter
         self._context_line = line.number
+        if counter.basis is Basis.EPOCH:
+            self._epoch = counter.epoch
+
+    def epoch(self, basis: Basis) -> float:
+        """The epoch that the last heading named, for a batch counter that stands without one."""
+        return self._epoch if basis is Basis.BATCH else math.nan
 
     def context(self, line: Line) -> Counter | None:
         """The counter that speaks for a line without one."""
@@ -236,28 +247,35 @@ class Log:
     ) -> None:
         """Give the next lines of this rank, at most so many, to ``take``; ``end`` is called once
         when it is over, be it by the end of the file."""
-        self.end_following()
-        self._following = _Following(take, end, lines, line.rank)
+        self._end(line.rank)
+        if len(self._following) < _MAX_FOLLOWING:
+            self._following[line.rank] = _Following(take, end, lines)
+        elif end is not None:
+            end()
 
     @property
     def following(self) -> bool:
         """Whether every next line is wanted, not only candidates."""
-        return self._following is not None
+        return bool(self._following)
 
     def offer(self, line: Line) -> bool:
-        """Offer a line to whoever follows; whether it was taken."""
-        current = self._following
-        if current is None or current.rank != line.rank:
+        """Offer a line to who follows its rank; whether it was taken."""
+        current = self._following.get(line.rank)
+        if current is None:
             return False
         answer = current.take(line) if current.left > 0 else Take.NOT_MINE
         current.left -= 1
-        if answer in (Take.LAST, Take.NOT_MINE) and self._following is current:
-            self.end_following()
+        if answer in (Take.LAST, Take.NOT_MINE) and self._following.get(line.rank) is current:
+            self._end(line.rank)
         return answer in (Take.MORE, Take.LAST)
 
     def end_following(self) -> None:
         """Nobody follows any more."""
-        current, self._following = self._following, None
+        for rank in list(self._following):
+            self._end(rank)
+
+    def _end(self, rank: int | None) -> None:
+        current = self._following.pop(rank, None)
         if current is not None and current.end is not None:
             current.end()
 

@@ -40,7 +40,7 @@ _PACKAGES = (
     "|huggingface[-_]hub|safetensors|detectron2"
 )
 _NAMED = re.compile(
-    rf"(?<![\w./-])({_PACKAGES})\s*(?:version|info)?\s*(?:\((?:GPU|accelerator)\?\))?"
+    rf"(?<![\w./-])(?<!build )({_PACKAGES})\s*(?:version|info)?\s*(?:\((?:GPU|accelerator)\?\))?"
     rf"\s*(?:[:=@]|\.{{3,}})?\s*{_VERSION}(?![\w/])",
     re.IGNORECASE,
 )

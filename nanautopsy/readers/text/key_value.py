@@ -73,7 +73,7 @@ class Row:
                 self.basis,
                 -1 if self.n is None else _whole(self.n, line),
                 -1 if self.total is None else _whole(self.total, line),
-                math.nan if self.epoch is None else value(self.epoch, line),
+                log.epoch(self.basis) if self.epoch is None else value(self.epoch, line),
                 self.family,
             )
         if not self.tags:
@@ -113,8 +113,8 @@ def _stand_at(log: Log, line: Line, counter: Counter | None) -> None:
     if counter is None:
         return
     log.set_context(counter, line)
-    certain = counter.basis is Basis.STEP or counter.basis is Basis.COUNTER
-    if certain and math.isnan(counter.epoch) and counter.n >= 0:
+    whole_run = counter.basis is Basis.COUNTER and math.isnan(counter.epoch)
+    if counter.n >= 0 and (whole_run or counter.basis is Basis.STEP):
         log.step_is(counter.n)
 
 

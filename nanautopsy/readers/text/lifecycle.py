@@ -106,13 +106,13 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
     ),
     (
         ("saving model checkpoint", "saving checkpoint", "saved checkpoint", "snapshotting",
-         "saving model", "saved model", "saved: ", "saving state", "checkpoint saved"),
+         "saving model", "saved model", "saving state", "checkpoint saved", "[torch] sav"),
         _Rule(
             "checkpoint-saved",
             re.compile(
                 r"\bSav(?:ing|ed) (?:the )?(?:current |best |final )?(?:model |full )?"
                 r"(?:checkpoint|weights|state|model)\b|successfully saved checkpoint|Snapshotting"
-                r"|\[Torch\] Saved|checkpoint saved",
+                r"|\[Torch\] Sav(?:ed|ing)|checkpoint saved",
                 re.IGNORECASE,
             ),
             step_is_saved=True,

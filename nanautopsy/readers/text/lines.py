@@ -26,7 +26,7 @@ _PREFIX = re.compile(
     rb"|\[(?:INFO|WARNING|ERROR|DEBUG)\|[\w./]+:\d+\]"  # transformers
     rb"|[IWEF]\d{4,8} \d\d:\d\d:\d\d\.\d+ +\d+ [\w./]+:\d+\]"  # glog
     rb"|\[titan\]|- root -|>>|\|(?= )|-(?= (?:[A-Z]+|\w+(?:\.\w+)*) - )"
-    rb"))+\s*"
+    rb"))+ ?"  # what stands behind may be indented, as a traceback's lines are
 )
 _MAY_HAVE_PREFIX = frozenset(b"[(0123456789IWEFDC \t")
 _RANK = re.compile(rb"\[(?:rank|default)(\d{1,5})\]:")

@@ -16,14 +16,16 @@ and from 5.0 a table::
     Key          | Status     |
     -------------+------------+-
     score.weight | MISSING    |
-    lm_head.bias | UNEXPECTED |
+    h.{0, 1}.ln_1.bias | UNEXPECTED |
 
     Notes:
 """
 
 from __future__ import annotations
 
+import math
 import re
+from itertools import islice, product
 
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
 
@@ -40,7 +42,11 @@ _NEW = re.compile(
 _KEY = re.compile(r"'([^']{1,300})'")
 _MISMATCH = re.compile(r"- (\S+): found shape .*? in the checkpoint and")
 _REPORT = re.compile(r"(?:\b(\w+) )?LOAD REPORT(?: from:?\s*(.+))?")
-_ROW = re.compile(r"\s*(\S(?:.{0,300}?\S)?)\s*\|\s*(UNEXPECTED|MISSING|MISMATCH|CONVERSION|OWNED|SKIPPED)\b")
+_ROW = re.compile(
+    r"\s*(\S(?:.{0,300}?\S)?)\s*\|\s*(UNEXPECTED|MISSING|MISMATCH|CONVERSION|OWNED|SKIPPED)\b"
+)
+_MERGED = re.compile(r"\{(\d{1,6}(?:\.\.\.\d{1,6}|(?:, \d{1,6})+))\}")
+_MAX_MERGED = 10_000
 _EVENTS = {
     "MISSING": "weights-newly-initialized",
     "UNEXPECTED": "weights-not-used",
@@ -120,6 +126,13 @@ def _mismatches(log: Log, line: Line, checkpoint: str | None, model_class: str) 
     log.follow(line, take, end, _REPORT_LINES)
 
 
+def _numbers(text: str) -> range | list[int]:
+    first, dots, last = text.partition("...")
+    if dots:
+        return range(int(first), int(last) + 1) if int(last) - int(first) < _MAX_MERGED else []
+    return [int(number) for number in text.split(",")]
+
+
 class _Keys:
     """Names, the first of them kept, all of them counted."""
 
@@ -131,6 +144,20 @@ class _Keys:
         self.count += 1
         if len(self._names) < _MAX_KEYS:
             self._names.append(name)
+
+    def add_merged(self, name: str) -> None:
+        """A row of the table: from 5.0 on, keys that differ only in numbers share one, written
+        ``h.{0, 1}.ln.weight`` for up to ten of them and ``h.{0...31}.ln.weight`` for more."""
+        sets = [_numbers(match[1]) for match in _MERGED.finditer(name)]
+        if not sets or any(not numbers for numbers in sets):
+            self.add(name)
+            return
+        template = _MERGED.sub("{}", name.replace("{}", ""))
+        total = math.prod(map(len, sets))
+        room = max(_MAX_KEYS - len(self._names), 0)
+        for chosen in islice(product(*sets), room):
+            self._names.append(template.format(*chosen))
+        self.count += total
 
     def extend(self, names: list[str]) -> None:
         for name in names:
@@ -157,7 +184,7 @@ def _on_report(log: Log, line: Line) -> None:
         row = _ROW.match(line.text)
         if row is not None:
             if row[2] in found:
-                found[row[2]].add(row[1])
+                found[row[2]].add_merged(row[1])
             return Take.MORE
         rule = line.text.strip("-+| ") == "" or line.text.lstrip().startswith("Key")
         return Take.MORE if rule else Take.NOT_MINE

@@ -6,6 +6,7 @@ Samples, each from a public program::
     Loss is nan, stopping training                                                 (DETR, MAE)
     Loss is not finite (global_avg_loss=nan) at step 3. Stopping training.         (torchtitan)
     RuntimeError: training_loss became nan or inf somewhere within steps [0 - 50]  (big_vision)
+    Batch 5: Invalid loss, terminating training                                    (Keras)
     ERROR:tensorflow:Model diverged with loss = NaN.                               (TF Estimator)
     AssertionError: Rank 3: found NaN in local grad norm in backward pass          (Megatron)
     Unexpected result nan on rank 3 at iteration #12 invocation #1 (message='...') (Megatron)
@@ -28,16 +29,17 @@ _STATE = re.compile(
     r"\b(?:is|are|was|were|became|become|becomes|turned|went|goes|gone|got|has|have|had|contains?"
     r"|contained|containing|detected|found|encountered|returned|returns|produced|hit|diverged|seen"
     r"|occurred|appeared|equals?|saw|result|stop(?:ping|ped)?|abort(?:ing|ed)?|skip(?:ping|ped)?"
-    r"|terminat(?:ing|ed))\b|!!|\b(?:nan|inf)s? in \w",
+    r"|terminat(?:ing|ed)|during)\b|!!|\b(?:nan|inf)s? in \w",
     re.IGNORECASE,
 )
 _NOT_FINITE = re.compile(r"\b(?:not finite|non-?\s?finite|isn't finite|infinite loss)\b", re.I)
 _SPECULATION = re.compile(
-    r"\b(?:might|may|could|can|would|should|if|whether|unless|avoid\w*|prevent\w*|ignor\w*"
-    r"|check(?:s|ing|ed)?(?: for)?|handl\w*|without|possibl\w*|potential\w*|likely|in case|when"
-    r"|safe|guard\w*|protect\w*|filter\w*|replac\w*|fill(?:s|ed|ing)?(?: with)?|drop\w*|remov\w*"
-    r"|e\.g|example|usually|often|sometimes|try|consider|expected|assum\w*|ensure|never|will|to"
-    r" nan|fewer|detection|policy|terminate_?on|nan[_-]?check|disable\w*|enabl\w*|until|instead)\b",
+    r"\b(?:might|may|could|can|would|should|will|if|whether|unless|when|in case|until|instead"
+    r"|avoid\w*|prevent\w*|ignor\w*|check(?:s|ing|ed)?(?: for)?|handl\w*|without|detection|policy"
+    r"|possibl\w*|potential\w*|likely|usually|often|sometimes|expected|assum\w*|ensure|never|fewer"
+    r"|safe|guard\w*|protect\w*|filter\w*|replac\w*|fill(?:s|ed|ing)?(?: with)?|fillna|drop\w*"
+    r"|remov\w*|default|placeholder|(?:set|convert\w*|cast) .{0,20}to nan|try|consider|e\.g"
+    r"|example|terminate_?on|nan[_-]?check|disable\w*|enabl\w*)\b",
     re.IGNORECASE,
 )
 _NEGATION = re.compile(
@@ -52,6 +54,8 @@ _CODE = re.compile(
     r"|\bnan\w*\s*=\s*(?:True|False)|=\s*f?[\"']|\+=|['\"]\)\s*$|==\s*nan|!=|%s|%f|\{\w+\}",
     re.IGNORECASE,
 )
+_MESSAGE = re.compile(r"\(message='([^']*)'\)")
+_KERAS = "Invalid loss, terminating training"
 _BEST = re.compile(r"\b(?:best|decreased|improved|minimum|lowest|patience|min)\b", re.IGNORECASE)
 _QUANTITIES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("gradient", re.compile(r"grad", re.IGNORECASE)),
@@ -103,8 +107,9 @@ def _on_line(log: Log, line: Line) -> None:
 
 def said_value(text: str) -> str | None:
     """``nan`` or ``inf`` when the line states that something is, ``None`` otherwise."""
-    if len(text) > 2000:
-        text = text[:2000]
+    text = _MESSAGE.sub(r"(\1)", text[:2000])
+    if _KERAS in text:
+        return "nan"
     if _NOT_FINITE.search(text) is not None:
         return None if is_vague(text) else "inf" if re.search(r"\binf", text, re.I) else "nan"
     words = [m[2].lower()[:3] for m in NONFINITE.finditer(text)]
@@ -116,9 +121,10 @@ def said_value(text: str) -> str | None:
         return None
     if _STATE.search(text) is None:
         return None
-    if "nan" not in words and _BEST.search(text):
-        return None
-    return "nan" if "nan" in words else "inf"
+    if "nan" in words:
+        return "nan"
+    # Bounds and running minima are infinite by design: only a known quantity counts.
+    return None if _BEST.search(text) or quantity(text) is None else "inf"
 
 
 def is_vague(text: str) -> bool:
@@ -164,14 +170,15 @@ def _on_rerun(log: Log, line: Line) -> None:
 def _plan(line: Line, lower: str) -> Handler | None:
     if " rerun: unexpected" in lower:
         return _on_rerun
-    if "during batch_number=" in lower:
-        return None  # the heading of a table, read as a whole
+    if "detected overflow" in lower:
+        return None  # DeepSpeed's
     return _on_line if said_value(line.text) is not None else None
 
 
 DIALECT = Dialect(
     name="nonfinite-text",
     triggers=("nan", "nans", "inf", "infs", "not finite", "non-finite", "nonfinite", "non finite",
-              "infinity", "infinite", " rerun: unexpected"),
+              "infinity", "infinite", "invalid loss", " rerun: unexpected"),
     plan=_plan,
+    statement=True,
 )  # fmt: skip

@@ -10,7 +10,7 @@ import re
 
 SPLIT = re.compile(
     rb"([0-9](?<![\w.].)[0-9]*(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)"
-    rb"(?![0-9]|[A-Za-z_]+[0-9]|\.[0-9A-Za-z])"
+    rb"(?![0-9]|[A-Za-z_]+[0-9]|\.[0-9A-Za-z]|\.?#[A-Z])"
 )
 """Splits a line into text and unsigned finite numbers, alternating. A sign, and the words for NaN
 and Inf, stay in the text, so lines of one shape have equal text parts. The character class comes
@@ -21,13 +21,6 @@ _WORD = r"nan(?:\.0)?(?:\(ind\)|\(snan\))?|inf(?:inity)?(?:\.0?)?|1\.\#(?:IND|QN
 NONFINITE = re.compile(rf"(?<![\w.\-+])([+-]?)({_WORD})(?![\w]|[./][A-Za-z0-9])", re.IGNORECASE)
 """A NaN or Inf as a whole word: ``nan``, ``-inf``, ``NaN``, ``Infinity``, C's ``-nan(ind)``,
 Visual C's ``1.#QNAN``, Lightning's padded ``nan.0`` and ``-inf.``"""
-
-TOKEN = re.compile(
-    r"(?<![\w.])[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?(?![0-9]|[A-Za-z_]+[0-9]|\.[0-9A-Za-z])"
-    rf"|(?<![\w.])(?:{_WORD})(?![\w]|[./][A-Za-z0-9])",
-    re.IGNORECASE,
-)
-"""The same finite numbers as :data:`SPLIT`, and the words for NaN and Inf, in decoded text."""
 
 _VALUE = re.compile(
     rf"\s*([+-]?)\s*(?:([0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?|\.[0-9]+(?:e[+-]?[0-9]+)?)|({_WORD}))\s*",

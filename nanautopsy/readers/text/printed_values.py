@@ -64,4 +64,5 @@ DIALECT = Dialect(
     triggers=("nan", "tensor(nan", "nan,", "nan]"),
     plan=_plan,
     leftover=True,
+    statement=True,
 )

@@ -106,9 +106,12 @@ class Shapes:
         if self._any.search(lower) is None:
             return ()
         actions: list[_Action] = []
-        taken = False
+        taken = stated = False
         for dialect, triggers in self._dialects:
-            if (taken and (dialect.metrics or dialect.leftover)) or not triggers.search(lower):
+            late = (taken and (dialect.metrics or dialect.leftover)) or (
+                stated and dialect.statement
+            )
+            if late or not triggers.search(lower):
                 continue
             try:
                 handler = dialect.plan(line, lower)
@@ -118,6 +121,7 @@ class Shapes:
             if handler is not None:
                 actions.append((dialect.name, handler))
                 taken = taken or dialect.metrics
+                stated = stated or dialect.statement
         return tuple(actions)
 
     def _report(self, log: Log, line: Line, dialect: str, error: Exception) -> None:

@@ -107,4 +107,6 @@ def _plan(line: Line, lower: str) -> Handler | None:
     return None
 
 
-DIALECT = Dialect(name="torch", triggers=tuple(word for word, _ in _BY_WORD), plan=_plan)
+DIALECT = Dialect(
+    name="torch", triggers=tuple(word for word, _ in _BY_WORD), plan=_plan, statement=True
+)

@@ -106,5 +106,8 @@ def _plan(line: Line, lower: str) -> Handler | None:
 
 
 DIALECT = Dialect(
-    name="underflow-table", triggers=("detected inf/nan during batch_number",), plan=_plan
+    name="underflow-table",
+    triggers=("detected inf/nan during batch_number",),
+    plan=_plan,
+    statement=True,
 )

@@ -30,13 +30,14 @@ _SETTINGS = frozenset(
     " num dim clip clipping smoothing fn function name ignore mode dynamic static chunks"
     " reduction scaling use with without enable enabled hysteresis factor schedule".split()
 )
+_NOT_COUNTERS = frozenset(
+    "total max num warmup per logging save saving saved every gradient accumulation accum number"
+    " remaining time ms sec decay size freq interval samples start end last best first after no"
+    " before skipped nan skip load loaded loading resume resuming until maximum of tokens".split()
+)
 _STEPS = frozenset("step steps iter iters iteration iterations itr it update updates".split())
 _BATCHES = frozenset("batch minibatch microbatch microstep".split())
 _EPOCHS = frozenset("epoch epochs ep".split())
-_STEP_OWNERS = frozenset(
-    "train training trainer global current optimizer opt val valid validation eval test evaluation"
-    " optim inner outer completed finished done at micro mini".split()
-)
 
 
 @lru_cache(maxsize=4096)
@@ -107,7 +108,7 @@ def counter_kind(name: str) -> str | None:
     last, before = parts[-1], parts[:-1]
     if parts[-2:] == ("num", "updates"):
         return "global"
-    if not _STEP_OWNERS.issuperset(before):
+    if len(before) > 2 or not (_NOT_COUNTERS | _METRICS).isdisjoint(before):
         return None
     if last in _STEPS:
         return "batch" if before[-1:] in (("micro",), ("mini",)) else "step"
