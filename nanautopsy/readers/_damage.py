@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 from nanautopsy.model import Problem, Source
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""What a file begins with that Git LFS left in the place of the real one."""
+
 _SHOWN = 20
 
 

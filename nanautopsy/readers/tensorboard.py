@@ -33,15 +33,14 @@ from nanautopsy.model import (
     Source,
 )
 from nanautopsy.readers import _tensorboard_values as values
-from nanautopsy.readers._damage import Damage
+from nanautopsy.readers._damage import LFS_POINTER, Damage
 from nanautopsy.readers._flatten import flatten
 from nanautopsy.readers._scalar_templates import ScalarTemplates
 from nanautopsy.readers._tfrecord import Frames, begins_with_record, frames
 from nanautopsy.readers._tracks import Tracks
 
 _GZIP = b"\x1f\x8b"
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-_NOT_TEXT = (_GZIP, _LFS_POINTER)
+_NOT_TEXT = (_GZIP, LFS_POINTER)
 _MOST_GROWTH = 200
 _LEAST_ROOM = 1 << 30
 """Bytes, and times the compressed size: the larger is what is read of a compressed file."""
@@ -69,9 +68,9 @@ class _TensorBoard:
 
     def read(self, artifact: Artifact) -> Iterator[Record]:
         with open(artifact.location, "rb") as raw:
-            start = raw.read(len(_LFS_POINTER))
+            start = raw.read(len(LFS_POINTER))
             raw.seek(0)
-            if start == _LFS_POINTER:
+            if start == LFS_POINTER:
                 yield Skipped("a Git LFS pointer; the event file itself is not here")
                 return
             collected = _Collected(artifact.path)

@@ -30,11 +30,12 @@ from nanautopsy.model import (
     LogEvent,
     Record,
     Scalar,
+    Skipped,
     Source,
 )
 from nanautopsy.readers import _wandb_facts as wandb_facts
 from nanautopsy.readers import _wandb_proto as proto
-from nanautopsy.readers._damage import Damage
+from nanautopsy.readers._damage import LFS_POINTER, Damage
 from nanautopsy.readers._flatten import flatten
 from nanautopsy.readers._leveldb_log import MAGIC, records
 from nanautopsy.readers._protowire import WireError
@@ -49,10 +50,20 @@ class _WandbRun:
     name = "wandb"
 
     def claim(self, file: FileHead) -> Claim | None:
-        return Claim("wandb", 98) if file.head.startswith(MAGIC) else None
+        if file.head.startswith(MAGIC):
+            return Claim("wandb", 98)
+        named = file.name.startswith("run-") and file.name.endswith(".wandb")
+        return Claim("wandb", 90) if named else None
 
     def read(self, artifact: Artifact) -> Iterator[Record]:
         run = _Run(artifact.path)
+        with open(artifact.location, "rb") as file:
+            start = file.read(len(LFS_POINTER))
+        if start == LFS_POINTER:
+            yield Skipped("a Git LFS pointer; the run file itself is not here")
+            return
+        if start and not start.startswith(MAGIC):
+            run.damage.note("does not begin as a W&B run file does", 0)
         for offset, kind, message in _messages(artifact.location, run.damage):
             try:
                 run.take(kind, message)

@@ -20,6 +20,7 @@ from nanautopsy.model import (
     LogEvent,
     Record,
     Series,
+    Skipped,
 )
 from nanautopsy.readers import _wandb_proto as proto
 from nanautopsy.readers.wandb_offline import READER, output_lines
@@ -341,9 +342,21 @@ def test_keys_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert problem.text == "10 points of further keys are left out"
 
 
+def test_a_broken_header_and_a_pointer(tmp_path: Path) -> None:
+    data = bytearray(small_run())
+    data[1] ^= 1
+    records = read(bytes(data), tmp_path)
+    assert len(series_of(records)["loss"]) == 12
+    assert [problem.source.offset for problem in problems_of(records)] == [0]
+    assert read(b"", tmp_path) == []
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    (skipped,) = read(pointer, tmp_path)
+    assert isinstance(skipped, Skipped)
+
+
 def test_claims() -> None:
-    assert READER.claim(FileHead("a/run-x.wandb", 9, REAL_RUN.read_bytes()[:64])) is not None
-    assert READER.claim(FileHead("a/run-x.wandb", 0, b"")) is None
+    assert READER.claim(FileHead("a/renamed", 9, REAL_RUN.read_bytes()[:64])) is not None
+    assert READER.claim(FileHead("a/run-x.wandb", 0, b"")) is not None
     assert READER.claim(FileHead("a/b.txt", 9, b"text :W&B")) is None
 
 
