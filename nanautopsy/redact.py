@@ -21,6 +21,7 @@ from nanautopsy.redact_patterns import (
     INLINE_SECRET,
     PRIVATE_IP,
     SECRET_RULES,
+    USER_RULES,
     is_inline_secret,
     is_secret,
     is_version,
@@ -33,8 +34,8 @@ HOME = "~"
 MIN_NAME = 3
 """Names shorter than this are left alone in running text: they would match too much."""
 
-_USER_FACTS = frozenset({"username", "user", "user_name", "login", "author"})
-_HOST_FACTS = frozenset({"host", "hostname", "host_name", "node", "nodename", "fqdn"})
+_USER_FACTS = frozenset({"username", "user", "user_name", "entity"})
+_HOST_FACTS = frozenset({"host", "hostname", "host_name", "nodename", "fqdn", "master_addr"})
 _NAME_FIELDS = frozenset(
     """tag tensor layer layers name dtype id kind digest reader role status verdict holds
     axis""".split()
@@ -52,7 +53,8 @@ _COMMON = frozenset(
     results log logs checkpoint checkpoints work workspace project projects scratch tmp temp share
     shared research science lab labs team group dev prod staging adam adamw sgd lion norm loss grad
     gradient layer weight bias rank step epoch batch max min mean sum nan inf true false none null
-    base large small tiny bert gpt llama gemma mistral llava default-hostname content app code
+    base large small tiny bert gpt llama gemma mistral llava content app code 0.0.0.0
+    127.0.0.1
     """.split()
 )
 
@@ -78,6 +80,7 @@ class Redactor:
         self._others: dict[str, str] = {}
         self._secrets: set[str] = set()
         self._vocabulary: set[str] = set()
+        self._learned: set[tuple[str, bool]] = set()
         self._names: re.Pattern[str] | None = None
         self._telling_names: re.Pattern[str] | None = None
         self._known_secrets: re.Pattern[str] | None = None
@@ -93,28 +96,33 @@ class Redactor:
 
     def learn(self, leaf: Any, place: Place) -> Any:
         """Note what ``leaf`` gives away; the leaf itself is returned as it is."""
-        text = str(leaf)
-        if place.field in _NAME_FIELDS or place.is_key:
-            self._vocabulary.update(re.split(r"[^a-z]+", text.lower()))
         if _is_setting(place):
-            self._learn_setting(text, place)
-        for home in HOME_RULES:
-            for match in home.finditer(text):
+            self._learn_setting(str(leaf), place)
+        named = place.field in _NAME_FIELDS or place.is_key
+        if isinstance(leaf, str) and (leaf, named) not in self._learned:
+            self._learned.add((leaf, named))
+            if named:
+                self._vocabulary.update(re.split(r"[^a-z]+", leaf.lower()))
+            self._learn_text(leaf)
+        return leaf
+
+    def _learn_text(self, text: str) -> None:
+        lowered = text.lower()
+        for rule in (*HOME_RULES, *USER_RULES):
+            for match in rule.finditer(text, lowered):
                 _add(self._users, match["user"], "user")
-        for host in HOST_RULES:
-            for match in host.finditer(text):
+        for rule in HOST_RULES:
+            for match in rule.finditer(text, lowered):
                 self._add_host(match["host"])
-        for match in INLINE_SECRET.finditer(text):
+        for match in INLINE_SECRET.finditer(text, lowered):
             if is_inline_secret(match) and looks_random(match["secret"]):
                 self._secrets.add(match["secret"])
-        return leaf
 
     def _learn_setting(self, text: str, place: Place) -> None:
         key = _last(place)
-        if key in _USER_FACTS:
-            _add(self._users, text, "user")
-        elif key in _HOST_FACTS:
-            self._add_host(text)
+        if key in _USER_FACTS | _HOST_FACTS:
+            if not text.strip().isdigit():
+                self._add_host(text) if key in _HOST_FACTS else _add(self._users, text, "user")
         elif is_secret(place.key or "", text) and looks_random(text):
             self._secrets.add(text)
 
@@ -165,20 +173,21 @@ class Redactor:
         """
         if self._known_secrets is not None:
             text = self._known_secrets.sub(lambda match: self._hide(match[0], SECRET), text)
+        low = text.lower()
         for rule in SECRET_RULES:
-            text = rule.sub(lambda match: self._hide_group(match, "secret", SECRET), text)
-        text = INLINE_SECRET.sub(self._inline, text)
-        text = EMAIL.sub(lambda match: self._numbered(match[0], "email"), text)
-        for home in HOME_RULES:
-            text = home.sub(lambda match: self._hide(match[0], HOME), text)
-        for host in HOST_RULES:
-            text = host.sub(self._host, text)
+            text = rule.sub(lambda match: self._hide_group(match, "secret", SECRET), text, low)
+        text = INLINE_SECRET.sub(self._inline, text, low)
+        text = EMAIL.sub(lambda match: self._numbered(match[0], "email"), text, low)
+        for rule in HOME_RULES:
+            text = rule.sub(lambda match: self._hide(match[0], HOME), text, low)
+        for rule in HOST_RULES:
+            text = rule.sub(self._host, text, low)
+        for rule in USER_RULES:
+            text = rule.sub(self._user, text, low)
         names = self._names if prose else self._telling_names
         if names is not None:
             text = names.sub(self._name, text)
-        if not version:
-            text = PRIVATE_IP.sub(self._address, text)
-        return text
+        return text if version else PRIVATE_IP.sub(self._address, text, low)
 
     def _hide(self, original: str, stand_in: str) -> str:
         if original != stand_in:
@@ -195,6 +204,10 @@ class Redactor:
     def _host(self, match: re.Match[str]) -> str:
         stand_in = self._hosts.get(match["host"])
         return match[0] if stand_in is None else self._hide_group(match, "host", stand_in)
+
+    def _user(self, match: re.Match[str]) -> str:
+        stand_in = self._users.get(match["user"])
+        return match[0] if stand_in is None else self._hide_group(match, "user", stand_in)
 
     def _name(self, match: re.Match[str]) -> str:
         return self._hide(match[0], self._hosts.get(match[0]) or self._users[match[0]])

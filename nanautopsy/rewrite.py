@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -42,31 +43,46 @@ def rewrite(value: T, visit: Visit, place: Place | None = None) -> T:
 
 
 def _rewrite(value: Any, visit: Visit, place: Place) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
     if isinstance(value, str):
         new = visit(value, place)
         return value if new == value else new
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, (int, float)):
         return visit(value, place) if place.key is not None else value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _rewrite_dataclass(value, visit, place)
-    if isinstance(value, Mapping):
-        return _rewrite_mapping(value, visit, place)
     if isinstance(value, (tuple, list)):
         items = [_rewrite(item, visit, place) for item in value]
         same = all(new is old for new, old in zip(items, value, strict=True))
         return value if same else type(value)(items)
-    return value
+    if isinstance(value, Mapping):
+        return _rewrite_mapping(value, visit, place)
+    kind: type = type(value)
+    places = _places(kind)
+    return _rewrite_dataclass(value, visit, place, places) if places else value
 
 
-def _rewrite_dataclass(value: Any, visit: Visit, place: Place) -> Any:
-    owner = type(value).__name__
+def _rewrite_dataclass(
+    value: Any, visit: Visit, place: Place, places: tuple[tuple[str, Place], ...]
+) -> Any:
     changed = {}
-    for field in dataclasses.fields(value):
-        old = getattr(value, field.name)
-        new = _rewrite(old, visit, Place(owner, field.name, place.key))
+    for name, inner in places:
+        old = getattr(value, name)
+        if old is None:
+            continue
+        if place.key is not None:
+            inner = dataclasses.replace(inner, key=place.key)
+        new = _rewrite(old, visit, inner)
         if new is not old:
-            changed[field.name] = new
+            changed[name] = new
     return dataclasses.replace(value, **changed) if changed else value
+
+
+@lru_cache(maxsize=256)
+def _places(kind: type) -> tuple[tuple[str, Place], ...]:
+    """Each field of a dataclass, and its place outside a mapping; nothing for other types."""
+    if not dataclasses.is_dataclass(kind):
+        return ()
+    return tuple((f.name, Place(kind.__name__, f.name)) for f in dataclasses.fields(kind))
 
 
 def _rewrite_mapping(value: Mapping[Any, Any], visit: Visit, place: Place) -> Any:

@@ -90,7 +90,7 @@ def test_secrets_told_by_their_surroundings(text: str, hidden: str) -> None:
 @pytest.mark.parametrize(
     "key",
     ["hub_token", "token", "wandb.api_key", "AWS_SECRET_ACCESS_KEY", "passwd", "apiKey"]
-    + ["credentials", "env.HF_TOKEN", "db.password", "hubToken", "tokens.0.secret"],
+    + ["credentials", "env.HF_TOKEN", "db.password", "hubToken", "tokens.0.secret", "db_pwd"],
 )
 def test_values_of_secret_settings_are_hidden_wherever_they_stand(key: str) -> None:
     base = factories.failing()
@@ -190,6 +190,11 @@ def test_ordinary_text_stays(text: str) -> None:
         ("172.16.0.1 172.32.0.1 10.1.2.300", "<ip-1> 172.32.0.1 10.1.2.300"),
         ("fe80::1ff:fe23:4567:890a", "<ip-1>"),
         ("ip-10-0-12-34.ec2.internal: nan", "<host-1>: nan"),
+        (
+            "Currently logged in as: heidi (lab). heidi",
+            "Currently logged in as: <user-1> (lab). <user-1>",
+        ),
+        ("MASTER_ADDR=box42 on box42", "MASTER_ADDR=<host-1> on <host-1>"),
     ],
 )
 def test_homes_and_addresses(text: str, shown: str) -> None:
@@ -252,6 +257,14 @@ def test_environment_facts() -> None:
         "email": "<email-1>",
     }
     assert shown.headline == "<user-1> on <host-2>"
+
+
+def test_settings_that_are_no_names_stay() -> None:
+    base = factories.failing()
+    values = {"launch.host": 0, "x.user": "3", "x.hostname": "localhost", "env.PWD": "/data/x-1"}
+    run = replace(base.run, config=factories.facts(values, Source("a.yaml")))
+    shown = redact(replace(base, run=run))
+    assert {key: fact.value for key, fact in shown.run.config.items()} == values
 
 
 def test_versions_that_look_like_addresses_stay() -> None:

@@ -148,13 +148,17 @@ def _labels(chosen: Sequence[Series]) -> list[str]:
                 label += f" (rank {series.rank})"
             else:
                 paths = [one_line(s.source.path) for s in namesakes]
-                label += f" ({middle_cut(_differing(one_line(series.source.path), paths), 18)})"
+                label += f" ({middle_cut(_differing(one_line(series.source.path), paths), 20)})"
         labels.append(label)
     return labels
 
 
 def _differing(path: str, paths: Sequence[str]) -> str:
-    """``path`` without the beginning and the end that all ``paths`` share."""
+    """The first directory that tells ``path`` from the others, or what is not shared by all."""
+    parts = [p.split("/") for p in paths]
+    for depth in range(min(len(p) for p in parts)):
+        if len({p[depth] for p in parts}) == len(parts) and depth < len(path.split("/")) - 1:
+            return path.split("/")[depth]
     start = _shared(paths)
     end = _shared([p[start:][::-1] for p in paths])
     return path[start : len(path) - end] or path

@@ -56,7 +56,8 @@ def strips(autopsy: Autopsy) -> tuple[Strip, ...]:
                 by_layer.setdefault(one_line(series.layer), []).append(series)
         if len(by_layer) > 1:
             found.append(_strip(role, by_layer, center(autopsy)))
-    return tuple(found)
+    # Where nothing was ever finite, a picture tells no more than the list of layers.
+    return tuple(table for table in found if not table.nonfinite.all())
 
 
 def _strip(role: str, by_layer: dict[str, list[Series]], middle: int | None) -> Strip:

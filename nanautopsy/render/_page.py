@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -41,6 +41,20 @@ class Table:
     left_out: int = 0
 
 
+def _table(
+    name: str, headings: Sequence[str], rows: Iterable[tuple[Cell, ...]], left_out: int = 0
+) -> Table:
+    """The table without the columns in which nothing stands."""
+    whole = tuple(rows)
+    kept = [i for i in range(len(headings)) if any(row[i].text for row in whole)]
+    return Table(
+        name,
+        tuple(headings[i] for i in kept),
+        tuple(tuple(row[i] for i in kept) for row in whole),
+        left_out,
+    )
+
+
 def _text(text: str) -> Cell:
     return Cell(one_line(text))
 
@@ -74,7 +88,7 @@ def timeline(autopsy: Autopsy) -> Table:
         (_count(e.step), Cell(moment(e.time), e.time), _text(e.text), _place(e.source))
         for e in shown
     )
-    return Table("Timeline", ("Step", "Time", "What happened", "Source"), rows, left_out)
+    return _table("Timeline", ("Step", "Time", "What happened", "Source"), rows, left_out)
 
 
 def findings(autopsy: Autopsy) -> Table:
@@ -91,7 +105,7 @@ def findings(autopsy: Autopsy) -> Table:
         for f in shown
     )
     headings = ("Step", "Role", "What was observed", "Layer", "Source")
-    return Table("Findings", headings, rows, left_out)
+    return _table("Findings", headings, rows, left_out)
 
 
 def environment(autopsy: Autopsy) -> Table:
@@ -106,7 +120,7 @@ def environment(autopsy: Autopsy) -> Table:
         for key, fact in facts.items():
             rows.append((_text(key), _text(scalar(fact.value)), _place(fact.source)))
     shown, left_out = _cap(rows)
-    return Table("Environment", ("What", "Value", "Source"), tuple(shown), left_out)
+    return _table("Environment", ("What", "Value", "Source"), tuple(shown), left_out)
 
 
 def configuration(autopsy: Autopsy) -> Table:
@@ -115,7 +129,7 @@ def configuration(autopsy: Autopsy) -> Table:
     rows = tuple(
         (_text(key), _text(scalar(fact.value)), _place(fact.source)) for key, fact in shown
     )
-    return Table("Configuration", ("Setting", "Value", "Source"), rows, left_out)
+    return _table("Configuration", ("Setting", "Value", "Source"), rows, left_out)
 
 
 def artifacts(autopsy: Autopsy) -> Table:
@@ -133,7 +147,7 @@ def artifacts(autopsy: Autopsy) -> Table:
         for a in shown
     )
     headings = ("Artifact", "Kind", "Size", "Status", "Problems", "Digest")
-    return Table("Artifacts", headings, rows, left_out)
+    return _table("Artifacts", headings, rows, left_out)
 
 
 def series(autopsy: Autopsy) -> Table:
@@ -163,7 +177,7 @@ def series(autopsy: Autopsy) -> Table:
         )
     headings = ("Tag", "Role", "Points", one_axis(autopsy), "Smallest", "Largest")
     more = ("Non-finite", "First at", "Artifact")
-    return Table("Series", headings + more, tuple(rows), left_out)
+    return _table("Series", headings + more, tuple(rows), left_out)
 
 
 def one_axis(autopsy: Autopsy) -> str:
@@ -194,7 +208,7 @@ def checkpoints(autopsy: Autopsy) -> Table:
         )
     headings = ("Checkpoint", "Step", "Format", "Holds", "Tensors", "Non-finite", "All zero")
     more = ("Least headroom", "Unread")
-    return Table("Checkpoints", headings + more, tuple(rows), left_out)
+    return _table("Checkpoints", headings + more, tuple(rows), left_out)
 
 
 def telling_checkpoints(autopsy: Autopsy) -> tuple[Checkpoint, ...]:
@@ -211,7 +225,7 @@ def tensors(checkpoint: Checkpoint, limit: int) -> Table:
     shown, left_out = _cap(worst_first(checkpoint), limit)
     headings = ("Tensor", "Type", "Shape", "NaN", "Inf", "Zero", "Largest", "Headroom", "RMS", "")
     rows = tuple(_tensor(tensor) for tensor in shown)
-    return Table(f"Tensors of {one_line(checkpoint.path)}", headings, rows, left_out)
+    return _table(f"Tensors of {one_line(checkpoint.path)}", headings, rows, left_out)
 
 
 def _tensor(tensor: TensorHealth) -> tuple[Cell, ...]:

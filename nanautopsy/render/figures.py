@@ -157,7 +157,8 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
             text.set_parse_math(False)
             text.set_color(COLORS["muted"])
     else:
-        tag = middle_cut(panel.curves[0].label, 70)
+        tag = panel.curves[0].label
+        tag = "" if tag.lower() == panel.title.lower() else middle_cut(tag, 70)
         axes.set_title(tag, loc="right", color=COLORS["muted"], fontsize=_FONT - 1, pad=4)
 
 
@@ -168,7 +169,7 @@ def _scale(axes: Axes, title: str, values: NDArray[np.float64]) -> None:
     if not len(values):
         axes.set_yticks([])
         axes.set_ylabel("no finite value")
-    if not len(sizes):
+    if not len(sizes) or title == "Learning rate":  # a schedule is read on a linear axis
         return
     low, high = float(sizes.min()), float(sizes.max())
     if title == "Loss scale" and (values > 0).all():

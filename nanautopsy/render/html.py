@@ -112,10 +112,11 @@ def _environment() -> Environment:
 
 def _headline(autopsy: Autopsy) -> str:
     """The headline without the verdict, which stands above it."""
-    word = _facts.verdict_word(autopsy)
     text = one_line(autopsy.headline)
-    if text.lower().startswith(word.lower()):
-        text = text.partition(": ")[2] or text
+    start = _facts.verdict_word(autopsy) + ": "
+    if text.startswith(start):
+        text = text[len(start) :]
+        text = text[:1].upper() + text[1:]
     return text.replace("non-finite", "non\N{NON-BREAKING HYPHEN}finite")
 
 
