@@ -71,6 +71,8 @@ LR_WARMUP_POINTS = 3
 GROWTH_FACTOR = 10.0
 """A grad norm or loss this much above its own median before is no noise: the 99.9th percentile
 of healthy grad norms in the public logs lies below five times the median."""
+SUDDEN_FACTOR = 3.0
+"""A grad norm within this factor of its own median has not begun to grow."""
 DIVERGED_FACTOR = 3.0
 """Final loss over initial loss, both medians, for a run that was destroyed while finite."""
 NEVER_LEARNED_FACTOR = 2.0
@@ -83,6 +85,14 @@ high rate rise too (coordinate checks of ten steps do)."""
 FLOAT32_SQUARE_MAX = 1.8e19
 """Square root of float32's maximum: second moments of gradients at this scale are Inf, so that
 an adaptive optimizer's steps are zero."""
+LEARNED_SHARE = 0.75
+"""A loss that came below this share of its first level had learned something to lose."""
+BACK_AT_START = 0.1
+"""Relative distance to its first level within which a loss is back where it began."""
+STILL_LEARNING = 0.97
+"""Last third over middle third after a collapse, medians, below which a loss still falls."""
+OVERSHOOT_FACTOR = 1.5
+"""Peak over the level after it that a collapse shows and a new term of the loss does not."""
 DIVERGED_TAIL = 0.2
 """Share of the points at the end that must all lie high: a spike that came back is not it."""
 DIVERGED_MIN_POINTS = 16

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
+from nanautopsy.detectors.lr_schedule import DETECTOR as LR_SCHEDULE
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.roles import words
 from nanautopsy.signal import shown
@@ -17,6 +19,13 @@ _ADVERSARIAL = frozenset(
     | {"policy", "pg", "actor", "critic", "value", "vf", "kl", "entropy", "elbo"}
 )
 """Losses whose level is no measure of success: two-player games, policies, divergences."""
+
+_COMPANIONS = frozenset(
+    {"reward", "rewards", "rew", "return", "returns", "advantage", "advantages", "policy", "actor"}
+    | {"critic", "discriminator", "disc", "generator", "contrastive", "infonce", "nce", "moco"}
+)
+"""Words of metrics beside which the objective is a moving target: returns to be fitted, an
+opponent, negatives that become harder."""
 
 _TOTAL = frozenset(
     {"loss", "total", "train", "training", "lm", "batch", "step", "global", "avg", "average"}
@@ -31,9 +40,23 @@ def _detect(run: Run) -> Iterator[Finding]:
         if growth is not None:
             yield growth
     for series in _objectives(run):
-        diverged = _diverged(series)
+        diverged = _diverged(series, _is_moving_target(run, series), _jumps(run))
         if diverged is not None:
             yield diverged
+
+
+def _is_moving_target(run: Run, series: Series) -> bool:
+    """Whether the same writer logs the signs of a game, a policy or a contrastive objective."""
+    return any(
+        frozenset(words(other.tag)) & _COMPANIONS
+        for other in run.series
+        if other.source.path == series.source.path
+    )
+
+
+def _jumps(run: Run) -> list[int]:
+    """Steps at which a learning rate jumps."""
+    return [f.step for f in LR_SCHEDULE.detect(run) if f.step is not None]
 
 
 def _objectives(run: Run) -> list[Series]:
@@ -77,51 +100,89 @@ def _growth(series: Series) -> Finding | None:
     )
 
 
-def _diverged(series: Series) -> Finding | None:
-    """A finite loss that ends far above where it began, and stays there.
+def _diverged(series: Series, moving_target: bool, jumps: Sequence[int]) -> Finding | None:
+    """A finite loss that ends far above where it began or had been, and stays there.
 
     A run that had learned must lie high throughout its tail, so that a spike that came back, or
     one noisy last point, is none. One that never got better than it began may fall back to its
     beginning between spikes. The level must be one that training can lose: positive throughout.
     """
-    if frozenset(words(series.tag)) & _ADVERSARIAL:
-        return None
     values = series.values
-    if len(values) < thresholds.DIVERGED_MIN_POINTS or not np.isfinite(values).all():
+    if frozenset(words(series.tag)) & _ADVERSARIAL or (values <= 0).any():
         return None
-    if (values <= 0).any():
+    if len(values) < thresholds.DIVERGED_MIN_POINTS or not np.isfinite(values).all():
         return None
     tail = values[-max(3, int(len(values) * thresholds.DIVERGED_TAIL)) :]
     initial, level = float(values[0]), float(np.median(tail))
-    smoothed = np.convolve(values, np.ones(3) / 3, mode="valid")
-    best = float(smoothed.min())
-    reference = max(initial, float(smoothed[: -len(tail)].min(initial=initial)))
-    left = level >= thresholds.DIVERGED_FACTOR * reference and tail.min() >= reference
-    never = (
-        len(values) >= thresholds.NEVER_LEARNED_POINTS
-        and level >= thresholds.NEVER_LEARNED_FACTOR * initial
-        and best >= thresholds.NEVER_LEARNED_BEST * initial
-    )
     beyond = float(tail.min()) >= thresholds.FLOAT32_SQUARE_MAX
-    if not (left or never or beyond):
+    rose = not moving_target and _rises(values, tail)
+    lost = None if moving_target else _loses_it(series, jumps)
+    if beyond:
+        text = "where the squares of its gradients are past float32's maximum"
+    elif rose:
+        text = f"{level / initial:.3g} times its first value {shown(initial)}, and does not come "
+        text += "back"
+    elif lost is not None:
+        text = f"after it had come from {shown(initial)} to {shown(float(values.min()))}: what was "
+        text += "learned is lost"
+    else:
         return None
     high = values >= min(level, thresholds.NEVER_LEARNED_FACTOR * initial)
-    start = int(high.argmax())
-    text = (
-        f"{series.tag} ends at about {shown(level)}, where the squares of its gradients are past "
-        "float32's maximum"
-        if beyond
-        else f"{series.tag} ends at about {shown(level)}, {level / initial:.3g} times its first "
-        f"value {shown(initial)}, and does not come back"
-    )
+    start = int(high.argmax()) if lost is None else lost
     return Finding(
         id="diverged-loss",
-        text=text,
+        text=f"{series.tag} ends at about {shown(level)}, {text}",
         source=series.at(start),
         step=int(series.steps[start]),
         last_good=int(series.steps[start - 1]) if start else None,
-        data={"from": initial, "to": level, "best": best},
+        data={"from": initial, "to": level, "best": float(values.min())},
     )
+
+
+def _rises(values: NDArray[np.float64], tail: NDArray[np.float64]) -> bool:
+    """A loss that left the range in which it had been, or never got better than it began."""
+    initial, level = float(values[0]), float(np.median(tail))
+    smoothed = np.convolve(values, np.ones(3) / 3, mode="valid")
+    reference = max(initial, float(smoothed[: -len(tail)].min(initial=initial)))
+    if level >= thresholds.DIVERGED_FACTOR * reference and tail.min() >= reference:
+        return True
+    return (
+        len(values) >= thresholds.NEVER_LEARNED_POINTS
+        and level >= thresholds.NEVER_LEARNED_FACTOR * initial
+        and float(smoothed.min()) >= thresholds.NEVER_LEARNED_BEST * initial
+    )
+
+
+def _loses_it(series: Series, jumps: Sequence[int]) -> int | None:
+    """Index at which a loss loses, at once and for good, half of what had been learned.
+
+    A bounded loss (cross-entropy) cannot rise far above its first value: it falls back to the
+    level of chance. A new stage of training steps up too; what tells a collapse is a peak above
+    the new level, the beginning's level itself, or a learning rate that jumped right before. And
+    it does not learn any more.
+    """
+    values = series.values
+    settle = max(3, len(values) // 50)
+    blocks = np.array_split(values, max(1, len(values) // settle))
+    initial, best = float(np.median(values[:3])), min(float(np.median(b)) for b in blocks)
+    if best > thresholds.LEARNED_SHARE * initial:
+        return None
+    middle = (initial + best) / 2
+    start = int(np.flatnonzero(values < middle)[-1]) + 1
+    learned = int(np.flatnonzero(values < best + (initial - best) / 4)[-1])
+    after = values[start:]
+    if len(after) < max(thresholds.DIVERGED_MIN_POINTS, len(values) * thresholds.DIVERGED_TAIL):
+        return None
+    third = len(after) // 3
+    level, then = float(np.median(after[-third:])), float(np.median(after[third : 2 * third]))
+    sudden = start - learned <= max(2 * settle, len(values) // 20)
+    if not sudden or level < thresholds.STILL_LEARNING * then:
+        return None
+    peak = float(after[: 2 * settle].max())
+    window = series.steps[max(0, start - thresholds.LR_JUMP_WINDOW)], series.steps[start]
+    jumped = any(window[0] <= step <= window[1] for step in jumps)
+    back = abs(level / initial - 1) <= thresholds.BACK_AT_START
+    return start if jumped or back or peak >= thresholds.OVERSHOOT_FACTOR * level else None
 
 
 DETECTOR = Detector("trend", _detect)
