@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
@@ -24,6 +25,8 @@ _OFFSET = re.compile(
     re.IGNORECASE,
 )
 """Offsets, position tables and buffers, which start at zero by custom."""
+_NUMBER = re.compile(r"(?:^|(?<=[./]))\d+(?=[./])")
+"""A block's number in a name."""
 _LISTED = 5
 
 
@@ -44,7 +47,11 @@ def damaged(checkpoint: Checkpoint) -> list[TensorHealth]:
 
 
 def _is_mask(tensor: TensorHealth) -> bool:
-    return tensor.nan == 0 and tensor.pos_inf == 0 and bool(_MASK_BUFFER.search(tensor.name))
+    """A buffer of zeros and -Inf is an additive mask under any name."""
+    if tensor.nan or tensor.pos_inf:
+        return False
+    additive = tensor.zero > 0 and tensor.zero + tensor.neg_inf == tensor.numel
+    return additive or bool(_MASK_BUFFER.search(tensor.name))
 
 
 def _nonfinite(checkpoints: list[Checkpoint]) -> Iterator[Finding]:
@@ -90,14 +97,20 @@ def _zero_weights(checkpoints: list[Checkpoint]) -> Iterator[Finding]:
     """Weight matrices of the first checkpoint that are zero throughout.
 
     Vectors (biases, norm offsets) are zero by custom, and so are the weights that close a
-    residual branch (LoRA B, adaLN, zero convolutions): the latter are reported as by design.
+    residual branch (LoRA B, adaLN, zero convolutions, the last projection of every block): the
+    latter are reported as by design.
     """
     if not checkpoints:
         return
     first = checkpoints[0]
     zero = [t for t in first.tensors if t.all_zero and _is_matrix(t)]
+    repeated = _repeated(zero, first.tensors)
     for by_design in (False, True):
-        some = [t for t in zero if bool(_ZERO_BY_DESIGN.search(t.name)) is by_design]
+        some = [
+            t
+            for t in zero
+            if (t.name in repeated or bool(_ZERO_BY_DESIGN.search(t.name))) is by_design
+        ]
         if some:
             note = ", as such layers are initialized by design" if by_design else ""
             yield Finding(
@@ -108,6 +121,23 @@ def _zero_weights(checkpoints: list[Checkpoint]) -> Iterator[Finding]:
                 layer=some[0].name,
                 data={"tensors": tuple(t.name for t in some), "by_design": by_design},
             )
+
+
+def _repeated(zero: list[TensorHealth], tensors: Sequence[TensorHealth]) -> set[str]:
+    """Zero weights that several blocks have at the same place, beside weights that are not zero.
+
+    A zero that every block repeats is an initializer's choice, the end of a residual branch; a
+    projector or head that was left at zero stands alone.
+    """
+    live = {_block(t.name) for t in tensors if _is_matrix(t) and not t.all_zero}
+    places = Counter(_NUMBER.sub("#", t.name) for t in zero if _block(t.name) in live)
+    return {t.name for t in zero if places[_NUMBER.sub("#", t.name)] > 1}
+
+
+def _block(name: str) -> str:
+    """The name up to its first number: ``h.0.`` of ``h.0.attn.c_proj.weight``; else the name."""
+    match = _NUMBER.search(name)
+    return name[: match.end()] if match else name
 
 
 def _is_matrix(tensor: TensorHealth) -> bool:
