@@ -89,6 +89,19 @@ def test_zeros_by_design_are_context(name: str) -> None:
     assert status(run, "zero-init") == "quiet"
 
 
+@pytest.mark.parametrize(("blocks", "expected"), [(4, "quiet"), (1, "fired")])
+def test_zeros_that_every_block_repeats_are_by_design(blocks: int, expected: str) -> None:
+    weights = [
+        tensor(f"h.{i}.attn.{name}.weight", zero=16 if name == "c_proj" and i < blocks else 0)
+        for i in range(4)
+        for name in ("c_attn", "c_proj")
+    ]
+    run = make_run(
+        series("loss", [4.6, NAN]), series("grad_norm", [NAN, NAN]), checkpoint(0, *weights)
+    )
+    assert status(run, "zero-init") == expected
+
+
 # --- fp16-overflow ------------------------------------------------------------------------------
 
 
@@ -98,6 +111,29 @@ def test_a_bfloat16_model_in_float16_from_the_first_step() -> None:
         config={"log": {"autocast_dtype": "torch.float16"}, "model": {"torch_dtype": "bfloat16"}},
     )
     assert first(run) == "fp16-overflow"
+
+
+GROWING = [1.0 * 1.2**i for i in range(20)]
+STEADY = [1.0 + 0.01 * (i % 3) for i in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("norms", "expected"), [(GROWING, "fp16-overflow"), (STEADY, None)], ids=["grown", "sudden"]
+)
+def test_float16_explains_growth_better_than_a_sudden_nan(
+    norms: list[float], expected: str | None
+) -> None:
+    run = make_run(
+        series("loss", [*STEADY, NAN, NAN]),
+        series("grad_norm", [*norms, NAN, NAN]),
+        config={"training": {"fp16": True}},
+    )
+    assert first(run) == expected
+
+
+def test_a_run_that_goes_on_after_a_nan_loss_does_skip_steps() -> None:
+    run = make_run(series("loss", [*STEADY, NAN, *STEADY]), config={"training": {"fp16": True}})
+    assert first(run) is None
 
 
 def test_a_loss_scale_that_only_falls() -> None:

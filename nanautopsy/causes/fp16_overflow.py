@@ -10,7 +10,8 @@ Without a scaler the first Inf gradient goes straight into the weights.
 Evidence for: float16 in the configuration; Inf before NaN; magnitudes near 65504; a loss scale
 that only falls; a model published in bfloat16; no trace of a scaler.
 
-Evidence against: compute in bfloat16 or float32; a learning-rate jump, newly initialized blocks
+Evidence against: compute in bfloat16 or float32; gradients at their usual level until a sudden
+NaN, as a bad batch gives; a learning-rate jump, newly initialized blocks
 or growing attention logits right before, which explain the magnitude.
 
 Confirm: run a few steps in bfloat16 or float32 with all else equal; `--debug underflow_overflow`
@@ -27,9 +28,9 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
-from nanautopsy.model import Assessment
+from nanautopsy.model import Assessment, Finding
 from nanautopsy.onset import at_first_steps
-from nanautopsy.signal import shown
+from nanautopsy.signal import shown, up_to
 
 
 def _assess(case: Case) -> Assessment:
@@ -52,6 +53,7 @@ def _assess(case: Case) -> Assessment:
     _weigh_scaler(case, weighing)
     _weigh_magnitudes(case, weighing)
     _weigh_onset(case, weighing)
+    _weigh_history(case, weighing)
     _weigh_rivals(case, weighing)
     return weighing.fired()
 
@@ -80,7 +82,9 @@ def _weigh_scaler(case: Case, weighing: Weighing) -> None:
     engine = "trainer" in case.run.facts or any(
         key.startswith("deepspeed.") for key in case.run.config
     )
-    if dtype is not None and dtype.value == "F16" and not engine:
+    # A run that went on after its loss was non-finite has something that skips such steps.
+    lasting = case.onset is None or case.onset.persistent
+    if dtype is not None and dtype.value == "F16" and not engine and lasting:
         weighing.speaks_for(
             thresholds.MODERATE,
             "no trace of a loss scaler: the first gradient that overflows goes into the weights",
@@ -122,6 +126,40 @@ def _weigh_onset(case: Case, weighing: Weighing) -> None:
             "have changed the weights",
             onset.source,
         )
+
+
+def _weigh_history(case: Case, weighing: Weighing) -> None:
+    """Magnitudes that grew up to the end; or gradients at their usual level until a sudden NaN,
+    which a bad batch gives and an overflow seldom does."""
+    onset = case.onset
+    if onset is None or onset.step is None or case.found("loss-scale-collapse"):
+        return
+    grown = [f for f in case.found("loss-growth", "grad-norm-growth") if _below_float32(f)]
+    if grown:
+        weighing.speaks_for(
+            thresholds.WEAK,
+            f"{grown[0].text}: magnitudes grew, and ended far below float32's maximum",
+            grown[0].source,
+        )
+        return
+    for norm in case.run.by_role("grad_norm"):
+        before = up_to(norm, onset.step)
+        usual = float(np.median(before)) if len(before) else 0.0
+        settled = len(before) >= thresholds.DIVERGED_MIN_POINTS
+        if settled and onset.value == "nan" and before[-1] <= thresholds.SUDDEN_FACTOR * usual:
+            weighing.speaks_against(
+                thresholds.WEAK,
+                f"{norm.tag} was at its usual level right before ({shown(float(before[-1]))}, "
+                f"median {shown(usual)}), and no Inf was seen",
+                norm.source,
+            )
+            return
+
+
+def _below_float32(growth: Finding) -> bool:
+    """Whether the last finite value is far below float32's maximum, even squared."""
+    last = growth.data.get("to")
+    return isinstance(last, float) and last < thresholds.FLOAT32_SQUARE_MAX
 
 
 def _weigh_rivals(case: Case, weighing: Weighing) -> None:
