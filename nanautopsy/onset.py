@@ -47,6 +47,7 @@ class Located:
 def locate(run: Run, findings: Sequence[Finding]) -> Located:
     """Decide what counts, which came first, and what is cascade."""
     candidates = [f for f in findings if f.id in _QUANTITY and _counts(run, f, findings)]
+    candidates += _leading_metrics(findings, candidates)
     onset = _onset(run, candidates) if candidates else None
     roles = tuple(_with_role(f, f in candidates, onset) for f in findings)
     return Located(_verdict(run, onset, findings), onset, roles)
@@ -69,7 +70,7 @@ def _verdict(run: Run, onset: Onset | None, findings: Iterable[Finding]) -> Verd
 def _counts(run: Run, finding: Finding, findings: Sequence[Finding]) -> bool:
     """Whether it makes the run non-finite, or is one of the patterns that look like it."""
     if finding.id in ("nonfinite-grad-norm", "nonfinite-layer-gradient"):
-        return not _is_scaler_at_work(run, finding)
+        return not finding.data.get("skipped")
     if finding.id == "nonfinite-eval-loss":
         return _is_evaluation_failure(run, finding)
     if finding.id == "nonfinite-metric":
@@ -81,30 +82,30 @@ def _counts(run: Run, finding: Finding, findings: Sequence[Finding]) -> bool:
     return True
 
 
+def _leading_metrics(findings: Iterable[Finding], candidates: Sequence[Finding]) -> list[Finding]:
+    """Metrics that died for good between the last finite loss and the first that is not.
+
+    A divergence or a loss term that is logged beside the objective is part of it; what is NaN now
+    and then, or from the beginning, is a placeholder.
+    """
+    losses = [f for f in candidates if f.id == "nonfinite-loss" and f.data.get("persistent")]
+    if not losses:
+        return []
+    first = min(losses, key=_order)
+    return [
+        f
+        for f in findings
+        if f.id == "nonfinite-metric"
+        and f.data.get("persistent")
+        and f.last_good is not None
+        and f.step is not None
+        and _axis(f) == _axis(first)
+        and first.last_good == f.step
+    ]
+
+
 def _has_other(finding: Finding, findings: Sequence[Finding]) -> bool:
     return any(f.id.startswith("nonfinite-") and f is not finding for f in findings)
-
-
-def _is_scaler_at_work(run: Run, finding: Finding) -> bool:
-    """Non-finite gradients that a loss scaler skips by design.
-
-    The loss stays finite throughout and the gradients come back. Where the precision is not
-    known, only skips at the very beginning, where a scale is searched, are taken for that.
-    """
-    if finding.data.get("persistent") or not _loss_is_sound(run):
-        return False
-    dtype = run.facts.get("compute_dtype")
-    if "loss_scaler" in run.facts or (dtype is not None and dtype.value == "F16"):
-        count, points = finding.data.get("count"), finding.data.get("points")
-        return (
-            isinstance(count, int)
-            and isinstance(points, int)
-            and count < max(points / 2, thresholds.SCALER_WARMUP_SKIPS + 1)
-        )
-    if dtype is not None:
-        return False
-    count, position = finding.data.get("count"), finding.data.get("position")
-    return isinstance(count, int) and position == 0 and count <= thresholds.SCALER_WARMUP_SKIPS
 
 
 def _loss_is_sound(run: Run) -> bool:

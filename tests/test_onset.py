@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from builders import INF, NAN, checkpoint, event, judge, make_run, series, tensor
@@ -164,6 +165,66 @@ def test_a_nan_norm_in_bfloat16_is_none_of_a_scaler() -> None:
     assert not located.onset.persistent
 
 
+def test_the_search_for_a_scale_is_no_onset_of_a_later_death() -> None:
+    losses = [*FALLING[:9], NAN, NAN, NAN]
+    norms = [INF, NAN, INF, *NORMS[3:9], NAN, NAN, NAN]
+    for config in (FP16, {}):
+        onset = judge(
+            make_run(series("loss", losses), series("grad_norm", norms), config=config)
+        ).onset
+        assert onset is not None
+        assert (onset.last_finite, onset.step, onset.quantity) == (9, 10, "loss")
+
+
+def test_probes_of_a_scale_are_benign_where_its_search_was_seen() -> None:
+    losses = [*FALLING, *FALLING[-6:]]
+    norms = [INF, INF, NAN, *NORMS[3:8], INF, *NORMS[3:8], INF, *NORMS[3:6]]
+    assert judge(make_run(series("loss", losses), series("grad_norm", norms))
+                 ).verdict == "healthy"  # fmt: skip
+
+
+def test_a_single_bad_norm_without_a_scaler_counts() -> None:
+    norms = [*NORMS[:6], INF, *NORMS[7:]]
+    onset = judge(make_run(series("loss", FALLING), series("grad_norm", norms))).onset
+    assert onset is not None
+    assert (onset.step, onset.persistent) == (7, False)
+
+
+def test_a_loss_scale_that_collapses_late_does_so_where_its_last_fall_begins() -> None:
+    scale = [2.0**15, 2.0**14, *[2.0**13] * 20, *[2.0 ** (12 - i) for i in range(16)]]
+    losses = [*[3.0 - i / 40 for i in range(22)], *[NAN] * 16]
+    onset = judge(make_run(series("loss", losses), series("loss_scale", scale), config=FP16)).onset
+    assert onset is not None
+    assert (onset.last_finite, onset.step, onset.quantity) == (22, 23, "loss")
+
+
+def test_a_log_without_steps_orders_its_loss_and_its_loss_scale() -> None:
+    losses, scale = [NAN] * 20, [2.0 ** (15 - i) for i in range(20)]
+    records = [
+        replace(series(tag, values, steps=range(20)), axis="record")
+        for tag, values in (("loss", losses), ("loss_scale", scale))
+    ]
+    onset = judge(make_run(*records)).onset
+    assert onset is not None
+    assert (onset.last_finite, onset.step, onset.quantity) == (None, 0, "loss")
+
+
+def test_a_metric_that_dies_right_before_the_loss_is_the_onset() -> None:
+    loss = series("loss", [3.0, 2.9, 2.8, 2.7, NAN, NAN])
+    metric = series("approx_kl", [0.1, 0.1, 0.2, INF, NAN, NAN])
+    onset = judge(make_run(loss, metric)).onset
+    assert onset is not None
+    assert (onset.last_finite, onset.step, onset.quantity) == (3, 4, "approx_kl")
+
+
+def test_a_placeholder_metric_is_no_onset_of_the_loss() -> None:
+    loss = series("loss", [3.0, 2.9, 2.8, 2.7, NAN, NAN])
+    metric = series("extra", [0.1, NAN, NAN, NAN, NAN, NAN])
+    onset = judge(make_run(loss, metric)).onset
+    assert onset is not None
+    assert (onset.step, onset.quantity) == (5, "loss")
+
+
 def test_overflow_lines_that_go_up_and_down_are_benign() -> None:
     skips = [
         event("overflow-skipped", scale_before=65536, scale_after=32768, step=i)
@@ -205,6 +266,13 @@ def test_mask_buffers_of_minus_infinity_are_benign() -> None:
     assert judge(make_run(checkpoint(0, tensor("h.0.weight"), mask))).verdict == "healthy"
 
 
+def test_a_buffer_of_zeros_and_minus_infinity_is_a_mask_under_any_name() -> None:
+    mask = tensor("h.0.attn.causal", neg_inf=6, zero=10, max_abs=0.0)
+    weight = tensor("h.0.attn.weight", neg_inf=6, zero=3)
+    assert judge(make_run(checkpoint(0, mask, tensor("a.weight")))).verdict == "healthy"
+    assert judge(make_run(checkpoint(0, weight, tensor("a.weight")))).verdict == "non-finite"
+
+
 def test_an_unknown_metric_counts_only_where_nothing_better_is() -> None:
     odd = series("edge/odd", [1.0, NAN, 1.0])
     assert judge(make_run(odd)).verdict == "non-finite"
@@ -212,7 +280,9 @@ def test_an_unknown_metric_counts_only_where_nothing_better_is() -> None:
 
 
 def test_a_loss_that_climbs_and_stays_diverged() -> None:
-    located = judge(make_run(series("loss", [7.4, 7.2, *[27.0, 40, 53, 71, 60, 55, 58, 61, 57, 59] * 2])))
+    located = judge(
+        make_run(series("loss", [7.4, 7.2, *[27.0, 40, 53, 71, 60, 55, 58, 61, 57, 59] * 2]))
+    )
     assert located.verdict == "diverged"
     assert located.onset is None
 
@@ -220,6 +290,38 @@ def test_a_loss_that_climbs_and_stays_diverged() -> None:
 def test_a_spike_that_comes_back_is_healthy() -> None:
     spike = [4.0, 3.5, 3.2, 3.0, 45.0, 30.0, 9.0, 4.0, 3.2, 2.9, 2.8, 2.7, 2.6, 2.6, 2.5, 2.5]
     assert judge(make_run(series("loss", spike))).verdict == "healthy"
+
+
+LEARNS = [4.2 * 0.97**i + 0.8 for i in range(60)]
+AT_CHANCE = [5.0 + 0.05 * (-1) ** i for i in range(40)]
+
+
+def test_a_loss_that_falls_back_to_chance_diverged() -> None:
+    assert judge(make_run(series("loss", [*LEARNS, *AT_CHANCE]))).verdict == "diverged"
+
+
+def test_a_loss_that_loses_most_behind_a_peak_diverged() -> None:
+    values = [*LEARNS, 9.0, 7.0, *[v - 1.2 for v in AT_CHANCE]]
+    assert judge(make_run(series("loss", values))).verdict == "diverged"
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        [v - 1.2 for v in AT_CHANCE],
+        [4.9 * 0.98**i for i in range(40)],
+        [9.0, 5.0, *[LEARNS[-1]] * 38],
+    ],
+    ids=["new term", "new task", "spike"],
+)
+def test_a_step_up_that_is_no_collapse_is_healthy(after: list[float]) -> None:
+    assert judge(make_run(series("loss", [*LEARNS, *after]))).verdict == "healthy"
+
+
+@pytest.mark.parametrize("beside", ["rollout/ep_rew_mean", "contrastive_loss", "loss_disc"])
+def test_a_moving_target_may_rise(beside: str) -> None:
+    rising = [0.4 + i / 10 for i in range(40)]
+    assert judge(make_run(series("loss", rising), series(beside, rising))).verdict == "healthy"
 
 
 def test_a_game_whose_losses_rise_is_not_diverged() -> None:

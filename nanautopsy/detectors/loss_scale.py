@@ -24,13 +24,23 @@ def _detect(run: Run) -> Iterator[Finding]:
         )
     skips = [e for e in run.events_of("overflow-skipped") if e.rank in (None, 0)]
     if skips:
-        yield from _from_skips(skips, bool(exhausted))
+        yield from _from_skips(skips, bool(exhausted), _logging_interval(run))
     for series in run.by_role("loss_scale"):
         yield from _from_series(series)
 
 
-def _from_skips(skips: Sequence[LogEvent], exhausted: bool) -> Iterator[Finding]:
-    """The longest run of halvings, without a rise of the scale between, that the log shows."""
+def _logging_interval(run: Run) -> int:
+    """Steps between two logged losses: as far apart may two skips in a row be told."""
+    gaps = [np.diff(s.steps) for s in run.by_role("loss") if len(s) > 1 and s.axis == "step"]
+    return max((int(np.median(gap)) for gap in gaps), default=1)
+
+
+def _from_skips(skips: Sequence[LogEvent], exhausted: bool, interval: int) -> Iterator[Finding]:
+    """The longest run of halvings, without a rise of the scale between, that the log shows.
+
+    It begins with the last stretch without a good step in it: the search for the scale at the
+    beginning is no part of a collapse that comes later.
+    """
     scales = [_number(e, "scale_after") for e in skips]
     longest, current, start, best = 1, 1, 0, 0
     for i in range(1, len(skips)):
@@ -41,6 +51,7 @@ def _from_skips(skips: Sequence[LogEvent], exhausted: bool) -> Iterator[Finding]
             current, start = 1, i
         if current > longest:
             longest, best = current, start
+    best = _last_stretch(skips, best, best + longest, interval)
     known = [s for s in scales if s is not None]
     lowest = min(known) if known else None
     first = skips[best] if longest > thresholds.SCALE_COLLAPSE_SKIPS else skips[0]
@@ -67,6 +78,15 @@ def _from_skips(skips: Sequence[LogEvent], exhausted: bool) -> Iterator[Finding]
     )
 
 
+def _last_stretch(skips: Sequence[LogEvent], start: int, end: int, interval: int) -> int:
+    """Where the last skips in a row of ``skips[start:end]`` begin, if they are a collapse."""
+    for i in range(end - 1, start, -1):
+        step, before = skips[i].step, skips[i - 1].step
+        if step is not None and before is not None and step - before > max(interval, 1):
+            return i if end - i >= thresholds.SCALE_COLLAPSE_SKIPS else start
+    return start
+
+
 def _number(event: LogEvent, name: str) -> float | None:
     value = event.data.get(name)
     return float(value) if isinstance(value, (int, float)) else None
@@ -76,17 +96,44 @@ def _from_series(series: Series) -> Iterator[Finding]:
     values = series.values[np.isfinite(series.values) & (series.values > 0)]
     if len(values) < 2 or values.max() == values[-1] or values[-1] > thresholds.SCALE_PATHOLOGICAL:
         return
-    peak = int(series.values.argmax())
+    start = _last_fall(series)
+    before = max(start - 1, 0)
     falls = int(np.log2(values.max() / values[-1]))
     if falls >= thresholds.SCALE_COLLAPSE_SKIPS:
         yield Finding(
             id="loss-scale-collapse",
-            text=f"{series.tag} falls from {shown(float(values.max()))} at step "
-            f"{int(series.steps[peak])} to {shown(float(values[-1]))} and stays there",
-            source=series.at(peak),
-            step=int(series.steps[peak]),
-            data={"lowest": float(values[-1]), "longest": falls, "exhausted": False},
+            text=f"{series.tag} falls from {shown(float(series.values[before]))} at "
+            f"step {int(series.steps[before])} to {shown(float(values[-1]))} and stays there",
+            source=series.at(start),
+            step=int(series.steps[start]),
+            last_good=int(series.steps[start - 1]) if start else None,
+            data={
+                "lowest": float(values[-1]),
+                "longest": falls,
+                "exhausted": False,
+                "axis": series.axis,
+            },
         )
+
+
+def _last_fall(series: Series) -> int:
+    """Index of the first point of the fall that ends at the last value.
+
+    Where the whole series falls, its first point stands after a skipped step already. A scaler
+    with hysteresis holds its scale for a point between two halvings; held for longer, the scale
+    had settled, and what fell before was the search for it.
+    """
+    values = series.values
+    start = at = int((values <= values[-1]).argmax())
+    while at > 0 and values[at - 1] >= values[at] and start - at < _HELD:
+        at -= 1
+        if values[at] > values[at + 1]:
+            start = at + 1
+    return 0 if start <= 1 else start
+
+
+_HELD = 2
+"""Points with an equal scale that end a fall."""
 
 
 DETECTOR = Detector("loss-scale", _detect)

@@ -60,6 +60,7 @@ def _zero_beside_nan(loss: Series, norm: Series) -> Finding | None:
             "count": int(masked.sum()),
             "persistent": bool(masked[first:].all()),
             "points": len(common),
+            "axis": loss.axis,
         },
     )
 
@@ -84,7 +85,12 @@ def _falls_to_zero(run: Run, loss: Series) -> Finding | None:
         source=loss.at(first),
         step=int(loss.steps[first]),
         last_good=int(loss.steps[first - 1]),
-        data={"count": len(zero) - first, "persistent": True, "points": len(zero)},
+        data={
+            "count": len(zero) - first,
+            "persistent": True,
+            "points": len(zero),
+            "axis": loss.axis,
+        },
     )
 
 
@@ -122,6 +128,7 @@ def _sentinel(run: Run, norm: Series, losses: list[Series]) -> Finding | None:
                     "persistent": bool((hit | ~np.isfinite(norm.values))[first:].all()),
                     "zero_loss": zero_loss,
                     "position": first,
+                    "axis": norm.axis,
                 },
             )
     return None

@@ -9,6 +9,7 @@ import numpy as np
 
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
+from nanautopsy.scaler_skips import skipped_points
 from nanautopsy.signal import first_nonfinite, kind_of, last_finite_before, persistent, shown
 
 _ID = {
@@ -26,21 +27,35 @@ _ID = {
 
 
 def _detect(run: Run) -> Iterator[Finding]:
-    per_layer: dict[tuple[str, int], list[tuple[Series, int]]] = {}
+    per_layer: dict[tuple[str, int, bool], list[tuple[Series, int]]] = {}
     for series in run.by_role(*_ID):  # type: ignore[arg-type]
         index = first_nonfinite(series)
         if index is None or _is_benign(series):
             continue
+        index, skipped = _beyond_skips(run, series, index)
         if series.layer is None:
-            yield _finding(series, index)
+            yield _marked(_finding(series, index), skipped)
         else:
-            place = (_ID[series.role], int(series.steps[index]))
+            place = (_ID[series.role], int(series.steps[index]), skipped)
             per_layer.setdefault(place, []).append((series, index))
-    for (name, _), members in sorted(per_layer.items()):
-        yield _together(run, name, members)
+    for (_, _, skipped), members in sorted(per_layer.items()):
+        yield _marked(_together(run, members), skipped)
 
 
-def _together(run: Run, name: str, members: list[tuple[Series, int]]) -> Finding:
+def _beyond_skips(run: Run, series: Series, index: int) -> tuple[int, bool]:
+    """Index of the first non-finite gradient that is no skipped step; ``index`` and True, when
+    all of them are skipped steps."""
+    if series.role not in ("grad_norm", "layer_gradient"):
+        return index, False
+    rest = ~np.isfinite(series.values) & ~skipped_points(run, series)
+    return (int(rest.argmax()), False) if rest.any() else (index, True)
+
+
+def _marked(finding: Finding, skipped: bool) -> Finding:
+    return replace(finding, data=dict(finding.data) | {"skipped": True}) if skipped else finding
+
+
+def _together(run: Run, members: list[tuple[Series, int]]) -> Finding:
     """One finding for all the layers whose first non-finite point lies at one step."""
     layers = [s.layer for s, _ in members if s.layer is not None]
     role = members[0][0].role
