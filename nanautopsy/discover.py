@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanautopsy.model import Artifact, Claim, FileHead, Problem, Source
+from nanautopsy.own_reports import is_own_report
 from nanautopsy.readers.interface import Reader
 
 HEAD_BYTES = 65536
@@ -80,7 +81,7 @@ def discover(root: Path, readers: Sequence[Reader]) -> Discovery:
         if head is None:
             problems.append(Problem("not a regular file; not read", Source(relative)))
             continue
-        best = _best_claim(head, readers, failures)
+        best = None if is_own_report(head.head) else _best_claim(head, readers, failures)
         if best is None:
             unclaimed.append((relative, head.size))
         else:

@@ -20,12 +20,11 @@ from importlib import import_module
 from pathlib import Path
 
 from nanautopsy.model import Autopsy
+from nanautopsy.own_reports import is_own_report
 
 SUFFIXES = {".html": "html", ".htm": "html", ".md": "md", ".json": "json", ".txt": "text"}
 _MODULES = {"html": "html", "md": "markdown", "json": "json", "text": "text"}
 _EXTENSIONS = {"html": ".html", "md": ".md", "json": ".json", "text": ".txt"}
-_OUR_MARK = b"nanautopsy"
-"""What each of our formats holds in its first lines."""
 
 
 class UnclearOutput(ValueError):
@@ -107,7 +106,7 @@ def refuse_to_replace_evidence(outputs: Sequence[Output], run: str) -> None:
 def _is_ours(path: Path) -> bool:
     try:
         with open(path, "rb") as file:
-            return _OUR_MARK in file.read(1024)
+            return is_own_report(file.read(1024))
     except OSError:
         return False
 

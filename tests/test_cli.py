@@ -19,10 +19,12 @@ from nanautopsy import __version__
 from nanautopsy.cli import nanautopsy
 from nanautopsy.discover import NothingToRead
 from nanautopsy.outputs import (
+    SUFFIXES,
     Output,
     UnclearOutput,
     default_path,
     plan,
+    render,
     write_file,
 )
 
@@ -331,6 +333,44 @@ def test_a_real_run_from_the_current_directory(small: Path) -> None:
     assert result.returncode == 1, result.stderr
     assert "NON-FINITE" in result.stdout
     assert (small / "reports" / "small.html").is_file()
+
+
+def test_an_earlier_report_is_no_evidence(small: Path) -> None:
+    (small / "train.log").write_text(
+        "".join(f"{{'loss': {2 - i / 100}, 'epoch': {i / 10}}}\n" for i in range(12)), "utf-8"
+    )
+    before = json.loads(process("analyze", ".", "--format", "json", cwd=small).stdout)
+    for suffix in ("html", "md", "json", "txt"):
+        write_file(small / f"r.{suffix}", render(factories.failing(), SUFFIXES[f".{suffix}"]))
+    after = json.loads(process("analyze", ".", "--format", "json", cwd=small).stdout)
+    assert before["verdict"] == after["verdict"] == "healthy"
+    assert [a["path"] for a in after["run"]["artifacts"] if a["status"] == "read"] == ["train.log"]
+    assert process("analyze", "r.json", cwd=small).returncode == 2
+
+
+def test_nothing_leaks_in_any_format(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    secrets = ["hf_" + "aB3" * 12, "AKIA" + "Q7" * 8, "hunter2swordfish9", "node17x", "mallory"]
+    lines = [
+        f"/home/mallory/venv/bin/python train.py --hub_token {secrets[0]}",
+        f"AWS_ACCESS_KEY_ID={secrets[1]} on node17x by mallory, 10.11.12.13, mallory@example.org",
+        *(f"{{'loss': {'nan' if i > 5 else 2 - i / 10}, 'epoch': {i / 10}}}" for i in range(12)),
+        f"RuntimeError: cannot log in to https://mallory:{secrets[2]}@10.11.12.13/x on node17x",
+    ]
+    (run / "train.log").write_text("\n".join(lines), encoding="utf-8")
+    config = {"hub_token": secrets[0], "password": secrets[2], "output_dir": "/home/mallory/out"}
+    (run / "args.json").write_text(json.dumps(config), encoding="utf-8")
+    (run / "events.out.tfevents.1760000000.node17x.42.0").write_bytes(b"damaged")
+    names = ["r.html", "r.md", "r.json", "r.txt"]
+    arguments = [part for name in names for part in ("-o", name)]
+    assert process("analyze", "run", *arguments, "-q", cwd=tmp_path).returncode == 0
+    for name in names:
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        for secret in [*secrets, "10.11.12.13", "/home/", "example.org"]:
+            assert secret not in text, (name, secret)
+    shown = process("analyze", "run", "--no-redact", "--format", "json", cwd=tmp_path).stdout
+    assert secrets[0] in shown
 
 
 @pytest.mark.parametrize("name", ["text", "json"])
