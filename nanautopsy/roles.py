@@ -13,21 +13,39 @@ from nanautopsy.model import SeriesRole
 
 _WORD = re.compile(r"[lL][12](?![a-z0-9])|[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
-_EVALUATION = frozenset({"eval", "evaluation", "val", "valid", "validation", "test", "dev"})
-_LOSS = frozenset({"loss", "losses", "nll", "ce", "xent", "crossentropy", "mse", "elbo"})
+_EVALUATION = frozenset(
+    {"eval", "evaluation", "val", "valid", "validation", "test", "dev", "predict", "holdout"}
+    | {"heldout"}
+)
+_LOSS = frozenset({"loss", "losses", "nll", "ce", "xent", "crossentropy", "mse", "elbo", "bce"})
+_COST = frozenset({"cost", "train", "training", "total", "mean", "avg"})
 _PERPLEXITY = frozenset({"ppl", "perplexity"})
 _GRADIENT = frozenset({"grad", "grads", "gradient", "gradients"})
 _PARAMETER = frozenset({"param", "params", "parameter", "parameters", "weight", "weights"})
 _ACTIVATION = frozenset({"act", "acts", "activation", "activations", "hidden", "output", "outputs"})
-_ATTENTION = frozenset({"attn", "attention"})
+_AMBIGUOUS = frozenset({"hidden", "output", "outputs"})
+"""Words for an activation that stand in other names too: only beside a statistic."""
+_ATTENTION = frozenset({"attn", "attention", "qk"})
 _LOGIT = frozenset({"logit", "logits", "score", "scores", "entropy"})
 _STATISTIC = frozenset(
     {"norm", "norms", "l2", "max", "min", "abs", "absmax", "rms", "std", "mean", "amax", "total"}
-    | {"global", "count", "nonfinite", "var", "hist", "histogram"}
+    | {"global", "count", "nonfinite", "var", "hist", "histogram", "stddev", "summaries"}
 )
-_COUNTER = frozenset({"step", "steps", "epoch", "epochs", "iteration", "iter", "samples", "tokens"})
+_MAGNITUDE = frozenset({"norm", "norms", "l2", "max", "abs", "absmax", "amax", "rms", "mean"})
+_COUNTER = frozenset(
+    {"step", "steps", "epoch", "epochs", "iteration", "iterations", "iter", "samples", "tokens"}
+    | {"updates", "batch", "batches", "examples"}
+)
+_COUNTED = frozenset(
+    {"global", "trainer", "train", "training", "num", "consumed", "seen", "input", "total"}
+)
 _RATE = frozenset({"per", "sec", "second", "seconds", "time", "ms", "tps", "mfu", "tflops"})
-_NOT_A_LOSS = frozenset({"scale", "scaler", "scaling", "weight", "count", "spike", "coef", "ratio"})
+_NOT_A_LOSS = frozenset(
+    {"scale", "scaler", "scaling", "weight", "weights", "count", "spike", "coef", "ratio", "std"}
+    | {"var", "frac", "fraction", "num", "nan", "finite", "best"}
+)
+"""Words beside *loss* that make it a property of a loss; the best one starts at Inf by custom."""
+_NOT_A_RATE = frozenset({"momentum", "decay", "beta", "betas"})
 _NOT_MINIMIZED = frozenset({"reward", "rewards", "acc", "accuracy", "bleu", "f1", "score"})
 
 _FAMILY = frozenset({"train", "training", "debug", "stats", "monitor"})
@@ -35,11 +53,13 @@ _NOT_A_LAYER = frozenset(
     {"clipped", "unclipped", "clip", "before", "after", "pre", "post", "raw", "all", "total", "avg"}
     | {"overall", "local", "model", "epoch", "step", "actor", "critic", "policy", "ratio"}
 )
-_OWN_NAMES = frozenset({"weight", "kernel", "scale", "output", "hidden"})
+_OWN_NAMES = frozenset(
+    {"weight", "weights", "bias", "biases", "kernel", "scale", "output", "hidden"}
+)
 """Words for a quantity that also end the names of parameters and modules."""
 
 _LAYER_PART = re.compile(
-    r"(?:^|[./])(?:layers?|blocks?|h|encoder|decoder|transformer|model|backbone|embed\w*|head|lm_head"
+    r"(?:^|[./])(?:layers?|blocks?|h|encoder|decoder|transformer|model|backbone|\w*embed\w*|head|lm_head"
     r"|conv\d*|fc\d*|linear\d*|attn|self_attn|attention|mlp|proj\w*|\w+_proj|norm\d*|ln_\w+|weight"
     r"|bias|kernel|wte|wpe|classifier|layer_?\d+|block_?\d+|rnn|lstm|gru|\d+)(?:[./\[]|\d|$)",
     re.IGNORECASE,
@@ -53,6 +73,13 @@ def words(tag: str) -> tuple[str, ...]:
 
 def classify(tag: str) -> tuple[SeriesRole, str | None]:
     """The role of a metric and, for a per-layer metric, its layer as the tag spells it."""
+    _, separator, metric = tag.rpartition(" - ")
+    if separator:
+        # W&B's plots put the name of the run before that of the metric.
+        told = classify(metric)
+        if told[0] != "other":
+            return told
+    tag = tag.removesuffix(" vs samples")
     parts = words(tag)
     have = frozenset(parts)
     if have & _ATTENTION and have & _LOGIT and not have & _LOSS:
@@ -62,7 +89,7 @@ def classify(tag: str) -> tuple[SeriesRole, str | None]:
         layer = _layer_of(tag)
         if layer is not None:
             return role, layer
-        if role == "layer_parameter" and have & _STATISTIC:
+        if role == "layer_parameter" and have & _MAGNITUDE and have & _PARAMETER:
             return role, None
     return _global_role(parts, have), None
 
@@ -71,11 +98,16 @@ def _tensor_role(tag: str, have: frozenset[str]) -> SeriesRole | None:
     """Which kind of tensor the metric measures, told by the parts that name a quantity."""
     if have & _GRADIENT:
         return "layer_gradient"
+    if have & {"loss", "losses"}:
+        return None
+    measured = bool(have & _STATISTIC)
     for part in re.split(r"[/#.\s]+", tag):
         named = frozenset(words(part))
-        if named & _ACTIVATION:
+        if named & (_ACTIVATION if measured else _ACTIVATION - _AMBIGUOUS):
             return "layer_activation"
         if named & _PARAMETER and named <= _PARAMETER | _STATISTIC | {"train", "layer"}:
+            return "layer_parameter"
+        if measured and part != tag and named and named <= _OWN_NAMES - _AMBIGUOUS:
             return "layer_parameter"
     return None
 
@@ -83,43 +115,77 @@ def _tensor_role(tag: str, have: frozenset[str]) -> SeriesRole | None:
 def _layer_of(tag: str) -> str | None:
     """The module path in a per-layer tag: what is left when the words at its two ends that name
     the quantity are taken away. The path itself stays as the artifact spells it."""
-    parts = [part for part in re.split(r"[/#\s:]+", tag) if part]
+    parts = [match.span() for match in re.finditer(r"[^/#\s:]+", tag)]
     named = 0
     if frozenset(words(tag)) & _LOGIT:
         # attention/max_logit/layers.2: there attention is part of the quantity's name.
-        while parts and frozenset(words(parts[0])) <= _ATTENTION:
+        while parts and frozenset(words(tag[slice(*parts[0])])) <= _ATTENTION:
             parts.pop(0)
-    while parts and _is_quantity(parts[0]):
-        named += not frozenset(words(parts.pop(0))) <= _FAMILY
-    while parts and (_is_quantity(parts[-1]) and (not named or parts[-1] not in _OWN_NAMES)):
+    while parts and _is_quantity(tag[slice(*parts[0])]):
+        named += not frozenset(words(tag[slice(*parts.pop(0))])) <= _FAMILY
+    while parts and _is_tail(tag[slice(*parts[-1])]):
         parts.pop()
-    rest = "/".join(parts)
-    if not rest or frozenset(words(rest)) <= _NOT_A_LAYER:
+    if not parts:
         return None
+    rest = tag[parts[0][0] : parts[-1][1]]
+    if not any(char.isalnum() for char in rest):
+        return None
+    if words(rest) and frozenset(words(rest)) <= _NOT_A_LAYER:
+        return None
+    rest = _without_statistic(rest)
     if named:
         return rest
     if "." not in rest and "/" not in rest:
-        # grad_norm_layer3: the quantity stands before the layer in one word.
-        rest = "_".join(word for word in rest.split("_") if not _is_quantity(word))
-    head, dot, tail = rest.rpartition(".")
-    if dot and words(tail) and frozenset(words(tail)) <= _GRADIENT | _STATISTIC:
-        rest = head
+        rest = _without_quantity(rest)
     return rest if rest and _LAYER_PART.search(rest) else None
 
 
 def _is_quantity(part: str) -> bool:
     have = frozenset(words(part))
+    if have & _GRADIENT:
+        # Lightning's grad_2.0_norm and grad_inf_norm.
+        have = frozenset(word for word in have if not word.isdigit()) - {"inf"}
+    if "hidden" in have:
+        have -= {"states", "state"}
     quantity = _GRADIENT | _PARAMETER | _ACTIVATION | _STATISTIC | _LOGIT | _FAMILY
     return bool(have) and have <= (quantity | _ATTENTION if have & _LOGIT else quantity)
+
+
+def _is_tail(part: str) -> bool:
+    """Whether the last part of a tag names the quantity, and is not the end of the path."""
+    if part in _OWN_NAMES:
+        return False
+    numbered = re.fullmatch(r"(mean|std|stddev|min|max|hist|histogram)_\d+", part)
+    return numbered is not None or _is_quantity(part)
+
+
+def _without_statistic(path: str) -> str:
+    """``fc.weight`` of ``fc.weight.norm`` or ``fc.weight.grad``; a module may be called norm."""
+    head, dot, tail = path.rpartition(".")
+    named = frozenset(words(tail))
+    if not dot or not named or not named <= _GRADIENT | _STATISTIC:
+        return path
+    module = named <= {"norm", "norms"} and head.rpartition(".")[2] not in _OWN_NAMES
+    return path if module else head
+
+
+def _without_quantity(name: str) -> str:
+    """``layer3`` of ``grad_norm_layer3``, in which one word holds both."""
+    pieces = name.split("_")
+    while pieces and _is_quantity(pieces[0]):
+        pieces.pop(0)
+    while pieces and _is_quantity(pieces[-1]):
+        pieces.pop()
+    return "_".join(pieces)
 
 
 def _global_role(parts: tuple[str, ...], have: frozenset[str]) -> SeriesRole:
     joined = "_".join(parts)
     if "lr" in have or "learning_rate" in joined or "global_schedule" in joined:
-        return "learning_rate"
+        return "other" if have & _NOT_A_RATE else "learning_rate"
     if (
-        have & {"loss", "grad", "amp", "scaler"}
-        and have & {"scale", "scaler"}
+        have & {"loss", "grad", "amp", "scaler", "gradscaler"}
+        and have & {"scale", "scaler", "gradscaler"}
         and "norm" not in have
     ):
         return "loss_scale"
@@ -133,17 +199,19 @@ def _global_role(parts: tuple[str, ...], have: frozenset[str]) -> SeriesRole:
         return "grad_norm"
     if have & _PERPLEXITY:
         return "eval_loss"
-    if have & _LOSS and not have & (_NOT_A_LOSS | _NOT_MINIMIZED):
+    if _is_loss(parts, have, joined):
         return "eval_loss" if have & _EVALUATION else "loss"
-    if have <= _COUNTER | {
-        "global",
-        "trainer",
-        "train",
-        "num",
-        "consumed",
-        "seen",
-        "input",
-        "total",
-    }:
+    if have <= _COUNTER | _COUNTED:
         return "counter"
     return "other"
+
+
+def _is_loss(parts: tuple[str, ...], have: frozenset[str], joined: str) -> bool:
+    if have & _NOT_A_LOSS:
+        return False
+    if "cost" in have:
+        return have <= _COST | _EVALUATION
+    named = [word for word in parts if not word.isdigit()]
+    if named and named[-1] in ("loss", "losses"):
+        return True
+    return bool(have & _LOSS or "cross_entropy" in joined) and not have & _NOT_MINIMIZED
