@@ -201,7 +201,7 @@ def _global_role(parts: tuple[str, ...], have: frozenset[str]) -> SeriesRole:
         return "eval_loss"
     if _is_loss(parts, have, joined):
         return "eval_loss" if have & _EVALUATION else "loss"
-    if have <= _COUNTER | _COUNTED:
+    if have & _COUNTER and have <= _COUNTER | _COUNTED:
         return "counter"
     return "other"
 
