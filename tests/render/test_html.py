@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import factories
 import pytest
@@ -146,7 +147,7 @@ def test_the_tensor_table_is_worst_first_and_capped() -> None:
     assert "500 rows are shown; 202 more are left out." in text
 
 
-def test_the_page_is_the_same_every_time() -> None:
+def test_the_page_is_the_same_every_time(tmp_path: Path) -> None:
     code = (
         "import factories; from nanautopsy.render.html import render\n"
         "import hashlib; print(hashlib.sha256(render(factories.failing()).encode()).hexdigest())"
@@ -158,7 +159,7 @@ def test_the_page_is_the_same_every_time() -> None:
         text=True,
         check=True,
         cwd=factories.__file__.rpartition("/")[0],
-        env={"PYTHONHASHSEED": "7", "MPLCONFIGDIR": "."},
+        env={"PYTHONHASHSEED": "7", "MPLCONFIGDIR": str(tmp_path)},
     )
     assert there.stdout.strip() == here
 
