@@ -39,6 +39,9 @@ _STRENGTHS = (
     (thresholds.STRONG, "strong"),
     (thresholds.MODERATE, "moderate"),
 )
+UNDETERMINED = "Undetermined: no cause has enough evidence"
+WORTH_NAMING = 0.1
+"""Probability from which a cause below the floor is mentioned beside *undetermined*."""
 STATUS_WORDS = {
     "fired": "below the floor",
     "quiet": "no sign of it",
@@ -100,9 +103,15 @@ def why(autopsy: Autopsy) -> str:
     """The most probable cause in a line; empty when nothing failed."""
     if autopsy.causes:
         return f"{autopsy.causes[0].title} ({percent(autopsy.causes[0].probability)})"
-    if autopsy.failed:
-        return "Undetermined: no cause has enough evidence"
-    return ""
+    return UNDETERMINED + nearest(autopsy) if autopsy.failed else ""
+
+
+def nearest(autopsy: Autopsy) -> str:
+    """The likeliest of the causes below the floor, to follow :data:`UNDETERMINED`."""
+    best = max(autopsy.considered, key=lambda cause: cause.probability, default=None)
+    if best is None or best.probability < WORTH_NAMING:
+        return ""
+    return f"; the nearest is {best.id} with {percent(best.probability)}"
 
 
 def how_sure(autopsy: Autopsy) -> str:

@@ -43,6 +43,7 @@ def render(autopsy: Autopsy) -> str:
             considered=[_quiet_cause(cause) for cause in autopsy.considered],
             figures=figures,
             trouble=trouble,
+            undetermined=_facts.UNDETERMINED + _facts.nearest(autopsy),
             tables=_tables(autopsy),
             style=Markup(style),
             script=Markup(script),

@@ -135,7 +135,7 @@ def _place_rows(autopsy: Autopsy) -> Iterator[_Row]:
 def _why_rows(autopsy: Autopsy, room: _Room) -> Iterator[_Row]:
     if not autopsy.causes:
         if autopsy.failed:
-            yield _Row("Why", "undetermined: no cause has enough evidence", "bold")
+            yield _Row("Why", _facts.why(autopsy), "bold")
         return
     best, *rest = autopsy.causes
     also = "".join(f", {percent(c.probability)} {c.id}" for c in rest[:2])

@@ -66,7 +66,12 @@ def test_the_strongest_evidence_comes_first() -> None:
 
 
 def test_an_unexplained_failure_says_so() -> None:
-    assert "undetermined: no cause has enough evidence" in render(factories.no_cause())
+    text = " ".join(render(factories.no_cause()).split())
+    assert (
+        "Undetermined: no cause has enough evidence; the nearest is fp16-overflow with 86%" in text
+    )
+    none = replace(factories.no_cause(), considered=())
+    assert "Why Undetermined: no cause has enough evidence\n" in re.sub(" +", " ", render(none))
 
 
 def test_color_only_adds() -> None:
