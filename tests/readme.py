@@ -13,11 +13,10 @@ def analyze_help() -> str:
     """The help text of ``analyze``, as an 80-column terminal shows it."""
     from click.testing import CliRunner
 
-    from nanautopsy.cli import main
+    from nanautopsy.cli import nanautopsy
 
-    result = CliRunner().invoke(main, ["analyze", "--help"], terminal_width=80)
-    text = re.sub(r"^Usage: \S+", "Usage: nanautopsy", result.output)
-    return f"```text\n{text.rstrip()}\n```"
+    result = CliRunner().invoke(nanautopsy, ["analyze", "--help"], terminal_width=80)
+    return f"```text\n{result.output.rstrip()}\n```"
 
 
 def readers_table() -> str:
@@ -44,7 +43,8 @@ def causes_table() -> str:
 
 def _first_sentence(page: str) -> str:
     paragraph = " ".join(page.strip().split("\n\n")[0].split())
-    return re.split(r"(?<=[.:])\s", paragraph, maxsplit=1)[0].replace("|", "\\|")
+    sentence = re.split(r"(?<=\.)\s", paragraph, maxsplit=1)[0]
+    return sentence.replace("``", "`").replace("|", "\\|")
 
 
 BLOCKS = {

@@ -41,7 +41,7 @@ _PREFILTER = Prefilter(trigger for dialect in DIALECTS for trigger in dialect.tr
 class TextLog:
     """Reads every log that is text, with low confidence so that any other reader goes first."""
 
-    name = "text_log"
+    name = "text-log"
 
     def claim(self, file: FileHead) -> Claim | None:
         """By being text, and not by name a source, a table or a tokenizer's list."""

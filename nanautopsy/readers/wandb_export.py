@@ -28,7 +28,7 @@ _WALL_TIME = ("wall time", "_timestamp")
 
 
 class _WandbExport:
-    name = "wandb_export"
+    name = "wandb-export"
 
     def claim(self, file: FileHead) -> Claim | None:
         line, ended, _ = file.head.partition(b"\n")

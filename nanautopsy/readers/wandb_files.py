@@ -53,7 +53,7 @@ _NAMES = {
 
 
 class _WandbFiles:
-    name = "wandb_files"
+    name = "wandb-files"
 
     def claim(self, file: FileHead) -> Claim | None:
         if file.name in _NAMES:

@@ -32,7 +32,7 @@ def read_file(path: Path) -> list[Record]:
     """All records of one file."""
     size = path.stat().st_size
     return list(
-        READER.read(Artifact(path.name, "text-log", "text_log", ((path.name, path),), size))
+        READER.read(Artifact(path.name, "text-log", "text-log", ((path.name, path),), size))
     )
 
 
