@@ -121,6 +121,8 @@ def _layout(head: bytes, more: bool) -> _Layout | None:
         return None
     if any(len(cell) > 200 for cell in header):
         return None
+    if sum(len(row) > 1 for row in body) < len(body) / 2:
+        return None  # a first line with commas in it, above lines of another kind
     columns = {
         name: [row[i] for row in body if i < len(row) and row[i]]
         for i, name in enumerate(header)

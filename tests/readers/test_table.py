@@ -222,3 +222,12 @@ def test_public_tables() -> None:
     assert copper.axis == "step" and copper.values[0] == 1.4482739092380794e24
     runs = SHARED / "nanogpt-csv" / "training_records" / "metrics.csv"
     assert of_type(read_file(READER, runs), Skipped)
+
+
+def test_a_first_line_with_commas_makes_no_table() -> None:
+    text = (
+        b"Namespace(lr=0.003, batch_size=64, precision='fp16', epochs=1)\n"
+        b"Epoch 0 Iter 5/160 loss=3.59424 gnorm=38.4653\n"
+        b"Epoch 0 Iter 10/160 loss=3.74977 gnorm=47.7677\n"
+    )
+    assert READER.claim(FileHead("stdout.txt", len(text), text)) is None
