@@ -32,6 +32,7 @@ _OTHER_NAME = re.compile(
     r"|jenkinsfile|procfile|latest|checkpoint|\..*)$",
     re.IGNORECASE,
 )
+_HOLE = re.compile(rb"\0{64,}")
 _LATIN_SHARE = 0.1
 _CONTROL_SHARE = 0.02
 _CONTROLS = bytes(c for c in range(32) if c not in b"\t\n\r\x0b\x0c\x08\x07\x1b") + b"\x7f"
@@ -46,9 +47,12 @@ class TextLog:
     def claim(self, file: FileHead) -> Claim | None:
         """By being text, and not by name a source, a table or a tokenizer's list."""
         name = re.sub(r"\.gz$", "", file.name, flags=re.IGNORECASE)
-        if file.size == 0 or _OTHER_NAME.search(name) or not _is_text(unpacked_head(file.head)):
+        if file.size == 0 or _OTHER_NAME.search(name):
             return None
-        confidence = 30 if _LOG_NAME.search(name) else 20 if _TEXT_NAME.search(name) else 10
+        is_log = _LOG_NAME.search(name) is not None
+        if not _is_text(unpacked_head(file.head), is_log):
+            return None
+        confidence = 30 if is_log else 20 if _TEXT_NAME.search(name) else 10
         return Claim("text-log", confidence)
 
     def read(self, artifact: Artifact) -> Iterator[Record]:
@@ -60,8 +64,14 @@ class TextLog:
 READER = TextLog()
 
 
-def _is_text(head: bytes) -> bool:
-    if not head or b"\0" in head:
+def _is_text(head: bytes, may_be_hole: bool) -> bool:
+    """``may_be_hole``: by its name a log, which may begin with a long hole."""
+    if not head:
+        return False
+    head = _HOLE.sub(b"", head)
+    if not head:
+        return may_be_hole
+    if b"\0" in head:
         return False
     controls = len(head) - len(head.translate(None, _CONTROLS))
     if controls > _CONTROL_SHARE * len(head):

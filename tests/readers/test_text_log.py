@@ -229,6 +229,26 @@ def test_gzip_and_its_truncation(tmp_path: Path) -> None:
     assert len(series_of(records)["loss", "step"]) > 1000
 
 
+def test_hole_where_a_log_was_cut_while_open(tmp_path: Path) -> None:
+    path = tmp_path / "train.log"
+    path.write_bytes(bytes(3 << 20) + b"step 1 loss: 2.5\nstep 2 loss: nan\n" + bytes(100))
+    assert READER.claim(FileHead("train.log", path.stat().st_size, bytes(65536))) is not None
+    records = read_file(path)
+    (problem,) = [r for r in records if isinstance(r, Problem)]
+    assert problem.source.offset == 0
+    assert series_of(records)["loss", "step"].steps.tolist() == [1, 2]
+
+
+def test_sparse_file_ends_soon(tmp_path: Path) -> None:
+    path = tmp_path / "train.log"
+    with open(path, "wb") as file:
+        file.write(b"step 1 loss: 2.5\n")
+        file.truncate(1 << 40)
+        file.seek(1 << 39)
+        file.write(b"\nstep 2 loss: nan\n")
+    assert series_of(read_file(path))["loss", "step"].steps.tolist() == [1, 2]
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "latin-1"])
 def test_encodings(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "train.log"

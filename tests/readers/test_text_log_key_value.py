@@ -234,6 +234,119 @@ LINES = [
     ("negative", "step 5 loss: -1.5", "loss", "step", [5], [-1.5]),
     ("camel", "globalStep: 5, gradNorm: 0.5", "gradNorm", "step", [5], [0.5]),
     ("heading", "Epoch 3\n  train loss: nan\n", "train loss", "epoch", [3], [NAN]),
+    (
+        "mmengine",
+        "Epoch(train)  [2][ 50/1000]  base_lr: 1e-3 lr: 1e-3 eta: 1:00:00 time: 0.5 data_time: 0.1 memory: 200 grad_norm: nan  loss: nan  loss_cls: 0.5",
+        "loss_cls",
+        "step",
+        [1050],
+        [0.5],
+    ),
+    (
+        "rich bar",
+        "Epoch 0/9 ━━━━━━━━━━━━━━━━ 10/100 0:00:01 • 0:00:09 9.9it/s v_num: 0.000 train_loss: nan",
+        "train_loss",
+        "step",
+        [10],
+        [NAN],
+    ),
+    (
+        "XGBoost",
+        "[10]\tvalidation_0-logloss:nan\tvalidation_1-logloss:0.5",
+        "validation_0-logloss",
+        "step",
+        [10],
+        [NAN],
+    ),
+    (
+        "fairseq text",
+        "epoch 001 | loss 9.5 | nll_loss 8.8 | ppl 456.7 | wps 10000 | num_updates 100 | lr 1e-5 | gnorm inf | loss_scale 64",
+        "gnorm",
+        "step",
+        [100],
+        [math.inf],
+    ),
+    (
+        "icefall",
+        "Epoch 1, batch 50, loss[loss=nan, simple_loss=0.5, over 2000 frames.], tot_loss[loss=0.6, over 2 frames.], batch size: 30, lr: 1e-3, grad_scale: 8.0",
+        "loss",
+        "record",
+        [0],
+        [NAN],
+    ),
+    (
+        "OpenNMT",
+        "Step 50/100000; acc: 4.3; ppl: nan; xent: 10.27; lr: 0.00006; 1000/2000 tok/s",
+        "ppl",
+        "step",
+        [50],
+        [NAN],
+    ),
+    (
+        "MaxText",
+        "completed step: 5, seconds: 0.882, TFLOP/s/device: 80.1, Tokens/s/device: 100, total_weights: 8192, loss: nan",
+        "loss",
+        "step",
+        [5],
+        [NAN],
+    ),
+    (
+        "llm.c",
+        "step   10/18865 | loss nan (+1.2z)| norm 1.5 (+0.1z)| lr 1e-4 | 300 ms | 30% bf16 MFU | 1000 tok/s",
+        "norm",
+        "step",
+        [10],
+        [1.5],
+    ),
+    (
+        "modded-nanogpt",
+        "step:125/1750 val_loss:nan train_time:10ms step_avg:80.1ms",
+        "val_loss",
+        "step",
+        [125],
+        [NAN],
+    ),
+    (
+        "in-line rank",
+        "2025-02-20 00:46:13,777 DEBUG TRAIN Batch 7/100 loss nan lr 0.00055784 grad_norm nan rank 2",
+        "grad_norm",
+        "step",
+        [7],
+        [NAN],
+    ),
+    ("seconds", "iter 5, loss 0.5, cost: 669.2 sec", "loss", "step", [5], [0.5]),
+    (
+        "YOLO",
+        "      Epoch    GPU_mem   box_loss   cls_loss   dfl_loss  Instances       Size\n       1/40      2.27G      1.325     0.8057        nan         45        768: 100%|##########| 5/5 [00:01<00:00,  4.63it/s]",
+        "dfl_loss",
+        "step",
+        [5],
+        [NAN],
+    ),
+    (
+        "fastai",
+        "epoch     train_loss  valid_loss  accuracy  time\n0         2.345       nan         0.123     00:05\n1         2.245       nan         0.123     00:05",
+        "valid_loss",
+        "epoch",
+        [0, 1],
+        [NAN, NAN],
+    ),
+    (
+        "skorch",
+        "  epoch    train_loss    valid_acc     dur\n-------  ------------  -----------  ------\n      1           nan       0.1000  0.0500",
+        "train_loss",
+        "epoch",
+        [1],
+        [NAN],
+    ),
+    (
+        "notebook",
+        "Step\tTraining Loss\tValidation Loss\n10\tnan\tNo log\n20\tnan\t1.5",
+        "Training Loss",
+        "step",
+        [10, 20],
+        [NAN, NAN],
+    ),
     ("rank prefix", "[default0]:step: 3 loss: nan", "loss", "step", [3], [NAN]),
     ("ray", "(WorkerDict pid=1234) step:3 - loss:nan", "loss", "step", [3], [NAN]),
     (
@@ -329,6 +442,16 @@ def test_restart_keeps_both_attempts_in_order(tmp_path: Path) -> None:
     lines = [f"step {s} loss {1.5}" for s in (10, 20, 30, 10, 20)]
     found = points_of(read_text(tmp_path, "\n".join(lines)))
     assert found["loss", "step"][0] == [10, 20, 30, 10, 20]
+
+
+def test_many_rows_of_one_epoch_are_only_numbered(tmp_path: Path) -> None:
+    text = "".join(f"Epoch {e} - Batch loss: {b}.5\n" for e in (1, 2) for b in range(5))
+    assert points_of(read_text(tmp_path, text))["Batch loss", "record"][0] == list(range(10))
+
+
+def test_ranks_within_lines(tmp_path: Path) -> None:
+    text = "".join(f"Batch {b}/9 loss {r}.5 rank {r}\n" for b in range(4) for r in (1, 0))
+    assert {s.rank for s in of_type(read_text(tmp_path, text), Series)} == {0, 1}
 
 
 def test_ranks_are_kept_apart(tmp_path: Path) -> None:

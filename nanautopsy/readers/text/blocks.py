@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,12 +43,21 @@ def blocks(location: Path) -> Iterator[Block | Damage]:
     carry = b""
     line = 1
     offset = 0
-    overlong = False
+    overlong = holes = False
     for chunk in _chunks(location):
         if isinstance(chunk, str):
             yield Damage(chunk, line + carry.count(b"\n"), offset)
             continue
         offset += len(chunk)
+        if b"\0" in chunk:
+            if not holes:
+                yield Damage(
+                    "NUL bytes, as a log cut while it is written to leaves them; passed over",
+                    line + carry.count(b"\n"),
+                    offset - len(chunk) + chunk.index(b"\0"),
+                )
+            holes = True
+            chunk = chunk.translate(None, b"\0")
         data = carry + chunk
         end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
         if end == 0 and len(data) < LINE_BYTES:
@@ -97,6 +107,18 @@ def _chunks(location: Path) -> Iterator[bytes | str]:
 def _plain(file: BinaryIO) -> Iterator[bytes | str]:
     while chunk := file.read(BLOCK_BYTES):
         yield chunk
+        if not chunk.strip(b"\0"):
+            _skip_hole(file)
+
+
+def _skip_hole(file: BinaryIO) -> None:
+    """A sparse file can be larger than any disk; its holes need not be read."""
+    if not hasattr(os, "SEEK_DATA"):
+        return
+    try:
+        file.seek(os.lseek(file.fileno(), file.tell(), os.SEEK_DATA))
+    except OSError:
+        file.seek(0, os.SEEK_END)
 
 
 def _unpacked(file: BinaryIO) -> Iterator[bytes | str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nanautopsy.readers.text import (
+    column_table,
     config_echo,
     deepspeed,
     environment_text,
@@ -27,6 +28,7 @@ DIALECTS: tuple[Dialect, ...] = tuple(
         megatron,
         key_value,
         load_report,
+        column_table,
         config_echo,
         environment_text,
         lifecycle,

@@ -60,6 +60,7 @@ class Training:
     """Examples of one optimizer step, over all devices and accumulation."""
     accumulation: int = 1
     finished: bool = False
+    last_epoch: str = ""
     rows: array[int] = field(default_factory=lambda: array("q"))
     kinds: array[int] = field(default_factory=lambda: array("b"))
     half_units: array[float] = field(default_factory=lambda: array("d"))
@@ -82,8 +83,11 @@ class Training:
     def add_row(self, row: int, kind: RowKind, epoch: str) -> None:
         """A dictionary was printed; ``epoch`` as it stands in it."""
         number = _KINDS.index(kind)
+        # Two loggers may print the same row: that is no burst.
+        another = kind == "train" and epoch != self.last_epoch
+        self.last_epoch = epoch
         for bars in self.bars.values():
-            if kind == "train" and 0 in self.kinds[bars.row :]:
+            if another and 0 in self.kinds[bars.row :]:
                 bars.burst = True
             bars.before.append(bars.n)
             bars.after.append(-1)

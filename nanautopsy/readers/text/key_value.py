@@ -48,9 +48,13 @@ _PHASE = re.compile(
     r"|evaluating|dev)(?![\w/.\-])",
     re.IGNORECASE,
 )
-_TERSE = frozenset("lr acc accuracy kl reward entropy".split())
+_TERSE = frozenset("lr acc accuracy kl reward entropy norm".split())
+_UNIT = re.compile(
+    r"\s?(?:s|secs?|seconds?|ms|min|minutes?|h|hrs?|hours?|[KMGT]i?B|it/s|[\w]+/s(?:ec)?)(?![\w])"
+)
 _ENDS_VALUE = re.compile(r"\s*(?:$|[,;|)%\]}\"'>!.(]|\s{2,}|[A-Za-z-](?![\d])|/\w)|\s+[A-Za-z(\[]")
-_BARE = re.compile(r"^\s*\[?\s*$|[\[|]\s*$")
+_BARE = re.compile(r"^\s*\[?\s*$|[\[|━─╸╺]\s*$")
+_RANKS = frozenset(("rank", "global_rank", "global rank"))
 _SLASH = re.compile(r"\s*(?:/|of|out of)\s*")
 
 
@@ -65,6 +69,7 @@ class Row:
     epoch: Field | None
     tags: tuple[str, ...]
     points: tuple[Field, ...]
+    rank: Field | None = None
 
     def __call__(self, log: Log, line: Line) -> None:
         counter: Counter | None = None
@@ -79,6 +84,8 @@ class Row:
         if not self.tags:
             _stand_at(log, line, counter)
             return
+        if self.rank is not None:
+            line.rank = _whole(self.rank, line)
         row = log.start_row(counter, line)
         if counter is not None:
             log.set_context(counter, line)
@@ -131,9 +138,11 @@ def _plan(line: Line, lower: str) -> Handler | None:
     doubtful = "{'" in text or '{"' in text or any(f and is_plural(f.key) for f in (n, epoch))
     if doubtful and not any(is_loss(key) for key, _ in points):
         return None
-    tagged = _with_phase(points, found)
-    tags = tuple(tag for tag, _ in tagged)
-    return Row(basis, family, n, total, epoch, tags, tuple(field for _, field in tagged))
+    tagged: dict[str, Field] = {}
+    for tag, field in _with_phase(points, found):
+        tagged.setdefault(tag, field)
+    rank = next((f for f in found if f.key.lower() in _RANKS and f.index >= 0), None)
+    return Row(basis, family, n, total, epoch, tuple(tagged), tuple(tagged.values()), rank)
 
 
 def _counters(
@@ -218,6 +227,8 @@ def _usable(field: Field) -> bool:
     """Whether the number ends where it ends: no unit, no arithmetic, no fraction."""
     after = field.after
     if after[:1].isalpha() or after[:1] == "_" or after.lstrip()[:1] in ("*", "+", "^", "="):
+        return False
+    if _UNIT.match(after):
         return False
     if after[:1] == "/" or after[:2] == " /":
         return False

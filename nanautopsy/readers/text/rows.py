@@ -152,6 +152,8 @@ class Rows:
             values = np.concatenate([np.array(c.values, dtype=np.float64) for c in columns])
             order = np.argsort(rows, kind="stable")
             rows, values = rows[order], values[order]
+            if axis == "epoch" and _several_an_epoch(resolved.steps[rows]):
+                axis = "record"  # an epoch would keep only the last of them
             if axis == "record" and len(rows) == 1 and np.isfinite(values[0]):
                 # Said once, and beside no counter: as likely a setting as a metric.
                 continue
@@ -182,6 +184,10 @@ class Resolved:
         """The step of a row, if it has one."""
         on_steps = self.axes[self.family[row]] == "step"
         return int(self.steps[row]) if on_steps else None
+
+
+def _several_an_epoch(epochs: Ints) -> bool:
+    return len(epochs) > 1 and float(np.mean(np.diff(epochs) == 0)) > 0.3
 
 
 def _resolve(basis: Basis, n: Ints, total: Ints, epoch: Floats) -> tuple[Axis, Ints]:

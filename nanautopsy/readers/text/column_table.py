@@ -1,0 +1,116 @@
+"""Tables of metrics: a heading of names, then a row of numbers for each epoch or step.
+
+Samples::
+
+          Epoch    GPU_mem   box_loss   cls_loss   dfl_loss  Instances       Size     (YOLO)
+           1/40      2.27G      1.325     0.8057        nan         45        768: 100%|##| 5/5 [..]
+    epoch     train_loss  valid_loss  accuracy  time                                  (fastai)
+    0         2.345       nan         0.123     00:05
+      epoch    train_loss    valid_acc     dur                                        (skorch)
+    -------  ------------  -----------  ------
+          1           nan       0.1000  0.0500
+    Step\tTraining Loss\tValidation Loss                                    (a notebook's Trainer)
+    10\t2.345\tNo log
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
+from nanautopsy.readers.text.numbers import parse
+from nanautopsy.readers.text.rows import Basis, Counter
+from nanautopsy.readers.text.words import counter_kind, is_loss, is_metric
+
+_NAME = re.compile(
+    r"[A-Za-z_][\w/.@:()%-]*(?: (?:Loss|loss|Norm|norm|Accuracy|accuracy|Rate|rate))?"
+)
+_MIN_NAMES = 3
+_MAX_NAMES = 40
+_STRANGERS = 30
+_COUNT = re.compile(r"(\d{1,9})(?:/(\d{1,9}))?")
+_BAR = re.compile(r"[|\]━─╸╺]\s*(\d{1,9})/(\d{1,9})\b")
+_SEPARATOR = re.compile(r"[-=+|\s]+")
+_MAX_LINES = 10_000_000
+_NO_VALUE = frozenset(("No", "log", "None", "-", "--", "n/a", "N/A"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    place: int
+    tag: str
+
+
+def names_of(text: str) -> list[str] | None:
+    """The column names of a heading, ``None`` for any other line."""
+    stripped = text.strip().strip("|")
+    cells = [c.strip() for c in re.split(r"\t|\||\s{2,}", stripped) if c.strip()]
+    if not _MIN_NAMES <= len(cells) <= _MAX_NAMES:
+        return None
+    if not all(_NAME.fullmatch(cell) for cell in cells):
+        return None
+    counted = any(counter_kind(cell) is not None for cell in cells[:2])
+    return cells if counted and any(is_loss(cell) for cell in cells) else None
+
+
+def _on_heading(log: Log, line: Line) -> None:
+    names = names_of(line.text)
+    if names is None:
+        return
+    place = next(i for i, name in enumerate(names) if counter_kind(name) is not None)
+    kind = counter_kind(names[place]) or "step"
+    columns = [_Column(i, name) for i, name in enumerate(names) if is_metric(name)]
+    strangers = 0
+
+    def take(line: Line) -> Take:
+        nonlocal strangers
+        text = line.text
+        if _SEPARATOR.fullmatch(text):
+            return Take.MORE
+        # A row goes to the other dialects too: messages stick to a bar's end.
+        strangers = 0 if _row(log, line, text, len(names), place, kind, columns) else strangers + 1
+        return Take.ASIDE if strangers <= _STRANGERS else Take.NOT_MINE
+
+    log.follow(line, take, lines=_MAX_LINES)
+
+
+def _row(
+    log: Log,
+    line: Line,
+    text: str,
+    width: int,
+    place: int,
+    kind: str,
+    columns: list[_Column],
+) -> bool:
+    """Take a line of numbers; whether it is one."""
+    cells = text.replace("|", " ").replace("No log", "-").split()[:width]
+    if len(cells) < width:
+        return False
+    cells[-1] = cells[-1].rstrip(":")
+    count = _COUNT.fullmatch(cells[place])
+    values = {c.tag: parse(cells[c.place]) for c in columns if cells[c.place] not in _NO_VALUE}
+    if count is None or not values or any(value is None for value in values.values()):
+        return False
+    bar = _BAR.search(text)
+    n = int(count[1])
+    if kind != "epoch":
+        counter = Counter(Basis.COUNTER, n, family="table")
+    elif bar is not None:
+        counter = Counter(Basis.BATCH, int(bar[1]), int(bar[2]), float(n), "table in epoch")
+    else:
+        counter = Counter(Basis.EPOCH, epoch=float(n), family="table epoch")
+    row = log.start_row(counter, line)
+    log.set_context(counter, line)
+    for tag, value in values.items():
+        log.rows.add(tag, row, math.nan if value is None else value)
+    return True
+
+
+def _plan(line: Line, lower: str) -> Handler | None:
+    return _on_heading if names_of(line.text) is not None else None
+
+
+DIALECT = Dialect(name="column-table", triggers=("loss",), plan=_plan)
