@@ -142,6 +142,11 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.set_title(panel.title, loc="left", pad=4)
     axes.grid(True, axis="y")
     axes.tick_params(length=2.5)
+    _name_curves(axes, panel)
+
+
+def _name_curves(axes: Axes, panel: Panel) -> None:
+    """A legend for several curves; the tag at the right for one."""
     if len(panel.curves) > 1:
         legend = axes.legend(
             loc="lower right",
