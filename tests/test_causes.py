@@ -131,6 +131,17 @@ def test_float16_explains_growth_better_than_a_sudden_nan(
     assert first(run) == expected
 
 
+@pytest.mark.parametrize(("dtype", "expected"), [("F16", "fp16-overflow"), ("F32", None)])
+def test_float16_weights_that_a_run_saved_tell_its_precision(
+    dtype: str, expected: str | None
+) -> None:
+    saved = [tensor(f"h.{i}.weight", dtype=dtype, format_max=65504.0, nan=16) for i in range(3)]
+    run = make_run(
+        series("loss", [*STEADY, NAN]), series("grad_norm", [*GROWING, NAN]), checkpoint(21, *saved)
+    )
+    assert first(run) == expected
+
+
 def test_a_run_that_goes_on_after_a_nan_loss_does_skip_steps() -> None:
     run = make_run(series("loss", [*STEADY, NAN, *STEADY]), config={"training": {"fp16": True}})
     assert first(run) is None

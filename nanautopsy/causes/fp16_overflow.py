@@ -28,34 +28,48 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
-from nanautopsy.model import Assessment, Finding
+from nanautopsy.model import Assessment, Checkpoint, Finding, Source
 from nanautopsy.onset import at_first_steps
 from nanautopsy.signal import shown, up_to
 
 
 def _assess(case: Case) -> Assessment:
     dtype = case.fact("compute_dtype")
+    half = _half_weights(case)
     collapse = case.found("loss-scale-collapse")
     skips = case.found("overflow-skips")
     if dtype is not None and dtype.value in ("BF16", "F32") and not (collapse or skips):
         name = "bfloat16, which has float32's range" if dtype.value == "BF16" else "float32"
         return quiet(f"the run computes in {name} ({dtype.source})")
-    if dtype is None and not (collapse or skips):
+    if dtype is None and not (collapse or skips or half):
         return Assessment(
             "not-applicable",
             reason="nothing says that the run computes in float16: no precision in the "
-            "configuration, no loss scaler in the log",
+            "configuration, no loss scaler in the log, no float16 weights saved",
         )
     weighing = Weighing()
     if dtype is not None and dtype.value == "F16":
         weighing.speaks_for(thresholds.MODERATE, "the run computes in float16", dtype.source)
         _weigh_model(case, weighing)
-    _weigh_scaler(case, weighing)
+    elif half is not None and dtype is None:
+        weighing.speaks_for(
+            thresholds.MODERATE, f"the weights of {half.path} are float16", Source(half.path)
+        )
+    _weigh_scaler(case, half, weighing)
     _weigh_magnitudes(case, weighing)
     _weigh_onset(case, weighing)
     _weigh_history(case, weighing)
     _weigh_rivals(case, weighing)
     return weighing.fired()
+
+
+def _half_weights(case: Case) -> Checkpoint | None:
+    """A checkpoint that training saved and whose weights are float16 throughout."""
+    for checkpoint in case.run.checkpoints:
+        floats = [t for t in checkpoint.tensors if t.format_max is not None]
+        if checkpoint.step and checkpoint.holds == "model" and len(floats) > 1:
+            return checkpoint if all(t.dtype == "F16" for t in floats) else None
+    return None
 
 
 def _weigh_model(case: Case, weighing: Weighing) -> None:
@@ -68,7 +82,7 @@ def _weigh_model(case: Case, weighing: Weighing) -> None:
         )
 
 
-def _weigh_scaler(case: Case, weighing: Weighing) -> None:
+def _weigh_scaler(case: Case, half: Checkpoint | None, weighing: Weighing) -> None:
     """A scaler that only falls; or float16 with no scaler at all."""
     collapse = case.found("loss-scale-collapse")
     if collapse:
@@ -78,13 +92,23 @@ def _weigh_scaler(case: Case, weighing: Weighing) -> None:
     if "loss_scaler" in case.run.facts or case.found("overflow-skips"):
         return
     dtype = case.fact("compute_dtype")
-    # The Trainer and the engines bring a scaler of their own, which logs nothing.
-    engine = "trainer" in case.run.facts or any(
-        key.startswith("deepspeed.") for key in case.run.config
-    )
     # A run that went on after its loss was non-finite has something that skips such steps.
-    lasting = case.onset is None or case.onset.persistent
-    if dtype is not None and dtype.value == "F16" and not engine and lasting:
+    if case.onset is not None and not case.onset.persistent:
+        return
+    # DeepSpeed brings a scaler of its own for float16 weights; the Trainer brings torch's, which
+    # refuses them.
+    deepspeed = any(key.startswith("deepspeed.") for key in case.run.config)
+    if half is not None and not deepspeed and (dtype is None or dtype.value == "F16"):
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            "torch's GradScaler does not take the gradients of float16 weights, so none was used",
+            Source(half.path),
+        )
+    elif (
+        dtype is not None
+        and dtype.value == "F16"
+        and not (deepspeed or "trainer" in case.run.facts)
+    ):
         weighing.speaks_for(
             thresholds.MODERATE,
             "no trace of a loss scaler: the first gradient that overflows goes into the weights",
