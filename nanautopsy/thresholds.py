@@ -44,6 +44,9 @@ SENTINEL_MAX_GROUPS = 16
 SENTINEL_REPEATS = 3
 """Repeats needed where sqrt(n) is a whole number, which a clipped or rounded norm can be."""
 
+ORDINARY_LOSS = 0.1
+"""A loss on both sides of an exact 0.0 that a sound objective does not leave for one step."""
+
 # --- loss scaling -------------------------------------------------------------------------------
 
 SCALER_WARMUP_SKIPS = 16

@@ -101,6 +101,24 @@ def test_loss_zero_beside_a_zero_norm_is_not() -> None:
     assert located.verdict == "healthy"
 
 
+TRAINER = {"training": {"per_device_train_batch_size": 8}}
+
+
+def test_a_batch_without_a_label_is_masked_by_the_trainer() -> None:
+    losses, norms = [*FALLING[:6], 0.0, *FALLING[7:]], [*NORMS[:6], 0.0, *NORMS[7:]]
+    run = make_run(series("loss", losses), series("grad_norm", norms), config=TRAINER)
+    onset = judge(run).onset
+    assert onset is not None
+    assert (onset.last_finite, onset.step, onset.masked, onset.persistent) == (6, 7, True, False)
+    assert judge(make_run(series("loss", losses), series("grad_norm", norms))).verdict == "healthy"
+
+
+def test_a_reward_that_gives_no_gradient_is_not_masked() -> None:
+    losses, norms = [0.01, 0.0, 0.02, 0.0, 0.015, 0.01], [1.0, 0.0, 1.1, 0.0, 0.9, 1.0]
+    run = make_run(series("loss", losses), series("grad_norm", norms), config=TRAINER)
+    assert judge(run).verdict == "healthy"
+
+
 @pytest.mark.parametrize("groups", [2, 3, 5])
 def test_the_deepspeed_sentinel_is_a_nonfinite_gradient(groups: int) -> None:
     mark = math.sqrt(groups)
@@ -196,6 +214,18 @@ def test_a_loss_scale_that_collapses_late_does_so_where_its_last_fall_begins() -
     onset = judge(make_run(series("loss", losses), series("loss_scale", scale), config=FP16)).onset
     assert onset is not None
     assert (onset.last_finite, onset.step, onset.quantity) == (22, 23, "loss")
+
+
+def test_skips_with_good_steps_between_collapse_in_their_last_stretch() -> None:
+    steps = [*range(1, 18), *range(24, 28)]
+    skips = [
+        event("overflow-skipped", scale_after=2.0 ** (20 - i), step=step)
+        for i, step in enumerate(steps)
+    ]
+    losses = [*[3.0 - i / 40 for i in range(24)], NAN, NAN, NAN]
+    onset = judge(make_run(series("loss", losses), *skips)).onset
+    assert onset is not None
+    assert onset.step == 24
 
 
 def test_a_log_without_steps_orders_its_loss_and_its_loss_scale() -> None:

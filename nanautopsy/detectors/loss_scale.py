@@ -26,7 +26,7 @@ def _detect(run: Run) -> Iterator[Finding]:
     if skips:
         yield from _from_skips(skips, bool(exhausted), _logging_interval(run))
     for series in run.by_role("loss_scale"):
-        yield from _from_series(series)
+        yield from _from_series(series, _logging_interval(run))
 
 
 def _logging_interval(run: Run) -> int:
@@ -51,7 +51,8 @@ def _from_skips(skips: Sequence[LogEvent], exhausted: bool, interval: int) -> It
             current, start = 1, i
         if current > longest:
             longest, best = current, start
-    best = _last_stretch(skips, best, best + longest, interval)
+    if longest >= thresholds.SCALE_COLLAPSE_SKIPS:
+        best = _last_stretch(skips, best, best + longest, interval)
     known = [s for s in scales if s is not None]
     lowest = min(known) if known else None
     first = skips[best] if longest > thresholds.SCALE_COLLAPSE_SKIPS else skips[0]
@@ -79,11 +80,11 @@ def _from_skips(skips: Sequence[LogEvent], exhausted: bool, interval: int) -> It
 
 
 def _last_stretch(skips: Sequence[LogEvent], start: int, end: int, interval: int) -> int:
-    """Where the last skips in a row of ``skips[start:end]`` begin, if they are a collapse."""
+    """Where the last skips in a row of ``skips[start:end]`` begin."""
     for i in range(end - 1, start, -1):
         step, before = skips[i].step, skips[i - 1].step
         if step is not None and before is not None and step - before > max(interval, 1):
-            return i if end - i >= thresholds.SCALE_COLLAPSE_SKIPS else start
+            return i
     return start
 
 
@@ -92,11 +93,11 @@ def _number(event: LogEvent, name: str) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
-def _from_series(series: Series) -> Iterator[Finding]:
+def _from_series(series: Series, interval: int) -> Iterator[Finding]:
     values = series.values[np.isfinite(series.values) & (series.values > 0)]
     if len(values) < 2 or values.max() == values[-1] or values[-1] > thresholds.SCALE_PATHOLOGICAL:
         return
-    start = _last_fall(series)
+    start = _last_fall(series, interval)
     before = max(start - 1, 0)
     falls = int(np.log2(values.max() / values[-1]))
     if falls >= thresholds.SCALE_COLLAPSE_SKIPS:
@@ -116,19 +117,23 @@ def _from_series(series: Series) -> Iterator[Finding]:
         )
 
 
-def _last_fall(series: Series) -> int:
+def _last_fall(series: Series, interval: int) -> int:
     """Index of the first point of the fall that ends at the last value.
 
     Where the whole series falls, its first point stands after a skipped step already. A scaler
     with hysteresis holds its scale for a point between two halvings; held for longer, the scale
-    had settled, and what fell before was the search for it.
+    had settled, and what fell before was the search for it. So it had where only changes are
+    logged and steps lie between.
     """
-    values = series.values
+    values, gaps = series.values, np.diff(series.steps)
+    usual = max(interval, int(np.median(gaps)))
     start = at = int((values <= values[-1]).argmax())
     while at > 0 and values[at - 1] >= values[at] and start - at < _HELD:
         at -= 1
         if values[at] > values[at + 1]:
             start = at + 1
+            if gaps[at] > usual:
+                return start
     return 0 if start <= 1 else start
 
 

@@ -27,7 +27,7 @@ def _detect(run: Run) -> Iterator[Finding]:
             yield sentinel
         for loss in losses:
             if loss.axis == norm.axis:
-                zero = _zero_beside_nan(loss, norm)
+                zero = _zero_beside_nan(loss, norm) or _zero_beside_zero(run, loss, norm)
                 if zero is not None:
                     yield zero
     if not run.by_role("grad_norm"):
@@ -60,6 +60,42 @@ def _zero_beside_nan(loss: Series, norm: Series) -> Finding | None:
             "count": int(masked.sum()),
             "persistent": bool(masked[first:].all()),
             "points": len(common),
+            "axis": loss.axis,
+        },
+    )
+
+
+def _zero_beside_zero(run: Run, loss: Series, norm: Series) -> Finding | None:
+    """Loss and grad norm exactly 0.0 at single steps between ordinary ones, in a Trainer's log.
+
+    A mean over no label at all is 0/0: the loss is NaN, its gradient 0. An objective that may be
+    zero (a reward's) is small beside it, too.
+    """
+    if not _is_trainer(run) or len(loss) < 3 or len(loss) != len(norm):
+        return None
+    if not np.array_equal(loss.steps, norm.steps) or not np.isfinite(loss.values).all():
+        return None
+    zero = (loss.values == 0.0) & (norm.values == 0.0)
+    if not zero.any() or zero[0] or zero[-1]:
+        return None
+    first = int(zero.argmax())
+    after = first + int((~zero[first:]).argmax())
+    around = min(float(loss.values[first - 1]), float(loss.values[after]))
+    if around < thresholds.ORDINARY_LOSS or float(np.median(loss.values)) < around / 10:
+        return None
+    return Finding(
+        id="masked-loss",
+        text=f"{loss.tag} and {norm.tag} are exactly 0.0 at step {int(loss.steps[first])}, between "
+        f"{shown(float(loss.values[first - 1]))} and {shown(float(loss.values[after]))}: the "
+        "Trainer's filter prints 0.0 for a non-finite loss, and only a batch without a label has "
+        "no gradient",
+        source=loss.at(first),
+        step=int(loss.steps[first]),
+        last_good=int(loss.steps[first - 1]),
+        data={
+            "count": int(zero.sum()),
+            "persistent": False,
+            "points": len(zero),
             "axis": loss.axis,
         },
     )
