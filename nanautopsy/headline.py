@@ -16,7 +16,15 @@ _QUANTITIES = {
     "attention logits": "The attention logits",
     "logits": "The logits",
     "probabilities": "The sampling probabilities",
+    "gradient": "A gradient",
+    "tensor": "A tensor",
+    "value": "A printed value",
+    "operation": "The result of an operation",
+    "attention": "The attention",
+    "input": "The input",
+    "reported": "A value",
 }
+"""As onset and the text log call them; the tag of a metric stands for itself."""
 _VALUES = {"nan": "NaN", "inf": "Inf", "-inf": "-Inf"}
 
 

@@ -30,7 +30,7 @@ class Condition:
     def holds(self, value: Scalar) -> bool:
         """Whether a stated value meets it."""
         if self.above is not None:
-            return isinstance(value, (int, float)) and value > self.above
+            return type(value) in (int, float) and value > self.above  # type: ignore[operator]
         return value == self.value
 
     @property
