@@ -1,0 +1,75 @@
+"""What a program says of the precision that it computes in.
+
+Samples::
+
+    Mixed precision: autocast dtype torch.float16
+    INFO - AMP enabled, dtype torch.float16
+    Using 16bit Automatic Mixed Precision (AMP)                                    (Lightning)
+    training precision = bf16
+
+A line that names two formats, or that advises, warns or asks, states nothing. The Trainer's "Using
+auto half precision backend" stands for float16 and bfloat16 alike.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from nanautopsy.model import ConfigRecord, Source
+from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
+
+_FORMAT = re.compile(r"(?<![\w.])(?:torch\.|jnp\.)?(b?float(?:16|32)|bf16|fp(?:16|32))(?!\w)", re.I)
+_STATEMENT = re.compile(
+    r"(?<![\w.])(?:amp|autocast\w*|mixed[ _-]precision|precision|compute[ _-]dtype|dtype)(?!\w)"
+    r"[^|{}\[\]]{0,60}?(?<![\w.])(?:torch\.|jnp\.)?(?:b?float(?:16|32)|bf16|fp(?:16|32))(?!\w)",
+    re.I,
+)
+_LIGHTNING = re.compile(r"Using (16bit|bfloat16) (?:native )?Automatic Mixed Precision", re.I)
+_NO_STATEMENT = re.compile(
+    r"\b(?:if|when|unless|should|could|must|may|might|can(?:not|'t)?|recommend\w*|consider|instead"
+    r"|warn\w*|deprecat\w*|support\w*|requires?|not|try|please|default\w*|available|eval\w*|infer\w*"
+    r"|load\w*|checkpoint|weights?|tensor|usage|help|expected|got|error)\b|[?]|--\w",
+    re.I,
+)
+_MEMORY = "precision"
+_MOST = 4
+"""Statements kept; a program that repeats itself says no more."""
+
+
+def _on_statement(log: Log, line: Line) -> None:
+    named = _named(line.text)
+    if named is None:
+        return
+    seen = log.memory.setdefault(_MEMORY, [])
+    if not isinstance(seen, list) or named in seen or len(seen) >= _MOST:
+        return
+    seen.append(named)
+    source = Source(log.path, line=line.number)
+    log.out.append(
+        ConfigRecord("log", {"compute_dtype": named}, replace(source, excerpt=line.excerpt))
+    )
+
+
+def _named(text: str) -> str | None:
+    """The one format that the line states."""
+    if _NO_STATEMENT.search(text):
+        return None
+    lightning = _LIGHTNING.search(text)
+    if lightning is not None:
+        return "bf16" if lightning[1].lower() == "bfloat16" else "fp16"
+    if not _STATEMENT.search(text):
+        return None
+    formats = {found.lower() for found in _FORMAT.findall(text)}
+    return formats.pop() if len(formats) == 1 else None
+
+
+def _plan(line: Line, lower: str) -> Handler | None:
+    return _on_statement if len(line.text) <= 300 else None
+
+
+DIALECT = Dialect(
+    name="precision",
+    triggers=("precision", "autocast", "amp ", "dtype"),
+    plan=_plan,
+)

@@ -1,0 +1,48 @@
+"""Statements of precision in logs, and lines that only look like them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nanautopsy import analyze
+
+
+def _dtype(tmp_path: Path, line: str) -> object:
+    log = tmp_path / "train.log"
+    log.write_text(f"{line}\nstep: 1 loss: 2.5\nstep: 2 loss: 2.4\n", encoding="utf-8")
+    fact = analyze(log).run.facts.get("compute_dtype")
+    return None if fact is None else fact.value
+
+
+@pytest.mark.parametrize(
+    ("line", "dtype"),
+    [
+        ("Mixed precision: autocast dtype torch.float16", "F16"),
+        ("INFO - AMP enabled, dtype torch.float16", "F16"),
+        ("Using 16bit Automatic Mixed Precision (AMP)", "F16"),
+        ("Using bfloat16 Automatic Mixed Precision (AMP)", "BF16"),
+        ("training precision = bf16", "BF16"),
+        ("compute dtype: float32", "F32"),
+    ],
+)
+def test_what_is_stated(tmp_path: Path, line: str, dtype: str) -> None:
+    assert _dtype(tmp_path, line) == dtype
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Using auto half precision backend",
+        "mixed precision choices: fp16, bf16",
+        "UserWarning: precision fp16 is not supported on cpu",
+        "If you see NaN, try precision bf16",
+        "tensor([nan], dtype=torch.float16)",
+        "loading checkpoint with dtype torch.float16",
+        "usage: train.py [--precision fp16]",
+        "damp factor 16, example float16",
+    ],
+)
+def test_what_is_not(tmp_path: Path, line: str) -> None:
+    assert _dtype(tmp_path, line) is None
