@@ -115,6 +115,8 @@ class Dialect:
     """It takes the line's numbers; of these dialects the first that wants a shape gets it."""
     leftover: bool = False
     """Not asked for a shape that a metrics dialect took."""
+    counters: tuple[str, ...] = ()
+    """Triggers that name a counter: a line with these alone holds no metric."""
     statement: bool = False
     """It reads what the program says of NaN; the first such dialect that wants a shape gets it."""
 
@@ -143,7 +145,8 @@ class Log:
     _context: Counter | None = None
     _context_line: int = 0
     _epoch: float = math.nan
-    _following: dict[int | None, _Following] = field(default_factory=dict)
+    following: dict[int | None, _Following] = field(default_factory=dict)
+    """Who wants every next line, not only candidates, by rank."""
 
     # --- metrics ------------------------------------------------------------------------------
 
@@ -248,34 +251,29 @@ class Log:
         """Give the next lines of this rank, at most so many, to ``take``; ``end`` is called once
         when it is over, be it by the end of the file."""
         self._end(line.rank)
-        if len(self._following) < _MAX_FOLLOWING:
-            self._following[line.rank] = _Following(take, end, lines)
+        if len(self.following) < _MAX_FOLLOWING:
+            self.following[line.rank] = _Following(take, end, lines)
         elif end is not None:
             end()
 
-    @property
-    def following(self) -> bool:
-        """Whether every next line is wanted, not only candidates."""
-        return bool(self._following)
-
     def offer(self, line: Line) -> bool:
         """Offer a line to who follows its rank; whether it was taken."""
-        current = self._following.get(line.rank)
+        current = self.following.get(line.rank)
         if current is None:
             return False
         answer = current.take(line) if current.left > 0 else Take.NOT_MINE
         current.left -= 1
-        if answer in (Take.LAST, Take.NOT_MINE) and self._following.get(line.rank) is current:
+        if answer in (Take.LAST, Take.NOT_MINE) and self.following.get(line.rank) is current:
             self._end(line.rank)
         return answer in (Take.MORE, Take.LAST)
 
     def end_following(self) -> None:
         """Nobody follows any more."""
-        for rank in list(self._following):
+        for rank in list(self.following):
             self._end(rank)
 
     def _end(self, rank: int | None) -> None:
-        current = self._following.pop(rank, None)
+        current = self.following.pop(rank, None)
         if current is not None and current.end is not None:
             current.end()
 

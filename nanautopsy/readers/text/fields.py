@@ -39,6 +39,8 @@ class Field:
     """Text between the field before and this one."""
     after: str
     """Text up to the next field."""
+    whole: bool = False
+    """In the line at hand it is written as a whole number."""
     carried: str = ""
     """A name that stands before this field and belongs to the next: ``loss at step 5: 0.3``."""
 
@@ -65,16 +67,19 @@ def fields(parts: list[bytes]) -> list[Field]:
         return []
     afters = [piece[0] for piece in pieces[1:]] + [before]
     return [
-        _field(before, index, const, negative, after)
+        _field(before, index, const, negative, after, parts)
         for (before, index, const, negative), after in zip(pieces, afters, strict=True)
     ]
 
 
-def _field(before: str, index: int, const: float, negative: bool, after: str) -> Field:
+def _field(
+    before: str, index: int, const: float, negative: bool, after: str, parts: list[bytes]
+) -> Field:
     key, explicit = name_before(before[:-1] if negative and index >= 0 else before)
     carried = _CARRIED.search(before[-_WINDOW:])
     name = _trim(_DELIMITERS.split(carried[1])[-1]) if carried else ""
-    return Field(key, explicit, index, const, negative, before, after, name)
+    whole = index >= 0 and parts[2 * index + 1].rstrip(b".").isdigit()
+    return Field(key, explicit, index, const, negative, before, after, whole, name)
 
 
 def name_before(text: str) -> tuple[str, bool]:

@@ -261,4 +261,5 @@ DIALECT = Dialect(
               "num ep", "total train", "gradient acc", "total optimization", "it/s", "s/it"),
     plan=_plan,
     metrics=True,
+    counters=("it/s", "s/it"),
 )  # fmt: skip

@@ -73,10 +73,11 @@ class Row:
 
     def __call__(self, log: Log, line: Line) -> None:
         counter: Counter | None = None
-        if self.basis is not None:
+        n = -1 if self.n is None else _whole(self.n, line)
+        if self.basis is not None and (n >= 0 or self.n is None):
             counter = Counter(
                 self.basis,
-                -1 if self.n is None else _whole(self.n, line),
+                n,
                 -1 if self.total is None else _whole(self.total, line),
                 log.epoch(self.basis) if self.epoch is None else value(self.epoch, line),
                 self.family,
@@ -178,6 +179,8 @@ def _kind(found: list[Field], i: int) -> str | None:
         return None
     if field.key:
         kind = counter_kind(field.key)
+        if not field.whole and kind != "epoch":
+            return None
         if kind == "step" and words(field.key) == ("it",) and not field.explicit:
             return None
         return kind
@@ -260,4 +263,5 @@ DIALECT = Dialect(
     ),
     plan=_plan,
     metrics=True,
+    counters=("step", "iter", "epoch", "update", "batch"),
 )  # fmt: skip

@@ -116,6 +116,9 @@ class Rows:
             column.rows.append(row)
             column.values.append(value)
 
+    def _is_uncounted(self, row: int) -> bool:
+        return self._families[self._family[row]].counter.basis is Basis.RECORD
+
     def _column(self, tag: str, family: int) -> _Column:
         return self._columns.setdefault((tag, family), _Column())
 
@@ -154,9 +157,8 @@ class Rows:
             rows, values = rows[order], values[order]
             if axis == "epoch" and _several_an_epoch(resolved.steps[rows]):
                 axis = "record"  # an epoch would keep only the last of them
-            if axis == "record" and len(rows) == 1 and np.isfinite(values[0]):
-                # Said once, and beside no counter: as likely a setting as a metric.
-                continue
+            if len(rows) == 1 and np.isfinite(values[0]) and self._is_uncounted(int(rows[0])):
+                continue  # said once, beside no counter: as likely a setting as a metric
             steps = np.arange(len(rows)) if axis == "record" else resolved.steps[rows]
             yield Series(
                 tag=tag,

@@ -44,9 +44,12 @@ class Shapes:
     def __init__(self, dialects: Sequence[Dialect]) -> None:
         self._dialects = [(dialect, find_any(dialect.triggers)) for dialect in dialects]
         self._any = find_any(tuple({t for d in dialects for t in d.triggers}))
+        telling = {t for d in dialects for t in d.triggers if t not in d.counters}
+        self._telling = find_any(tuple(telling))
         self._known: dict[bytes, _Shape] = {}
         self._patterns: dict[bytes, list[_Shape]] = {}
         self._kept = 0
+        self._noise: set[bytes] = set()
         self._failed: set[str] = set()
 
     def handle(self, log: Log, whole: bytes, number: int, srun: bool) -> None:
@@ -56,6 +59,8 @@ class Shapes:
             self._act(log, line, self._decide(log, line))
             return
         key = whole.translate(None, _DIGITS)
+        if key in self._noise:
+            return
         for shape in self._patterns.get(key, ()):
             match = shape.pattern.fullmatch(whole) if shape.pattern else None
             if match is not None:
@@ -86,9 +91,13 @@ class Shapes:
             if self._kept > _MAX_KEPT_BYTES:
                 self._known.clear()
                 self._patterns.clear()
+                self._noise.clear()
                 self._kept = 0
             shape = self._known[text] = _Shape(self._decide(log, line))
             self._kept += len(text) + 200
+            if not shape.actions and len(parts) > 1 and not self._telling.search(line.text.lower()):
+                # Nothing but counters' names in it: whatever the numbers, it will say nothing.
+                self._noise.add(key)
             return shape
         if shape.pattern is None:
             prefix = line.whole[: len(line.whole) - len(line.raw)]
