@@ -66,6 +66,9 @@ from the second step of a linear warmup on the ratio of neighbours is at most 2.
 LR_JUMP_WINDOW = 50
 """Logged points after a learning-rate jump within which its effect shows: an unstable mode grows
 by a constant factor a step, so it leaves float32 within tens of steps, not hundreds."""
+LR_CALM_POINTS = 5
+"""Points at the usual level after a jump that speak against it: growth by a constant factor a
+step shows within a few of them."""
 LR_WARMUP_POINTS = 3
 """Points at the beginning of a schedule that are no history to compare with."""
 

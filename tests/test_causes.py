@@ -231,6 +231,13 @@ def test_a_jump_after_death_is_no_cause() -> None:
     assert first(_jump_at(jump=50, death=40)) != "lr-spike"
 
 
+def test_a_jump_that_nothing_followed_is_no_cause() -> None:
+    rates = [1e-3 if i < 30 else 1e-1 for i in range(60)]
+    loss = [2.0 + 0.1 * (i % 2) if i < 50 else NAN for i in range(60)]
+    run = make_run(series("train/loss", loss), series("train/lr", rates))
+    assert first(run) is None
+
+
 def test_a_warmup_is_no_jump() -> None:
     rates = [1e-3 * min(1.0, i / 20) for i in range(0, 60)]
     run = make_run(series("loss", [*[2.0] * 50, *[NAN] * 10]), series("lr", rates))

@@ -8,7 +8,8 @@ multiplier applied twice) does that to a run that was fine.
 Evidence for: the logged learning rate rises many times between neighbouring points, against its
 own history; loss and grad norm rise after it, not before.
 
-Evidence against: growth began before the jump; the run went on for long after it; the rise is a
+Evidence against: growth began before the jump; the run went on after it, for long or at its
+usual level; the rise is a
 warmup from zero.
 
 Confirm: plot the schedule alone for the whole run; resume from the checkpoint before the jump
@@ -51,6 +52,7 @@ def _assess(case: Case) -> Assessment:
         )
     for growth in case.found("loss-growth", "grad-norm-growth"):
         _weigh_growth(growth, jump, weighing)
+    _weigh_calm(case, jump, death, weighing)
     return weighing.fired(
         remedies=(
             f"Resume from the last checkpoint before step {jump.step} with the learning rate at "
@@ -78,6 +80,27 @@ def _weigh_growth(growth: Finding, jump: Finding, weighing: Weighing) -> None:
     else:
         weighing.speaks_against(
             thresholds.STRONG, f"{growth.text}, from before the jump on", growth.source
+        )
+
+
+def _weigh_calm(case: Case, jump: Finding, death: int, weighing: Weighing) -> None:
+    """Points after the jump at which nothing had grown: overshooting shows from the start."""
+    assert jump.step is not None
+    calm = 0
+    for series in case.run.by_role("loss", "grad_norm"):
+        values = np.abs(np.where(np.isfinite(series.values), series.values, np.inf))
+        before = values[series.steps < jump.step][-thresholds.LR_JUMP_WINDOW :]
+        after = values[(series.steps > jump.step) & (series.steps < death)]
+        if not len(before) or not len(after):
+            continue
+        if after.max() > thresholds.SUDDEN_FACTOR * float(np.median(before)):
+            return
+        calm = max(calm, len(after))
+    if calm >= thresholds.LR_CALM_POINTS:
+        weighing.speaks_against(
+            thresholds.STRONG,
+            f"loss and gradients stayed at their level for {calm} points after the jump",
+            jump.source,
         )
 
 
