@@ -177,6 +177,17 @@ def test_activations_at_the_end_of_float16_decide() -> None:
     assert first(run) == "fp16-overflow"
 
 
+def test_steps_that_were_skipped_are_a_trace_of_a_scaler() -> None:
+    run = make_run(
+        series("loss", [9.0, 8.0, 8.5, 9.0, NAN, NAN]),
+        series("grad_norm", [INF, 40.0, 50.0, 60.0, NAN, NAN]),
+        config={"log": {"compute_dtype": "fp16"}},
+    )
+    diagnosis = verdict_of(run)
+    cause = next(c for c in (*diagnosis.causes, *diagnosis.considered) if c.id == "fp16-overflow")
+    assert not any("no trace" in e.text for e in cause.evidence)
+
+
 # --- attention-overflow -------------------------------------------------------------------------
 
 

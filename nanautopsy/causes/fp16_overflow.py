@@ -95,6 +95,8 @@ def _weigh_scaler(case: Case, half: Checkpoint | None, weighing: Weighing) -> No
     # A run that went on after its loss was non-finite has something that skips such steps.
     if case.onset is not None and not case.onset.persistent:
         return
+    if _skipped_before(case):
+        return
     # DeepSpeed brings a scaler of its own for float16 weights; the Trainer brings torch's, which
     # refuses them.
     deepspeed = any(key.startswith("deepspeed.") for key in case.run.config)
@@ -114,6 +116,15 @@ def _weigh_scaler(case: Case, half: Checkpoint | None, weighing: Weighing) -> No
             "no trace of a loss scaler: the first gradient that overflows goes into the weights",
             dtype.source,
         )
+
+
+def _skipped_before(case: Case) -> bool:
+    """Whether gradients were non-finite before the onset: something skipped those steps."""
+    death = case.death
+    return death is not None and any(
+        not np.isfinite(series.values[series.steps < death]).all()
+        for series in case.run.by_role("grad_norm")
+    )
 
 
 def _weigh_magnitudes(case: Case, weighing: Weighing) -> None:
