@@ -11,7 +11,7 @@ help:
 	@echo "format   let ruff mend and format"
 	@echo "gallery  render every sample run into reports/ and refresh the README"
 	@echo "bench    print the benchmarks' ratios"
-	@echo "samples  train the sample runs again (needs the samples extra)"
+	@echo "samples  train the sample runs again (samples extra; each script states its versions)"
 
 check: lint types test
 
