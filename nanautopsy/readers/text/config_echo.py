@@ -27,7 +27,7 @@ from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
 from nanautopsy.readers.text.json_block import follow_json
 
 _CALL = re.compile(
-    r"\b((?:\w+\.)*\w*(?:Namespace|Config|Configuration|Cfg|Args|Arguments|Params|Parameters|Options"
+    r"(?<![\w.])((?:\w+\.)*\w*(?:Namespace|Config|Configuration|Cfg|Args|Arguments|Params|Parameters|Options"
     r"|Settings|HParams))\((?=\s*\w+=|\s*$)"
 )
 _OPTIMIZER = re.compile(r"^\s*(\w+) \(\s*$")

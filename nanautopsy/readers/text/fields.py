@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from nanautopsy.readers.text.numbers import NONFINITE, word_value
 
 _WINDOW = 120
+_MAX_FIELDS = 512
+"""More numbers than a line of metrics has."""
 _WRAPPER = re.compile(
     r"(?:\b(?:np\.|numpy\.|jnp\.)?(?:tensor|array|float(?:16|32|64)?|Array|DeviceArray|Tensor|"
     r"Decimal)\(|[\s\[\"'`]|\$)+$"
@@ -49,7 +51,7 @@ def fields(parts: list[bytes]) -> list[Field]:
     """All numbers of a line, finite or not, in order."""
     pieces: list[tuple[str, int, float, bool]] = []  # text before, index, constant, negative
     before = ""
-    for i in range(0, len(parts), 2):
+    for i in range(0, min(len(parts), 2 * _MAX_FIELDS), 2):
         text = parts[i].decode("utf-8", "replace")
         start = 0
         if b"n" in parts[i] or b"N" in parts[i] or b"#" in parts[i]:

@@ -34,6 +34,8 @@ _PAIR = re.compile(
 )
 _BAR = re.compile(r"\|\s*(\d+)/(\d+) \[")
 _DESCRIBED = re.compile(r"[^\s\d%|][^|]*\d+%\|")
+_DESCRIPTION = 300
+"""Characters before a bar in which its description can stand."""
 _N_OF_TOTAL = re.compile(r"\s*(\d+)\s*/\s*(\d+)\s*")
 _STEP_KEYS = ("step", "global_step", "iteration", "current_steps", "train/global_step")
 _STEP_OF_KEYS = ("global_step/max_steps", "iteration")
@@ -135,7 +137,7 @@ def _on_bars(log: Log, text: str) -> None:
     if "/" not in text or "|" not in text:
         return
     for match in _BAR.finditer(text):
-        begin = max(text.rfind("]", 0, match.start()), 0)
+        begin = max(text.rfind("]", 0, match.start()), match.start() - _DESCRIPTION, 0)
         if _DESCRIBED.search(text, begin, match.start() + 1) is None:
             _bar(log, int(match[1][:18]), int(match[2][:18]))
 
@@ -234,7 +236,7 @@ def _plan_bar(line: Line, text: str) -> Handler | None:
     bars = list(_BAR.finditer(text))
     found = fields(line.parts)
     for n, total in pairwise(found):
-        if len(bars) != 1 or _DESCRIBED.search(text, 0, bars[0].start() + 1):
+        if len(bars) != 1 or _DESCRIBED.search(text[:_DESCRIPTION], 0, bars[0].start() + 1):
             break
         if total.before == "/" and total.after.startswith(" [") and n.before.rstrip()[-1:] == "|":
             return _BarOnly(n, total)

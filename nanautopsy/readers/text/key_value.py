@@ -40,7 +40,7 @@ _NOT_A_ROW = re.compile(
     r"[=_-]\d+(?:\.\d+)?[^\s,;|]*\.(?:ckpt|pth?|bin|safetensors|npz|h5|tar|msgpack|onnx)\b"
     r"|(?:^|\s)--[A-Za-z]"  # a command
     r"|\b[A-Za-z]*(?:Namespace|Config|Args|Arguments|Params|Options|Settings|Optimizer)\("
-    r"|[A-Za-z]\w*\([^()]*\b(?:in|out)_features="  # a module
+    r"|(?<!\w)[A-Za-z]\w*\([^()]{0,200}\b(?:in|out)_features="  # a module
     r"|\bParameter Group\b|^\s*(?:if|for|while|assert|return|raise|print|def|import|from)\b"
 )
 _PHASE = re.compile(

@@ -118,7 +118,7 @@ def _plan(line: Line, lower: str) -> Handler | None:
     points: list[tuple[str, Field]] = []
     for field in fields(line.parts):
         before = field.before[: -1 if field.negative and field.index >= 0 else None]
-        before = before.rpartition("|")[2]
+        before = before.rpartition("|")[2][-120:]
         if n is None and before.strip() == "iteration" and field.index >= 0:
             n = field
         elif name := _NAME.search(before):

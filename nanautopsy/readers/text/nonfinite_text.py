@@ -83,7 +83,7 @@ _REPRODUCIBLE = re.compile(
 
 
 def _on_line(log: Log, line: Line) -> None:
-    text = line.text
+    text = line.text[:2000]
     said = said_value(text)
     if said is None:
         return
