@@ -177,6 +177,17 @@ def test_activations_at_the_end_of_float16_decide() -> None:
     assert first(run) == "fp16-overflow"
 
 
+@pytest.mark.parametrize(("step", "supports"), [(30, True), (10, False)])
+def test_weights_that_outlive_the_loss_tell_a_forward_overflow(step: int, supports: bool) -> None:
+    run = make_run(
+        series("loss", [*STEADY, *[NAN] * 12]),
+        series("grad_norm", [INF, INF, *GROWING[2:], *[NAN] * 12]),
+        checkpoint(step, tensor("h.0.weight"), tensor("h.1.weight")),
+        config={"training": {"fp16": True}},
+    )
+    assert (first(run) == "fp16-overflow") is supports
+
+
 def test_steps_that_were_skipped_are_a_trace_of_a_scaler() -> None:
     run = make_run(
         series("loss", [9.0, 8.0, 8.5, 9.0, NAN, NAN]),

@@ -28,6 +28,7 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
+from nanautopsy.detectors.weights import damaged
 from nanautopsy.model import Assessment, Checkpoint, Finding, Source
 from nanautopsy.onset import at_first_steps
 from nanautopsy.signal import shown, up_to
@@ -51,6 +52,14 @@ def _assess(case: Case) -> Assessment:
     if dtype is not None and dtype.value == "F16":
         weighing.speaks_for(thresholds.MODERATE, "the run computes in float16", dtype.source)
         _weigh_model(case, weighing)
+        survivor = _survivor(case)
+        if survivor is not None:
+            weighing.speaks_for(
+                thresholds.MODERATE,
+                f"the weights of {survivor.path} are finite and the loss is not: the forward pass "
+                "itself overflows, and every step is skipped",
+                Source(survivor.path),
+            )
     elif half is not None and dtype is None:
         weighing.speaks_for(
             thresholds.MODERATE, f"the weights of {half.path} are float16", Source(half.path)
@@ -127,6 +136,17 @@ def _skipped_before(case: Case) -> bool:
     )
 
 
+def _survivor(case: Case) -> Checkpoint | None:
+    """Sound weights from after the step at which the loss died for good: steps are skipped since,
+    and neither a bad batch nor bad weights explain why the loss stays so."""
+    onset = case.onset
+    if onset is None or onset.step is None or not onset.persistent or onset.quantity != "loss":
+        return None
+    later = [c for c in case.run.checkpoints if c.step is not None and c.step > onset.step]
+    sound = [c for c in later if c.tensors and c.holds == "model" and not damaged(c)]
+    return sound[0] if sound else None
+
+
 def _weigh_magnitudes(case: Case, weighing: Weighing) -> None:
     death = case.death
     for series in case.run.by_role("layer_activation"):
@@ -176,6 +196,7 @@ def _weigh_history(case: Case, weighing: Weighing) -> None:
             f"{grown[0].text}: magnitudes grew, and ended far below float32's maximum",
             grown[0].source,
         )
+    if grown or _survivor(case) is not None:
         return
     for norm in case.run.by_role("grad_norm"):
         before = up_to(norm, onset.step)
