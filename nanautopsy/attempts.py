@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from nanautopsy.model import Series
 
 _MOST_ATTEMPTS = 100
 """More falls of a step counter than this are writers that interleave, not restarts."""
+_ABANDONED = 0.1
+"""Share of the points that an attempt would replace, below which it was broken off."""
 _FEWEST_FALLS = 3
 """Fewer falls are restarts, however short the log is."""
 _MOST_COMPARED = 16
@@ -25,11 +28,17 @@ _MOST_COMPARED = 16
 
 @dataclass(slots=True)
 class _Dropped:
-    """Points of one file that a later attempt logged again."""
+    """Points of one file that another attempt logged again."""
 
+    later: bool
+    """The other attempt came later, and counts; else these were a later one, broken off."""
     points: int = 0
     nonfinite: int = 0
     tags: list[str] = field(default_factory=list)
+
+
+_AllDropped: TypeAlias = "dict[tuple[str, int, bool], _Dropped]"
+"""By file, first step of the attempt, and whether it is the later one that counts."""
 
 
 def merge_attempts(series: Sequence[Series]) -> tuple[list[Series], list[str]]:
@@ -40,7 +49,7 @@ def merge_attempts(series: Sequence[Series]) -> tuple[list[Series], list[str]]:
         family = "tfevents" if "tfevents" in name else name
         key = (directory, family, one.tag, one.axis, one.rank)
         groups.setdefault(key, []).extend(_split(one))
-    dropped: dict[tuple[str, int], _Dropped] = {}
+    dropped: _AllDropped = {}
     merged: list[Series] = []
     for members in groups.values():
         chains: list[list[Series]] = []
@@ -52,7 +61,7 @@ def merge_attempts(series: Sequence[Series]) -> tuple[list[Series], list[str]]:
             else:
                 chain.append(one)
         merged.extend(_join(chain, dropped) for chain in chains)
-    notes = [_told(path, cut, what) for (path, cut), what in dropped.items()]
+    notes = [_told(path, cut, what) for (path, cut, _), what in dropped.items()]
     return _without_copies([one for one in merged if len(one)]), notes
 
 
@@ -60,6 +69,11 @@ def _told(path: str, cut: int, dropped: _Dropped) -> str:
     more = len(dropped.tags) - 1
     tags = repr(dropped.tags[0]) + (f" and {more} other series" if more else "")
     bad = f", {dropped.nonfinite} of them non-finite" if dropped.nonfinite else ""
+    if not dropped.later:
+        return (
+            f"{path}: an attempt that begins again at step {cut} was broken off; its "
+            f"{dropped.points} points of {tags} are set aside"
+        )
     return (
         f"{path}: logged again from step {cut} on by a later attempt, which counts; "
         f"{dropped.points} points of {tags} are set aside{bad}"
@@ -140,20 +154,24 @@ def _follows(later: Series, earlier: Series) -> bool:
     return first is None or second is None or second[0] >= first[1]
 
 
-def _join(chain: Sequence[Series], dropped: dict[tuple[str, int], _Dropped]) -> Series:
-    """One series of several attempts: from a later one's first step on, the earlier is dropped."""
+def _join(chain: Sequence[Series], dropped: _AllDropped) -> Series:
+    """One series of several attempts: from a later one's first step on, the earlier is dropped.
+
+    A later one that was broken off after a few points says nothing against a long one before it,
+    unless it is what died: it is dropped itself.
+    """
     kept: list[Series] = []
-    cut: int | None = None
     for one in reversed(chain):
+        cut = min((int(later.steps.min()) for later in kept if len(later)), default=None)
         if cut is not None and len(one) and int(one.steps.max()) >= cut:
             again = one.steps >= cut
-            place = dropped.setdefault((one.source.path, cut), _Dropped())
-            place.points += int(again.sum())
-            place.nonfinite += int((~np.isfinite(one.values[again])).sum())
-            place.tags.append(one.tag)
-            one = take(one, np.flatnonzero(~again))
-        if len(one):
-            cut = int(one.steps.min()) if cut is None else min(cut, int(one.steps.min()))
+            if _broken_off(kept, int(again.sum())):
+                for later in kept:
+                    _set_aside(later, np.ones(len(later), bool), cut, False, dropped)
+                kept = []
+            else:
+                _set_aside(one, again, cut, True, dropped)
+                one = take(one, np.flatnonzero(~again))
         kept.append(one)
     if len(kept) == 1:
         return _by_step(kept[0])
@@ -168,6 +186,20 @@ def _join(chain: Sequence[Series], dropped: dict[tuple[str, int], _Dropped]) -> 
         missing=None,
     )
     return _by_step(joined)
+
+
+def _broken_off(later: Sequence[Series], replaced: int) -> bool:
+    few = sum(len(one) for one in later) < _ABANDONED * replaced
+    return few and all(np.isfinite(one.values).all() for one in later)
+
+
+def _set_aside(
+    series: Series, which: np.ndarray, cut: int, later: bool, dropped: _AllDropped
+) -> None:
+    place = dropped.setdefault((series.source.path, cut, later), _Dropped(later))
+    place.points += int(which.sum())
+    place.nonfinite += int((~np.isfinite(series.values[which])).sum())
+    place.tags.append(series.tag)
 
 
 def _concatenate(columns: Sequence[np.ndarray | None]) -> np.ndarray | None:

@@ -46,6 +46,8 @@ def rows_of_consoles(series: Sequence[Series], notes: list[str]) -> Mapping[str,
             path = one.source.path
             if state is None or one.tag != tag or path in found or one.lines is None:
                 continue
+            if one in states:
+                continue
             steps = _steps_from(state, one)
             if steps is not None:
                 found[path] = Rows(one.lines, steps)

@@ -88,13 +88,14 @@ def _by_format(run: str, formats: Sequence[str]) -> list[Output]:
 
 def default_path(run: str, format_name: str) -> Path:
     """``reports/<run>.<suffix>`` under the current directory."""
-    name = re.sub(r"[^\w.+-]", "_", Path(run).resolve().name).strip(".") or "run"
+    name = re.sub(r"[^\w.+-]", "_", Path(os.path.realpath(run)).name).strip(".") or "run"
     return Path("reports") / (name + _EXTENSIONS[format_name])
 
 
 def refuse_to_replace_evidence(outputs: Sequence[Output], run: str) -> None:
     """Raise :class:`UnclearOutput` for a file of the run that is no report of ours."""
-    root = Path(run).resolve()
+    # Path.resolve raises for a link that leads to itself; realpath gives the link.
+    root = Path(os.path.realpath(run))
     for output in outputs:
         if output.path is None or not output.path.is_file():
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,6 +147,23 @@ def test_the_last_of_three_attempts_counts() -> None:
     assert only(run).values.tolist() == [0, 1, 5, 6, 9, 10, 11]
 
 
+def test_an_attempt_that_was_broken_off_replaces_nothing() -> None:
+    first = [3.0] * 30 + [NAN] * 10
+    run = aligned(points("loss", [*range(40), 0, 1], [*first, 3, 3]))
+    assert only(run).values[-1] != only(run).values[-1]
+    assert len(only(run)) == 40
+    assert run.notes == (
+        "log: an attempt that begins again at step 0 was broken off; its 2 points of 'loss' are "
+        "set aside",
+    )
+
+
+def test_a_short_attempt_that_died_counts() -> None:
+    run = aligned(points("loss", [*range(40), 20, 21], [*range(40), 5, NAN]))
+    assert steps_of(only(run)) == list(range(22))
+    assert np.isnan(only(run).values[-1])
+
+
 def test_one_note_tells_of_all_series_of_a_restart() -> None:
     steps = [1, 2, 3, 2, 3]
     run = aligned(*(points(tag, steps) for tag in ("loss", "lr", "grad_norm")))
@@ -270,6 +288,12 @@ def test_a_state_with_other_values_is_no_copy() -> None:
         len(aligned(long, points("loss", [1, 2], [3, NAN], path="b/trainer_state.json")).series)
         == 1
     )
+
+
+def test_a_state_that_is_one_line_of_json_keeps_its_steps() -> None:
+    state = points("loss", range(10, 60, 10), [5, 4, 3, 2, 1], path="trainer_state.json")
+    series = only(aligned(replace(state, lines=np.ones(5, dtype=np.int64))))
+    assert steps_of(series) == [10, 20, 30, 40, 50]
 
 
 def test_many_ranks_are_compared_in_time() -> None:
