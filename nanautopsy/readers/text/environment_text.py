@@ -40,8 +40,8 @@ _PACKAGES = (
     "|huggingface[-_]hub|safetensors|detectron2"
 )
 _NAMED = re.compile(
-    rf"(?<![\w./-])(?<!build )({_PACKAGES})\s{{0,9}}(?:version|info)?\s{{0,9}}(?:\((?:GPU|accelerator)\?\))?"
-    rf"\s{{0,9}}(?:[:=@]|\.{{3,}})?\s{{0,9}}{_VERSION}(?![\w/])",
+    rf"(?<![\w./-])(?<!build )({_PACKAGES})\s{{0,9}}(?:version|info)?"
+    rf"\s{{0,9}}(?:\((?:GPU|accelerator)\?\))?\s{{0,9}}(?:[:=@]|\.{{3,}})?\s{{0,9}}{_VERSION}(?![\w/])",
     re.IGNORECASE,
 )
 _NOT_STATED = re.compile(

@@ -50,7 +50,7 @@ _NEGATION = re.compile(
 )
 _CODE = re.compile(
     r"is_?nan|is_?inf|isfinite|nan_to_num|nan_?_?inf_?_?filter|float\(|np\.nan|torch\.nan|math\.nan"
-    r"|\bif\b.*:\s*$|^\s*(?:assert|raise|def|return|print|import|from|elif|while)\b|--[\w-]*nan"
+    r"|\bif\b.*:\s*$|^\s*(?:assert|raise|def|return|print|import|from|elif|while)\b|(?<!-)--[\w-]*nan"
     r"|\bnan\w*\s*=\s*(?:True|False)|=\s*f?[\"']|\+=|['\"]\)\s*$|==\s*nan|!=|%s|%f|\{\w+\}",
     re.IGNORECASE,
 )
