@@ -164,7 +164,10 @@ class TrainerSteps:
         if training.finished and n < total:
             training = self.next_training()
         training.bar(n, total)
-        return total == (training.total or max(training.bars))
+        if training.total is not None:
+            return total == training.total
+        # Before the first row a bar may be anything: data being prepared, shards being loaded.
+        return bool(training.rows) and total == max(training.bars)
 
     @property
     def family(self) -> str:
