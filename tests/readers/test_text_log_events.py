@@ -115,6 +115,14 @@ def test_an_event_stands_at_the_last_step(tmp_path: Path) -> None:
     assert (second.step, second.step_exact) == (3, False)
 
 
+@pytest.mark.parametrize(
+    "text", ['    "profile_step": 1,', "  0%|          | 1/3 [00:00<?, ?it/s]", "pre-step: 1.5"]
+)
+def test_what_names_no_step(tmp_path: Path, text: str) -> None:
+    (event,) = events_of(read_text(tmp_path, f"{text}\nNAN in logits!!!\n"), "nonfinite-text")
+    assert event.step is None
+
+
 def test_rerun_machine(tmp_path: Path) -> None:
     text = (
         "Rank 0, node n, device 1, iteration #5: First rerun: unexpected result is not reproducible within the tolerance (nan != 1.5)!\n"

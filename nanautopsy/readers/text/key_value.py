@@ -134,7 +134,8 @@ def _plan(line: Line, lower: str) -> Handler | None:
     basis, family, used = _counters(found, text)
     n, total, epoch = used
     points = _points(found, basis is not None, {id(f) for f in used if f is not None})
-    if not points and (basis is None or family == "bracket"):
+    quoted = text.lstrip().startswith(('"', "'"))  # a member of an object printed over lines
+    if not points and (basis is None or family == "bracket" or quoted):
         return None
     doubtful = "{'" in text or '{"' in text or any(f and is_plural(f.key) for f in (n, epoch))
     if doubtful and not any(is_loss(key) for key, _ in points):
