@@ -48,7 +48,7 @@ _VERSION = re.compile(r"DeepSpeed info: version=([0-9][\w.+-]*)")
 _ECHO = re.compile(r"\s*([A-Za-z_]\w*) \.{3,} (.*)")
 _STRANGERS = 200
 _OVERFLOW_PAIR = "deepspeed overflow line"
-_NOT_SETTINGS = frozenset(("True", "False"))
+_BOOLEANS = frozenset(("True", "False"))
 
 
 def _on_overflow(log: Log, line: Line) -> None:
@@ -173,7 +173,7 @@ def _on_configuration(log: Log, line: Line) -> None:
 
 def scalar(text: str) -> Scalar:
     """A printed Python scalar; ``None`` for anything else."""
-    if text in _NOT_SETTINGS:
+    if text in _BOOLEANS:
         return text == "True"
     if len(text) > 200 or not text or text in ("None", "..."):
         return None

@@ -20,7 +20,6 @@ from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
 from nanautopsy.readers.text.numbers import parse
 
 _BACKWARD = re.compile(r"Function '(\w+)' returned (nan|inf)[\w ]* in its (\d+)(?:th|st|nd|rd)?")
-_ERROR_IN = re.compile(r"Error detected in (\w+Backward\w*)")
 _APEX = re.compile(
     r"Gradient overflow\.\s+Skipping step"
     r"(?:, loss scaler (\d+) reducing loss scale to ([\d.e+-]+))?"
@@ -32,7 +31,6 @@ _JAX = re.compile(r"[Ii]nvalid (?:nan )?value \((nan|inf)\) encountered in (.+?)
 _JAX_JIT = "Invalid nan value encountered in the output of"
 _TF = re.compile(r"Tensor had (NaN|Inf)(?: and (?:NaN|Inf))? values")
 _NORM = re.compile(r"total norm of order \S+ for gradients from .{0,60} is non-finite")
-_KEY = "torch_text anomaly"
 
 
 def _on_backward(log: Log, line: Line) -> None:
