@@ -47,8 +47,8 @@ def _when(onset: Onset) -> str:
     if onset.step is None:
         return "at a step that no artifact states"
     if onset.last_finite is not None and onset.step - onset.last_finite > 1:
-        return f"by step {onset.step} (last finite at step {onset.last_finite})"
-    return f"at step {onset.step}"
+        return f"by {onset.axis} {onset.step} (last finite at {onset.axis} {onset.last_finite})"
+    return f"at {onset.axis} {onset.step}"
 
 
 def _after(onset: Onset) -> str:

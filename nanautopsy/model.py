@@ -462,6 +462,8 @@ class Onset:
     how: str
     """How this is known, and how far, in a sentence."""
     source: Source
+    axis: Axis = "step"
+    """What ``step`` counts, where no artifact states steps."""
 
 
 # --- assess and diagnose ----------------------------------------------------------------------

@@ -8,31 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nanautopsy import thresholds
+from nanautopsy.candidates import QUANTITY, axis_of, candidates_of
 from nanautopsy.detectors.weights import damaged
 from nanautopsy.layers import in_forward_order
 from nanautopsy.model import Finding, NonFinite, Onset, Run, Series, Verdict
 from nanautopsy.signal import index_at
-
-_QUANTITY = {
-    "nonfinite-layer-activation": ("activations", 0),
-    "nonfinite-attention-logit": ("attention logits", 0),
-    "reported-nonfinite": ("reported", 0),
-    "nonfinite-loss": ("loss", 1),
-    "masked-loss": ("loss", 1),
-    "backward-nonfinite": ("gradients", 2),
-    "nonfinite-layer-gradient": ("gradients", 2),
-    "nonfinite-grad-norm": ("grad_norm", 2),
-    "gradient-sentinel": ("grad_norm", 2),
-    "loss-scale-collapse": ("gradients", 2),
-    "nonfinite-layer-parameter": ("parameters", 3),
-    "nonfinite-parameters": ("parameters", 3),
-    "sampling-assert": ("probabilities", 3),
-    "nonfinite-eval-loss": ("eval_loss", 4),
-    "nonfinite-metric": ("metric", 5),
-}
-"""Finding to quantity and its place within one step: forward, loss, backward, update."""
-
-_AXES = ("step", "record", "epoch", "samples")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +26,7 @@ class Located:
 
 def locate(run: Run, findings: Sequence[Finding]) -> Located:
     """Decide what counts, which came first, and what is cascade."""
-    candidates = [f for f in findings if f.id in _QUANTITY and _counts(run, f, findings)]
-    candidates += _leading_metrics(findings, candidates)
+    candidates = candidates_of(run, findings)
     onset = _onset(run, candidates) if candidates else None
     roles = tuple(_with_role(f, f in candidates, onset) for f in findings)
     return Located(_verdict(run, onset, findings), onset, roles)
@@ -64,90 +43,12 @@ def _verdict(run: Run, onset: Onset | None, findings: Iterable[Finding]) -> Verd
     return "undetermined"
 
 
-# --- what counts --------------------------------------------------------------------------------
-
-
-def _counts(run: Run, finding: Finding, findings: Sequence[Finding]) -> bool:
-    """Whether it makes the run non-finite, or is one of the patterns that look like it."""
-    if finding.id in ("nonfinite-grad-norm", "nonfinite-layer-gradient"):
-        return not finding.data.get("skipped")
-    if finding.id == "nonfinite-eval-loss":
-        return _is_evaluation_failure(run, finding)
-    if finding.id == "nonfinite-metric":
-        return not any(len(s) for s in run.by_role("loss", "eval_loss", "grad_norm"))
-    if finding.id == "reported-nonfinite":
-        # Warnings such as numpy's come from metrics too; alone, beside a finite run, they are
-        # no failure of training.
-        return finding.data.get("quantity") != "warning" or _has_other(finding, findings)
-    return True
-
-
-def _leading_metrics(findings: Iterable[Finding], candidates: Sequence[Finding]) -> list[Finding]:
-    """Metrics that died for good between the last finite loss and the first that is not.
-
-    A divergence or a loss term that is logged beside the objective is part of it; what is NaN now
-    and then, or from the beginning, is a placeholder.
-    """
-    losses = [f for f in candidates if f.id == "nonfinite-loss" and f.data.get("persistent")]
-    if not losses:
-        return []
-    first = min(losses, key=_order)
-    return [
-        f
-        for f in findings
-        if f.id == "nonfinite-metric"
-        and f.data.get("persistent")
-        and f.last_good is not None
-        and f.step is not None
-        and _axis(f) == _axis(first)
-        and first.last_good == f.step
-    ]
-
-
-def _has_other(finding: Finding, findings: Sequence[Finding]) -> bool:
-    return any(f.id.startswith("nonfinite-") and f is not finding for f in findings)
-
-
-def _loss_is_sound(run: Run) -> bool:
-    """Every logged training loss finite, and none masked."""
-    losses = [s for s in run.by_role("loss") if len(s)]
-    return bool(losses) and all(
-        np.isfinite(s.values).all() and (s.values != 0).any() for s in losses
-    )
-
-
-def _is_evaluation_failure(run: Run, finding: Finding) -> bool:
-    """An evaluation loss that ends non-finite; placeholders before and between are none."""
-    if finding.data.get("persistent"):
-        # A single evaluation that was never run writes a placeholder from the beginning on,
-        # beside a training loss that is fine.
-        never_finite = finding.last_good is None
-        points = finding.data.get("points")
-        return not (never_finite and points == 1 and _loss_is_sound(run))
-    return not _loss_is_sound(run) and finding.last_good is not None
-
-
-# --- the onset ----------------------------------------------------------------------------------
-
-
-def _axis(finding: Finding) -> int:
-    axis = finding.data.get("axis", "step")
-    return _AXES.index(axis) if axis in _AXES else 0
-
-
-def _order(finding: Finding) -> tuple[bool, int, int, int]:
-    """Earliest step first; within a step forward, loss, backward, update."""
-    unknown = finding.step is None
-    return unknown, _axis(finding), finding.step or 0, _QUANTITY[finding.id][1]
-
-
-def _onset(run: Run, candidates: Sequence[Finding]) -> Onset:
-    ordered = sorted(candidates, key=_order)
+def _onset(run: Run, ordered: Sequence[Finding]) -> Onset:
     first = ordered[0]
-    quantity = _QUANTITY[first.id][0]
+    quantity = QUANTITY[first.id][0]
     if first.id in ("reported-nonfinite", "nonfinite-metric"):
         quantity = str(first.data.get("quantity") or first.data.get("tag") or quantity)
-    masked = [f for f in candidates if f.id in ("masked-loss", "gradient-sentinel")]
+    masked = [f for f in ordered if f.id in ("masked-loss", "gradient-sentinel")]
     layers = _layers(ordered, first)
     last = _last_finite(run, first, ordered)
     rank = first.data.get("rank")
@@ -161,8 +62,9 @@ def _onset(run: Run, candidates: Sequence[Finding]) -> Onset:
         layers=tuple(layers),
         rank=rank if isinstance(rank, int) else None,
         masked=bool(masked),
-        how=_how(first, last, layers, masked, candidates),
+        how=_how(first, last, layers, masked, ordered),
         source=first.source,
+        axis=axis_of(first),
     )
 
 
@@ -177,8 +79,8 @@ def _value(run: Run, first: Finding, ordered: Sequence[Finding]) -> NonFinite:
 
 def _persistent(run: Run, ordered: Sequence[Finding]) -> bool:
     """Whether the run ended non-finite: the last state of any loss, gradient or weight."""
-    main = [f for f in ordered if _QUANTITY[f.id][0] in ("loss", "grad_norm", "gradients")]
-    main += [f for f in ordered if _QUANTITY[f.id][0] == "parameters"]
+    main = [f for f in ordered if QUANTITY[f.id][0] in ("loss", "grad_norm", "gradients")]
+    main += [f for f in ordered if QUANTITY[f.id][0] == "parameters"]
     return any(bool(f.data.get("persistent")) for f in (main or ordered))
 
 
@@ -191,7 +93,7 @@ def _last_finite(run: Run, first: Finding, ordered: Sequence[Finding]) -> int | 
     known = [first.last_good] if first.last_good is not None else []
     died = {f.id for f in ordered}
     if died & {"nonfinite-loss", "nonfinite-grad-norm", "masked-loss", "gradient-sentinel"}:
-        axis = _AXES[_axis(first)]
+        axis = axis_of(first)
         for series in run.by_role("loss", "grad_norm"):
             if series.axis == axis:
                 good = series.steps[np.isfinite(series.values) & (series.steps < first.step)]
@@ -226,7 +128,7 @@ def _layers(ordered: Sequence[Finding], first: Finding) -> list[str]:
     if named:
         return in_forward_order(named)
     for finding in ordered:
-        if finding.id == "nonfinite-parameters" and not finding.data.get("everything"):
+        if finding.id == "nonfinite-parameters" and finding.data.get("tells_layer"):
             tensors = finding.data.get("tensors", ())
             return in_forward_order(list(tensors) if isinstance(tensors, tuple) else [])
     return []
@@ -256,7 +158,7 @@ def _how(
     last: int | None,
     layers: Sequence[str],
     masked: Sequence[Finding],
-    candidates: Sequence[Finding],
+    ordered: Sequence[Finding],
 ) -> str:
     """The onset's story in a sentence or three."""
     parts = [first.text + "."]
@@ -269,9 +171,9 @@ def _how(
     if masked and first not in masked:
         parts.append(masked[0].text + ".")
     if not layers:
-        whole = any(f.id == "nonfinite-parameters" and f.data.get("everything") for f in candidates)
+        whole = any(f.id == "nonfinite-parameters" for f in ordered)
         parts.append(
-            "The first bad checkpoint is non-finite throughout, so it cannot tell the layer."
+            "The first bad checkpoint is non-finite all over, so it cannot tell the layer."
             if whole
             else "No artifact tells the layer."
         )

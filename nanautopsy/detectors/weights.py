@@ -27,6 +27,8 @@ _OFFSET = re.compile(
 """Offsets, position tables and buffers, which start at zero by custom."""
 _NUMBER = re.compile(r"(?:^|(?<=[./]))\d+(?=[./])")
 """A block's number in a name."""
+_SPREAD_SHARE = 0.5
+"""Share of the tensors beyond which damage has spread."""
 _LISTED = 5
 
 
@@ -74,10 +76,11 @@ def _nonfinite(checkpoints: list[Checkpoint]) -> Iterator[Finding]:
             source=first.at(),
             step=checkpoint.step,
             last_good=max(good) if good else None,
-            layer=None if everything and len(bad) > 1 else first.name,
+            layer=first.name if _tells_layer(bad, floats) else None,
             data={
                 "tensors": tuple(t.name for t in bad),
                 "everything": everything,
+                "tells_layer": _tells_layer(bad, floats),
                 "value": "nan" if any(t.nan for t in bad) else "inf",
                 "persistent": all(damaged(later) for later in checkpoints[i:]),
                 "holds": checkpoint.holds,
@@ -85,6 +88,18 @@ def _nonfinite(checkpoints: list[Checkpoint]) -> Iterator[Finding]:
             },
         )
         return
+
+
+def _tells_layer(bad: list[TensorHealth], floats: list[TensorHealth]) -> bool:
+    """Whether the damage is still where it arose.
+
+    One NaN gradient turns every trained tensor NaN throughout within a step or two (the norm, the
+    clip coefficient and the next forward pass all spread it); what is left then is only what was
+    frozen. Damage in a few tensors, or in some elements of fewer than half, has not spread.
+    """
+    share = len(bad) / len(floats)
+    partly = any(t.nonfinite < t.numel for t in bad)
+    return len(bad) == 1 or share <= (_SPREAD_SHARE if partly else _SPREAD_SHARE / 2)
 
 
 def _names(tensors: list[TensorHealth]) -> str:

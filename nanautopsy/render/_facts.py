@@ -87,8 +87,8 @@ def when(onset: Onset) -> str:
     if onset.step is None:
         return "at a step that no artifact names"
     if onset.last_finite is None:
-        return f"step {onset.step}, the first that was recorded"
-    return f"step {onset.step} (last finite: {onset.last_finite})"
+        return f"{onset.axis} {onset.step}, the first that was recorded"
+    return f"{onset.axis} {onset.step} (last finite: {onset.last_finite})"
 
 
 def where(onset: Onset) -> str:

@@ -88,6 +88,7 @@ def _onset(onset: Onset) -> dict[str, Any]:
     return {
         "step": onset.step,
         "interval": [onset.last_finite, onset.step],
+        "axis": onset.axis,
         "quantity": onset.quantity,
         "value": onset.value,
         "persistent": onset.persistent,

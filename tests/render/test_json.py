@@ -53,6 +53,7 @@ def test_the_promised_names_and_values() -> None:
     assert document["onset"] == {
         "step": 1204,
         "interval": [1202, 1204],
+        "axis": "step",
         "quantity": "grad_norm",
         "value": "nan",
         "persistent": True,

@@ -5,7 +5,7 @@ Three sources, best first, all measured against ``trainer_state.json`` of transf
 1. the bar repainted right behind the dictionary (exact, when output is unbuffered);
 2. epoch times steps per epoch, where the printed epoch is fine enough to name one step, or the
    rows lie a constant number of steps apart;
-3. nothing: then the rows are only numbered.
+3. nothing: then the rows are only numbered, from 1 as the Trainer numbers its steps.
 
 Output that Python buffered (a redirect without ``-u``) shows dictionaries in bursts, away from
 their bars; the epochs then contradict the bars, and 2 decides.
@@ -110,7 +110,7 @@ class Training:
             if not bars.burst and (shown >= 0).all() and _agree(shown, epoch, half):
                 return "step", shown
         steps = self._from_epochs(epoch, half, kinds)
-        return ("record", np.arange(len(rows))) if steps is None else ("step", steps)
+        return ("record", np.arange(1, len(rows) + 1)) if steps is None else ("step", steps)
 
     def _from_epochs(self, epoch: Floats, half: Floats, kinds: Ints) -> Ints | None:
         """Epoch times steps per epoch, where that names one step."""
@@ -179,7 +179,7 @@ class TrainerSteps:
         for training in self._trainings:
             if training.rows and training.rows[0] == rows[0]:
                 return training.resolve(rows, epoch)
-        return "record", np.arange(len(rows))
+        return "record", np.arange(1, len(rows) + 1)
 
 
 def _half_unit(text: str) -> float:

@@ -1,0 +1,110 @@
+"""Which findings make a run non-finite, which only look like it, and which of them came first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from nanautopsy.model import Axis, Finding, Run
+
+QUANTITY = {
+    "nonfinite-layer-activation": ("activations", 0),
+    "nonfinite-attention-logit": ("attention logits", 0),
+    "reported-nonfinite": ("reported", 0),
+    "nonfinite-loss": ("loss", 1),
+    "masked-loss": ("loss", 1),
+    "backward-nonfinite": ("gradients", 2),
+    "nonfinite-layer-gradient": ("gradients", 2),
+    "nonfinite-grad-norm": ("grad_norm", 2),
+    "gradient-sentinel": ("grad_norm", 2),
+    "loss-scale-collapse": ("gradients", 2),
+    "nonfinite-layer-parameter": ("parameters", 3),
+    "nonfinite-parameters": ("parameters", 3),
+    "sampling-assert": ("probabilities", 3),
+    "nonfinite-eval-loss": ("eval_loss", 4),
+    "nonfinite-metric": ("metric", 5),
+}
+"""Finding to quantity and its place within one step: forward, loss, backward, update."""
+
+_AXES: tuple[Axis, ...] = ("step", "record", "epoch", "samples")
+"""Counters, most exact first."""
+
+
+def candidates_of(run: Run, findings: Sequence[Finding]) -> list[Finding]:
+    """The findings that count, earliest first."""
+    found = [f for f in findings if f.id in QUANTITY and _counts(run, f, findings)]
+    return sorted([*found, *_leading_metrics(findings, found)], key=_order)
+
+
+def axis_of(finding: Finding) -> Axis:
+    """What the finding's step counts."""
+    axis = finding.data.get("axis", "step")
+    return next((known for known in _AXES if known == axis), "step")
+
+
+def _order(finding: Finding) -> tuple[bool, int, int, int]:
+    """Earliest step first; within a step forward, loss, backward, update."""
+    unknown = finding.step is None
+    axis = _AXES.index(axis_of(finding))
+    return unknown, axis, finding.step or 0, QUANTITY[finding.id][1]
+
+
+def _counts(run: Run, finding: Finding, findings: Sequence[Finding]) -> bool:
+    """Whether it makes the run non-finite, or is one of the patterns that look like it."""
+    if finding.id in ("nonfinite-grad-norm", "nonfinite-layer-gradient"):
+        return not finding.data.get("skipped")
+    if finding.id == "nonfinite-eval-loss":
+        return _is_evaluation_failure(run, finding)
+    if finding.id == "nonfinite-metric":
+        return not any(len(s) for s in run.by_role("loss", "eval_loss", "grad_norm"))
+    if finding.id == "reported-nonfinite":
+        # Warnings such as numpy's come from metrics too; alone, beside a finite run, they are
+        # no failure of training.
+        return finding.data.get("quantity") != "warning" or _has_other(finding, findings)
+    return True
+
+
+def _leading_metrics(findings: Iterable[Finding], candidates: Sequence[Finding]) -> list[Finding]:
+    """Metrics that died for good between the last finite loss and the first that is not.
+
+    A divergence or a loss term that is logged beside the objective is part of it; what is NaN now
+    and then, or from the beginning, is a placeholder.
+    """
+    losses = [f for f in candidates if f.id == "nonfinite-loss" and f.data.get("persistent")]
+    if not losses:
+        return []
+    first = min(losses, key=_order)
+    return [
+        f
+        for f in findings
+        if f.id == "nonfinite-metric"
+        and f.data.get("persistent")
+        and f.last_good is not None
+        and f.step is not None
+        and axis_of(f) == axis_of(first)
+        and first.last_good == f.step
+    ]
+
+
+def _has_other(finding: Finding, findings: Sequence[Finding]) -> bool:
+    return any(f.id.startswith("nonfinite-") and f is not finding for f in findings)
+
+
+def _loss_is_sound(run: Run) -> bool:
+    """Every logged training loss finite, and none masked."""
+    losses = [s for s in run.by_role("loss") if len(s)]
+    return bool(losses) and all(
+        np.isfinite(s.values).all() and (s.values != 0).any() for s in losses
+    )
+
+
+def _is_evaluation_failure(run: Run, finding: Finding) -> bool:
+    """An evaluation loss that ends non-finite; placeholders before and between are none."""
+    if finding.data.get("persistent"):
+        # A single evaluation that was never run writes a placeholder from the beginning on,
+        # beside a training loss that is fine.
+        never_finite = finding.last_good is None
+        points = finding.data.get("points")
+        return not (never_finite and points == 1 and _loss_is_sound(run))
+    return not _loss_is_sound(run) and finding.last_good is not None
