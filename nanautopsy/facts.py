@@ -18,14 +18,23 @@ dtype in which the weights were loaded, so it is no evidence for float32.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 
 from nanautopsy.command_line import settings_in
 from nanautopsy.model import ConfigRecord, EnvironmentRecord, Fact, LogEvent, Scalar, Series
-from nanautopsy.spellings import dtype_name, number, text, truth
+from nanautopsy.setting_rules import (
+    AMP_FLAG,
+    BF16_FLAG,
+    FP16_FLAG,
+    LOSS_SCALE,
+    RULES,
+    WITH_SCALER,
+)
+from nanautopsy.spellings import number, truth
 
 FACTS = frozenset(
     "compute_dtype published_dtype loss_scaler optimizer learning_rate adam_epsilon "
@@ -43,106 +52,6 @@ _NO_SETTINGS = frozenset({"wandb_summary", "wandb_axes"})
 """Last values of metrics (``lr`` among them) and names of axes."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """A setting whose dotted key, in full or from any dot on, matches becomes the fact."""
-
-    fact: str
-    key: re.Pattern[str]
-    convert: Callable[[Scalar], Scalar]
-    of_model: bool | None
-    """True: asked only of a model's own settings; False: only of others; None: of all."""
-
-
-def _rule(
-    fact: str, keys: str, convert: Callable[[Scalar], Scalar], of_model: bool | None = None
-) -> _Rule:
-    """``keys``: regular expression for the tail of the key, in lower case with ``_``."""
-    return _Rule(fact, re.compile(rf"(?:^|\.)(?:{keys})$"), convert, of_model)
-
-
-_RULES = (
-    _rule("published_dtype", r"torch_dtype|published_dtype", dtype_name),
-    _rule("published_dtype", r"dtype", dtype_name, True),
-    _rule("compute_dtype", r"mixed_precision(_type)?|precision|mp_policy", dtype_name, False),
-    _rule(
-        "compute_dtype",
-        r"(amp|autocast|compute|train\w*|activation)_?dtype|mixed_precision\.param_dtype"
-        r"|mixed_precision_param|bnb_4bit_compute_dtype|params_dtype|dtype_mm",
-        dtype_name,
-        False,
-    ),
-    _rule("compute_dtype", r"dtype", dtype_name, False),
-    _rule("compute_dtype", r"param_dtype", dtype_name, False),
-    _rule(
-        "optimizer",
-        r"optim|optimizer|optim(izer)?\.(type|name|_target_)|optimizer_(name|type)|opt",
-        text,
-        False,
-    ),
-    _rule(
-        "learning_rate",
-        r"learning_rate|lr|base_lr|peak_lr|max_lr|lr0|optimizer\.params\.lr",
-        number,
-        False,
-    ),
-    _rule(
-        "adam_epsilon",
-        r"adam_?w?_?eps(ilon)?|optim\w*\.(\w+\.)?(adam_)?eps(ilon)?|opt_eps|(?<!\.)eps",
-        number,
-        False,
-    ),
-    _rule(
-        "gradient_clipping",
-        r"max_grad(ient)?_norm|gradient_clipping|clip_grad(ient)?s?|gradient_clip_val|grad_clip"
-        r"|clip_norm|grad_clip_norm|clip_grad_norm|clip_max_norm|max_norm|clipnorm"
-        r"|clip_gradients\.clip_value|gradient_clip_norm",
-        number,
-        False,
-    ),
-    _rule(
-        "warmup_steps",
-        r"(lr_)?warmup_(steps|iters|updates)|num_warmup_steps|warmup_num_steps",
-        number,
-        False,
-    ),
-    _rule(
-        "lr_schedule",
-        r"lr_scheduler_type|lr_scheduler|scheduler|lr_decay_style|lr_schedule|scheduler\.type",
-        text,
-        False,
-    ),
-    _rule(
-        "gradient_accumulation",
-        r"gradient_accumulation_steps|grad_accum\w*|accumulate_grad_batches|accumulation_steps"
-        r"|update_freq(\.0)?",
-        number,
-        False,
-    ),
-    _rule("train_batch_size", r"train_batch_size|global_batch_size", number, False),
-    _rule("logging_steps", r"logging_steps|log_interval|log_every(_n_steps)?", number, False),
-    _rule("logging_nan_inf_filter", r"logging_nan_inf_filter", truth),
-    _rule("zero_stage", r"zero_optimization[._]stage|zero_stage|zero_config\.stage", number, False),
-    _rule("overlap_comm", r"overlap_comm", truth),
-    _rule("reduce_bucket_size", r"reduce_bucket_size", number),
-    _rule("bf16_check_grad_overflow", r"(bf16|bfloat16)\.check_grad_overflow", truth),
-    _rule("offload_optimizer", r"offload_optimizer\.device|offload_optimizer", text, False),
-    _rule("attention", r"_?attn_implementation(_internal)?|attention_backend|attn_impl", text),
-    _rule("compile", r"torch_compile|compile|compile_model", truth),
-    _rule("model_type", r"model_type", text),
-    _rule("architecture", r"architectures\.0|architectures", text),
-)
-
-_FP16_FLAG = re.compile(
-    r"(^|\.)((use_|full_|pure_)?(fp16|half|float16)|fp16(\.enabled|\.fp16|_enabled|_run))$"
-)
-_BF16_FLAG = re.compile(
-    r"(^|\.)((use_|full_|pure_)?(bf16|bfloat16)|(bf16|bfloat16)(\.enabled|_enabled))$"
-)
-_AMP_FLAG = re.compile(r"(^|\.)((use_|enable_|native_)?amp|amp\.enabled)$")
-"""On without a dtype: torch.cuda.amp, whose default is float16, with a GradScaler (Ultralytics,
-detectron2, timm)."""
-_LOSS_SCALE = re.compile(r"(^|\.)(static_)?loss_scale$")
 _ELSEWHERE = re.compile(
     r"(^|\.)(\w*(text|vision|audio|speech|llm|language|image|encoder|decoder|qformer)\w*_config"
     r"|rollout|inference|generation|eval\w*|vllm|export|data|dataset\w*|teacher|reward\w*|ref)\."
@@ -189,7 +98,7 @@ def _from_config(record: ConfigRecord, facts: dict[str, Fact]) -> None:
     of_model = record.kind in _MODEL
     is_dump = not _MODEL_DUMP.isdisjoint(record.values)
     settled = "compute_dtype" in facts
-    for rule in _RULES:
+    for rule in RULES:
         asked = rule.of_model in (None, of_model) or (rule.of_model and is_dump)
         if rule.fact in facts or not asked:
             continue
@@ -205,33 +114,43 @@ def _from_config(record: ConfigRecord, facts: dict[str, Fact]) -> None:
                 facts[rule.fact] = _fact(converted, record, key)
                 break
     if not of_model:
+        _from_scaling(record, keys, facts)
         _from_flags(record, keys, facts, settled)
 
 
-def _from_flags(
-    record: ConfigRecord, keys: Iterable[tuple[str, str]], facts: dict[str, Fact], settled: bool
-) -> None:
-    """Precision, unless another record settled it, and loss scaling, by one record's flags.
+_Keys: TypeAlias = "Sequence[tuple[str, str]]"
+"""Each key of a record in lower case with ``_``, and as it stands."""
 
-    A flag that is set says more than a dtype, which may be a default; two say nothing.
-    """
-    flags: dict[str, str] = {}
+
+def _from_scaling(record: ConfigRecord, keys: _Keys, facts: dict[str, Fact]) -> None:
     for lowered, key in keys:
-        if _LOSS_SCALE.search(lowered):
+        if LOSS_SCALE.search(lowered):
             scale = number(record.values[key])
             # 0 asks for a dynamic scale, and 1 scales nothing.
             if scale not in (None, 0.0, 1.0):
                 facts.setdefault("loss_scaler", _fact("static", record, key))
-        if not truth(record.values[key]) or _ELSEWHERE.search(lowered):
-            continue
-        if _FP16_FLAG.search(lowered):
-            flags.setdefault("F16", key)
-        elif _BF16_FLAG.search(lowered):
-            flags.setdefault("BF16", key)
-        elif _AMP_FLAG.search(lowered):
-            flags.setdefault("amp", key)
+    for lowered, key in keys:
+        if WITH_SCALER.search(f"{lowered}={str(record.values[key]).lower()}"):
+            facts.setdefault("loss_scaler", _fact("dynamic", record, key))
+
+
+def _from_flags(record: ConfigRecord, keys: _Keys, facts: dict[str, Fact], settled: bool) -> None:
+    """Precision by one record's flags, unless another record settled it.
+
+    A flag that is set says more than a dtype, which may be a default; two say nothing.
+    """
     if settled:
         return
+    flags: dict[str, str] = {}
+    for lowered, key in keys:
+        if not truth(record.values[key]) or _ELSEWHERE.search(lowered):
+            continue
+        if FP16_FLAG.search(lowered):
+            flags.setdefault("F16", key)
+        elif BF16_FLAG.search(lowered):
+            flags.setdefault("BF16", key)
+        elif AMP_FLAG.search(lowered):
+            flags.setdefault("amp", key)
     amp = flags.pop("amp", None)
     if len(flags) == 1:
         dtype, key = next(iter(flags.items()))

@@ -314,6 +314,15 @@ def test_last_values_of_metrics_are_no_settings() -> None:
         ({"fp16.loss_scale": 0}, "loss_scaler", None),
         ({"fp16.loss_scale": 1024}, "loss_scaler", "static"),
         ({"loss_scale": "dynamic"}, "loss_scaler", None),
+        ({"precision": "16-mixed"}, "loss_scaler", "dynamic"),
+        ({"trainer.precision": 16}, "loss_scaler", "dynamic"),
+        ({"precision": "16-true"}, "loss_scaler", None),
+        ({"precision": "bf16-mixed"}, "loss_scaler", None),
+        ({"mixed_precision": "fp16"}, "loss_scaler", "dynamic"),
+        ({"fp16.enabled": True, "fp16.loss_scale": 0}, "loss_scaler", "dynamic"),
+        ({"fp16.enabled": True, "fp16.loss_scale": 128}, "loss_scaler", "static"),
+        ({"fp16.enabled": "auto"}, "loss_scaler", None),
+        ({"dtype": "float16"}, "loss_scaler", None),
     ],
 )  # fmt: skip
 def test_settings_become_facts(settings: Mapping[str, Scalar], fact: str, value: Scalar) -> None:

@@ -1,0 +1,117 @@
+"""Which setting states which fact: the names that programs give to their settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nanautopsy.model import Scalar
+from nanautopsy.spellings import dtype_name, number, text, truth
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A setting whose dotted key, in full or from any dot on, matches becomes the fact."""
+
+    fact: str
+    key: re.Pattern[str]
+    convert: Callable[[Scalar], Scalar]
+    of_model: bool | None
+    """True: asked only of a model's own settings; False: only of others; None: of all."""
+
+
+def _rule(
+    fact: str, keys: str, convert: Callable[[Scalar], Scalar], of_model: bool | None = None
+) -> Rule:
+    """``keys``: regular expression for the tail of the key, in lower case with ``_``."""
+    return Rule(fact, re.compile(rf"(?:^|\.)(?:{keys})$"), convert, of_model)
+
+
+RULES = (
+    _rule("published_dtype", r"torch_dtype|published_dtype", dtype_name),
+    _rule("published_dtype", r"dtype", dtype_name, True),
+    _rule("compute_dtype", r"mixed_precision(_type)?|precision|mp_policy", dtype_name, False),
+    _rule(
+        "compute_dtype",
+        r"(amp|autocast|compute|train\w*|activation)_?dtype|mixed_precision\.param_dtype"
+        r"|mixed_precision_param|bnb_4bit_compute_dtype|params_dtype|dtype_mm",
+        dtype_name,
+        False,
+    ),
+    _rule("compute_dtype", r"dtype", dtype_name, False),
+    _rule("compute_dtype", r"param_dtype", dtype_name, False),
+    _rule(
+        "optimizer",
+        r"optim|optimizer|optim(izer)?\.(type|name|_target_)|optimizer_(name|type)|opt",
+        text,
+        False,
+    ),
+    _rule(
+        "learning_rate",
+        r"learning_rate|lr|base_lr|peak_lr|max_lr|lr0|optimizer\.params\.lr",
+        number,
+        False,
+    ),
+    _rule(
+        "adam_epsilon",
+        r"adam_?w?_?eps(ilon)?|optim\w*\.(\w+\.)?(adam_)?eps(ilon)?|opt_eps|(?<!\.)eps",
+        number,
+        False,
+    ),
+    _rule(
+        "gradient_clipping",
+        r"max_grad(ient)?_norm|gradient_clipping|clip_grad(ient)?s?|gradient_clip_val|grad_clip"
+        r"|clip_norm|grad_clip_norm|clip_grad_norm|clip_max_norm|max_norm|clipnorm"
+        r"|clip_gradients\.clip_value|gradient_clip_norm",
+        number,
+        False,
+    ),
+    _rule(
+        "warmup_steps",
+        r"(lr_)?warmup_(steps|iters|updates)|num_warmup_steps|warmup_num_steps",
+        number,
+        False,
+    ),
+    _rule(
+        "lr_schedule",
+        r"lr_scheduler_type|lr_scheduler|scheduler|lr_decay_style|lr_schedule|scheduler\.type",
+        text,
+        False,
+    ),
+    _rule(
+        "gradient_accumulation",
+        r"gradient_accumulation_steps|grad_accum\w*|accumulate_grad_batches|accumulation_steps"
+        r"|update_freq(\.0)?",
+        number,
+        False,
+    ),
+    _rule("train_batch_size", r"train_batch_size|global_batch_size", number, False),
+    _rule("logging_steps", r"logging_steps|log_interval|log_every(_n_steps)?", number, False),
+    _rule("logging_nan_inf_filter", r"logging_nan_inf_filter", truth),
+    _rule("zero_stage", r"zero_optimization[._]stage|zero_stage|zero_config\.stage", number, False),
+    _rule("overlap_comm", r"overlap_comm", truth),
+    _rule("reduce_bucket_size", r"reduce_bucket_size", number),
+    _rule("bf16_check_grad_overflow", r"(bf16|bfloat16)\.check_grad_overflow", truth),
+    _rule("offload_optimizer", r"offload_optimizer\.device|offload_optimizer", text, False),
+    _rule("attention", r"_?attn_implementation(_internal)?|attention_backend|attn_impl", text),
+    _rule("compile", r"torch_compile|compile|compile_model", truth),
+    _rule("model_type", r"model_type", text),
+    _rule("architecture", r"architectures\.0|architectures", text),
+)
+
+FP16_FLAG = re.compile(
+    r"(^|\.)((use_|full_|pure_)?(fp16|half|float16)|fp16(\.enabled|\.fp16|_enabled|_run))$"
+)
+BF16_FLAG = re.compile(
+    r"(^|\.)((use_|full_|pure_)?(bf16|bfloat16)|(bf16|bfloat16)(\.enabled|_enabled))$"
+)
+AMP_FLAG = re.compile(r"(^|\.)((use_|enable_|native_)?amp|amp\.enabled)$")
+"""On without a dtype: torch.cuda.amp, whose default is float16, with a GradScaler (Ultralytics,
+detectron2, timm)."""
+WITH_SCALER = re.compile(
+    r"(^|\.)(precision=(16|16-mixed)|mixed_precision=(fp16|float16)|fp16(\.|_)enabled=true)$"
+)
+"""Settings whose program always puts a scaler beside its float16: Lightning, accelerate,
+DeepSpeed. A static one says so on its own."""
+LOSS_SCALE = re.compile(r"(^|\.)(static_)?loss_scale$")
