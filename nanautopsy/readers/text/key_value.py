@@ -48,6 +48,8 @@ _PHASE = re.compile(
     r"|evaluating|dev)(?![\w/.\-])",
     re.IGNORECASE,
 )
+_CELL = re.compile(r"(?:[|,;]\s*|\s-\s+)[A-Za-z][\w/.]*\s+$")
+"""A cell of a delimited row that is a name and its number: ``| scale 1024 |``."""
 _TERSE = frozenset("lr acc accuracy kl reward entropy norm".split())
 _UNIT = re.compile(
     r"\s?(?:s|secs?|seconds?|ms|min|minutes?|h|hrs?|hours?|[KMGT]i?B|it/s|[\w]+/s(?:ec)?)(?![\w])"
@@ -183,7 +185,8 @@ def _kind(found: list[Field], i: int) -> str | None:
         if not field.whole and kind != "epoch":
             return None
         if kind == "step" and words(field.key) == ("it",) and not field.explicit:
-            return None
+            # An English word, unless the line begins with it.
+            return kind if field.before.strip().lower() == "it" else None
         return kind
     if field.explicit or not _BARE.search(field.before):
         return None
@@ -214,7 +217,8 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
             key = found[i - 1].carried
         if not key or not _usable(field) or (is_best(key) and field.const == math.inf):
             continue
-        if is_metric(key) and (explicit or is_loss(key) or not _TERSE.isdisjoint(words(key))):
+        named = explicit or is_loss(key) or not _TERSE.isdisjoint(words(key))
+        if is_metric(key) and (named or (counted and _CELL.search(field.before))):
             points.append((key, field))
         elif explicit and counted and may_join(key):
             joining.append((key, field))

@@ -155,11 +155,15 @@ class Rows:
             values = np.concatenate([np.array(c.values, dtype=np.float64) for c in columns])
             order = np.argsort(rows, kind="stable")
             rows, values = rows[order], values[order]
+            first = int(axis == "record" and resolved.steps[rows].min() == 1)
             if axis == "epoch" and _several_an_epoch(resolved.steps[rows]):
                 axis = "record"  # an epoch would keep only the last of them
             if len(rows) == 1 and np.isfinite(values[0]) and self._is_uncounted(int(rows[0])):
                 continue  # said once, beside no counter: as likely a setting as a metric
-            steps = np.arange(len(rows)) if axis == "record" else resolved.steps[rows]
+            steps = resolved.steps[rows]
+            if axis == "record":
+                # Each metric numbers its own rows, from where its dialect begins to count.
+                steps = np.arange(len(rows)) + first
             yield Series(
                 tag=tag,
                 steps=steps.astype(np.int64),
