@@ -406,6 +406,21 @@ def test_five_thousand_files(tmp_path: Path) -> None:
     assert len(autopsy.run.artifacts) == 5001
 
 
+@pytest.mark.real
+def test_every_public_artifact_is_survived(real: Path) -> None:
+    for folder in sorted(path for path in real.iterdir() if path.is_dir()):
+        try:
+            autopsy = analyze(folder)
+        except NothingToRead as error:
+            assert "reader failed" not in str(error)
+            continue
+        assert not any("failed at" in note for note in autopsy.run.notes)
+        for texts in problems(autopsy).values():
+            assert not any("reader failed" in text for text in texts)
+        assert not any(f.id == "detector-failed" for f in autopsy.findings)
+        assert not any(c.status == "failed" for c in (*autopsy.causes, *autopsy.considered))
+
+
 def test_the_program_itself_ends_as_promised(tmp_path: Path) -> None:
     _half_a_json_line(tmp_path)
     command = [sys.executable, "-m", "nanautopsy", "analyze"]

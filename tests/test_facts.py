@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nanautopsy import analyze
 from nanautopsy.command_line import settings_in
 from nanautopsy.facts import FACTS, derive
 from nanautopsy.model import ConfigRecord, EnvironmentRecord, Fact, LogEvent, Scalar, Series, Source
@@ -457,3 +459,32 @@ def test_tags_of_different_files_do_not_make_a_trainer() -> None:
 def test_the_trainer_is_known_by_its_settings() -> None:
     fact = facts_of(record("wandb", per_device_train_batch_size=8))["trainer"]
     assert fact.source.excerpt == "per_device_train_batch_size: 8"
+
+
+# --- the sample runs ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("minigemini-deepspeed", {"compute_dtype": "BF16", "zero_stage": 2, "overlap_comm": True,
+                                  "gradient_clipping": 1, "trainer": "transformers"}),
+        ("minigemini-deepspeed-healthy", {"overlap_comm": False}),
+        ("nanovlm-fp16", {"compute_dtype": "F16", "published_dtype": "BF16"}),
+        ("nanovlm-fp16-healthy", {"compute_dtype": "BF16"}),
+        ("paligemma-zero-projector", {"compute_dtype": "F32", "learning_rate": 0.005}),
+        ("qwen25vl-attention", {"compute_dtype": "F16", "attention": "eager",
+                                "model_type": "qwen2_5_vl", "trainer": "transformers"}),
+        ("blip2-opt-wrong-checkpoint", {"architecture": "Blip2ForConditionalGeneration"}),
+        ("lr-spike", {"optimizer": "SGD", "compute_dtype": "F32"}),
+    ],
+)  # fmt: skip
+def test_facts_of_the_sample_runs(
+    sample_runs: Path, name: str, expected: Mapping[str, Scalar]
+) -> None:
+    facts = analyze(sample_runs / name).run.facts
+    assert {fact: facts[fact].value for fact in expected} == expected
+
+
+def test_no_precision_is_stated_where_none_was(sample_runs: Path) -> None:
+    assert "compute_dtype" not in analyze(sample_runs / "blip2-opt-wrong-checkpoint").run.facts
