@@ -116,20 +116,9 @@ def _files(root: Path, problems: list[Problem]) -> Iterator[tuple[str, Path]]:
             relative = prefix + entry.name
             location = Path(entry.path)
             if entry.is_symlink():
-                target = os.path.realpath(entry.path)
-                if not os.path.exists(target):
-                    problems.append(Problem("a link that leads nowhere", Source(relative)))
-                    continue
-                if os.path.commonpath([target, real_root]) != real_root:
-                    problems.append(
-                        Problem("a link out of the run directory; not followed", Source(relative))
-                    )
-                    continue
-                if not os.path.isdir(target) or target in above:
-                    # A linked file stands in the walk under its own name too.
-                    if target in above:
-                        problems.append(Problem("a link loop; not followed", Source(relative)))
-                    continue
+                text = _why_not_followed(entry.path, real_root, above)
+                if text is not None:
+                    problems.append(Problem(text, Source(relative)))
                 continue
             if entry.is_dir():
                 if entry.name not in _SKIPPED_DIRECTORIES:
@@ -138,6 +127,16 @@ def _files(root: Path, problems: list[Problem]) -> Iterator[tuple[str, Path]]:
             else:
                 yield relative, location
         pending.extend(reversed(below))
+
+
+def _why_not_followed(link: str, real_root: str, above: frozenset[str]) -> str | None:
+    """What is wrong with a link; ``None`` for one whose target the walk meets anyway."""
+    target = os.path.realpath(link)
+    if not os.path.exists(target):
+        return "a link that leads nowhere"
+    if os.path.commonpath([target, real_root]) != real_root:
+        return "a link out of the run directory; not followed"
+    return "a link loop; not followed" if target in above else None
 
 
 def _head(relative: str, location: Path) -> FileHead | None:
