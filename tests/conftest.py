@@ -37,8 +37,17 @@ def sample_runs() -> Path:
     return CHECKOUT / "sample_runs"
 
 
+@pytest.fixture(scope="session")
+def everything_imported() -> None:
+    """Readers import what they need when they run; a user without rights may not reach it."""
+    from nanautopsy import analyze
+
+    for name in ("lr-spike", "minigemini-deepspeed"):
+        analyze(CHECKOUT / "sample_runs" / name)
+
+
 @pytest.fixture
-def unprivileged() -> Callable[[], AbstractContextManager[None]]:
+def unprivileged(everything_imported: None) -> Callable[[], AbstractContextManager[None]]:
     """Makes file permissions count, also where the tests run as root."""
 
     @contextmanager
