@@ -6,7 +6,7 @@ Roles are given to series, steps of different counters are brought together, res
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -105,7 +105,22 @@ def _merged(series: Sequence[Series], notes: list[str]) -> list[Series]:
         named.append(replace(one, role=role, layer=layer))
     merged, told = merge_attempts(named)
     notes.extend(told)
+    notes.extend(_several_runs(merged))
     return merged
+
+
+def _several_runs(series: Sequence[Series]) -> Iterator[str]:
+    """A note where directories beside each other hold the same training loss, as sweeps do."""
+    homes: dict[str, set[str]] = {}
+    for one in series:
+        if one.role == "loss" and one.rank is None:
+            homes.setdefault(one.tag, set()).add(one.source.path.rpartition("/")[0])
+    most = max(homes, key=lambda tag: len(homes[tag]), default=None)
+    if most is not None and len(homes[most]) > 1:
+        yield (
+            f"{len(homes[most])} directories hold a {most!r} of their own: they are judged as one "
+            "run, and the earliest failure counts"
+        )
 
 
 def _declared_axes(reading: Reading) -> Mapping[str, Scalar]:

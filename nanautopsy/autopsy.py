@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from nanautopsy import __version__
 from nanautopsy.align import align
 from nanautopsy.causes.interface import Case
@@ -21,6 +23,7 @@ from nanautopsy.redact import redact as hide
 from nanautopsy.timeline import tell
 
 
+@np.errstate(all="ignore")
 def analyze(
     path: str | Path, *, redact: bool = True, progress: Callable[[str], None] | None = None
 ) -> Autopsy:

@@ -119,6 +119,29 @@ def test_a_reward_that_gives_no_gradient_is_not_masked() -> None:
     assert judge(run).verdict == "healthy"
 
 
+def test_a_loss_of_zero_beside_sound_norms_hides_nothing() -> None:
+    onset = judge(
+        make_run(
+            series("loss", [0.0] * 5),
+            series("grad_norm", [0.0, 0.0, NAN, 0.0, 0.0]),
+            config={"training": {"bf16": True}},
+        )
+    ).onset
+    assert onset is not None
+    assert (onset.step, onset.quantity, onset.masked) == (3, "grad_norm", False)
+
+
+def test_histogram_extremes_of_all_layers_tell_no_layer() -> None:
+    edges = [
+        series(f"gradients/layers.{i}.mlp#{edge}", [1.0, NAN])
+        for i in range(3)
+        for edge in ("max", "min")
+    ]
+    onset = judge(make_run(series("loss", [3.0, NAN]), *edges)).onset
+    assert onset is not None
+    assert onset.layers == ()
+
+
 @pytest.mark.parametrize("groups", [2, 3, 5])
 def test_the_deepspeed_sentinel_is_a_nonfinite_gradient(groups: int) -> None:
     mark = math.sqrt(groups)

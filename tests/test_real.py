@@ -68,11 +68,12 @@ def test_the_first_nonfinite_step(real: Path, name: str) -> None:
 
 
 @pytest.mark.real
-def test_masked_losses_are_seen(real: Path) -> None:
-    for name in ("lf-fp16-a", "lf-single-nan-a"):
-        onset = analyze(real / name).onset
-        assert onset is not None
-        assert onset.masked
+def test_a_masked_loss_is_told_from_a_loss_that_is_zero(real: Path) -> None:
+    hidden, zero = analyze(real / "lf-fp16-a").onset, analyze(real / "lf-single-nan-a").onset
+    assert hidden is not None
+    assert zero is not None
+    assert (hidden.masked, zero.masked) == (True, False)
+    assert zero.quantity == "grad_norm"
 
 
 @pytest.mark.real

@@ -99,7 +99,7 @@ def _from_series(series: Series, interval: int) -> Iterator[Finding]:
         return
     start = _last_fall(series, interval)
     before = max(start - 1, 0)
-    falls = int(np.log2(values.max() / values[-1]))
+    falls = int(np.log2(values.max()) - np.log2(values[-1]))
     if falls >= thresholds.SCALE_COLLAPSE_SKIPS:
         yield Finding(
             id="loss-scale-collapse",

@@ -40,8 +40,10 @@ def _detect(run: Run) -> Iterator[Finding]:
 def _zero_beside_nan(loss: Series, norm: Series) -> Finding | None:
     """Loss exactly 0.0 at a step whose grad norm is non-finite."""
     common, at_loss, at_norm = np.intersect1d(loss.steps, norm.steps, return_indices=True)
-    masked = (loss.values[at_loss] == 0.0) & ~np.isfinite(norm.values[at_norm])
-    if not masked.any():
+    zero, sound = loss.values[at_loss] == 0.0, np.isfinite(norm.values[at_norm])
+    masked = zero & ~sound
+    # A loss that is usually 0.0 beside sound gradients too hides nothing by being 0.0.
+    if not masked.any() or (sound.any() and zero[sound].mean() > 0.5):
         return None
     first = int(masked.argmax())
     index = int(at_loss[first])

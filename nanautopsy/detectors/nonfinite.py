@@ -57,13 +57,14 @@ def _marked(finding: Finding, skipped: bool) -> Finding:
 
 def _together(run: Run, members: list[tuple[Series, int]]) -> Finding:
     """One finding for all the layers whose first non-finite point lies at one step."""
-    layers = [s.layer for s, _ in members if s.layer is not None]
+    # A layer may have several series (extremes of a histogram), which turn together.
+    layers = list(dict.fromkeys(s.layer for s, _ in members if s.layer is not None))
     role = members[0][0].role
-    everything = len(members) == len([s for s in run.by_role(role) if s.layer is not None])
+    everything = set(layers) == {s.layer for s in run.by_role(role) if s.layer is not None}
     finding = _finding(*members[0])
     text = finding.text
-    if len(members) > 1:
-        text += f" (and {len(members) - 1} other series of layers at that step"
+    if len(layers) > 1:
+        text += f" (and {len(layers) - 1} other layers at that step"
         text += ", which are all there are)" if everything else ")"
     data = dict(finding.data) | {"layers": tuple(layers), "everything": everything}
     data["persistent"] = all(persistent(s, i) for s, i in members)

@@ -39,7 +39,11 @@ def _detect(run: Run) -> Iterator[Finding]:
         counts = [
             s
             for s in run.series
-            if s.role == role and s.tag.endswith(_SUFFIX) and s.layer and len(s)
+            if s.role == role
+            and s.tag.endswith(_SUFFIX)
+            and s.layer
+            and len(s)
+            and np.isfinite(s.values).all()
         ]
         losses = [loss for series in counts if (loss := _first_loss(series, counts)) is not None]
         if not _died(run):
