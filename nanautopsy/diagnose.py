@@ -37,7 +37,8 @@ def diagnose(case: Case, causes: Iterable[Cause]) -> Diagnosis:
     assessed = [(cause, assess(cause, case)) for cause in causes]
     odds = {c.id: _odds(a) for c, a in assessed if a.status == "fired"}
     total = 1.0 + sum(odds.values())
-    ranked = [_ranked(cause, a, odds.get(cause.id, 0.0) / total) for cause, a in assessed]
+    # Rounded, since the last digits of a sum differ between Python versions.
+    ranked = [_ranked(c, a, round(odds.get(c.id, 0.0) / total, 6)) for c, a in assessed]
     ranked.sort(key=lambda r: (-r.probability, r.status != "quiet", r.id))
     named = tuple(r for r in ranked if r.probability >= thresholds.PROBABILITY_FLOOR)
     return Diagnosis(named, tuple(r for r in ranked if r not in named))
