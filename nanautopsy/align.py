@@ -92,7 +92,11 @@ def _series(readings: Sequence[Reading], notes: list[str]) -> list[Series]:
     for reading in readings:
         own = [record for record in reading.records if isinstance(record, Series)]
         if reading.artifact.kind.startswith("wandb"):
-            own = on_training_step(own, _declared_axes(reading), notes)
+            # What a run file holds with lines was printed: it has steps of its own already.
+            is_run = reading.artifact.kind == "wandb"
+            printed = [one for one in own if is_run and one.lines is not None]
+            tracked = [one for one in own if not (is_run and one.lines is not None)]
+            own = on_training_step(tracked, _declared_axes(reading), notes) + printed
         found.extend(_without_nulls(own, notes))
     return found
 

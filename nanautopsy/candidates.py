@@ -57,11 +57,12 @@ def _counts(run: Run, finding: Finding, findings: Sequence[Finding]) -> bool:
     if finding.id == "nonfinite-eval-loss":
         return _is_evaluation_failure(run, finding)
     if finding.id == "nonfinite-metric":
-        return not any(len(s) for s in run.by_role("loss", "eval_loss", "grad_norm"))
+        return not _has_losses(run)
     if finding.id == "reported-nonfinite":
-        # Warnings such as numpy's come from metrics too; alone, beside a finite run, they are
-        # no failure of training.
-        return finding.data.get("quantity") != "warning" or _has_other(finding, findings)
+        # Arithmetic warnings come from metrics too, and values are printed to look at masks:
+        # beside a run that is finite they are no failure of training.
+        weak = finding.data.get("quantity") in ("warning", "value")
+        return not weak or _has_other(finding, findings) or not _has_losses(run)
     return True
 
 
@@ -87,8 +88,16 @@ def _leading_metrics(findings: Iterable[Finding], candidates: Sequence[Finding])
     ]
 
 
+def _has_losses(run: Run) -> bool:
+    """Whether any loss, evaluation loss or gradient norm was logged."""
+    return any(len(s) for s in run.by_role("loss", "eval_loss", "grad_norm"))
+
+
 def _has_other(finding: Finding, findings: Sequence[Finding]) -> bool:
-    return any(f.id.startswith("nonfinite-") and f is not finding for f in findings)
+    return any(
+        f.id.startswith("nonfinite-") and not f.data.get("skipped") and f is not finding
+        for f in findings
+    )
 
 
 def _loss_is_sound(run: Run) -> bool:

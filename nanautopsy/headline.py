@@ -20,6 +20,7 @@ _QUANTITIES = {
     "tensor": "A tensor",
     "value": "A printed value",
     "operation": "The result of an operation",
+    "warning": "The result of an operation",
     "attention": "The attention",
     "input": "The input",
     "reported": "A value",

@@ -131,6 +131,19 @@ def test_a_loss_of_zero_beside_sound_norms_hides_nothing() -> None:
     assert (onset.step, onset.quantity, onset.masked) == (3, "grad_norm", False)
 
 
+def test_an_arithmetic_warning_beside_a_finite_run_is_benign() -> None:
+    warning = event("nonfinite-text", "divide by zero encountered", value="inf", quantity="warning")
+    assert judge(make_run(series("loss", FALLING), warning)).verdict == "healthy"
+
+
+def test_a_warning_does_not_hide_a_statement() -> None:
+    warning = event("nonfinite-text", "divide by zero encountered", value="inf", quantity="warning")
+    statement = event("nonfinite-text", "NAN in logits", value="nan", quantity="logits", step=3)
+    located = judge(make_run(series("loss", FALLING), warning, statement))
+    assert located.onset is not None
+    assert located.onset.quantity == "logits"
+
+
 def test_histogram_extremes_of_all_layers_tell_no_layer() -> None:
     edges = [
         series(f"gradients/layers.{i}.mlp#{edge}", [1.0, NAN])

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-from nanautopsy.model import Artifact, Claim, FileHead, Problem, Record, Source
-from nanautopsy.readers.text.blocks import Block, blocks, unpacked_head
-from nanautopsy.readers.text.dialect import Line, Log
-from nanautopsy.readers.text.dialects import DIALECTS
-from nanautopsy.readers.text.hf_dict import steps_of
-from nanautopsy.readers.text.lines import clean, is_decorated, is_srun
-from nanautopsy.readers.text.prefilter import Prefilter, line_numbers, segments
-from nanautopsy.readers.text.shapes import Shapes
+from nanautopsy.model import Artifact, Claim, FileHead, Record
+from nanautopsy.readers.text.blocks import blocks, unpacked_head
+from nanautopsy.readers.text.records import records_of
 
 _LOG_NAME = re.compile(
     r"\.(?:log|out|err|stdout|stderr|[oe]\d+)(?:[._-]?\d+)?$|^(?:nohup|stdout|stderr|std_log)\b"
@@ -36,7 +30,6 @@ _HOLE = re.compile(rb"\0{64,}")
 _LATIN_SHARE = 0.1
 _CONTROL_SHARE = 0.02
 _CONTROLS = bytes(c for c in range(32) if c not in b"\t\n\r\x0b\x0c\x08\x07\x1b") + b"\x7f"
-_PREFILTER = Prefilter(trigger for dialect in DIALECTS for trigger in dialect.triggers)
 
 
 class TextLog:
@@ -58,7 +51,7 @@ class TextLog:
     def read(self, artifact: Artifact) -> Iterator[Record]:
         """Series, events, configuration and environment of each member."""
         for path, location in artifact.members:
-            yield from _read(path, location)
+            yield from records_of(path, blocks(location))
 
 
 READER = TextLog()
@@ -79,62 +72,3 @@ def _is_text(head: bytes, may_be_hole: bool) -> bool:
     text = head.decode("utf-8", "replace")
     # The head may end inside a character.
     return text.count("�") <= max(1, _LATIN_SHARE * len(text))
-
-
-def _read(path: str, location: Path) -> Iterator[Record]:
-    log = Log(path)
-    shapes = Shapes(DIALECTS)
-    srun: bool | None = None
-    for block in blocks(location):
-        if isinstance(block, Block):
-            if srun is None:
-                srun = is_srun(block.data[:65536])
-            _scan(log, shapes, block, srun)
-        else:
-            log.out.append(Problem(block.text, Source(path, line=block.line, offset=block.offset)))
-        yield from log.out
-        log.out.clear()
-    log.end_following()
-    yield from log.out
-    resolved = log.rows.resolve(lambda rows, epochs: steps_of(log).resolve(rows, epochs))
-    yield from log.rows.series(path, resolved)
-    yield from log.events(resolved)
-
-
-def _scan(log: Log, shapes: Shapes, block: Block, srun: bool) -> None:
-    """Handle the candidate lines of a block, and every line while somebody follows."""
-    data = block.data
-    begins, ends = _PREFILTER.candidates(data)
-    begin_list, end_list = begins.tolist(), ends.tolist()
-    numbers = line_numbers(data, block.first_line, begins)
-    decorated = is_decorated(data)
-    position = 0
-    if log.following:
-        position = _follow(log, shapes, block, 0, srun)
-    for begin, end, number in zip(begin_list, end_list, numbers, strict=True):
-        if begin < position:
-            continue
-        segment = data[begin:end]
-        shapes.handle(log, clean(segment) if decorated else segment, number, srun)
-        if log.following:
-            position = _follow(log, shapes, block, end + 1, srun)
-
-
-def _follow(log: Log, shapes: Shapes, block: Block, position: int, srun: bool) -> int:
-    """Offer line after line from ``position``; returns where the ordinary scan goes on."""
-    data = block.data
-    if position >= len(data):
-        return position
-    rest = data[position:]
-    first = block.first_line + data.count(b"\n", 0, position)
-    begins, ends = segments(rest)
-    numbers = line_numbers(rest, first, begins)
-    for begin, end, number in zip(begins.tolist(), ends.tolist(), numbers, strict=True):
-        if begin == end == len(rest):
-            break
-        line = Line(number, clean(rest[begin:end]), srun)
-        if not log.offer(line):
-            shapes.handle_line(log, line)
-        if not log.following:
-            return position + int(end) + 1
-    return len(data)

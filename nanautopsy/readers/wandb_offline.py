@@ -7,8 +7,8 @@
 * ``wandb.Histogram`` and ``wandb.watch``: see :func:`nanautopsy.readers._wandb_values.points`.
 * The summary repeats the history, so it is read only where there is no history: its last values
   become series of one point.
-* Console output is not parsed here; :func:`output_lines` gives it for runs without
-  ``files/output.log``.
+* Console output is read as a text log where ``files/output.log`` is missing or empty; its line
+  numbers are those that such a file would have.
 
 A run file without an exit record belongs to a process that was killed, or still ran when the
 file was copied; nothing is said of that here.
@@ -41,7 +41,10 @@ from nanautopsy.readers._leveldb_log import MAGIC, records
 from nanautopsy.readers._protowire import WireError
 from nanautopsy.readers._wandb_values import NOT_METRICS, points, whole
 from nanautopsy.readers.columns import Columns
+from nanautopsy.readers.text.blocks import Block
+from nanautopsy.readers.text.records import records_of
 
+_BLOCK_CHARACTERS = 1 << 20
 _LONGEST_LINE = 1 << 20
 _MOST_TAGS = 100_000
 
@@ -75,6 +78,8 @@ class _WandbRun:
                     run.take_summary(message)
             run.end_summary()
         yield from run.records()
+        if not _has_output_log(artifact.location):
+            yield from records_of(artifact.path, _output_blocks(artifact.location))
 
 
 def _messages(location: Path, damage: Damage) -> Iterator[tuple[int, int, bytes]]:
@@ -245,6 +250,27 @@ class _Run:
         step = whole(self._summary.get("_step"))
         values = {key: value for key, value in self._summary.items() if key != "_runtime"}
         self._add({}, values, step or 0, step is not None)
+
+
+def _has_output_log(location: Path) -> bool:
+    """Whether the console's lines stand in a file of their own, which the text reader reads."""
+    try:
+        return (location.parent / "files" / "output.log").stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _output_blocks(location: Path) -> Iterator[Block]:
+    """The console's lines in blocks, numbered from 1 as a file of them would be."""
+    lines, size, first = [], 0, 1
+    for line in output_lines(location):
+        lines.append(line)
+        size += len(line)
+        if size >= _BLOCK_CHARACTERS:
+            yield Block("".join(f"{text}\n" for text in lines).encode(), first)
+            lines, size, first = [], 0, first + len(lines)
+    if lines:
+        yield Block("".join(f"{text}\n" for text in lines).encode(), first)
 
 
 def output_lines(path: Path) -> Iterator[str]:

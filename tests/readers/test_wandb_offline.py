@@ -242,6 +242,18 @@ def test_lines_of_two_streams_are_kept_apart(tmp_path: Path) -> None:
     assert list(output_lines(path)) == ["step 1", "warning", "step 2"]
 
 
+@pytest.mark.parametrize("own_log", [False, True])
+def test_printed_lines_are_read_where_they_have_no_file(tmp_path: Path, own_log: bool) -> None:
+    lines = "".join(f"step: {i} loss: {'nan' if i > 2 else 2.5}\n" for i in range(1, 5))
+    if own_log:
+        (tmp_path / "files").mkdir()
+        (tmp_path / "files" / "output.log").write_text(lines)
+    records = read(run_file([field(13, field(1, 1) + field(3, lines))]), tmp_path)
+    printed = [one for tag, one in series_of(records).items() if tag == "loss"]
+    assert [one.steps.tolist() for one in printed] == ([] if own_log else [[1, 2, 3, 4]])
+    assert all(one.lines is not None and one.lines.tolist() == [1, 2, 3, 4] for one in printed)
+
+
 # --- damage -------------------------------------------------------------------------------------
 
 

@@ -61,7 +61,7 @@ def _on_numpy(log: Log, line: Line) -> None:
     if match is None or match[1] == "underflow":
         return
     value = "nan" if match[1] == "invalid value" else "inf"
-    log.event("nonfinite-text", line, value=value, quantity="operation", operation=match[2])
+    log.event("nonfinite-text", line, value=value, quantity="warning", operation=match[2])
 
 
 def _on_jax(log: Log, line: Line) -> None:
