@@ -182,6 +182,51 @@ def test_the_sentinel_is_read_from_seven_printed_digits() -> None:
     assert onset.step == 3
 
 
+def test_the_sentinel_of_one_group_repeats_beside_a_loss_of_zero() -> None:
+    onset = judge(
+        make_run(
+            series("loss", [3.1, 2.9, 2.8, 0.0, 0.0, 0.0]),
+            series("grad_norm", [0.9, 1.0, 1.1, 1.0, 1.0, 1.0]),
+            config={"deepspeed": {"zero_optimization.stage": 3}},
+        )
+    ).onset
+    assert onset is not None
+    assert onset.step == 4
+
+
+def test_the_sentinel_is_read_from_four_printed_digits() -> None:
+    onset = judge(
+        make_run(
+            series("loss", [3.1, 2.9, 2.8, 0.0, 0.0]),
+            series("grad_norm", [0.9, 1.1, 1.414, 1.414, 1.414]),
+            config={"deepspeed": {"zero_optimization.stage": 2}},
+        )
+    ).onset
+    assert onset is not None
+    assert (onset.step, onset.masked) == (3, True)
+
+
+def test_one_rounded_root_is_no_sentinel() -> None:
+    located = judge(
+        make_run(
+            series("loss", FALLING),
+            series("grad_norm", [*NORMS[:5], 1.414, *NORMS[6:]]),
+            config={"deepspeed": {"zero_optimization.stage": 2}},
+        )
+    )
+    assert located.verdict == "healthy"
+
+
+def test_before_the_filter_a_loss_of_zero_is_what_it_says() -> None:
+    run = make_run(
+        series("loss", [3.1, 2.9, 0.0, 0.0]),
+        series("learning_rate", [1e-4] * 4),
+        series("epoch", [0.1, 0.2, 0.3, 0.4]),
+        packages={"transformers": "4.9.2"},
+    )
+    assert judge(run).verdict == "healthy"
+
+
 def test_a_norm_clipped_to_one_is_no_sentinel() -> None:
     located = judge(
         make_run(

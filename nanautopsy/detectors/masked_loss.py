@@ -1,14 +1,11 @@
-"""A non-finite value that the logged number hides.
+"""A non-finite loss that the logged number hides.
 
-Two writers do it. The transformers Trainer with ``logging_nan_inf_filter`` (default since 4.11)
-prints the running mean, which is 0.0 when every micro-batch since the last log was non-finite.
-DeepSpeed replaces a non-finite norm of a parameter group by -1, so that the global norm of n
-groups is reported as exactly sqrt(n).
+The transformers Trainer with ``logging_nan_inf_filter`` (default since 4.11) prints the running
+mean, which is 0.0 when every micro-batch since the last log was non-finite.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,14 +14,15 @@ from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.signal import shown
+from nanautopsy.versions import is_before
+
+_FILTER_SINCE = "4.11.0"
+"""First transformers release with the filter (transformers#13619)."""
 
 
 def _detect(run: Run) -> Iterator[Finding]:
     losses = [s for s in run.by_role("loss") if s.axis in ("step", "record")]
     for norm in run.by_role("grad_norm"):
-        sentinel = _sentinel(run, norm, losses)
-        if sentinel is not None:
-            yield sentinel
         for loss in losses:
             if loss.axis == norm.axis:
                 zero = _zero_beside_nan(loss, norm) or _zero_beside_zero(run, loss, norm)
@@ -133,71 +131,17 @@ def _falls_to_zero(run: Run, loss: Series) -> Finding | None:
 
 
 def _is_trainer(run: Run) -> bool:
-    """Whether the transformers Trainer, whose filter this is, wrote the log, unfiltered or not."""
+    """Whether the transformers Trainer wrote the log with its filter on.
+
+    Its default is on from 4.11.0 on; where no version was read, such a release is assumed.
+    """
     flag = run.facts.get("logging_nan_inf_filter")
     if flag is not None:
         return bool(flag.value)
+    package = run.packages.get("transformers")
+    if package is not None and is_before(package.version, _FILTER_SINCE):
+        return False
     return "trainer" in run.facts
-
-
-def _sentinel(run: Run, norm: Series, losses: list[Series]) -> Finding | None:
-    """A grad norm that is exactly sqrt(n): DeepSpeed's mark for a non-finite gradient."""
-    finite = np.isfinite(norm.values) & (norm.values > 0)
-    for groups in range(1, thresholds.SENTINEL_MAX_GROUPS + 1):
-        mark = math.sqrt(groups)
-        hit = finite & (np.abs(norm.values - mark) <= thresholds.SENTINEL_RELATIVE * mark)
-        if not hit.any():
-            continue
-        first = int(hit.argmax())
-        run_length = int(hit[first:].argmin()) or len(hit) - first
-        zero_loss = any(_is_zero_at(loss, int(norm.steps[first])) for loss in losses)
-        if _is_sentinel(groups, run_length, int(hit.sum()), zero_loss, _is_deepspeed(run)):
-            return Finding(
-                id="gradient-sentinel",
-                text=f"{norm.tag} is {float(norm.values[first])!r} = sqrt({groups}) at step "
-                f"{int(norm.steps[first])} ({int(hit.sum())} times): DeepSpeed reports a "
-                f"non-finite gradient of {groups} parameter group{'s' if groups > 1 else ''} so",
-                source=norm.at(first),
-                step=int(norm.steps[first]),
-                last_good=int(norm.steps[first - 1]) if first else None,
-                data={
-                    "groups": groups,
-                    "count": int(hit.sum()),
-                    "persistent": bool((hit | ~np.isfinite(norm.values))[first:].all()),
-                    "zero_loss": zero_loss,
-                    "position": first,
-                    "axis": norm.axis,
-                },
-            )
-    return None
-
-
-def _is_sentinel(
-    groups: int, run_length: int, count: int, zero_loss: bool, deepspeed: bool
-) -> bool:
-    """How many repeats tell the sentinel from a norm that happens to be there.
-
-    An irrational root to seven digits is no accident where DeepSpeed runs; elsewhere it must
-    repeat. A whole root (1.0, 2.0) is what clipping and rounding give too: it must repeat beside
-    a loss of 0.0.
-    """
-    if math.isqrt(groups) ** 2 == groups:
-        return deepspeed and zero_loss and run_length >= thresholds.SENTINEL_REPEATS
-    if deepspeed:
-        return True
-    return run_length >= 2 or (count >= 2 and zero_loss)
-
-
-def _is_zero_at(loss: Series, step: int) -> bool:
-    return bool((loss.values[loss.steps == step] == 0.0).any())
-
-
-def _is_deepspeed(run: Run) -> bool:
-    return (
-        "zero_stage" in run.facts
-        or "deepspeed" in run.packages
-        or any(key.startswith("deepspeed.") for key in run.config)
-    )
 
 
 DETECTOR = Detector("masked-loss", _detect)

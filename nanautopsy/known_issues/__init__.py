@@ -15,6 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 from nanautopsy.model import Scalar
+from nanautopsy.versions import is_within
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +99,4 @@ def _issue(raw: Mapping[str, Any]) -> KnownIssue:
 
 def matches_version(issue: KnownIssue, version: str) -> bool:
     """Whether a version string lies in the affected range; one that cannot be parsed does not."""
-    from packaging.specifiers import SpecifierSet
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        parsed = Version(version)
-    except InvalidVersion:
-        return False
-    return SpecifierSet(issue.affected).contains(parsed, prereleases=True)
+    return is_within(version, issue.affected)
