@@ -8,13 +8,12 @@ that dies later of something else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
 from nanautopsy import thresholds
 from nanautopsy.model import Run, Series
+from nanautopsy.signal import stretches
 
 
 def skipped_points(run: Run, norm: Series) -> NDArray[np.bool_]:
@@ -31,7 +30,7 @@ def skipped_points(run: Run, norm: Series) -> NDArray[np.bool_]:
     if dtype is not None and not known:
         return skipped
     probing = False
-    for start, end in _episodes(norm):
+    for start, end in stretches(~np.isfinite(norm.values)):
         length = end - start
         if end == len(norm) or not _loss_is_sound(run, norm, start, end):
             continue
@@ -48,13 +47,6 @@ _SEARCH = 2
 """Leading skips that are a search for the scale; one alone may be anything."""
 _PROBE = 1
 """Points that one doubling of a settled scale costs."""
-
-
-def _episodes(norm: Series) -> Iterator[tuple[int, int]]:
-    """Start and end (exclusive) of every stretch of non-finite points."""
-    bad = np.concatenate([[False], ~np.isfinite(norm.values), [False]])
-    edges = np.flatnonzero(bad[1:] != bad[:-1])
-    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
 def _loss_is_sound(run: Run, norm: Series, start: int, end: int) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+from numpy.typing import NDArray
 
 from nanautopsy.model import NonFinite, Series
 
@@ -35,6 +38,13 @@ def up_to(series: Series, step: int | None) -> np.ndarray:
     """Values of the finite points at steps before ``step`` (all, when it is ``None``)."""
     values = series.values if step is None else series.values[series.steps < step]
     return values[np.isfinite(values)]
+
+
+def stretches(mask: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Start and end (exclusive) of every run of True."""
+    padded = np.concatenate([[False], mask, [False]])
+    edges = np.flatnonzero(padded[1:] != padded[:-1])
+    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
 def index_at(series: Series, step: int) -> int | None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
+from nanautopsy.signal import stretches
 
 
 def _detect(run: Run) -> Iterator[Finding]:
@@ -45,17 +46,11 @@ def _of_groups(run: Run, norm: Series, zero: NDArray[np.bool_], groups: int) -> 
     rounded = norm.values == float(f"{mark:.4g}")
     deepspeed = _is_deepspeed(run)
     for hit, is_exact in ((exact, True), (rounded, False)):
-        for start, end in _stretches(hit):
+        for start, end in stretches(hit):
             sure = is_exact and math.isqrt(groups) ** 2 != groups
             if _is_sentinel(sure, deepspeed, end - start, bool(zero[start:].any())):
                 return _finding(run, norm, hit, start, groups)
     return None
-
-
-def _stretches(hit: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    padded = np.concatenate([[False], hit, [False]])
-    edges = np.flatnonzero(padded[1:] != padded[:-1])
-    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
 def _is_sentinel(sure: bool, deepspeed: bool, repeats: int, zero_loss: bool) -> bool:
