@@ -15,6 +15,7 @@ import pytest
 from gallery import SAMPLE_RUNS, sample_names
 
 from nanautopsy import analyze
+from nanautopsy.diagnose import load_causes
 from nanautopsy.model import Autopsy
 from nanautopsy.render.json import render
 
@@ -52,6 +53,10 @@ def autopsy_of(name: str) -> Autopsy:
 
 def test_every_sample_has_an_expectation() -> None:
     assert sample_names() == sorted([*EXPECTED, *TWINS])
+
+
+def test_every_cause_has_a_failing_sample_and_a_healthy_twin() -> None:
+    assert {cause.id for cause in load_causes().parts} == {e.cause for e in EXPECTED.values()}
 
 
 @pytest.mark.parametrize("name", EXPECTED)
