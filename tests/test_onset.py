@@ -297,6 +297,13 @@ def test_a_loss_scale_that_collapses_late_does_so_where_its_last_fall_begins() -
     assert (onset.last_finite, onset.step, onset.quantity) == (22, 23, "loss")
 
 
+def test_no_finite_values_follow_a_loss_scaler_that_gave_up() -> None:
+    losses = series("loss", [3.0 - i / 40 for i in range(20)])
+    onset = judge(make_run(losses, event("loss-scale-minimum", step=20), config=FP16)).onset
+    assert onset is not None
+    assert (onset.step, onset.persistent) == (20, True)
+
+
 def test_skips_with_good_steps_between_collapse_in_their_last_stretch() -> None:
     steps = [*range(1, 18), *range(24, 28)]
     skips = [

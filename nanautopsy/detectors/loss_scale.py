@@ -20,7 +20,7 @@ def _detect(run: Run) -> Iterator[Finding]:
             text="the loss scaler gave up at its minimum",
             source=exhausted[0].source,
             step=exhausted[0].step,
-            data={"exhausted": True},
+            data={"exhausted": True, "persistent": True},
         )
     skips = [e for e in run.events_of("overflow-skipped") if e.rank in (None, 0)]
     if skips:
