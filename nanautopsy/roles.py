@@ -45,6 +45,8 @@ _NOT_A_LOSS = frozenset(
     | {"var", "frac", "fraction", "num", "nan", "finite", "best"}
 )
 """Words beside *loss* that make it a property of a loss; the best one starts at Inf by custom."""
+_LEARNING_RATE = ("learning_rate", "learn_rate", "learnrate", "global_schedule")
+_STEP_SIZE = frozenset({"step_size", "stepsize", "train_step_size", "optim_step_size"})
 _NOT_A_RATE = frozenset({"momentum", "decay", "beta", "betas"})
 _NOT_MINIMIZED = frozenset({"reward", "rewards", "acc", "accuracy", "bleu", "f1", "score"})
 
@@ -181,7 +183,7 @@ def _without_quantity(name: str) -> str:
 
 def _global_role(parts: tuple[str, ...], have: frozenset[str]) -> SeriesRole:
     joined = "_".join(parts)
-    if "lr" in have or "learning_rate" in joined or "global_schedule" in joined:
+    if "lr" in have or any(name in joined for name in _LEARNING_RATE) or joined in _STEP_SIZE:
         return "other" if have & _NOT_A_RATE else "learning_rate"
     if (
         have & {"loss", "grad", "amp", "scaler", "gradscaler"}

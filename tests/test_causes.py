@@ -249,6 +249,12 @@ def test_the_rate_jumps_and_the_loss_follows() -> None:
     assert first(_jump_at(jump=40, death=48)) == "lr-spike"
 
 
+@pytest.mark.parametrize("tag", ["learn_rate", "step_size"])
+def test_the_rate_is_known_by_other_words(tag: str) -> None:
+    rates = [1e-3] * 30 + [1.0] * 10
+    assert first(make_run(series("mse", [2.0] * 31 + [NAN] * 9), series(tag, rates))) == "lr-spike"
+
+
 def test_a_jump_after_death_is_no_cause() -> None:
     assert first(_jump_at(jump=50, death=40)) != "lr-spike"
 

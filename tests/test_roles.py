@@ -56,6 +56,7 @@ GLOBAL: dict[SeriesRole, list[str]] = {
         "debug/grad_norm", "grad_norm_avg", "norm/grad",
     ],
     "learning_rate": [
+        "learn_rate", "LearnRate", "sched/learn_rate", "step_size", "stepsize", "optim/step_size",
         "learning_rate", "train/learning_rate", "lr", "learning-rate", "learning rate", "train/lr",
         "Train/Samples/lr", "lr-AdamW", "lr-AdamW/pg1", "lr-Adam/pg2", "lr/pg0", "x/lr0", "base_lr",
         "global_schedule", "Learning rate curve", "learning-rate vs samples", "actor/lr",
