@@ -103,15 +103,23 @@ def _tensor_role(tag: str, have: frozenset[str]) -> SeriesRole | None:
     if have & {"loss", "losses"}:
         return None
     measured = bool(have & _STATISTIC)
-    for part in re.split(r"[/#.\s]+", tag):
-        named = frozenset(words(part))
-        if named & (_ACTIVATION if measured else _ACTIVATION - _AMBIGUOUS):
+    split = [(part, frozenset(words(part))) for part in re.split(r"[/#.\s]+", tag)]
+    # The norm of output_proj.weight is that of a parameter.
+    owned = any(named and named <= _OWN_NAMES - _AMBIGUOUS for _, named in split)
+    activation = _ACTIVATION if measured and not owned else _ACTIVATION - _AMBIGUOUS
+    for part, named in split:
+        if named & activation or (not owned and _is_output(named)):
             return "layer_activation"
         if named & _PARAMETER and named <= _PARAMETER | _STATISTIC | {"train", "layer"}:
             return "layer_parameter"
         if measured and part != tag and named and named <= _OWN_NAMES - _AMBIGUOUS:
             return "layer_parameter"
     return None
+
+
+def _is_output(named: frozenset[str]) -> bool:
+    """``out_absmax``: a statistic of what a layer gives; *out* alone is a module's name."""
+    return "out" in named and bool(named & _STATISTIC) and named <= _STATISTIC | {"out"}
 
 
 def _layer_of(tag: str) -> str | None:
@@ -165,7 +173,11 @@ def _without_statistic(path: str) -> str:
     """``fc.weight`` of ``fc.weight.norm`` or ``fc.weight.grad``; a module may be called norm."""
     head, dot, tail = path.rpartition(".")
     named = frozenset(words(tail))
-    if not dot or not named or not named <= _GRADIENT | _STATISTIC:
+    quantity = _GRADIENT | _STATISTIC
+    if named & _STATISTIC and not named & {"norm", "norms"}:
+        # hidden_norm and out_norm are modules.
+        quantity |= _ACTIVATION | {"out"}
+    if not dot or not named or not named <= quantity:
         return path
     module = named <= {"norm", "norms"} and head.rpartition(".")[2] not in _OWN_NAMES
     return path if module else head

@@ -304,6 +304,17 @@ def test_no_finite_values_follow_a_loss_scaler_that_gave_up() -> None:
     assert (onset.step, onset.persistent) == (20, True)
 
 
+def test_a_layer_output_that_overflows_names_its_layer() -> None:
+    run = make_run(
+        series("loss", [3, 2.5, INF, NAN]),
+        series("layers.4.out_absmax", [900, 2e3, 1e4, 3e4]),
+        series("layers.5.out_absmax", [9e3, 5e4, INF, INF]),
+    )
+    onset = judge(run).onset
+    assert onset is not None
+    assert (onset.step, onset.quantity, onset.layer) == (3, "activations", "layers.5")
+
+
 def test_skips_with_good_steps_between_collapse_in_their_last_stretch() -> None:
     steps = [*range(1, 18), *range(24, 28)]
     skips = [

@@ -152,6 +152,13 @@ LAYERS: list[tuple[str, SeriesRole, str]] = [
     ("token_embedding_act_abs_mean", "layer_activation", "token_embedding"),
     ("activation_norm/model.layers.7.mlp.down_proj", "layer_activation",
      "model.layers.7.mlp.down_proj"),
+    ("layers.5.out_absmax", "layer_activation", "layers.5"),
+    ("layers.5.output_max", "layer_activation", "layers.5"),
+    ("layers.5.mlp.act.max", "layer_activation", "layers.5.mlp.act"),
+    ("layers.0.attn.output_proj.weight.norm", "layer_parameter",
+     "layers.0.attn.output_proj.weight"),
+    ("output_layer.weight/norm", "layer_parameter", "output_layer.weight"),
+    ("grad/layers.0.hidden_norm", "layer_gradient", "layers.0.hidden_norm"),
     # attention
     ("attention/max_logit/layers.0", "attention_logit", "layers.0"),
     ("attn_logits/layer0/max", "attention_logit", "layer0"),
