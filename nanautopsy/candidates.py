@@ -59,6 +59,8 @@ def _counts(run: Run, finding: Finding, findings: Sequence[Finding]) -> bool:
     if finding.id == "nonfinite-metric":
         return not _has_losses(run)
     if finding.id == "reported-nonfinite":
+        if finding.data.get("quantity") == "gradient" and _says_a_skip(run, findings):
+            return False
         # Arithmetic warnings come from metrics too, and values are printed to look at masks:
         # beside a run that is finite they are no failure of training.
         weak = finding.data.get("quantity") in ("warning", "value")
@@ -98,6 +100,12 @@ def _has_other(finding: Finding, findings: Sequence[Finding]) -> bool:
         f.id.startswith("nonfinite-") and not f.data.get("skipped") and f is not finding
         for f in findings
     )
+
+
+def _says_a_skip(run: Run, findings: Iterable[Finding]) -> bool:
+    """Whether what is said of gradients is what their norms show: steps that a scaler skipped."""
+    norms = [f for f in findings if f.id in ("nonfinite-grad-norm", "nonfinite-layer-gradient")]
+    return bool(norms) and all(f.data.get("skipped") for f in norms) and _loss_is_sound(run)
 
 
 def _loss_is_sound(run: Run) -> bool:

@@ -289,6 +289,14 @@ def test_a_single_bad_norm_without_a_scaler_counts() -> None:
     assert (onset.step, onset.persistent) == (7, False)
 
 
+@pytest.mark.parametrize(("last", "verdict"), [(2.71, "healthy"), (NAN, "non-finite")])
+def test_a_log_that_says_of_skipped_gradients_what_they_are(last: float, verdict: str) -> None:
+    norms = [INF, INF, INF, *NORMS[3:8], INF, *NORMS[9:]]
+    said = [event("nonfinite-text", step=i, quantity="gradient", value="inf") for i in (1, 2, 3, 9)]
+    run = make_run(series("loss", [*FALLING[:-1], last]), series("grad_norm", norms), *said)
+    assert judge(run).verdict == verdict
+
+
 def test_a_loss_scale_that_collapses_late_does_so_where_its_last_fall_begins() -> None:
     scale = [2.0**15, 2.0**14, *[2.0**13] * 20, *[2.0 ** (12 - i) for i in range(16)]]
     losses = [*[3.0 - i / 40 for i in range(22)], *[NAN] * 16]
