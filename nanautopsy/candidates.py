@@ -59,7 +59,7 @@ def _counts(run: Run, finding: Finding, findings: Sequence[Finding]) -> bool:
     if finding.id == "nonfinite-metric":
         return not _has_losses(run)
     if finding.id == "reported-nonfinite":
-        if finding.data.get("quantity") == "gradient" and _says_a_skip(run, findings):
+        if finding.data.get("quantity") == "gradient" and _says_a_skip(run, finding, findings):
             return False
         # Arithmetic warnings come from metrics too, and values are printed to look at masks:
         # beside a run that is finite they are no failure of training.
@@ -102,10 +102,16 @@ def _has_other(finding: Finding, findings: Sequence[Finding]) -> bool:
     )
 
 
-def _says_a_skip(run: Run, findings: Iterable[Finding]) -> bool:
-    """Whether what is said of gradients is what their norms show: steps that a scaler skipped."""
+def _says_a_skip(run: Run, said: Finding, findings: Iterable[Finding]) -> bool:
+    """Whether what is said of gradients is of steps that were skipped: their norms show it, or
+    every statement says so and they are few (a run that skips every step fails); the loss is
+    sound."""
     norms = [f for f in findings if f.id in ("nonfinite-grad-norm", "nonfinite-layer-gradient")]
-    return bool(norms) and all(f.data.get("skipped") for f in norms) and _loss_is_sound(run)
+    skipped = all(f.data.get("skipped") for f in norms)
+    count, points = said.data.get("count"), max((len(s) for s in run.by_role("loss")), default=0)
+    few = isinstance(count, int) and 2 * count < points
+    told = bool(norms) or (bool(said.data.get("skipped")) and few)
+    return skipped and told and _loss_is_sound(run)
 
 
 def _loss_is_sound(run: Run) -> bool:

@@ -297,6 +297,17 @@ def test_a_log_that_says_of_skipped_gradients_what_they_are(last: float, verdict
     assert judge(run).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [("gradient is inf, skipping the update", "healthy"), ("gradient is inf", "non-finite")],
+)
+def test_a_gradient_that_the_program_says_it_skipped_is_benign(text: str, verdict: str) -> None:
+    said = event("nonfinite-text", text, step=5, quantity="gradient", value="inf")
+    assert judge(make_run(series("loss", FALLING), said)).verdict == verdict
+    always = [replace(said, step=step) for step in range(1, len(FALLING) + 1)]
+    assert judge(make_run(series("loss", FALLING), *always)).verdict == "non-finite"
+
+
 def test_a_loss_scale_that_collapses_late_does_so_where_its_last_fall_begins() -> None:
     scale = [2.0**15, 2.0**14, *[2.0**13] * 20, *[2.0 ** (12 - i) for i in range(16)]]
     losses = [*[3.0 - i / 40 for i in range(22)], *[NAN] * 16]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from nanautopsy.detectors.interface import Detector
@@ -17,6 +18,8 @@ _WEAK = {
     "value": "the program prints a non-finite value",
 }
 """Statements that need not be about training, by the quantity that they name."""
+
+_SKIPS = re.compile(r"\bskip(?:s|ped|ping)?\b", re.IGNORECASE)
 
 
 def _detect(run: Run) -> Iterator[Finding]:
@@ -39,6 +42,8 @@ def _finding(kind: str, said: str, events: tuple[LogEvent, ...]) -> Finding:
     times = f" ({len(events)} times)" if len(events) > 1 else ""
     layer = next((e.data["layer"] for e in events if isinstance(e.data.get("layer"), str)), None)
     data = dict(first.data) | {"count": len(events), "step_exact": first.step_exact}
+    if all(_SKIPS.search(e.text) for e in events):
+        data["skipped"] = True
     return Finding(
         id=kind,
         text=f"{said}{times}: {first.text}",
