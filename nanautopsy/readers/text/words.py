@@ -8,8 +8,8 @@ from functools import lru_cache
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 _LOSSES = frozenset(
-    "loss losses nll ppl perplexity elbo bpb bpc bpd gnorm lossval trainloss valloss testloss"
-    " objective".split()
+    "loss losses nll bce xent crossentropy ppl perplexity elbo bpb bpc bpd gnorm lossval"
+    " trainloss valloss testloss objective".split()
 )
 _NORMS = frozenset("grad grads gradient gradients param params parameter update weight".split())
 _METRICS = _LOSSES | frozenset(
