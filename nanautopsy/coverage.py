@@ -49,6 +49,10 @@ def _framework(run: Run) -> str:
     return "any"
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _series(*roles: str, name: str) -> Callable[[Run], str | None]:
     def seen(run: Run) -> str | None:
         found = [s for s in run.series if s.role in roles and len(s)]
@@ -56,7 +60,7 @@ def _series(*roles: str, name: str) -> Callable[[Run], str | None]:
             return None
         points = sum(len(s) for s in found)
         what = f"{len(found)} series" if len(found) > 1 else found[0].tag
-        return f"{name}: {what}, {points} points"
+        return f"{name}: {what}, {_counted(points, 'point')}"
 
     return seen
 
@@ -70,11 +74,11 @@ def _checkpoints(run: Run) -> str | None:
 
 
 def _configuration(run: Run) -> str | None:
-    return f"configuration: {len(run.config)} settings" if run.config else None
+    return f"configuration: {_counted(len(run.config), 'setting')}" if run.config else None
 
 
 def _packages(run: Run) -> str | None:
-    return f"library versions: {len(run.packages)} packages" if run.packages else None
+    return f"library versions: {_counted(len(run.packages), 'package')}" if run.packages else None
 
 
 def _precision(run: Run) -> str | None:

@@ -48,11 +48,11 @@ def test_what_was_seen_is_counted() -> None:
     skipped = ArtifactReport("other.log", "text-log", 9, "skipped")
     assert covered(replace(run, artifacts=(log, skipped))).seen == (
         "training loss: 2 series, 4 points",
-        "learning rate: lr, 1 points",
+        "learning rate: lr, 1 point",
         "checkpoints: 1 file, 2 tensors read in full",
         "precision: F16 (training.json)",
         "configuration: 2 settings",
-        "library versions: 1 packages",
+        "library versions: 1 package",
         "console output: 1 file",
     )
 
