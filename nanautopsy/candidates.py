@@ -47,7 +47,8 @@ def _order(finding: Finding) -> tuple[bool, int, int, int]:
     """Earliest step first; within a step forward, loss, backward, update."""
     unknown = finding.step is None
     axis = _AXES.index(axis_of(finding))
-    return unknown, axis, finding.step or 0, QUANTITY[finding.id][1]
+    place = _WEAK_PLACE if _is_weak(finding) else QUANTITY[finding.id][1]
+    return unknown, axis, finding.step or 0, place
 
 
 def _counts(run: Run, finding: Finding, findings: Sequence[Finding]) -> bool:
@@ -63,8 +64,7 @@ def _counts(run: Run, finding: Finding, findings: Sequence[Finding]) -> bool:
             return False
         # Arithmetic warnings come from metrics too, and values are printed to look at masks:
         # beside a run that is finite they are no failure of training.
-        weak = finding.data.get("quantity") in ("warning", "value")
-        return not weak or _has_other(finding, findings) or not _has_losses(run)
+        return not _is_weak(finding) or _has_other(finding, findings) or not _has_losses(run)
     return True
 
 
@@ -88,6 +88,16 @@ def _leading_metrics(findings: Iterable[Finding], candidates: Sequence[Finding])
         and axis_of(f) == axis_of(first)
         and first.last_good == f.step
     ]
+
+
+_WEAK_PLACE = 6
+"""Behind everything that was measured at the same step."""
+
+
+def _is_weak(finding: Finding) -> bool:
+    """A statement that need not be about training."""
+    weak = finding.data.get("quantity") in ("warning", "value")
+    return weak and finding.id == "reported-nonfinite"
 
 
 def _has_losses(run: Run) -> bool:

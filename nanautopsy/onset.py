@@ -90,7 +90,8 @@ def _last_finite(run: Run, first: Finding, ordered: Sequence[Finding]) -> int | 
         return first.last_good
     if first.id in ("nonfinite-eval-loss", "nonfinite-metric"):
         return first.last_good
-    known = [first.last_good] if first.last_good is not None else []
+    together = [f for f in ordered if f.step == first.step and axis_of(f) == axis_of(first)]
+    known = [f.last_good for f in together if f.last_good is not None]
     died = {f.id for f in ordered}
     if died & {"nonfinite-loss", "nonfinite-grad-norm", "masked-loss", "gradient-sentinel"}:
         axis = axis_of(first)

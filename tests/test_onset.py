@@ -136,6 +136,13 @@ def test_an_arithmetic_warning_beside_a_finite_run_is_benign() -> None:
     assert judge(make_run(series("loss", FALLING), warning)).verdict == "healthy"
 
 
+def test_a_printed_value_stands_behind_what_was_measured_at_its_step() -> None:
+    printed = event("nonfinite-text", "tensor(nan)", value="nan", quantity="value", step=4)
+    onset = judge(make_run(series("eval_loss", [3.0, 2.9, 2.8, NAN, NAN]), printed)).onset
+    assert onset is not None
+    assert (onset.quantity, onset.last_finite, onset.step) == ("eval_loss", 3, 4)
+
+
 def test_a_warning_does_not_hide_a_statement() -> None:
     warning = event("nonfinite-text", "divide by zero encountered", value="inf", quantity="warning")
     statement = event("nonfinite-text", "NAN in logits", value="nan", quantity="logits", step=3)
