@@ -81,34 +81,6 @@ FORMATS: Mapping[str, NumberFormat] = {
 }
 """Every format that can be judged, by name."""
 
-SPELLINGS: Mapping[str, str] = {
-    "float64": "F64",
-    "double": "F64",
-    "float32": "F32",
-    "float": "F32",
-    "float16": "F16",
-    "half": "F16",
-    "bfloat16": "BF16",
-    "float8_e4m3fn": "F8_E4M3",
-    "float8_e5m2": "F8_E5M2",
-    "float8_e4m3fnuz": "F8_E4M3FNUZ",
-    "float8_e5m2fnuz": "F8_E5M2FNUZ",
-    "float8_e8m0fnu": "F8_E8M0",
-    "float4_e2m1fn": "F4",
-    "float4_e2m1fn_x2": "F4",
-    "complex64": "C64",
-    "complex128": "C128",
-    "bool": "BOOL",
-    **{
-        f"{word}{bits}": f"{word[0].upper()}{bits}"
-        for word in ("int", "uint")
-        for bits in (8, 16, 32, 64)
-    },
-    "long": "I64",
-    "short": "I16",
-}
-"""The names of torch, NumPy and ml_dtypes in safetensors spelling."""
-
 
 def to_float64(bits: NDArray[Any], format: NumberFormat) -> NDArray[np.float64]:
     """The values of ``ieee`` patterns, as new float64 numbers of the same shape."""

@@ -87,7 +87,7 @@ def when(onset: Onset) -> str:
     if onset.step is None:
         return "at a step that no artifact names"
     if onset.last_finite is None:
-        return f"{onset.axis} {onset.step}, the first that was recorded"
+        return f"{onset.axis} {onset.step}; nothing finite was seen before it"
     return f"{onset.axis} {onset.step} (last finite: {onset.last_finite})"
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from nanautopsy.checkpoints import health
-from nanautopsy.checkpoints.formats import FORMATS, SPELLINGS, decode_table
+from nanautopsy.checkpoints.formats import FORMATS, decode_table
 from nanautopsy.checkpoints.health import ShortTensor, measure, read_blocks
 from nanautopsy.model import TensorHealth
 
@@ -204,7 +204,3 @@ def test_short_stream_is_said_and_surplus_ignored() -> None:
 def test_headroom_of_f16() -> None:
     got = judge(np.array([65504 / 2], dtype=np.float16), "F16")
     assert got.headroom == 2.0
-
-
-def test_spellings_lead_to_known_formats() -> None:
-    assert set(SPELLINGS.values()) <= set(FORMATS)
