@@ -10,6 +10,7 @@ import numpy as np
 from nanautopsy import __version__
 from nanautopsy.align import align
 from nanautopsy.causes.interface import Case
+from nanautopsy.checkpoints.examine import examine
 from nanautopsy.coverage import cover
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.diagnose import Diagnosis, diagnose, load_causes
@@ -42,6 +43,8 @@ def analyze(
         readings.append(read(artifact, by_name))
     if all(reading.skipped is not None for reading in readings):
         raise NothingToRead(_why_nothing(path, discovery, readings))
+    say("measuring checkpoints")
+    readings = examine(readings)
 
     say("diagnosing")
     run = align(str(path), discovery, readings, (*readers.problems, *causes.problems))

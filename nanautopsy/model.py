@@ -1,8 +1,9 @@
 """The vocabulary: what flows between the stages, as frozen dataclasses.
 
 ``discover`` gives :class:`Artifact`; readers give records (:class:`Series`, :class:`LogEvent`,
-:class:`ConfigRecord`, :class:`EnvironmentRecord`, :class:`Checkpoint`, :class:`Problem`,
-:class:`Skipped`); ``align`` makes one :class:`Run` of them; detectors give :class:`Finding`;
+:class:`ConfigRecord`, :class:`EnvironmentRecord`, :class:`StoredCheckpoint`, :class:`Problem`,
+:class:`Skipped`); ``checkpoints.examine`` measures the stored checkpoints, each into a
+:class:`Checkpoint`; ``align`` makes one :class:`Run` of them; detectors give :class:`Finding`;
 ``onset`` gives :class:`Onset`; causes give :class:`Assessment`; ``diagnose`` gives
 :class:`Autopsy`, which is all that a renderer sees.
 
@@ -20,6 +21,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from nanautopsy.checkpoints.stored import Holds, Part, StoredCheckpoint
+
 Scalar: TypeAlias = "str | int | float | bool | None"
 Axis: TypeAlias = Literal["step", "epoch", "samples", "record"]
 Verdict: TypeAlias = Literal["non-finite", "diverged", "healthy", "undetermined"]
@@ -27,6 +30,8 @@ FindingRole: TypeAlias = Literal["initiating", "cascade", "context"]
 AssessmentStatus: TypeAlias = Literal["fired", "quiet", "not-applicable", "failed"]
 ArtifactStatus: TypeAlias = Literal["read", "partly-read", "skipped"]
 NonFinite: TypeAlias = Literal["nan", "inf", "-inf"]
+Depth: TypeAlias = Literal["finite", "full"]
+"""How far a tensor was measured. ``finite``: non-finite values and the largest magnitude."""
 SeriesRole: TypeAlias = Literal[
     "loss",
     "eval_loss",
@@ -257,8 +262,23 @@ class EnvironmentRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class BadRows:
+    """In which rows (indices of the first dimension) a tensor's non-finite elements lie."""
+
+    count: int
+    """Rows that hold at least one."""
+    ranges: tuple[tuple[int, int], ...]
+    """(first, past the last) of each run of neighboring rows, at most 16 runs."""
+    whole: bool
+    """Every element of each of these rows is non-finite."""
+
+
+@dataclass(frozen=True, slots=True)
 class TensorHealth:
-    """Counts over one tensor's elements. Magnitudes are over its finite elements."""
+    """Counts over one tensor's elements. Magnitudes are over its finite elements.
+
+    What only a ``full`` measurement tells is ``None`` after a ``finite`` one.
+    """
 
     name: str
     dtype: str
@@ -267,7 +287,7 @@ class TensorHealth:
     nan: int
     pos_inf: int
     neg_inf: int
-    zero: int
+    zero: int | None
     max_abs: float | None
     """Largest finite magnitude; ``None`` when no element is finite or there is none."""
     rms: float | None
@@ -277,7 +297,21 @@ class TensorHealth:
     first_nonfinite: tuple[int, ...] | None
     """Unravelled index of the first NaN or Inf in row-major order."""
     path: str
-    """Relative path of the file that holds it."""
+    """Relative path of the file that holds it; of several, that of the first non-finite element."""
+    subnormal: int | None = None
+    """Elements that are not zero and smaller than the format's smallest normal number."""
+    min_abs: float | None = None
+    """Smallest magnitude that is not zero; ``None`` also when there is none."""
+    bad_rows: BadRows | None = None
+    """Of a tensor with two dimensions or more that holds non-finite elements."""
+    part: Part = "parameter"
+    parameter: str | None = None
+    """Name of the parameter that an optimizer's tensor belongs to, where it is known."""
+    moment: str | None = None
+    """Of optimizer state: ``exp_avg``, ``exp_avg_sq``, ..."""
+    rank: int | None = None
+    """Rank whose file holds the first non-finite element, where the artifact tells ranks."""
+    depth: Depth = "full"
 
     @property
     def numel(self) -> int:
@@ -295,6 +329,8 @@ class TensorHealth:
     @property
     def all_zero(self) -> bool:
         """Every element is zero (and there is at least one)."""
+        if self.depth == "finite":
+            return self.max_abs == 0.0 and not self.nonfinite
         return self.numel > 0 and self.zero == self.numel
 
     @property
@@ -303,6 +339,13 @@ class TensorHealth:
         if self.format_max is None or not self.max_abs:
             return None
         return self.format_max / self.max_abs
+
+    @property
+    def fp16_headroom(self) -> float | None:
+        """How much larger it could grow if it were cast to float16; below 1 it overflows."""
+        if self.format_max is None or not self.max_abs:
+            return None
+        return 65504.0 / self.max_abs
 
     def at(self) -> Source:
         """The place of the first non-finite element, or of the tensor."""
@@ -320,9 +363,15 @@ class Checkpoint:
     step: int | None
     """From a directory or file name, or from metadata; ``None`` when nothing says."""
     tensors: tuple[TensorHealth, ...]
-    holds: Literal["model", "optimizer", "adapter", "unknown"] = "model"
+    holds: Holds = "model"
     missing: tuple[str, ...] = ()
-    """Names that the index lists and that could not be read."""
+    """Names of tensors that should be there and could not be read."""
+    state: Mapping[str, Scalar] = field(default_factory=dict)
+    """Numbers stated beside the tensors: see :class:`StoredCheckpoint`."""
+    depth: Depth | None = "full"
+    """How far its tensors were measured; ``None``: not at all, and ``tensors`` is empty."""
+    inferred: str = ""
+    """Of a checkpoint that was not measured: what is inferred of it, and from which others."""
 
     @property
     def nonfinite(self) -> tuple[TensorHealth, ...]:
@@ -331,7 +380,14 @@ class Checkpoint:
 
 
 Record: TypeAlias = (
-    Series | LogEvent | ConfigRecord | EnvironmentRecord | Checkpoint | Problem | Skipped
+    Series
+    | LogEvent
+    | ConfigRecord
+    | EnvironmentRecord
+    | StoredCheckpoint
+    | Checkpoint
+    | Problem
+    | Skipped
 )
 
 

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from nanautopsy.checkpoints.examine import examine
 from nanautopsy.discover import HEAD_BYTES
-from nanautopsy.model import Artifact, FileHead, Problem, Record, Series
+from nanautopsy.model import Artifact, FileHead, Problem, Reading, Record, Series
 from nanautopsy.readers.interface import Reader
 
 SHARED = Path(__file__).parents[2] / "shared" / "real"
@@ -25,13 +26,19 @@ def head_of(path: Path, name: str | None = None) -> FileHead:
 
 
 def read_file(reader: Reader, path: Path, name: str | None = None) -> list[Record]:
-    """All records that the reader gives of the file, which it must claim."""
+    """All records that the reader gives of the file, which it must claim; tensors measured."""
     name = name or path.name
     claim = reader.claim(head_of(path, name))
     assert claim is not None, f"{reader.name} does not claim {name}"
     size = path.stat().st_size
     artifact = Artifact(name, claim.kind, reader.name, ((name, path),), size)
-    return list(reader.read(artifact))
+    return read_artifact(reader, artifact)
+
+
+def read_artifact(reader: Reader, artifact: Artifact) -> list[Record]:
+    """All records, those of checkpoints measured in full."""
+    (reading,) = examine([Reading(artifact, tuple(reader.read(artifact)), ())])
+    return [*reading.records, *reading.problems]
 
 
 def of_type(records: Iterable[Record], kind: type[_T]) -> list[_T]:

@@ -10,9 +10,9 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from io import BufferedIOBase
 from typing import Any, TypeGuard
 
+from nanautopsy.checkpoints.data_file import Handle
 from nanautopsy.checkpoints.formats import FORMATS
 
 MAX_HEADER_BYTES = 100_000_000
@@ -54,9 +54,9 @@ class Header:
     problems: tuple[str, ...]
 
 
-def read_header(file: BufferedIOBase, size: int) -> Header:
+def read_header(file: Handle, size: int) -> Header:
     """Parse the header of a file of ``size`` bytes. Raises :class:`BadHeader`."""
-    prefix = file.read(8)
+    prefix = file.read(8) or b""
     if len(prefix) < 8:
         raise BadHeader(f"holds {len(prefix)} bytes, less than a header's length field")
     length = int.from_bytes(prefix, "little")
@@ -64,7 +64,7 @@ def read_header(file: BufferedIOBase, size: int) -> Header:
         raise BadHeader(f"header length {length} is above the format's limit {MAX_HEADER_BYTES}")
     if length > size - 8:
         raise BadHeader(f"cut short inside the header: {size - 8} of {length} header bytes")
-    table, duplicates = _parse(file.read(length))
+    table, duplicates = _parse(file.read(length) or b"")
     problems = [f"the header names tensor {quote(name)} more than once" for name in duplicates]
     entries: list[Entry] = []
     unusable: list[str] = []

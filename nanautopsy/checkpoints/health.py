@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from io import BufferedIOBase
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,8 +21,6 @@ from nanautopsy.model import TensorHealth
 
 Block: TypeAlias = "bytes | bytearray | memoryview"
 
-BLOCK_BYTES = 4 << 20
-"""Bytes read at once."""
 _CHUNK = 1 << 14
 """Elements judged at once: their float64 values (128 kB) stay in a core's own cache."""
 _SQUARE_SAFE = (1e-140, 1e140)
@@ -32,22 +29,6 @@ _SQUARE_SAFE = (1e-140, 1e140)
 
 class ShortTensor(ValueError):
     """The stream ended before the tensor did."""
-
-
-def read_blocks(file: BufferedIOBase, offset: int, nbytes: int) -> Iterator[memoryview]:
-    """``nbytes`` bytes of ``file`` from ``offset`` on, in views of one reused buffer.
-
-    Ends early where the file does. Each view is valid until the next one is asked for.
-    """
-    buffer = memoryview(bytearray(min(nbytes, BLOCK_BYTES)))
-    file.seek(offset)
-    left = nbytes
-    while left > 0:
-        got = file.readinto(buffer[: min(left, BLOCK_BYTES)])
-        if not got:
-            return
-        left -= got
-        yield buffer[:got]
 
 
 def measure(

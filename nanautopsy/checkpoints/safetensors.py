@@ -6,9 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import BufferedIOBase
 from pathlib import Path
-from typing import Literal
 
 from nanautopsy.checkpoints._safetensors_header import (
     MAX_HEADER_BYTES,
@@ -18,19 +16,18 @@ from nanautopsy.checkpoints._safetensors_header import (
     quote,
     read_header,
 )
-from nanautopsy.checkpoints.health import ShortTensor, measure, read_blocks
+from nanautopsy.checkpoints.data_file import DataFile, LocalFile
 from nanautopsy.checkpoints.step_names import step_of
+from nanautopsy.checkpoints.stored import Holds, Piece, StoredCheckpoint, StoredTensor
 from nanautopsy.discover import natural_key
 from nanautopsy.model import (
     Artifact,
-    Checkpoint,
     Claim,
     FileHead,
     Problem,
     Record,
     Skipped,
     Source,
-    TensorHealth,
 )
 from nanautopsy.readers._damage import Damage
 
@@ -42,7 +39,7 @@ _INDEX = re.compile(r"(?P<stem>.+)\.safetensors\.index(?P<variant>\.\w+)?\.json"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _MAX_INDEX_BYTES = 256 << 20
 _REREAD_FACTOR = 2
-"""Overlapping entries may have a file's bytes read this many times, and no more."""
+"""Overlapping entries may have a file's bytes measured this many times, and no more."""
 _STEP_METADATA = ("step", "global_step", "iteration", "ss_steps")
 
 
@@ -50,7 +47,7 @@ _STEP_METADATA = ("step", "global_step", "iteration", "ss_steps")
 class _Gathered:
     """What the files of one artifact gave so far."""
 
-    tensors: dict[str, TensorHealth] = field(default_factory=dict)
+    tensors: dict[str, StoredTensor] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
     metadata: dict[str, str] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
@@ -73,18 +70,18 @@ class SafetensorsReader:
         return None
 
     def read(self, artifact: Artifact) -> Iterator[Record]:
-        """Exactly one ``Checkpoint``, unless no member has a usable header."""
+        """Exactly one ``StoredCheckpoint``, unless no member has a usable header."""
         gathered = _Gathered()
         indices = [member for member in artifact.members if member[0].endswith(".json")]
         files = [member for member in artifact.members if member not in indices]
         for path, location in files:
-            yield from _read_file(path, location, gathered)
+            yield from _read_file(LocalFile(path, location), gathered)
         for path, location in indices:
             yield from _check_index(path, location, {p for p, _ in files}, gathered)
         if not gathered.tensors and not gathered.missing and gathered.unread:
             yield Skipped(gathered.unread[0])
             return
-        yield Checkpoint(
+        yield StoredCheckpoint(
             path=_checkpoint_path(artifact),
             kind=self.name,
             step=_step(artifact.path, gathered.metadata),
@@ -129,9 +126,7 @@ def _step(path: str, metadata: dict[str, str]) -> int | None:
     return next((int(text) for text in stated if re.fullmatch(r"\d{1,9}", text)), None)
 
 
-def _holds(
-    path: str, tensors: dict[str, TensorHealth]
-) -> Literal["model", "optimizer", "adapter", "unknown"]:
+def _holds(path: str, tensors: dict[str, StoredTensor]) -> Holds:
     name = path.rpartition("/")[2]
     if name.startswith("adapter"):
         return "adapter"
@@ -148,28 +143,28 @@ def _holds(
 # --- one file -----------------------------------------------------------------------------------
 
 
-def _read_file(path: str, location: Path, gathered: _Gathered) -> Iterator[Problem]:
-    """Fill ``gathered`` from one file; what is wrong with it comes out."""
+def _read_file(file: DataFile, gathered: _Gathered) -> Iterator[Problem]:
+    """Fill ``gathered`` from one file's header; what is wrong with it comes out."""
     try:
-        size = location.stat().st_size
-        with open(location, "rb") as file:
-            header = read_header(file, size)
-            damage = Damage(path)
-            for text in header.problems:
-                damage.note(text)
-            yield from damage.problems()
-            yield from _read_tensors(file, size, header, path, gathered)
+        size = file.size
+        with file.open() as handle:
+            header = read_header(handle, size)
+        damage = Damage(file.path)
+        for text in header.problems:
+            damage.note(text)
+        yield from damage.problems()
+        yield from _list_tensors(file, size, header, gathered)
     except OSError as error:
-        gathered.unread.append(f"cannot be read: {error.strerror}")
-        yield Problem(gathered.unread[-1], Source(path))
+        gathered.unread.append(f"cannot be read: {error.strerror or error}")
+        yield Problem(gathered.unread[-1], Source(file.path))
     except BadHeader as error:
-        gathered.unread.append(_why_unusable(location, error))
-        yield Problem(gathered.unread[-1], Source(path, offset=0))
+        gathered.unread.append(_why_unusable(file, error))
+        yield Problem(gathered.unread[-1], Source(file.path, offset=0))
 
 
-def _why_unusable(location: Path, error: BadHeader) -> str:
-    with open(location, "rb") as file:
-        head = file.read(200)
+def _why_unusable(file: DataFile, error: BadHeader) -> str:
+    with file.open() as handle:
+        head = handle.read(200) or b""
     if not head.startswith(_LFS_POINTER):
         return str(error)
     size = re.search(rb"^size (\d+)", head, re.MULTILINE)
@@ -177,8 +172,8 @@ def _why_unusable(location: Path, error: BadHeader) -> str:
     return f"a Git LFS pointer: the content{text} was not downloaded"
 
 
-def _read_tensors(
-    file: BufferedIOBase, size: int, header: Header, path: str, gathered: _Gathered
+def _list_tensors(
+    file: DataFile, size: int, header: Header, gathered: _Gathered
 ) -> Iterator[Problem]:
     gathered.missing.update(header.unusable)
     for key, value in header.metadata.items():
@@ -188,7 +183,7 @@ def _read_tensors(
         gathered.missing.update(entry.name for entry in cut)
         end = max(entry.end for entry in cut)
         text = f"cut short: {size} of {end} bytes; {len(cut)} of {len(header.entries)} tensors lost"
-        yield Problem(text, Source(path, offset=size))
+        yield Problem(text, Source(file.path, offset=size))
     budget = size * _REREAD_FACTOR
     twice = []
     for entry in header.entries:
@@ -201,27 +196,16 @@ def _read_tensors(
         if budget < 0:
             gathered.missing.add(entry.name)
             continue
-        yield from _read_tensor(file, entry, path, gathered)
+        gathered.tensors[entry.name] = _stored(file, entry)
     if twice:
-        first = gathered.tensors[twice[0]].path
+        first = gathered.tensors[twice[0]].pieces[0].file.path
         text = f"{len(twice)} tensors are also in {first}, the first is {quote(twice[0])}"
-        yield Problem(text, Source(path, tensor=twice[0]))
+        yield Problem(text, Source(file.path, tensor=twice[0]))
 
 
-def _read_tensor(
-    file: BufferedIOBase, entry: Entry, path: str, gathered: _Gathered
-) -> Iterator[Problem]:
-    blocks = read_blocks(file, entry.begin, entry.end - entry.begin)
-    try:
-        health = measure(entry.name, entry.dtype, entry.shape, blocks, path)
-    except (ShortTensor, OSError) as error:
-        gathered.missing.add(entry.name)
-        yield Problem(
-            f"tensor {quote(entry.name)} cannot be read: {error}",
-            Source(path, tensor=entry.name, offset=entry.begin),
-        )
-    else:
-        gathered.tensors[entry.name] = health
+def _stored(file: DataFile, entry: Entry) -> StoredTensor:
+    piece = Piece(file, entry.begin, entry.shape)
+    return StoredTensor(entry.name, entry.dtype, entry.shape, (piece,))
 
 
 # --- the index ----------------------------------------------------------------------------------

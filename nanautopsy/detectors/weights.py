@@ -52,7 +52,8 @@ def _is_mask(tensor: TensorHealth) -> bool:
     """A buffer of zeros and -Inf is an additive mask under any name."""
     if tensor.nan or tensor.pos_inf:
         return False
-    additive = tensor.zero > 0 and tensor.zero + tensor.neg_inf == tensor.numel
+    zero = tensor.zero or 0
+    additive = zero > 0 and zero + tensor.neg_inf == tensor.numel
     return additive or bool(_MASK_BUFFER.search(tensor.name))
 
 

@@ -229,7 +229,7 @@ def tensors(checkpoint: Checkpoint, limit: int) -> Table:
 
 
 def _tensor(tensor: TensorHealth) -> tuple[Cell, ...]:
-    share = tensor.zero / tensor.numel if tensor.numel else 0.0
+    share = (tensor.zero or 0) / tensor.numel if tensor.numel else 0.0
     infinite = tensor.pos_inf + tensor.neg_inf
     note = tensor_note(tensor)
     return (

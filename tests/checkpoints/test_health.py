@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from nanautopsy.checkpoints import health
+from nanautopsy.checkpoints import data_file
+from nanautopsy.checkpoints.data_file import read_blocks
 from nanautopsy.checkpoints.formats import FORMATS, decode_table
-from nanautopsy.checkpoints.health import ShortTensor, measure, read_blocks
+from nanautopsy.checkpoints.health import ShortTensor, measure
 from nanautopsy.model import TensorHealth
 
 VALUE_DTYPES: dict[str, Any] = {
@@ -183,9 +184,9 @@ def test_first_index_past_the_first_chunk_and_block() -> None:
 
 
 def test_a_file_larger_than_the_buffer_passes_through_it() -> None:
-    size = health.BLOCK_BYTES * 2 + 4096
+    size = data_file.BLOCK_BYTES * 2 + 4096
     blocks = [len(block) for block in read_blocks(io.BytesIO(bytes(size)), 0, size)]
-    assert sum(blocks) == size and max(blocks) == health.BLOCK_BYTES
+    assert sum(blocks) == size and max(blocks) == data_file.BLOCK_BYTES
 
 
 def test_scalar_and_empty_shapes() -> None:

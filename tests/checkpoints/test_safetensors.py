@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reading import SHARED, head_of, of_type, problems_of, read_file
+from reading import SHARED, head_of, of_type, problems_of, read_artifact, read_file
 from safetensors.numpy import load_file
 
 from nanautopsy.checkpoints import safetensors
@@ -42,7 +42,7 @@ def read(data: bytes, tmp_path: Path, name: str = "model.safetensors") -> list[R
 
 
 def read_directory(path: Path) -> list[list[Record]]:
-    return [list(READER.read(artifact)) for artifact in discover(path, [READER]).artifacts]
+    return [read_artifact(READER, artifact) for artifact in discover(path, [READER]).artifacts]
 
 
 def checkpoint_of(records: list[Record]) -> Checkpoint:
