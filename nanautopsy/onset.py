@@ -9,7 +9,7 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.candidates import QUANTITY, axis_of, candidates_of
-from nanautopsy.detectors.weights import damaged
+from nanautopsy.checkpoints.damage import damaged
 from nanautopsy.layers import in_forward_order
 from nanautopsy.model import Finding, NonFinite, Onset, Run, Series, Verdict
 from nanautopsy.signal import index_at

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from nanautopsy.detectors.weights import damaged
+from nanautopsy.checkpoints.damage import damaged
 from nanautopsy.model import Finding, Onset, Run, Source, TimelineEntry
 
 _STORY_EVENTS = {

@@ -28,7 +28,7 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
-from nanautopsy.detectors.weights import damaged
+from nanautopsy.checkpoints.damage import damaged
 from nanautopsy.model import Assessment, Checkpoint, Finding, Source
 from nanautopsy.onset import at_first_steps
 from nanautopsy.signal import shown, up_to

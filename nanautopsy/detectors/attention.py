@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from nanautopsy import thresholds
+from nanautopsy.checkpoints.damage import damaged
 from nanautopsy.detectors.interface import Detector
-from nanautopsy.detectors.weights import damaged
 from nanautopsy.model import Finding, Run, Series, Source
 from nanautopsy.signal import shown
 

@@ -7,13 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from nanautopsy import thresholds
+from nanautopsy.checkpoints.damage import damaged, is_mask
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Checkpoint, Finding, Run, Source, TensorHealth
 from nanautopsy.signal import shown
 
-_MASK_BUFFER = re.compile(
-    r"(^|[._])(masked_bias|attn\.bias|causal_mask|attn_mask|attention_mask|mask|alibi|tril)($|[._])"
-)
 _ZERO_BY_DESIGN = re.compile(
     r"lora_(B|embedding_B)|adaln|ada_ln|modulation|zero_conv|zero_module|controlnet|zero_init"
     r"|rezero|layer_?scale|(^|\.)gamma\d?$|skip_?init|resid\w*_?scale|gate(_\w+)?\.(weight|bias)$",
@@ -41,20 +39,6 @@ def _detect(run: Run) -> Iterator[Finding]:
     yield from _nonfinite(models)
     yield from _zero_weights(models)
     yield from _near_fp16_max(models)
-
-
-def damaged(checkpoint: Checkpoint) -> list[TensorHealth]:
-    """Its non-finite tensors, without the mask buffers that hold -Inf by design."""
-    return [t for t in checkpoint.nonfinite if not _is_mask(t)]
-
-
-def _is_mask(tensor: TensorHealth) -> bool:
-    """A buffer of zeros and -Inf is an additive mask under any name."""
-    if tensor.nan or tensor.pos_inf:
-        return False
-    zero = tensor.zero or 0
-    additive = zero > 0 and zero + tensor.neg_inf == tensor.numel
-    return additive or bool(_MASK_BUFFER.search(tensor.name))
 
 
 def _nonfinite(checkpoints: list[Checkpoint]) -> Iterator[Finding]:
@@ -167,7 +151,7 @@ def _near_fp16_max(checkpoints: list[Checkpoint]) -> Iterator[Finding]:
         if damaged(checkpoint):
             continue
         large = [t for t in checkpoint.tensors if (t.max_abs or 0.0) >= thresholds.FP16_LARGE]
-        large = [t for t in large if t.format_max is not None and not _is_mask(t)]
+        large = [t for t in large if t.format_max is not None and not is_mask(t)]
         if large:
             worst = max(large, key=lambda t: t.max_abs or 0.0)
             yield Finding(

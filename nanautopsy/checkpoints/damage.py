@@ -1,0 +1,66 @@
+"""Which non-finite tensors of a checkpoint are damage, and which are so by design."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from nanautopsy.model import Checkpoint, TensorHealth
+
+_MASK_BUFFER = re.compile(
+    r"(^|[._/])(masked_bias|attn\.bias|causal_mask|attn_mask|attention_mask|mask|alibi|tril)"
+    r"($|[._/])"
+)
+
+
+def damaged(checkpoint: Checkpoint) -> list[TensorHealth]:
+    """Its non-finite weights and buffers, without the mask buffers that hold -Inf by design."""
+    return [t for t in checkpoint.nonfinite if is_weight(t) and not is_mask(t)]
+
+
+def damaged_moments(checkpoint: Checkpoint) -> list[TensorHealth]:
+    """Its non-finite optimizer moments and master weights."""
+    return [t for t in checkpoint.nonfinite if t.part in ("moment", "master")]
+
+
+def weights(checkpoint: Checkpoint) -> list[TensorHealth]:
+    """Its floating-point parameters and buffers."""
+    return [t for t in checkpoint.tensors if is_weight(t) and t.format_max is not None]
+
+
+def is_weight(tensor: TensorHealth) -> bool:
+    """A parameter or a buffer, and no state of an optimizer, generator or scheduler."""
+    return tensor.part in ("parameter", "buffer")
+
+
+def is_mask(tensor: TensorHealth) -> bool:
+    """A buffer of zeros and -Inf is an additive mask under any name."""
+    if tensor.nan or tensor.pos_inf:
+        return False
+    zero = tensor.zero or 0
+    additive = zero > 0 and zero + tensor.neg_inf == tensor.numel
+    if tensor.depth == "finite":
+        # Zeros were not counted; where nothing else is finite, zero is the largest magnitude.
+        additive = tensor.max_abs == 0.0 and tensor.neg_inf > 0
+    return additive or bool(_MASK_BUFFER.search(tensor.name))
+
+
+def constant_infinities(checkpoints: Sequence[Checkpoint]) -> frozenset[str]:
+    """Tensors that hold equally many -Inf, and nothing else non-finite, in every checkpoint.
+
+    A bias of -Inf for forbidden tokens is such a tensor; what training broke was finite before.
+    Of a single measured checkpoint nothing is said.
+    """
+    measured = [c for c in checkpoints if c.depth is not None]
+    patterns: dict[str, set[tuple[int, int, int]]] = {}
+    for checkpoint in measured:
+        for tensor in checkpoint.tensors:
+            pattern = (tensor.nan, tensor.pos_inf, tensor.neg_inf)
+            patterns.setdefault(tensor.name, set()).add(pattern)
+    constant = (name for name, seen in patterns.items() if len(measured) > 1 and len(seen) == 1)
+    return frozenset(name for name in constant if _only_negative(*patterns[name]))
+
+
+def _only_negative(pattern: tuple[int, int, int]) -> bool:
+    nan, positive, negative = pattern
+    return not nan and not positive and negative > 0

@@ -1,0 +1,49 @@
+"""Which checkpoints are the same thing saved again and again, and in which order.
+
+``checkpoint-100/model.safetensors`` and ``checkpoint-200/model.safetensors`` are one lineage, the
+optimizer states beside them another; so are ``G_100.pth`` and ``D_100.pth``. Two checkpoints
+belong together when their paths differ only in the numbers that count steps or epochs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TypeVar
+
+from nanautopsy.checkpoints.stored import StoredCheckpoint
+from nanautopsy.discover import natural_key
+from nanautopsy.model import Checkpoint
+
+AnyCheckpoint = TypeVar("AnyCheckpoint", StoredCheckpoint, Checkpoint)
+
+_NUMBER = re.compile(r"\d+")
+_EPOCH = re.compile(r"(?i)(epoch|ep|checkpoint|ckpt|model|net|save)([-_=.]?)(\d+)")
+
+
+def lineages(checkpoints: Sequence[AnyCheckpoint]) -> list[list[AnyCheckpoint]]:
+    """The checkpoints by lineage, each in order of step (of name, where nothing says a step)."""
+    groups: dict[tuple[str, ...], list[AnyCheckpoint]] = {}
+    for checkpoint in checkpoints:
+        groups.setdefault(_key(checkpoint), []).append(checkpoint)
+    return [sorted(group, key=_place) for group in groups.values()]
+
+
+def home(path: str) -> str:
+    """The directory that a checkpoint's file lies in, or the checkpoint directory's own path."""
+    name = path.rpartition("/")[2]
+    return path.rpartition("/")[0] if "." in name else path
+
+
+def _key(checkpoint: StoredCheckpoint | Checkpoint) -> tuple[str, ...]:
+    step = checkpoint.step
+    path = _EPOCH.sub(r"\1\2#", checkpoint.path)
+    if step is not None:
+        path = _NUMBER.sub(lambda match: "#" if int(match[0][:18]) == step else match[0], path)
+    return checkpoint.kind, checkpoint.holds, path
+
+
+def _place(
+    checkpoint: StoredCheckpoint | Checkpoint,
+) -> tuple[bool, int, tuple[tuple[int, int, str], ...]]:
+    return checkpoint.step is None, checkpoint.step or 0, natural_key(checkpoint.path)
