@@ -25,7 +25,7 @@ from nanautopsy.checkpoints.stored import StoredCheckpoint, StoredTensor
 _NORM = re.compile(r"(^|[._/])(\w*norm\w*|ln_?\w*|bn_?\w*|\w*_ln)\d*[._/]", re.IGNORECASE)
 _BUFFER = re.compile(
     r"(^|[._/])(running_(mean|var)|num_batches_tracked|position_ids|masked_bias|inv_freq"
-    r"|attn\.bias|causal_mask|freqs_cis)$"
+    r"|causal_mask|freqs_cis)$"
 )
 _ORDERED_KINDS = ("torch",)
 """Containers that keep the order of registration."""
