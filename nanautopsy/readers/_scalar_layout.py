@@ -30,8 +30,6 @@ class Layout:
     """First byte and NumPy type of each value."""
     mask: NDArray[np.uint64] = field(init=False, repr=False, compare=False)
     """(words,) ones in the bits that repeat."""
-    multipliers: NDArray[np.uint64] = field(init=False, repr=False, compare=False)
-    """(words,) odd numbers for hashing them."""
 
     def __post_init__(self) -> None:
         words = -(-self.length // 8)
@@ -41,9 +39,6 @@ class Layout:
         first, count = self.step
         mask[first : first + count] = 0x80  # How long the number is, repeats.
         object.__setattr__(self, "mask", mask.view("<u8").astype(np.uint64))
-        random = np.random.default_rng(20_061_127)
-        odd = random.integers(0, 2**63, words, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-        object.__setattr__(self, "multipliers", odd)
 
     def _differing(self) -> list[int]:
         """Every byte that may differ, the wall time's first."""
@@ -52,29 +47,28 @@ class Layout:
             places.extend(range(first, first + np.dtype(kind).itemsize))
         return places
 
-    def crcs(
-        self, rows: NDArray[np.uint8], base: NDArray[np.uint32], which: NDArray[np.int64]
-    ) -> NDArray[np.uint32]:
-        """CRC-32C of payloads (n, >= length) whose templates (n,) ``which`` have CRCs ``base``.
+    def differences(self, rows: NDArray[np.uint8]) -> NDArray[np.uint32]:
+        """(n,) what the bytes that differ contribute to the CRC-32C of payloads (n, >= length).
 
-        The other way round too: given a template's own row and CRC, its ``base``.
+        A payload's CRC without it is that of the payload with zeros in their place.
         """
-        result: NDArray[np.uint32] = base[which]
+        result = np.zeros(len(rows), dtype=np.uint32)
         for place in self._differing():
             # A byte never leaves the table; "wrap" is the quickest way to say so.
             result ^= _contribution(self.length - 1 - place).take(rows[:, place], mode="wrap")
         return result
 
     def numbers(
-        self, rows: NDArray[np.uint8]
+        self, words: NDArray[np.uint64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], list[NDArray[np.float64]]]:
-        """Steps (n,), wall times (n,) and a column (n,) for each value."""
-        steps = np.zeros(len(rows), dtype=np.int64)
+        """Steps (n,), wall times (n,) and a column (n,) for each value, of payloads (words, n)."""
         first, count = self.step
-        for i in range(count):
-            steps |= (rows[:, first + i] & 0x7F).astype(np.int64) << (7 * i)
-        columns = [_column(rows, place, kind) for place, kind in self.values]
-        return steps, _column(rows, 1, "<f8"), columns
+        groups = bytes_at(words, first, count) if count else np.zeros(words.shape[1], np.uint64)
+        steps = groups & np.uint64(0x7F)
+        for i in range(1, count):
+            steps |= (groups >> np.uint64(i)) & np.uint64(0x7F << 7 * i)
+        columns = [_column(words, place, kind) for place, kind in self.values]
+        return steps.view(np.int64), _column(words, 1, "<f8"), columns
 
 
 @cache
@@ -84,11 +78,26 @@ def _contribution(following: int) -> NDArray[np.uint32]:
     return _crc32c.advance(_crc32c.byte_table(), counts)
 
 
-def _column(rows: NDArray[np.uint8], place: int, kind: str) -> NDArray[np.float64]:
-    size = np.dtype(kind).itemsize
-    raw = np.ascontiguousarray(rows[:, place : place + size]).view(kind)[:, 0]
+def bytes_at(words: NDArray[np.uint64], first: int, count: int) -> NDArray[np.uint64]:
+    """(n,) the number that ``count`` bytes, at most eight, from ``first`` on make.
+
+    ``words`` (words, n) hold eight bytes each, the first byte lowest. Going through them takes a
+    quarter of the time of copying a few bytes out of each row.
+    """
+    word, shift = first // 8, first % 8 * 8
+    number: NDArray[np.uint64] = words[word] >> np.uint64(shift)
+    if shift + count * 8 > 64:
+        number |= words[word + 1] << np.uint64(64 - shift)
+    if count < 8:
+        number &= np.uint64((1 << count * 8) - 1)
+    return number
+
+
+def _column(words: NDArray[np.uint64], place: int, kind: str) -> NDArray[np.float64]:
+    if kind == "<f8":
+        return bytes_at(words, place, 8).view(np.float64)
     with np.errstate(invalid="ignore"):  # A signaling NaN becomes a quiet one.
-        return raw.astype(np.float64, copy=False)
+        return bytes_at(words, place, 4).astype(np.uint32).view(np.float32).astype(np.float64)
 
 
 def layout_of(payload: bytes) -> tuple[Layout, tuple[str, ...]] | None:
@@ -160,8 +169,8 @@ def _agrees(payload: bytes, layout: Layout, tags: list[str]) -> bool:
     event = values.event_of(payload)
     if event is None or event.WhichOneof("what") != "summary":
         return False
-    rows = np.frombuffer(payload, dtype=np.uint8)[None, :]
-    steps, times, columns = layout.numbers(rows)
+    words = np.frombuffer(payload + bytes(-len(payload) % 8), dtype="<u8").astype(np.uint64)
+    steps, times, columns = layout.numbers(words[:, None])
     found = [(value.tag, values.scalar_in(value)) for value in event.summary.value]
     if len(found) != len(tags) or event.step != steps[0]:
         return False

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nanautopsy.readers import _crc32c
 from nanautopsy.readers._record_chain import FOOTER
-from nanautopsy.readers._scalar_layout import Layout, layout_of
+from nanautopsy.readers._scalar_layout import Layout, bytes_at, layout_of
 from nanautopsy.readers._tfrecord import Frames
 
 _LONGEST = 512
@@ -61,6 +61,10 @@ class _Group:
         if len(index) == len(self.records):
             return self
         return _Group(self.frames, self.records[index], self.rows[index], self.words[:, index])
+
+    def stored(self, length: int) -> NDArray[np.uint32]:
+        """(n,) the CRCs that the file states of payloads of ``length`` bytes, unmasked."""
+        return _crc32c.unmask(bytes_at(self.words, length, FOOTER).astype(np.uint32))
 
 
 class ScalarTemplates:
@@ -142,102 +146,89 @@ def _groups(frames: Frames) -> Iterator[tuple[int, _Group]]:
 
 @dataclass(slots=True, eq=False)
 class _Family:
-    """The templates of one layout, found by a hash of the bytes that repeat."""
+    """The templates of one layout, found by their checksum.
+
+    A payload's stated checksum, less what its differing bytes contribute, is that of the bytes
+    that repeat. So one look-up finds the template, and that it is found says that the checksum is
+    right, once the bytes that repeat are seen to be the template's.
+    """
 
     layout: Layout
-    hashes: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
-    """(t,) ascending."""
+    crcs: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
+    """(t,) checksum of each template with zeros for the bytes that differ, ascending."""
     fixed: NDArray[np.uint64] = field(init=False)
     """(words, t) the bytes that repeat."""
-    crcs: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
-    """(t,) checksum of each template with zeros for the bytes that differ."""
     tags: list[tuple[str, ...] | None] = field(default_factory=list)
-    """``None``: payloads with this hash are left to the caller."""
+    """``None``: payloads with this checksum are left to the caller."""
 
     def __post_init__(self) -> None:
         self.fixed = np.zeros((len(self.layout.mask), 0), dtype=np.uint64)
 
     def decode(self, group: _Group) -> tuple[list[Points], NDArray[np.int64]]:
         """Points, and which of the group's payloads are left."""
-        masked = group.words[: len(self.layout.mask)] & self.layout.mask[:, None]
-        which = np.zeros(len(group.records), dtype=np.int64)
-        good = self._same(masked, which) if len(self.tags) == 1 else which.astype(np.bool_)
+        crcs = self.layout.differences(group.rows) ^ group.stored(self.layout.length)
+        which, good = self._find(crcs)
         if not good.all():
-            which = self._find(group, masked)
-            if not self.tags:
-                return [], np.arange(len(which))
-            good = self._same(masked, which)
-        good &= self.layout.crcs(group.rows, self.crcs, which) == _stored(group, self.layout)
-        if None in self.tags:
-            good &= np.array([tags is not None for tags in self.tags])[which]
+            self._learn(group, crcs, np.flatnonzero(~good))
+            which, good = self._find(crcs)
+        if not good.any():
+            return [], np.arange(len(which))
+        good &= self._same(group, which)
         left = np.flatnonzero(~good)
         if len(left):
             chosen = np.flatnonzero(good)
             group, which = group.take(chosen), which[chosen]
         return list(self._points(group, which)), left
 
-    def _points(self, group: _Group, which: NDArray[np.int64]) -> Iterator[Points]:
-        steps, times, values = self.layout.numbers(group.rows)
-        counts = np.bincount(which, minlength=len(self.tags))
-        order = np.argsort(which.astype(np.uint16), kind="stable")
-        ends = np.cumsum(counts)
-        for t in np.flatnonzero(counts).tolist():
-            chosen = order[ends[t] - counts[t] : ends[t]]
-            for tag, column in zip(self.tags[t] or (), values, strict=True):
-                yield Points(
-                    tag, group.records[chosen], steps[chosen], column[chosen], times[chosen]
-                )
-
-    def _same(self, masked: NDArray[np.uint64], which: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """(n,) whether the bytes that repeat are those of the template (n,) ``which``."""
-        fixed = self.fixed if len(self.tags) == 1 else self.fixed[:, which]
-        return np.asarray((masked == fixed).all(axis=0))
-
-    def _find(self, group: _Group, masked: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """(n,) the template that each payload most likely has, once new ones are learnt."""
-        hashes: NDArray[np.uint64] = (masked * self.layout.multipliers[:, None]).sum(
-            axis=0, dtype=np.uint64
-        )
-        place = self._place(hashes)
-        new = np.flatnonzero(self.hashes[place] != hashes) if self.tags else place
-        if len(new):
-            self._learn(group, masked, hashes, new)
-            place = self._place(hashes)
-        return place
-
-    def _place(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def _find(self, crcs: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """(n,) the template that each payload can only have, and whether there is one."""
         if not self.tags:
-            return np.arange(len(hashes))
-        return np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
+            return np.zeros(len(crcs), dtype=np.int64), np.zeros(len(crcs), dtype=np.bool_)
+        if len(self.tags) == 1:
+            return np.zeros(len(crcs), dtype=np.int64), crcs == self.crcs[0]
+        place = np.searchsorted(self.crcs, crcs)
+        place[place == len(self.crcs)] = 0
+        return place, self.crcs[place] == crcs
 
-    def _learn(
-        self,
-        group: _Group,
-        masked: NDArray[np.uint64],
-        hashes: NDArray[np.uint64],
-        new: NDArray[np.int64],
-    ) -> None:
-        """Make templates of the hashes that are new: those of the payloads ``new``."""
-        first = new[np.unique(hashes[new], return_index=True)[1]]
-        if len(first) > 64 + len(new) // 4 or len(first) + len(self.tags) > _MOST_TEMPLATES:
+    def _same(self, group: _Group, which: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(n,) whether the bytes that repeat are those of the template (n,) ``which``."""
+        same = np.ones(len(which), dtype=np.bool_)
+        for word, mask, fixed in zip(group.words, self.layout.mask, self.fixed, strict=False):
+            same &= (word & mask) == (fixed[0] if len(fixed) == 1 else fixed[which])
+        if None in self.tags:
+            same &= np.array([tags is not None for tags in self.tags])[which]
+        return same
+
+    def _points(self, group: _Group, which: NDArray[np.int64]) -> Iterator[Points]:
+        order = np.argsort(which.astype(np.uint16), kind="stable")
+        records = group.records[order]
+        steps, times, values = self.layout.numbers(group.words)
+        steps, times, values = steps[order], times[order], [column[order] for column in values]
+        ends = np.cumsum(np.bincount(which, minlength=len(self.tags)))
+        begins = np.append(0, ends[:-1])
+        for t in np.flatnonzero(ends > begins).tolist():
+            part = slice(int(begins[t]), int(ends[t]))
+            for tag, column in zip(self.tags[t] or (), values, strict=True):
+                yield Points(tag, records[part], steps[part], column[part], times[part])
+
+    def _learn(self, group: _Group, crcs: NDArray[np.uint32], unknown: NDArray[np.int64]) -> None:
+        """Make templates of those of the ``unknown`` payloads whose checksum is right."""
+        first = unknown[np.unique(crcs[unknown], return_index=True)[1]]
+        if len(first) > 64 + len(unknown) // 4 or len(first) + len(self.tags) > _MOST_TEMPLATES:
             return  # What should repeat does not: another layout, or garbage.
         length = self.layout.length
         payloads = [group.rows[i, :length].tobytes() for i in first.tolist()]
+        true = np.array([_crc32c.of_bytes(payload) for payload in payloads], dtype=np.uint32)
+        right = true == group.take(first).stored(length)
+        payloads = [payload for payload, so in zip(payloads, right.tolist(), strict=True) if so]
+        first = first[right]
+        if not len(first):
+            return
         found = [layout_of(payload) for payload in payloads]
-        tags = [f[1] if f is not None and f[0] == self.layout else None for f in found]
-        crcs = np.array([_crc32c.of_bytes(payload) for payload in payloads], dtype=np.uint32)
-        crcs = self.layout.crcs(group.rows[first], crcs, np.arange(len(first)))
-        self.fixed = np.hstack([self.fixed, masked[:, first]])
-        self.hashes = np.concatenate([self.hashes, hashes[first]])
-        self.crcs = np.concatenate([self.crcs, crcs])
-        self.tags = [*self.tags, *tags]
-        order = np.argsort(self.hashes, kind="stable")
-        self.hashes, self.crcs = self.hashes[order], self.crcs[order]
-        self.fixed = np.ascontiguousarray(self.fixed[:, order])
+        self.tags += [f[1] if f is not None and f[0] == self.layout else None for f in found]
+        masked = group.words[: len(self.layout.mask), first] & self.layout.mask[:, None]
+        self.crcs = np.concatenate([self.crcs, crcs[first]])
+        order = np.argsort(self.crcs, kind="stable")
+        self.crcs = self.crcs[order]
+        self.fixed = np.ascontiguousarray(np.hstack([self.fixed, masked])[:, order])
         self.tags = [self.tags[t] for t in order.tolist()]
-
-
-def _stored(group: _Group, layout: Layout) -> NDArray[np.uint32]:
-    """(n,) the payload CRCs that the file states, unmasked."""
-    raw = np.ascontiguousarray(group.rows[:, layout.length : layout.length + FOOTER])
-    return _crc32c.unmask(raw.view("<u4")[:, 0].astype(np.uint32))

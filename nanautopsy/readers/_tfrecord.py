@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from io import BufferedIOBase
 
 import numpy as np
@@ -18,13 +17,17 @@ from numpy.typing import NDArray
 
 from nanautopsy.readers import _crc32c
 from nanautopsy.readers._damage import Damage
-from nanautopsy.readers._record_chain import FOOTER, HEADER, OVERHEAD, follow, unaligned
+from nanautopsy.readers._record_chain import (
+    FOOTER,
+    HEADER,
+    LARGEST_RECORD,
+    OVERHEAD,
+    Chain,
+    length_crcs,
+    unaligned,
+)
 
 BLOCK_BYTES = 4 << 20
-LARGEST_RECORD = 64 << 20
-"""Longer records are stepped over: no scalar or histogram comes near it, and a file must not
-decide how much memory is taken."""
-
 _FEW_BYTES = 4096
 """Less than this goes through the plain loop over bytes."""
 
@@ -73,10 +76,10 @@ class Frames:
 
 def frames(file: BufferedIOBase, damage: Damage) -> Iterator[Frames]:
     """The records of ``file``, read forward in blocks; what lies between goes to ``damage``."""
-    reader, gaps = _Reader(file), _Gaps(damage)
+    reader, gaps, chain = _Reader(file), _Gaps(damage), Chain()
     while reader.fill():
         data = np.frombuffer(reader.buffer, dtype=np.uint8)
-        starts, lengths, position = _chain(reader.buffer, data)
+        starts, lengths, position = _chain(chain, reader.buffer, data)
         if len(data) - position >= HEADER and not _header_is_right(reader.buffer, position):
             more, more_lengths, end = _salvage(data, position, reader.offset, gaps)
             starts = np.concatenate([starts, more])
@@ -210,54 +213,34 @@ class _Reader:
 
 
 def _chain(
-    buffer: memoryview, data: NDArray[np.uint8]
+    chain: Chain, buffer: memoryview, data: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
     """Follow the lengths from the start of ``buffer``.
 
     Gives payload starts (n,) and lengths (n,) of the whole records whose length CRC is right,
     and the position after the last of them.
     """
-    places = follow(buffer, data)
-    lengths, right = _headers(data, places)
-    whole = right & (places + lengths <= len(buffer) - OVERHEAD)
+    places, sizes = chain.follow(buffer, data)
+    lengths = sizes - OVERHEAD
+    whole = places + sizes <= len(buffer)
+    whole &= _crcs_are_right(data, places, lengths)
     count = len(whole) if whole.all() else int(np.argmin(whole))
     places, lengths = places[:count], lengths[:count]
     after = int(places[-1] + lengths[-1]) + OVERHEAD if count else 0
     return places + HEADER, lengths, after
 
 
-def _headers(
-    data: NDArray[np.uint8], places: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """(n,) lengths at ``places``, and whether their CRC is right and the number is sane."""
+def _crcs_are_right(
+    data: NDArray[np.uint8], places: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """(n,) whether the headers at ``places`` hold the CRC of ``lengths``, and these are sane."""
     if not len(places):
-        return places, np.zeros(0, dtype=np.bool_)
-    lengths = unaligned(data, "<u8")[places]
+        return np.zeros(0, dtype=np.bool_)
     stored = unaligned(data, "<u4")[places + 8]
     sane = lengths <= LARGEST_RECORD
     if sane.all():
-        lengths = lengths.view(np.int64)
-        return lengths, _length_crcs(lengths) == stored
-    lengths = np.where(sane, lengths, 0).astype(np.int64)
-    return lengths, sane & (_length_crcs(lengths) == stored)
-
-
-@cache
-def _small_length_crcs() -> NDArray[np.uint32]:
-    return _compute_length_crcs(np.arange(65536, dtype=np.int64))
-
-
-def _length_crcs(lengths: NDArray[np.int64]) -> NDArray[np.uint32]:
-    """Masked CRC of each (n,) length's eight bytes."""
-    if len(lengths) == 0 or lengths.max() < 65536:
-        return _small_length_crcs()[lengths]
-    return _compute_length_crcs(lengths)
-
-
-def _compute_length_crcs(lengths: NDArray[np.int64]) -> NDArray[np.uint32]:
-    raw = np.ascontiguousarray(lengths.astype("<u8")).view(np.uint8)
-    eights = np.full(len(lengths), 8, dtype=np.int64)
-    return _crc32c.mask(_crc32c.crc32c(raw, np.arange(len(lengths), dtype=np.int64) * 8, eights))
+        return np.asarray(length_crcs(lengths) == stored)
+    return np.asarray(sane & (length_crcs(np.where(sane, lengths, 0)) == stored))
 
 
 def begins_with_record(data: bytes) -> bool:
@@ -276,13 +259,14 @@ def _all_headers(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Every place (n,) from ``first`` on with a right header of a record that is not empty, and
     the lengths (n,) that they state."""
-    places = [np.zeros(0, dtype=np.int64)]
+    found = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))]
     for begin in range(first, len(data) - HEADER + 1, BLOCK_BYTES):
         end = min(begin + BLOCK_BYTES, len(data) - HEADER + 1)
         # The upper four bytes of a sane length are zero, so most places fall out at once.
         zero = data[begin + 4 : end + 7] == 0
         near = np.flatnonzero(zero[:-3] & zero[1:-2] & zero[2:-1] & zero[3:]) + begin
-        near = near[unaligned(data, "<u4")[near] != 0]
-        places.append(near[_headers(data, near)[1]])
-    found = np.concatenate(places)
-    return found, _headers(data, found)[0]
+        lengths = unaligned(data, "<u4")[near].astype(np.int64)
+        right = _crcs_are_right(data, near, lengths) & (lengths > 0)
+        found.append((near[right], lengths[right]))
+    places, lengths = (np.concatenate(column) for column in zip(*found, strict=True))
+    return places, lengths

@@ -24,7 +24,11 @@ from nanautopsy.readers import _crc32c
 from nanautopsy.readers.tensorboard import READER
 
 POINTS = 1_000_000
-TAGS = ("train/loss", "train/grad_norm", "train/learning_rate", "train/epoch", "loss_scale")
+TAGS = (
+    *("train/loss", "train/grad_norm", "train/learning_rate", "train/epoch", "loss_scale"),
+    *(f"grad_norm/layers.{i}.mlp" for i in range(35)),
+)
+"""Forty; lengths of names come in runs, as those of layers do."""
 REPEATS = 8
 
 
