@@ -22,8 +22,9 @@ QUANTITY = {
     "nonfinite-layer-parameter": ("parameters", 3),
     "nonfinite-parameters": ("parameters", 3),
     "sampling-assert": ("probabilities", 3),
-    "nonfinite-eval-loss": ("eval_loss", 4),
-    "nonfinite-metric": ("metric", 5),
+    "nonfinite-moments": ("optimizer moments", 4),
+    "nonfinite-eval-loss": ("eval_loss", 5),
+    "nonfinite-metric": ("metric", 6),
 }
 """Finding to quantity and its place within one step: forward, loss, backward, update."""
 
@@ -90,7 +91,7 @@ def _leading_metrics(findings: Iterable[Finding], candidates: Sequence[Finding])
     ]
 
 
-_WEAK_PLACE = 6
+_WEAK_PLACE = 7
 """Behind everything that was measured at the same step."""
 
 

@@ -66,11 +66,13 @@ def _series(*roles: str, name: str) -> Callable[[Run], str | None]:
 
 
 def _checkpoints(run: Run) -> str | None:
-    tensors = [len(c.tensors) for c in run.checkpoints if c.tensors]
-    if not tensors:
+    measured = [c for c in run.checkpoints if c.tensors]
+    if not measured:
         return None
-    plural = "s" if len(tensors) > 1 else ""
-    return f"checkpoints: {len(tensors)} file{plural}, {sum(tensors)} tensors read in full"
+    tensors = sum(len(c.tensors) for c in measured)
+    unread = sum(c.depth is None for c in run.checkpoints)
+    more = f"; {unread} between them not read" if unread else ""
+    return f"checkpoints: {len(measured)} read, {_counted(tensors, 'tensor')}{more}"
 
 
 def _configuration(run: Run) -> str | None:

@@ -129,7 +129,7 @@ def _layers(ordered: Sequence[Finding], first: Finding) -> list[str]:
     if named:
         return in_forward_order(named)
     for finding in ordered:
-        if finding.id == "nonfinite-parameters" and finding.data.get("tells_layer"):
+        if finding.id in _SAVED and finding.data.get("tells_layer"):
             tensors = finding.data.get("tensors", ())
             return in_forward_order(list(tensors) if isinstance(tensors, tuple) else [])
     return []
@@ -141,6 +141,10 @@ _PER_LAYER = (
     "nonfinite-layer-gradient",
     "nonfinite-layer-parameter",
 )
+
+
+_SAVED = ("nonfinite-parameters", "nonfinite-moments")
+"""What checkpoints show."""
 
 
 def _steps(findings: Iterable[Finding], ids: Sequence[str]) -> list[int]:

@@ -31,6 +31,7 @@ _STORY_FINDINGS = {
     "nonfinite-grad-norm",
     "nonfinite-eval-loss",
     "nonfinite-parameters",
+    "nonfinite-moments",
 }
 _ENDINGS = frozenset({"run-finished", "traceback", "out-of-memory", "hardware-error"})
 """Events that close the story where the log does not say their step."""

@@ -49,7 +49,7 @@ def test_what_was_seen_is_counted() -> None:
     assert covered(replace(run, artifacts=(log, skipped))).seen == (
         "training loss: 2 series, 4 points",
         "learning rate: lr, 1 point",
-        "checkpoints: 1 file, 2 tensors read in full",
+        "checkpoints: 1 read, 2 tensors",
         "precision: F16 (training.json)",
         "configuration: 2 settings",
         "library versions: 1 package",

@@ -15,22 +15,31 @@ _MASK_BUFFER = re.compile(
 
 def damaged(checkpoint: Checkpoint) -> list[TensorHealth]:
     """Its non-finite weights and buffers, without the mask buffers that hold -Inf by design."""
-    return [t for t in checkpoint.nonfinite if is_weight(t) and not is_mask(t)]
+    return [t for t in weights(checkpoint) if t.nonfinite and not is_mask(t)]
 
 
 def damaged_moments(checkpoint: Checkpoint) -> list[TensorHealth]:
-    """Its non-finite optimizer moments and master weights."""
-    return [t for t in checkpoint.nonfinite if t.part in ("moment", "master")]
+    """Its non-finite optimizer moments, and master weights beside a model's own."""
+    own = {t.name for t in weights(checkpoint)}
+    state = (t for t in checkpoint.nonfinite if t.part in ("moment", "master"))
+    return [t for t in state if t.name not in own]
 
 
 def weights(checkpoint: Checkpoint) -> list[TensorHealth]:
-    """Its floating-point parameters and buffers."""
-    return [t for t in checkpoint.tensors if is_weight(t) and t.format_max is not None]
+    """Its floating-point parameters and buffers.
+
+    Where only the optimizer's fp32 copies were saved (ZeRO stage 3), these are the weights.
+    """
+    floats = [t for t in checkpoint.tensors if t.format_max is not None]
+    own = [t for t in floats if t.part in ("parameter", "buffer")]
+    saved = {t.name for t in own if t.numel}
+    masters = [t for t in floats if t.part == "master" and t.parameter not in saved]
+    return [t for t in own if t.numel or t.part == "buffer"] + masters
 
 
-def is_weight(tensor: TensorHealth) -> bool:
-    """A parameter or a buffer, and no state of an optimizer, generator or scheduler."""
-    return tensor.part in ("parameter", "buffer")
+def parameter_name(tensor: TensorHealth) -> str:
+    """The parameter that the tensor is, or belongs to."""
+    return tensor.parameter or tensor.name
 
 
 def is_mask(tensor: TensorHealth) -> bool:

@@ -8,7 +8,7 @@ belong together when their paths differ only in the numbers that count steps or 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from nanautopsy.checkpoints.stored import StoredCheckpoint
@@ -27,6 +27,20 @@ def lineages(checkpoints: Sequence[AnyCheckpoint]) -> list[list[AnyCheckpoint]]:
     for checkpoint in checkpoints:
         groups.setdefault(_key(checkpoint), []).append(checkpoint)
     return [sorted(group, key=_place) for group in groups.values()]
+
+
+def in_order(checkpoints: Sequence[AnyCheckpoint]) -> list[AnyCheckpoint]:
+    """By step; where some say their step, those that say none have no place and are left out."""
+    with_step = [checkpoint for checkpoint in checkpoints if checkpoint.step is not None]
+    return sorted(with_step or checkpoints, key=_place)
+
+
+def ordered_ones(
+    lines: Sequence[list[AnyCheckpoint]], is_bad: Callable[[list[AnyCheckpoint]], bool]
+) -> list[list[AnyCheckpoint]]:
+    """The bad lineages that say their steps; where none of these is bad, the others."""
+    bad = [line for line in lines if is_bad(line)]
+    return [line for line in bad if line[0].step is not None] or bad
 
 
 def home(path: str) -> str:

@@ -73,7 +73,7 @@ def _named(checkpoint: StoredCheckpoint, model: StoredCheckpoint) -> StoredCheck
 
 
 def _with_name(tensor: StoredTensor, names: Mapping[int, str], taken: set[str]) -> StoredTensor:
-    if tensor.parameter is not None or tensor.index not in names:
+    if tensor.parameter is not None or tensor.index is None or tensor.index not in names:
         return tensor
     parameter = names[tensor.index]
     name = f"{parameter}.{tensor.moment}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from nanautopsy import thresholds
+from nanautopsy.checkpoints.states import state_series
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, LogEvent, Run, Series
 from nanautopsy.signal import shown
@@ -25,7 +26,9 @@ def _detect(run: Run) -> Iterator[Finding]:
     skips = [e for e in run.events_of("overflow-skipped") if e.rank in (None, 0)]
     if skips:
         yield from _from_skips(skips, bool(exhausted), _logging_interval(run))
-    for series in run.by_role("loss_scale"):
+    logged = run.by_role("loss_scale")
+    saved = state_series(run.checkpoints, "loss_scale", "loss_scale")
+    for series in logged or ((saved,) if saved is not None else ()):
         yield from _from_series(series, _logging_interval(run))
 
 

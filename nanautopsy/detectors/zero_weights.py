@@ -1,0 +1,84 @@
+"""Weight matrices that are zero throughout in the first checkpoint."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from nanautopsy.checkpoints.damage import weights
+from nanautopsy.checkpoints.lineages import in_order
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.model import Finding, Run, Source, TensorHealth
+from nanautopsy.signal import listed
+
+_ZERO_BY_DESIGN = re.compile(
+    r"lora_(B|embedding_B)|adaln|ada_ln|modulation|zero_conv|zero_module|controlnet|zero_init"
+    r"|rezero|layer_?scale|(^|\.)gamma\d?$|skip_?init|resid\w*_?scale|gate(_\w+)?\.(weight|bias)$",
+    re.IGNORECASE,
+)
+_OFFSET = re.compile(
+    r"(^|[._/])(bias|b|beta|pos_?emb\w*|position\w*|token_type\w*|running_\w+|cls_?token|mask\w*)$"
+    r"|(^|[._/])bias([._/]|$)|state|buffer|cache",
+    re.IGNORECASE,
+)
+"""Offsets, position tables and buffers, which start at zero by custom."""
+_NUMBER = re.compile(r"(?:^|(?<=[./]))\d+(?=[./])")
+"""A block's number in a name."""
+
+
+def _detect(run: Run) -> Iterator[Finding]:
+    """What is zero by custom, and what is not.
+
+    Vectors (biases, norm offsets) are zero by custom, and so are the weights that close a
+    residual branch (LoRA B, adaLN, zero convolutions, the last projection of every block): the
+    latter are reported as by design.
+    """
+    measured = [c for c in in_order(run.checkpoints) if weights(c)]
+    if not measured:
+        return
+    first = measured[0]
+    zero = [t for t in weights(first) if t.all_zero and _is_matrix(t)]
+    repeated = _repeated(zero, weights(first))
+    for by_design in (False, True):
+        some = [
+            t
+            for t in zero
+            if (t.name in repeated or bool(_ZERO_BY_DESIGN.search(t.name))) is by_design
+        ]
+        if some:
+            names = listed([t.name for t in some])
+            note = ", as such layers are initialized by design" if by_design else ""
+            yield Finding(
+                id="zero-weight",
+                text=f"{names} in {first.path}: every element is zero{note}",
+                source=Source(some[0].path, tensor=some[0].name),
+                step=first.step,
+                layer=some[0].name,
+                data={"tensors": tuple(t.name for t in some), "by_design": by_design},
+            )
+
+
+def _repeated(zero: list[TensorHealth], tensors: Sequence[TensorHealth]) -> set[str]:
+    """Zero weights that several blocks have at the same place, beside weights that are not zero.
+
+    A zero that every block repeats is an initializer's choice, the end of a residual branch; a
+    projector or head that was left at zero stands alone.
+    """
+    live = {_block(t.name) for t in tensors if _is_matrix(t) and not t.all_zero}
+    places = Counter(_NUMBER.sub("#", t.name) for t in zero if _block(t.name) in live)
+    return {t.name for t in zero if places[_NUMBER.sub("#", t.name)] > 1}
+
+
+def _block(name: str) -> str:
+    """The name up to its first number: ``h.0.`` of ``h.0.attn.c_proj.weight``; else the name."""
+    match = _NUMBER.search(name)
+    return name[: match.end()] if match else name
+
+
+def _is_matrix(tensor: TensorHealth) -> bool:
+    """A weight that a product reads; an offset may have several dimensions too (JAX)."""
+    return len(tensor.shape) >= 2 and bool(tensor.format_max) and not _OFFSET.search(tensor.name)
+
+
+DETECTOR = Detector("zero-weights", _detect)
