@@ -22,6 +22,7 @@ from nanautopsy.readers import _yaml
 from nanautopsy.readers._decode import decode_text
 from nanautopsy.readers._flatten import flatten
 from nanautopsy.readers._loose_json import load_loose_json
+from nanautopsy.readers._setting_names import TRAINING_KEYS
 
 _MOST_BYTES = 4 << 20
 _EXTENSIONS = (".json", ".yaml", ".yml", ".toml", ".json5", ".hjson")
@@ -59,18 +60,6 @@ _MODEL_KEYS = frozenset(
     {"model_type", "architectures", "_diffusers_version", "transformers_version"}
 )
 _LLAMA_KEYS = ("dim", "n_layers", "n_heads")
-_TRAINING_KEYS = frozenset(
-    """
-    learning_rate lr base_lr max_lr min_lr peak_lr batch_size train_batch_size micro_batch_size
-    global_batch_size per_device_train_batch_size num_train_epochs num_epochs max_epochs epochs
-    n_epochs max_steps total_steps train_steps num_steps training_steps max_iters train_iters
-    warmup warmup_steps warmup_ratio warmup_iters lr_warmup_steps lr_scheduler lr_scheduler_type
-    lr_decay_iters optimizer optim weight_decay wd momentum gradient_accumulation_steps
-    accumulate_grad_batches max_grad_norm grad_clip grad_clip_norm gradient_clip_val clip_grad
-    gradient_clipping fp16 bf16 precision mixed_precision amp adam_beta1 adam_beta2 adam_epsilon
-    beta1 beta2 betas deepspeed distributed_type gradient_checkpointing finetuning_type
-    """.split()
-)
 _KEY = re.compile(r"""(?:^|[{,\s])["']?([A-Za-z][\w-]*)["']?\s*[:=]""")
 
 
@@ -98,7 +87,7 @@ class ConfigReader:
         if keys & _MODEL_KEYS or keys.issuperset(_LLAMA_KEYS):
             return Claim("model-config", 75 if "config" in file.name else 55)
         named = _TRAINING_NAME.fullmatch(file.name) is not None
-        telling = len(_keys_of_text(file.head) & _TRAINING_KEYS)
+        telling = len(_keys_of_text(file.head) & TRAINING_KEYS)
         if telling >= 2 or (telling == 1 and named):
             return Claim("training-config", 70 if named else 45)
         return Claim("training-config", 40) if named else None

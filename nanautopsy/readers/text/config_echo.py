@@ -22,6 +22,8 @@ import re
 from collections.abc import Iterator
 
 from nanautopsy.model import ConfigRecord, Scalar, Source
+from nanautopsy.readers._flatten import flatten
+from nanautopsy.readers._python_repr import load_repr
 from nanautopsy.readers.text.deepspeed import scalar
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
 from nanautopsy.readers.text.json_block import follow_json
@@ -35,16 +37,24 @@ _GROUP_LINE = re.compile(r"\s*(\w+): (.+?)\s*$")
 _DOTTED = re.compile(r"\s*([A-Za-z_][\w.]*) \.{2,} ?(.*)")
 _ARGUMENTS = re.compile(r"-{4} (?:MEGATRON )?arguments -{4}", re.IGNORECASE)
 _MODEL_CONFIG = re.compile(r"(?:Model config|loading configuration) \w* ?\{\s*$|Config \{\s*$")
+_MEMBER = re.compile(
+    r"<?(?:SchedulerType|OptimizerNames|\w*Strategy)\.([A-Z][A-Z0-9_]*)(?:: '([^']*)')?>?"
+)
+"""Members of transformers' enumerations: ``SchedulerType.LINEAR``, and with their value."""
+_ORIGIN = re.compile(r"\.*(?:updated|default)$")
+"""gpt-neox says where a value comes from: ``lr ... 0.0006......updated``."""
 _SEEN = "config_echo"
 _MAX_TEXT = 1 << 18
 _MAX_ITEMS = 4000
 _MAX_LINES = 4000
+_MOST_RECORDS = 200
 
 
-def _emit(log: Log, line: Line, kind: str, values: dict[str, Scalar]) -> None:
+def emit(log: Log, line: Line, kind: str, values: dict[str, Scalar]) -> None:
+    """Report settings that begin on this line, once a log."""
     seen = log.memory.setdefault(_SEEN, set())
     mark = hash(tuple(values.items()))
-    if not values or not isinstance(seen, set) or mark in seen:
+    if not values or not isinstance(seen, set) or mark in seen or len(seen) >= _MOST_RECORDS:
         return  # every rank prints the same
     seen.add(mark)
     source = Source(log.path, line=line.number, excerpt=line.excerpt)
@@ -61,7 +71,7 @@ def _on_call(log: Log, line: Line) -> None:
     depth = 1 + _depth(pieces[0])
 
     def end() -> None:
-        _emit(log, origin, "log", dict(list(items("".join(pieces)))[:_MAX_ITEMS]))
+        emit(log, origin, "log", dict(list(items("".join(pieces)))[:_MAX_ITEMS]))
 
     if depth <= 0:
         end()
@@ -97,6 +107,18 @@ def items(text: str, prefix: str = "") -> Iterator[tuple[str, Scalar]]:
 def _flat(name: str, value: str, depth: int) -> Iterator[tuple[str, Scalar]]:
     if value == "None":
         yield name, None
+        return
+    member = _MEMBER.fullmatch(value)
+    if member is not None:
+        yield name, member[2] or member[1].lower()
+        return
+    if value[:1] == "{":
+        try:
+            printed = load_repr(value)
+        except ValueError:
+            return
+        if isinstance(printed, dict):
+            yield from flatten(printed, name).items()
         return
     if depth < 4 and value[:1] in "([" and value[-1:] in ")]" and len(value) > 2:
         for i, piece in enumerate(split_top(value[1:-1])):
@@ -165,7 +187,7 @@ def _on_optimizer(log: Log, line: Line) -> None:
 
     def end() -> None:
         if values:
-            _emit(log, origin, "log", {"optimizer.name": match[1], **values})
+            emit(log, origin, "log", {"optimizer.name": match[1], **values})
 
     log.follow(line, take, end, _MAX_LINES)
 
@@ -181,10 +203,10 @@ def _on_arguments(log: Log, line: Line) -> None:
         if found is None:
             misses += 1
             return Take.ASIDE if misses < 20 and "end of" not in line.text else Take.NOT_MINE
-        values.update(_flat(found[1], found[2].strip(), 0))
+        values.update(_flat(found[1], _ORIGIN.sub("", found[2].strip()), 0))
         return Take.MORE
 
-    log.follow(line, take, lambda: _emit(log, origin, "log", values), _MAX_LINES)
+    log.follow(line, take, lambda: emit(log, origin, "log", values), _MAX_LINES)
 
 
 def _on_model_config(log: Log, line: Line) -> None:

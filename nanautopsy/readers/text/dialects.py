@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from nanautopsy.readers.text import (
+    amp_options,
+    boxed_table,
     column_table,
     config_echo,
     deepspeed,
@@ -16,9 +18,13 @@ from nanautopsy.readers.text import (
     nonfinite_text,
     precision,
     printed_values,
+    settings_dict,
+    skipped_steps,
     torch_text,
     traceback_text,
     underflow_table,
+    wandb_summary,
+    yolo_rows,
 )
 from nanautopsy.readers.text.dialect import Dialect
 
@@ -26,18 +32,24 @@ DIALECTS: tuple[Dialect, ...] = tuple(
     module.DIALECT
     for module in (
         deepspeed,
+        yolo_rows,
         hf_dict,
         megatron,
         key_value,
         load_report,
         column_table,
+        boxed_table,
+        wandb_summary,
         config_echo,
+        amp_options,
+        settings_dict,
         environment_text,
         precision,
         launch_line,
         lifecycle,
         traceback_text,
         underflow_table,
+        skipped_steps,
         torch_text,
         nonfinite_text,
         printed_values,

@@ -12,6 +12,9 @@ Samples::
     | NVIDIA-SMI 535.104.05   Driver Version: 535.104.05   CUDA Version: 12.2     |
     |   0  Tesla T4            Off  | 00000000:00:04.0 Off |                    0 |
     GPU 0: NVIDIA A100-SXM4-80GB
+    GPU 0,1,2,3             Tesla V100-SXM2-32GB (arch=7.0)       (detectron2, a table)
+    YOLOv5 v6.0 torch 1.9.0+cu111 CUDA:0 (Tesla V100-SXM2-16GB, 16160.5MB)
+    \\\\   /|    GPU: Tesla T4. Max memory: 14.748 GB.             (Unsloth)
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ _NAMED = re.compile(
     rf"\s{{0,9}}(?:\((?:GPU|accelerator)\?\))?\s{{0,9}}(?:[:=@]|\.{{3,}})?\s{{0,9}}{_VERSION}(?![\w/])",
     re.IGNORECASE,
 )
+_ULTRALYTICS = re.compile(r"\bPython-(\d[\d.]+) torch-(\d[\w.+]*)")
 _NOT_STATED = re.compile(
     r">|<|\b(?:requires?|required|available|upgrade|minimum|recommended|at least|deprecated|removed"
     r"|since|introduced|compatible|supports?|tested|untested|should|must|newer|older|from version"
@@ -51,14 +55,16 @@ _NOT_STATED = re.compile(
     re.IGNORECASE,
 )
 _GPU = (
-    r"^GPU 0: (.+?)(?: \(UUID.*)?$|^- GPU type: (.+)$"
+    r"^GPU 0(?:,\d+)*(?::\s*|\s{3,})(\S.{0,80}?)(?: \((?:UUID|arch).*)?$|^- GPU type: (.+)$"
+    r"|\bCUDA:0 \(([A-Za-z][^,()]{2,60})(?:,|\))|\bGPU: ([A-Z][\w -]{2,50})\. Max memory"
     r"|^\|\s+0\s+((?:NVIDIA |Tesla |GeForce |Quadro )?[A-Z][\w ./-]*?)\s{2,}(?:On|Off)\b"
 )
 _FACTS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("python", re.compile(r"\bPython version\s*[:.]+\s*(\d+\.\d+[\w.+]*)", re.IGNORECASE)),
+    ("python", re.compile(r"\bPython version\s*[:.]+\s*(\d+\.\d+[\w.+]*)|"
+                          r"\bPython-(\d+\.\d+[\d.]*) torch-", re.I)),
     ("os", re.compile(r"^(?:OS|- Platform): (\S.{0,100})")),
     ("cuda", re.compile(r"CUDA used to build PyTorch: (\S+)|torch cuda version \.+ (\S+)")),
-    ("cudnn", re.compile(r"cuDNN version: (\S.{0,80})")),
+    ("cudnn", re.compile(r"cuDNN version: (\d\S{0,40})")),
     ("driver", re.compile(r"Nvidia driver version: (\S+)|Driver Version: (\S+)")),
     ("cuda_driver", re.compile(r"Driver Version: \S+\s+CUDA Version: (\S+)")),
     ("gpu", re.compile(_GPU)),
@@ -103,9 +109,9 @@ def _on_named(log: Log, line: Line) -> None:
 
 
 def _named(text: str) -> list[tuple[str, str]]:
-    return [(m[1], m[2].rstrip(".,;:)")) for m in _BACKTICK.finditer(text)] + [
-        (m[1], m[2].rstrip(".,;:)")) for m in _NAMED.finditer(text)
-    ]
+    matches = (*_BACKTICK.finditer(text), *_NAMED.finditer(text))
+    named = [(m[1], m[2].rstrip(".,;:)")) for m in matches]
+    return named + [("torch", m[2]) for m in _ULTRALYTICS.finditer(text)]
 
 
 def _facts(text: str) -> dict[str, str]:
@@ -131,6 +137,7 @@ def _plan(line: Line, lower: str) -> Handler | None:
 DIALECT = Dialect(
     name="environment",
     triggers=(*(f"=={digit}" for digit in range(10)), " version", "version:", "os: ", "gpu type",
+              "cuda:0 (", "gpu: ", "gpu 0,", " torch-",
               "cuda used to build", "gpu 0:",
               "platform: ", "mixed_precision", "deepspeed info", "torch:", "transformers:",
               "nvidia ", "tesla ", "geforce ", "[conda] "),

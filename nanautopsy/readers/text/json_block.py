@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from nanautopsy.model import ConfigRecord, Scalar, Source
+from nanautopsy.readers._flatten import flatten
 from nanautopsy.readers.text.dialect import Line, Log, Take
 
 _SEEN = "json_block"
 _MAX_LINES = 4000
 _MAX_CHARACTERS = 1 << 20
-_MAX_DEPTH = 40
 _PYTHON_WORD = re.compile(r"(?<=[:,\[\s-])(?:inf|nan|None|True|False)(?=\s*[,\]}])")
 _JSON_WORDS = {
     "inf": "Infinity",
@@ -24,8 +23,12 @@ _JSON_WORDS = {
 }
 
 
-def follow_json(log: Log, line: Line, kind: str) -> None:
-    """Collect the object that begins on this line and report it as configuration."""
+Accept = Callable[[Mapping[str, Scalar]], bool]
+
+
+def follow_json(log: Log, line: Line, kind: str, accept: Accept | None = None) -> None:
+    """Collect the object that begins on this line and report it as configuration, when it is one:
+    ``accept`` is asked with its flat form."""
     text = line.text
     lines = [text[text.index("{") :]]
     source = Source(log.path, line=line.number, excerpt=line.excerpt)
@@ -33,7 +36,9 @@ def follow_json(log: Log, line: Line, kind: str) -> None:
     def finish() -> None:
         values = parse_object("\n".join(lines))
         seen = log.memory.setdefault(_SEEN, set())
-        if not values or not isinstance(seen, set) or (mark := hash(tuple(values.items()))) in seen:
+        if not values or (accept is not None and not accept(values)):
+            return
+        if not isinstance(seen, set) or (mark := hash(tuple(values.items()))) in seen:
             return  # every rank prints the same
         seen.add(mark)
         log.out.append(ConfigRecord(kind, values, source))
@@ -66,18 +71,4 @@ def parse_object(text: str) -> dict[str, Scalar] | None:
         value = json.loads(text[: text.rindex("}") + 1])
     except (ValueError, RecursionError):
         return None
-    return dict(flatten(value)) if isinstance(value, dict) else None
-
-
-def flatten(value: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Scalar]]:
-    """Dotted path and scalar of every leaf; list elements by number."""
-    if depth > _MAX_DEPTH:
-        return
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from flatten(item, f"{prefix}.{key}" if prefix else str(key), depth + 1)
-    elif isinstance(value, list):
-        for i, item in enumerate(value):
-            yield from flatten(item, f"{prefix}.{i}", depth + 1)
-    elif value is None or isinstance(value, (str, int, float, bool)):
-        yield prefix, value
+    return flatten(value) if isinstance(value, dict) else None

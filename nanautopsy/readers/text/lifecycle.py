@@ -25,6 +25,10 @@ _PATH = re.compile(
     r"((?:[\w.~-]*/)[^\s\"'`,;]+|[\w.-]+\.(?:pth?|ckpt|bin|safetensors))"
 )
 _STEP = re.compile(r"(?:global[_ ]?step|iteration|step|checkpoint[-_])[ :=#]*(\d+)", re.IGNORECASE)
+_RANK = re.compile(r"\bRank (\d{1,6}),")
+_XID = re.compile(r"\bXid \([^)]{0,60}\): (\d{1,4})\b", re.IGNORECASE)
+"""The driver's number for what happened; 13, 31, 43 and 45 are mostly a program's own faults
+(NVIDIA, "XID Errors")."""
 _REPEAT_LINES = 200
 """Every rank says it: the same words within so many lines are one occurrence."""
 _MEMORY = "lifecycle"
@@ -36,22 +40,26 @@ class _Rule:
 
     kind: str
     pattern: re.Pattern[str]
-    step_is_saved: bool = False
-    """The step on the line is that of the checkpoint."""
+    names_step: bool = False
+    """The line may name its step, which for a checkpoint is that of the checkpoint."""
 
     def __call__(self, log: Log, line: Line) -> None:
         text = line.text
         if self.pattern.search(text) is None or _is_repeated(log, line, self.kind):
             return
         path = _PATH.search(text) if self.kind.startswith(("checkpoint", "run-resumed")) else None
-        step = _STEP.search(text) if self.step_is_saved else None
+        step = _STEP.search(text) if self.names_step else None
         number = int(step[1][:18]) if step else None
+        rank = _RANK.search(text) if self.kind == "hardware-error" else None
+        xid = _XID.search(text) if self.kind == "hardware-error" else None
         log.event(
             self.kind,
             line,
             step=number,
             exact=number is not None,
+            rank=int(rank[1]) if rank else None,
             checkpoint=path[1] if path else None,
+            xid=int(xid[1]) if xid else None,
         )
 
 
@@ -89,7 +97,7 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
                 r"|=> loaded checkpoint .* \(epoch|Restored (?:all states )?from",
                 re.IGNORECASE,
             ),
-            step_is_saved=True,
+            names_step=True,
         ),
     ),
     (
@@ -115,7 +123,7 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
                 r"|\[Torch\] Sav(?:ed|ing)|checkpoint saved",
                 re.IGNORECASE,
             ),
-            step_is_saved=True,
+            names_step=True,
         ),
     ),
     (
@@ -142,6 +150,7 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
                 r"|double.?bit ECC|ECC error|Possible (?:transient|persistent) error",
                 re.IGNORECASE,
             ),
+            names_step=True,
         ),
     ),
     (

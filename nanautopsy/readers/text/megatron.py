@@ -16,6 +16,7 @@ A window in which every iteration was skipped has no loss either, and that is no
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ from nanautopsy.readers.text.rows import Basis, Counter
 
 _ITERATION = re.compile(r"(?:^|\|)\s*iteration\s+\d+\s*/\s*\d+\s*\|")
 _NAME = re.compile(r"([A-Za-z_][\w /().\-]*?)\s*:\s*$")
+_WITHIN_NAME = re.compile(r"\bnumber of\s+$")
 _SKIPPED = "number of skipped iterations"
 _NAN = "number of nan iterations"
 _SCALE = "loss scale"
@@ -89,21 +91,30 @@ def _judge(log: Log, line: Line, state: _State, n: int, row: int, values: dict[s
         )
     present = [tag for tag in values if is_loss_field(tag)]
     window = n - state.last if state.last >= 0 else 0
-    if not present and state.losses and (skipped == 0 or 0 < skipped < window):
+    may_vanish = skipped == 0 or 0 < skipped < window
+    if not present and may_vanish and (state.losses or _is_bare(values)):
         for tag in state.losses:
             log.rows.add(tag, row, float("nan"))
+        had = next(iter(state.losses), None)
+        missing = "no loss field" if had is None else f"no {had!r} field, as earlier lines had"
         log.event(
             "nonfinite-text",
             line,
             step=n,
             exact=True,
-            text=f"iteration {n} has no {next(iter(state.losses))!r} field, as earlier lines had:"
-            " Megatron omits a loss that is NaN",
+            text=f"iteration {n} has {missing}: Megatron omits a loss that is NaN",
             value="nan",
             quantity="loss",
             vanished=tuple(state.losses),
         )
     state.losses.update(dict.fromkeys(present))
+
+
+def _is_bare(values: dict[str, float]) -> bool:
+    """Whether a line that never had a loss is one of ``training_log`` whose loss is NaN: a finite
+    gradient norm beside it would speak for a fork that prints its loss elsewhere."""
+    norm = values.get("grad norm", float("nan"))
+    return "learning rate" in values and _SKIPPED in values and not math.isfinite(norm)
 
 
 def is_loss_field(tag: str) -> bool:
@@ -116,9 +127,15 @@ def _plan(line: Line, lower: str) -> Handler | None:
         return None
     n: Field | None = None
     points: list[tuple[str, Field]] = []
+    within = ""
     for field in fields(line.parts):
-        before = field.before[: -1 if field.negative and field.index >= 0 else None]
+        if _WITHIN_NAME.search(field.before) and field.after.startswith(" iterations"):
+            # The word in "number of nan iterations" is no value.
+            within = "number of nan"
+            continue
+        before = within + field.before[: -1 if field.negative and field.index >= 0 else None]
         before = before.rpartition("|")[2][-120:]
+        within = ""
         if n is None and before.strip() == "iteration" and field.index >= 0:
             n = field
         elif name := _NAME.search(before):

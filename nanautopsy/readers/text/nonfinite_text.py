@@ -55,6 +55,8 @@ _CODE = re.compile(
     re.IGNORECASE,
 )
 _MESSAGE = re.compile(r"\(message='([^']*)'\)")
+_EITHER = re.compile(r"\b(?:nans?/infs?|infs?/nans?)\b", re.IGNORECASE)
+_SENTENCE = re.compile(r"(?<=[.!?;])\s+(?=[A-Z])")
 _KERAS = "Invalid loss, terminating training"
 _BEST = re.compile(r"\b(?:best|decreased|improved|minimum|lowest|patience|min)\b", re.IGNORECASE)
 _QUANTITIES: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -110,16 +112,20 @@ def said_value(text: str) -> str | None:
     text = _MESSAGE.sub(r"(\1)", text[:2000])
     if _KERAS in text:
         return "nan"
+    # Advice may follow, or stand before: "... is nan. Check your data."
+    said = [value for sentence in _SENTENCE.split(text) if (value := _said_in(sentence))]
+    return None if not said else "nan" if "nan" in said else "inf"
+
+
+def _said_in(text: str) -> str | None:
+    words = [m[2].lower()[:3] for m in NONFINITE.finditer(_EITHER.sub("nan", text))]
     if _NOT_FINITE.search(text) is not None:
-        return None if is_vague(text) else "inf" if re.search(r"\binf", text, re.I) else "nan"
-    words = [m[2].lower()[:3] for m in NONFINITE.finditer(text)]
+        if is_vague(text):
+            return None
+        return "inf" if "nan" not in words and re.search(r"\binf", text, re.I) else "nan"
     if not words and re.search(r"\bNaNs\b|\binfs\b|\bnans\b", text):
         words = ["nan" if re.search(r"\bnans\b", text, re.I) else "inf"]
-    if not words:
-        return None
-    if is_vague(text):
-        return None
-    if _STATE.search(text) is None:
+    if not words or is_vague(text) or _STATE.search(text) is None:
         return None
     if "nan" in words:
         return "nan"

@@ -29,7 +29,8 @@ _LIGHTNING = re.compile(r"Using (16bit|bfloat16) (?:native )?Automatic Mixed Pre
 _NO_STATEMENT = re.compile(
     r"\b(?:if|when|unless|should|could|must|may|might|can(?:not|'t)?|recommend\w*|consider|instead"
     r"|warn\w*|deprecat\w*|support\w*|requires?|not|try|please|default\w*|available|eval\w*|infer\w*"
-    r"|load\w*|checkpoint|weights?|tensor|usage|help|expected|got|error)\b|[?]|--\w",
+    r"|load\w*|checkpoint|weights?|tensor|usage|help|expected|got|error)\b|[?]|--\w"
+    r"|<dtype:|^\s+dtype\b",  # of one tensor, in a report on it
     re.I,
 )
 _MEMORY = "precision"
