@@ -9,7 +9,7 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.candidates import QUANTITY, axis_of, candidates_of
-from nanautopsy.checkpoints.damage import damaged
+from nanautopsy.checkpoints.damage import damaged, damaged_moments
 from nanautopsy.layers import in_forward_order
 from nanautopsy.model import Finding, NonFinite, Onset, Run, Series, Verdict
 from nanautopsy.signal import index_at
@@ -102,7 +102,10 @@ def _last_finite(run: Run, first: Finding, ordered: Sequence[Finding]) -> int | 
     known.extend(
         c.step
         for c in run.checkpoints
-        if c.step is not None and c.step < first.step and c.tensors and not damaged(c)
+        if c.step is not None
+        and c.step < first.step
+        and c.tensors
+        and not (damaged(c) or damaged_moments(c))
     )
     earlier = [step for step in known if step < first.step]
     return max(earlier) if earlier else None

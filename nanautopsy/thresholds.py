@@ -106,6 +106,9 @@ DIVERGED_MIN_POINTS = 16
 
 # --- weights --------------------------------------------------------------------------------------
 
+WEIGHT_GROWTH = 4.0
+"""Growth of one weight's largest magnitude over the others' median: two doublings, which the same
+learning rate does not give one tensor alone."""
 PROJECTION_GROWTH = 3.0
 """Growth of query or key projections, over that of the other weights, that counts: attention
 logits grow with the product, so threefold each is ninefold."""

@@ -175,3 +175,17 @@ def test_a_saved_loss() -> None:
     assert (finding.step, finding.last_good, finding.data["persistent"]) == (100, 0, True)
     assert not found(make_run(*states(1.5, 1.4, name="loss")), "nonfinite-loss")
     assert not found(make_run(*states(INF, 1.4, name="best")), "nonfinite-loss")
+
+
+def sized(step: int, **largest: float) -> Checkpoint:
+    return model(step, *(tensor(name, max_abs=value) for name, value in largest.items()))
+
+
+def test_the_weight_that_grew_alone() -> None:
+    line = [sized(100, a=1.0, b=1.0, c=1.0), sized(200, a=9.0, b=1.1, c=1.2)]
+    broken = model(300, bad("a"), tensor("b"), tensor("c"))
+    (finding,) = found(make_run(*line, broken), "weight-growth")
+    assert finding.layer == "a" and finding.data["ratio"] == 9.0
+    assert not found(make_run(*line), "weight-growth"), "nothing is wrong with growing"
+    together = [sized(100, a=1.0, b=1.0, c=1.0), sized(200, a=9.0, b=8.0, c=9.0)]
+    assert not found(make_run(*together, broken), "weight-growth")

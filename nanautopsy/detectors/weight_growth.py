@@ -1,0 +1,39 @@
+"""Which weight grew on the way to the first damaged checkpoint, far more than the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+
+from nanautopsy import thresholds
+from nanautopsy.checkpoints.damage import damaged, weights
+from nanautopsy.checkpoints.growth import growth
+from nanautopsy.checkpoints.lineages import lineages
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.model import Finding, Run, Source
+from nanautopsy.signal import shown
+
+
+def _detect(run: Run) -> Iterator[Finding]:
+    for line in lineages([c for c in run.checkpoints if weights(c)]):
+        grown = growth(line) if any(damaged(c) for c in line) else []
+        if len(grown) < 2:
+            continue
+        most, usual = grown[0], median(one.ratio for one in grown[1:])
+        if most.ratio < thresholds.WEIGHT_GROWTH * max(1.0, usual):
+            continue
+        first, last = most.healths[0], most.healths[-1]
+        places = most.checkpoints
+        yield Finding(
+            id="weight-growth",
+            text=f"{most.name}'s largest magnitude grows {most.ratio:.3g} times, from "
+            f"{shown(first.max_abs or 0.0)} in {places[0].path} to {shown(last.max_abs or 0.0)} "
+            f"in {places[-1].path}; the other weights grow {usual:.3g} times (median)",
+            source=Source(last.path, tensor=most.name),
+            step=places[-1].step,
+            layer=most.name,
+            data={"ratio": most.ratio, "others": usual, "headroom": last.headroom},
+        )
+
+
+DETECTOR = Detector("weight-growth", _detect)
