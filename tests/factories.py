@@ -461,6 +461,7 @@ def hostile(text: str = HOSTILE) -> Autopsy:
     from nanautopsy.rewrite import Place, rewrite
 
     ours = {"verdict", "value", "status", "role", "supports", "holds", "axis", "dtype", "kind"}
+    ours |= {"part", "depth"}
 
     def visit(leaf: object, place: Place) -> object:
         if not isinstance(leaf, str) or (place.field in ours and place.owner != "Fact"):

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from nanautopsy.checkpoints.damage import damaged, damaged_moments
+from nanautopsy.checkpoints.lineages import lineages
 from nanautopsy.model import Autopsy, Checkpoint, Series, Source, TensorHealth
 from nanautopsy.render._clean import one_line
 from nanautopsy.render._facts import summarize, tensor_note, worst_first
@@ -191,6 +193,7 @@ def checkpoints(autopsy: Autopsy) -> Table:
     shown, left_out = _cap(autopsy.run.checkpoints)
     rows = []
     for c in shown:
+        measured = c.depth is not None
         rooms = [t.headroom for t in c.tensors if t.headroom is not None]
         lowest = min(rooms, default=None)
         rows.append(
@@ -199,25 +202,29 @@ def checkpoints(autopsy: Autopsy) -> Table:
                 _count(c.step),
                 _text(c.kind),
                 _text(c.holds),
-                _count(len(c.tensors)),
-                _count(len(c.nonfinite), bad=True),
-                _count(sum(t.all_zero for t in c.tensors)),
+                _count(len(c.tensors) if measured else None),
+                _count(len(c.nonfinite) if measured else None, bad=True),
+                _count(sum(t.all_zero for t in c.tensors) if measured else None),
                 _headroom(lowest),
                 _count(len(c.missing), bad=True),
+                _text(c.inferred),
             )
         )
     headings = ("Checkpoint", "Step", "Format", "Holds", "Tensors", "Non-finite", "All zero")
-    more = ("Least headroom", "Unread")
+    more = ("Least headroom", "Unread", "")
     return _table("Checkpoints", headings + more, tuple(rows), left_out)
 
 
 def telling_checkpoints(autopsy: Autopsy) -> tuple[Checkpoint, ...]:
-    """The first damaged checkpoint and the last sound one before it; else the first and last."""
-    found = [c for c in autopsy.run.checkpoints if c.tensors]
-    damaged = next((i for i, c in enumerate(found) if c.nonfinite), None)
-    if damaged is None:
-        return tuple(found[:1] + found[1:][-1:])
-    return tuple(found[max(0, damaged - 1) : damaged + 1])
+    """The first damaged checkpoint and the last sound one of its lineage; else first and last."""
+    lines = lineages([c for c in autopsy.run.checkpoints if c.tensors])
+    for is_bad in (damaged, damaged_moments):
+        for line in lines:
+            first = next((i for i, c in enumerate(line) if is_bad(c)), None)
+            if first is not None:
+                return tuple(line[max(0, first - 1) : first + 1])
+    ends = next((line for line in lines if line[0].holds == "model"), lines[0] if lines else [])
+    return tuple(ends[:1] + ends[1:][-1:])
 
 
 def tensors(checkpoint: Checkpoint, limit: int) -> Table:

@@ -163,22 +163,27 @@ def _series(series: Series) -> dict[str, Any]:
 
 def _checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
     remarkable = [tensor for tensor in worst_first(checkpoint) if tensor_note(tensor)]
-    return {
+    about = {
         "path": checkpoint.path,
         "kind": checkpoint.kind,
         "step": checkpoint.step,
         "holds": checkpoint.holds,
+        "depth": checkpoint.depth,
+        "inferred": checkpoint.inferred or None,
+        "state": dict(checkpoint.state) or None,
         "tensors": len(checkpoint.tensors),
         "nonfinite_tensors": len(checkpoint.nonfinite),
         "unread_tensors": list(checkpoint.missing),
         "remarkable": len(remarkable),
         "worst": [_tensor(tensor) for tensor in remarkable[:MAX_TENSORS]],
     }
+    return _present(about, "inferred", "state")
 
 
 def _tensor(tensor: TensorHealth) -> dict[str, Any]:
     known = asdict(tensor) | {"headroom": tensor.headroom, "note": tensor_note(tensor)}
-    return known | {"shape": list(tensor.shape)}
+    optional = ("subnormal", "min_abs", "bad_rows", "parameter", "moment", "rank")
+    return _present(known | {"shape": list(tensor.shape)}, *optional)
 
 
 def _present(known: dict[str, Any], *optional: str) -> dict[str, Any]:
