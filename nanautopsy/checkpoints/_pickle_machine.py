@@ -7,7 +7,7 @@ from itertools import repeat
 from typing import Any
 
 from nanautopsy.checkpoints._pickle_plain import NOT_PLAIN, PLAIN, as_key, set_pairs
-from nanautopsy.checkpoints._pickle_records import SAMPLES, Call, Global, Lost, Use
+from nanautopsy.checkpoints._pickle_records import SAMPLES, Call, Global, Lost, PersistentId, Use
 from nanautopsy.checkpoints._pickle_source import Window
 from nanautopsy.checkpoints.data_file import Handle
 
@@ -45,6 +45,7 @@ class Machine(Window):
         self.uses: dict[Global, Use] = {}
         self.computed: list[tuple[int, Any, tuple[Any, ...]]] = []
         self.patched: list[tuple[int, Global]] = []
+        self.references: list[PersistentId] = []
         self.here = begin
         """Byte of the opcode in work."""
         self._objects = _MOST_OBJECTS
@@ -158,6 +159,12 @@ class Machine(Window):
             if made is not NOT_PLAIN:
                 return made
         return Call(function, args, kwargs)
+
+    def refer(self, value: Any) -> PersistentId:
+        """A reference to something outside the pickle."""
+        self.made()
+        self.references.append(PersistentId(value))
+        return self.references[-1]
 
     def append(self, target: Any, items: list[Any]) -> None:
         """APPEND, APPENDS and ADDITEMS."""

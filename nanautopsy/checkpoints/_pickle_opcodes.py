@@ -20,7 +20,7 @@ from nanautopsy.checkpoints._pickle_literals import (
 )
 from nanautopsy.checkpoints._pickle_machine import Broken, Machine, Stopped
 from nanautopsy.checkpoints._pickle_plain import as_key
-from nanautopsy.checkpoints._pickle_records import Lost, PersistentId
+from nanautopsy.checkpoints._pickle_records import Lost
 
 
 def _push(value: Any) -> Operation:
@@ -170,13 +170,11 @@ def _build(machine: Machine) -> None:
 
 
 def _persistent(machine: Machine) -> None:
-    machine.made()
-    machine.stack.append(PersistentId(machine.pop()))
+    machine.stack.append(machine.refer(machine.pop()))
 
 
 def _persistent_text(machine: Machine) -> None:
-    machine.made()
-    machine.stack.append(PersistentId(machine.line().decode("utf-8", "backslashreplace")))
+    machine.stack.append(machine.refer(machine.line().decode("utf-8", "backslashreplace")))
 
 
 def _extension(machine: Machine, code: int) -> None:

@@ -57,6 +57,8 @@ class Unpickled:
     """Every class and function that is named, also where its object was thrown away."""
     computed: tuple[tuple[int, Any, tuple[Any, ...]], ...]
     """(byte, function, arguments) of calls of something that is itself the result of a call."""
+    references: tuple[PersistentId, ...]
+    """Every reference to something outside, in order; torch's storages among them."""
     patched: tuple[tuple[int, Global], ...]
     """(byte, what) of classes, functions or modules whose attributes are set."""
 
@@ -86,5 +88,6 @@ def interpret(file: DataFile, begin: int = 0, end: int | None = None) -> Unpickl
         problems=tuple(machine.problems),
         uses=machine.uses,
         computed=tuple(machine.computed),
+        references=tuple(machine.references),
         patched=tuple(machine.patched),
     )
