@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nanautopsy.model import Axis, Record, Skipped
+from nanautopsy.readers._cell_columns import Nested, Numbers, numbers_of, steps_of
 from nanautopsy.readers._damage import Damage
 from nanautopsy.readers._json_numbers import leaves, number_of, parse_number
 from nanautopsy.readers._step_keys import axis_of, rank_in_name, step_key, step_number
@@ -15,6 +19,7 @@ _TIME_KEYS = ("timestamp", "_timestamp", "wall_time", "Wall time", "time", "crea
 _EPOCH_SECONDS = (1e9, 1e11)
 """Between 2001 and 5138; smaller numbers are durations."""
 _SPLIT_KEYS = ("mode", "split", "phase", "stage")
+_SPLIT_SET = frozenset(_SPLIT_KEYS)
 _EVALUATION = frozenset({"val", "valid", "validation", "eval", "evaluation", "test", "dev"})
 _SETTLED_AFTER = 50
 """Rows after which the file's step field is no longer chosen anew."""
@@ -55,6 +60,68 @@ class MetricRows:
                     tag, place, value, time=time, line=line, axis=axis, rank=self._rank
                 )
         self.rows += 1
+
+    def add_block(
+        self,
+        names: Sequence[str],
+        columns: Sequence[Sequence[Any]],
+        lines: NDArray[np.int64],
+        nulls: frozenset[str] = frozenset(),
+    ) -> bool:
+        """Append many rows of the same fields at once, given by column; False, and nothing done,
+        where a row must be looked at on its own.
+
+        ``lines``: (rows,) their places; ``nulls``: texts in lower case that are explicit nulls.
+        """
+        placed = self._place_block(names, columns)
+        if placed is None:
+            return False
+        steps, axis, key = placed
+        try:
+            found = {
+                name: numbers_of(column, nulls)
+                for name, column in zip(names, columns, strict=True)
+                if name not in (key, "best_metric")
+            }
+        except Nested:
+            return False
+        times, time_key = _times_of(found)
+        if times is None and time_key is not None:
+            return False
+        for tag, numbers in found.items():
+            if tag != time_key and len(numbers.values) and self._admit(tag):
+                at = slice(None) if numbers.rows is None else numbers.rows
+                self.columns.add_block(
+                    tag,
+                    steps[at],
+                    numbers.values,
+                    times=None if times is None else times[at],
+                    lines=lines[at],
+                    missing=numbers.nulls,
+                    axis=axis,
+                    rank=self._rank,
+                )
+        self.rows += len(lines)
+        return True
+
+    def _place_block(
+        self, names: Sequence[str], columns: Sequence[Sequence[Any]]
+    ) -> tuple[NDArray[np.int64], Axis, str | None] | None:
+        """Steps, axis and step field of many rows; ``None`` where they differ in it."""
+        if not _SPLIT_SET.isdisjoint(names):
+            return None
+        if not self._is_fixed and self.rows < _SETTLED_AFTER:
+            return None
+        key = self._key if self._key in names else step_key(names)
+        if key is None:
+            if not any(all(column) for column in columns):
+                return None  # a row may be empty, and empty rows are not counted
+            return self.rows + np.arange(len(columns[0])), "record", None
+        axis = axis_of(key)
+        steps = steps_of(columns[names.index(key)])
+        if steps is None or (axis == "epoch" and self._fractions):
+            return None
+        return steps, "samples" if self._samples else axis, key
 
     def _admit(self, tag: str) -> bool:
         if tag not in self._tags:
@@ -107,6 +174,24 @@ class MetricRows:
             self._counts[own] = self._counts.get(own, 0) + 1
             self._key = max(self._counts, key=lambda name: self._counts[name])
         return own
+
+
+_Times: TypeAlias = "tuple[NDArray[np.float64] | None, str | None]"
+
+
+def _times_of(found: Mapping[str, Numbers]) -> _Times:
+    """Seconds since 1970 of all rows and the field that tells them; a field alone when it tells
+    those of some rows only."""
+    for key in _TIME_KEYS:
+        numbers = found.get(key)
+        if numbers is None or not len(numbers.values):
+            continue
+        late = numbers.values > _EPOCH_SECONDS[1]
+        seconds = np.where(late, numbers.values / 1000, numbers.values)
+        known = (seconds > _EPOCH_SECONDS[0]) & (seconds < _EPOCH_SECONDS[1])
+        if known.any():
+            return (seconds if numbers.rows is None and known.all() else None), key
+    return None, None
 
 
 def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:

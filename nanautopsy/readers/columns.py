@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nanautopsy.model import Axis, Series, Source
 
@@ -47,6 +48,32 @@ class Columns:
         column.times.append(float("nan") if time is None else time)
         column.lines.append(-1 if line is None else line)
         column.missing.append(value is None)
+
+    def add_block(
+        self,
+        tag: str,
+        steps: NDArray[np.int64],
+        values: NDArray[np.float64],
+        *,
+        times: NDArray[np.float64] | None = None,
+        lines: NDArray[np.int64] | None = None,
+        missing: NDArray[np.bool_] | None = None,
+        axis: Axis = "step",
+        rank: int | None = None,
+    ) -> None:
+        """Append points (n,), as ``add`` does one; ``missing``: where the artifact has a null."""
+        column = self._columns.get((tag, axis, rank))
+        if column is None:
+            column = self._columns[tag, axis, rank] = _Column()
+        count = len(steps)
+        column.steps.frombytes(np.ascontiguousarray(steps, np.int64).tobytes())
+        column.values.frombytes(np.ascontiguousarray(values, np.float64).tobytes())
+        times = np.full(count, np.nan) if times is None else np.ascontiguousarray(times, np.float64)
+        column.times.frombytes(times.tobytes())
+        lines = np.full(count, -1) if lines is None else lines
+        column.lines.frombytes(np.ascontiguousarray(lines, np.int64).tobytes())
+        missing = np.zeros(count, np.bool_) if missing is None else missing
+        column.missing.frombytes(np.ascontiguousarray(missing, np.int8).tobytes())
 
     def series(self) -> Iterator[Series]:
         """The series in order of first appearance."""

@@ -14,16 +14,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, cast
+
+import numpy as np
 
 from nanautopsy.model import Artifact, Claim, FileHead, Record
 from nanautopsy.readers._damage import Damage
 from nanautopsy.readers._json_numbers import leaves, number_of
 from nanautopsy.readers._json_scan import Damaged, JsonScan
+from nanautopsy.readers._line_blocks import LineBlock, line_blocks
 from nanautopsy.readers._metric_rows import MetricRows
 from nanautopsy.readers._step_keys import is_training_log, step_key, step_number
 
 _LONGEST_LINE = 16 << 20
+_FEWEST_ALIKE = 8
+"""Rows of equal fields in a row, from which on taking them together pays."""
+_SPACE = "\ufeff \t\r\n\0"
 _MOST_OBJECTS_A_LINE = 64
 _JUDGED_LINES = 50
 _RESULT_NAME = re.compile(
@@ -142,20 +150,57 @@ def _is_column(value: Any) -> bool:
 
 
 def _read_lines(artifact: Artifact, rows: MetricRows, damage: Damage) -> None:
-    offset = 0
-    with open(artifact.location, "rb") as file:
-        number = 0
-        while line := file.readline(_LONGEST_LINE):
-            number += 1
-            text = _text(line).strip("\ufeff \t\r\n\0")
+    for block in line_blocks(artifact.location, _LONGEST_LINE):
+        texts = [line.strip(_SPACE) for line in block.lines]
+        found = _rows_of(texts)
+        if found is not None:
+            _add_all(rows, found, block.first_line)
+            continue
+        for place, text in enumerate(texts):
             if text:
-                found, whole = _objects(text)
-                for row in found:
-                    rows.add(row, number)
-                if not whole:
-                    cut = "cut off" if not line.endswith(b"\n") else "not a whole JSON object"
-                    damage.note(f"a line is {cut}", offset=offset, line=number)
-            offset += len(line)
+                _add_line(text, block, place, rows, damage)
+
+
+def _rows_of(texts: list[str]) -> list[dict[str, Any]] | None:
+    """The object on each line, in one go; ``None`` where a line is not one whole object."""
+    if not all(text[:1] == "{" and text[-1:] == "}" for text in texts):
+        return None
+    try:
+        values = json.loads(f"[{','.join(texts)}]")
+    except (ValueError, RecursionError):
+        return None
+    if len(values) != len(texts) or not all(isinstance(value, dict) for value in values):
+        return None
+    return cast("list[dict[str, Any]]", values)
+
+
+def _add_all(rows: MetricRows, found: list[dict[str, Any]], first_line: int) -> None:
+    """Rows of equal fields that follow each other are added together."""
+    line = first_line
+    for names, group in groupby(found, tuple):
+        alike = list(group)
+        if len(alike) >= _FEWEST_ALIKE and len(names) > 1:
+            columns = list(zip(*map(itemgetter(*names), alike), strict=True))
+            lines = np.arange(line, line + len(alike))
+            if rows.add_block(names, columns, lines):
+                line += len(alike)
+                continue
+        for row in alike:
+            rows.add(row, line)
+            line += 1
+
+
+def _add_line(text: str, block: LineBlock, place: int, rows: MetricRows, damage: Damage) -> None:
+    found, whole = _objects(text)
+    for row in found:
+        rows.add(row, block.first_line + place)
+    if not whole:
+        is_last = place == len(block.lines) - 1 and not block.whole
+        damage.note(
+            f"a line is {'cut off' if is_last else 'not a whole JSON object'}",
+            offset=block.offset_of(place),
+            line=block.first_line + place,
+        )
 
 
 def _objects(text: str) -> tuple[list[dict[str, Any]], bool]:

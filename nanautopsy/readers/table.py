@@ -14,12 +14,14 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+
+import numpy as np
 
 from nanautopsy.model import Artifact, Claim, FileHead, Record, Skipped
 from nanautopsy.readers._damage import Damage
 from nanautopsy.readers._decode import decode_text
 from nanautopsy.readers._json_numbers import parse_number
+from nanautopsy.readers._line_blocks import Lines
 from nanautopsy.readers._metric_rows import MetricRows
 from nanautopsy.readers._step_keys import is_training_log, step_key, step_number
 
@@ -78,18 +80,15 @@ class TableReader:
         damage = Damage(artifact.path)
         rename, samples = _names(artifact.path, layout.header)
         rows = MetricRows(artifact.path, key=layout.key, samples=samples)
-        table = _Table(layout, rename)
-        last: tuple[int, list[str]] | None = None
-        for line, cells in _rows(artifact.location, layout.delimiter, damage):
-            if last is not None:
-                table.read(last[1], last[0], rows, damage)
-            last = (line, cells)
-        if last is not None:
-            line, cells = last
-            if len(cells) < table.width and not _ends_whole(artifact.location):
-                damage.note(f"cut off after {len(cells)} of {table.width} cells", line=line)
-                cells = cells[:-1]  # A part of a number is another number.
-            table.read(cells, line, rows, damage)
+        table = _Table(layout, rename, rows, damage)
+        lines = Lines(artifact.location)
+        if lines.load():
+            table.read_rows(lines, 1)
+        while lines.load():
+            if not table.read_block(lines):
+                table.read_rows(lines)
+        if lines.tail is not None:
+            table.read_tail(*lines.tail)
         yield from rows.records(damage)
 
 
@@ -171,11 +170,6 @@ def _refusal(columns: Mapping[str, list[str]], key: str | None) -> str | None:
     return _TABLE_OF_RUNS if texts else None
 
 
-_ROW_NAMES = frozenset(
-    {"run", "run_name", "run_id", "name", "model", "experiment", "trial", "config"}
-)
-
-
 def _names(path: str, header: Sequence[str]) -> tuple[dict[str, str], bool]:
     """Columns whose metric the file's name tells, and whether the counter counts samples."""
     stem = path.rpartition("/")[2].rpartition(".")[0]
@@ -194,64 +188,81 @@ def _names(path: str, header: Sequence[str]) -> tuple[dict[str, str], bool]:
 class _Table:
     """Cells to rows by name, across headers that stand again."""
 
-    def __init__(self, layout: _Layout, rename: Mapping[str, str]) -> None:
+    def __init__(
+        self, layout: _Layout, rename: Mapping[str, str], rows: MetricRows, damage: Damage
+    ) -> None:
         self._header = [rename.get(name, name) for name in layout.header]
         self._known = frozenset(layout.header)
         self._key = layout.key
+        self._delimiter = layout.delimiter
         self._rename = rename
+        self._rows = rows
+        self._damage = damage
 
-    @property
-    def width(self) -> int:
-        """Number of columns."""
-        return len(self._header)
+    def read_block(self, lines: Lines) -> bool:
+        """Take the lines of the block at hand as columns, where each is one plain row of the
+        table's width; else take none."""
+        texts, first = lines.rest()
+        width = len(self._header)
+        text = self._delimiter.join(texts)
+        if '"' in text or "" in self._header:
+            return False
+        if {line.count(self._delimiter) for line in texts} != {width - 1}:
+            return False
+        cells = text.split(self._delimiter)
+        columns = [cells[i::width] for i in range(width)]
+        numbers = np.arange(first, first + len(texts))
+        if not self._rows.add_block(self._header, columns, numbers, _NULLS):
+            return False
+        lines.skip(len(texts))
+        return True
 
-    def read(self, cells: Sequence[str], line: int, rows: MetricRows, damage: Damage) -> None:
+    def read_rows(self, lines: Lines, most: int | None = None) -> None:
+        """Take the rows that begin in the block at hand, at most so many, one by one; what the
+        csv module refuses is noted and passed over."""
+        reader = csv.reader(lines, delimiter=self._delimiter)
+        taken = 0
+        while lines.left and taken != most:
+            try:
+                cells = next(reader, [])
+            except csv.Error as error:
+                self._damage.note(f"rows cannot be told apart: {error}", line=lines.line)
+                reader = csv.reader(lines, delimiter=self._delimiter)
+                continue
+            if cells:
+                self._read(cells, lines.line)
+                taken += 1
+
+    def read_tail(self, line: int, text: str) -> None:
+        """Take the last line of a file, which has no end."""
+        try:
+            cells = next(csv.reader([text], delimiter=self._delimiter), [])
+        except csv.Error as error:
+            self._damage.note(f"rows cannot be told apart: {error}", line=line)
+            return
+        width = len(self._header)
+        if len(cells) < width:
+            self._damage.note(f"cut off after {len(cells)} of {width} cells", line=line)
+            cells = cells[:-1]  # A part of a number is another number.
+        self._read(cells, line)
+
+    def _read(self, cells: Sequence[str], line: int) -> None:
         """Add the logged cells of one row, or take over a header."""
         cells = [cell.strip() for cell in cells]
         if self._is_header(cells):
             self._header = [self._rename.get(name, name) for name in _unique(cells)]
             return
-        if any(cells[self.width :]):
-            damage.note(f"{len(cells)} cells under {self.width} columns", line=line)
+        width = len(self._header)
+        if any(cells[width:]):
+            self._damage.note(f"{len(cells)} cells under {width} columns", line=line)
         row = {
             name: None if cell.lower() in _NULLS else cell
             for name, cell in zip(self._header, cells, strict=False)
             if cell and name
         }
         if row:
-            rows.add(row, line)
+            self._rows.add(row, line)
 
     def _is_header(self, cells: Sequence[str]) -> bool:
         named = sum(cell in self._known for cell in cells if cell)
         return named >= 2 or (named == 1 and self._key in cells)
-
-
-def _rows(location: Path, delimiter: str, damage: Damage) -> Iterator[tuple[int, list[str]]]:
-    """(line, cells); what the csv module refuses is noted and passed over."""
-    with open(location, "rb") as file:
-        lines = _lines(file.read(2), location)
-        before = 0
-        while True:
-            reader = csv.reader(lines, delimiter=delimiter)
-            try:
-                for cells in reader:
-                    if cells:
-                        yield before + reader.line_num, cells
-                return
-            except csv.Error as error:
-                before += reader.line_num
-                damage.note(f"rows cannot be told apart: {error}", line=before)
-
-
-def _lines(mark: bytes, location: Path) -> Iterator[str]:
-    encoding = "utf-16" if mark in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    with open(location, encoding=encoding, errors="replace", newline="") as file:
-        while line := file.readline(1 << 20):
-            yield line.replace("\0", "")
-
-
-def _ends_whole(location: Path) -> bool:
-    with open(location, "rb") as file:
-        file.seek(0, 2)
-        file.seek(max(0, file.tell() - 2))
-        return file.read(2).rstrip(b"\0").endswith((b"\n", b"\r"))
