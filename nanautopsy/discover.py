@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nanautopsy.checkpoints.data_file import Location
 from nanautopsy.model import Artifact, Claim, FileHead, Problem, Source
 from nanautopsy.own_reports import is_own_report
 from nanautopsy.readers.interface import Reader
@@ -39,7 +40,7 @@ class Discovery:
 @dataclass(frozen=True, slots=True)
 class _Claimed:
     path: str
-    location: Path
+    location: Location
     size: int
     reader: str
     claim: Claim
@@ -69,25 +70,28 @@ def discover(root: Path, readers: Sequence[Reader]) -> Discovery:
     if not os.path.lexists(root):
         raise NothingToRead(f"{root}: no such file or directory")
     problems: list[Problem] = []
+    discovery = claim_all(heads(files(root, problems), problems), readers, problems)
+    if not (discovery.artifacts or discovery.unclaimed or discovery.problems):
+        raise NothingToRead(f"{root}: the directory holds no file")
+    return discovery
+
+
+def claim_all(
+    shown: Iterable[tuple[FileHead, Location]], readers: Sequence[Reader], problems: list[Problem]
+) -> Discovery:
+    """Ask the readers which of the files are theirs, wherever these lie.
+
+    ``problems`` belongs to the files' source, which may still add to it.
+    """
     failures: dict[str, list[str]] = {}
     claimed: list[_Claimed] = []
     unclaimed: list[tuple[str, int]] = []
-    for relative, location in _files(root, problems):
-        try:
-            head = _head(relative, location)
-        except OSError as error:
-            problems.append(Problem(f"cannot be read: {error.strerror}", Source(relative)))
-            continue
-        if head is None:
-            problems.append(Problem("not a regular file; not read", Source(relative)))
-            continue
+    for head, location in shown:
         best = None if is_own_report(head.head) else _best_claim(head, readers, failures)
         if best is None:
-            unclaimed.append((relative, head.size))
+            unclaimed.append((head.path, head.size))
         else:
-            claimed.append(_Claimed(relative, location, head.size, best[0], best[1]))
-    if not (claimed or unclaimed or problems):
-        raise NothingToRead(f"{root}: the directory holds no file")
+            claimed.append(_Claimed(head.path, location, head.size, best[0], best[1]))
     notes = [
         text[0] + (f" (and at {len(text) - 1} more files)" if len(text) > 1 else "")
         for text in failures.values()
@@ -95,13 +99,32 @@ def discover(root: Path, readers: Sequence[Reader]) -> Discovery:
     return Discovery(tuple(_group(claimed)), tuple(unclaimed), tuple(problems), tuple(notes))
 
 
-def _files(root: Path, problems: list[Problem]) -> Iterator[tuple[str, Path]]:
-    """(relative path, location) of every file, in natural order, without leaving ``root``."""
+def heads(
+    found: Iterable[tuple[str, Path]], problems: list[Problem]
+) -> Iterator[tuple[FileHead, Path]]:
+    """The first block of each local file that has one."""
+    for relative, location in found:
+        try:
+            head = _head(relative, location)
+        except OSError as error:
+            problems.append(Problem(f"cannot be read: {error.strerror}", Source(relative)))
+            continue
+        if head is None:
+            problems.append(Problem("not a regular file; not read", Source(relative)))
+        else:
+            yield head, location
+
+
+def files(root: Path, problems: list[Problem], under: str = "") -> Iterator[tuple[str, Path]]:
+    """(relative path, location) of every file, in natural order, without leaving ``root``.
+
+    ``under``: what the relative paths begin with, empty or ending in a slash.
+    """
     if not root.is_dir():
-        yield root.name, root
+        yield under + root.name, root
         return
     real_root = os.path.realpath(root)
-    pending = [(root, "", frozenset({real_root}))]
+    pending = [(root, under, frozenset({real_root}))]
     while pending:
         directory, prefix, above = pending.pop()
         try:
@@ -115,6 +138,9 @@ def _files(root: Path, problems: list[Problem]) -> Iterator[tuple[str, Path]]:
         for entry in entries:
             relative = prefix + entry.name
             location = Path(entry.path)
+            if entry.is_symlink() and _leads_to_blob(entry.path):
+                yield relative, location
+                continue
             if entry.is_symlink():
                 text = _why_not_followed(entry.path, real_root, above)
                 if text is not None:
@@ -127,6 +153,22 @@ def _files(root: Path, problems: list[Problem]) -> Iterator[tuple[str, Path]]:
             else:
                 yield relative, location
         pending.extend(reversed(below))
+
+
+def _leads_to_blob(link: str) -> bool:
+    """A link of the Hugging Face cache: ``<repo>/snapshots/<commit>/<file>`` to ``<repo>/blobs``.
+
+    Layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache.
+    """
+    target = os.path.realpath(link)
+    blobs, _ = os.path.split(target)
+    snapshots = os.path.join(os.path.dirname(blobs), "snapshots") + os.sep
+    inside = os.path.realpath(os.path.dirname(link)) + os.sep
+    return (
+        os.path.basename(blobs) == "blobs"
+        and inside.startswith(snapshots)
+        and os.path.isfile(target)
+    )
 
 
 def _why_not_followed(link: str, real_root: str, above: frozenset[str]) -> str | None:

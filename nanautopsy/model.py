@@ -21,6 +21,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from nanautopsy.checkpoints.data_file import DataFile, Location, data_file
 from nanautopsy.checkpoints.stored import Holds, Part, StoredCheckpoint
 
 Scalar: TypeAlias = "str | int | float | bool | None"
@@ -133,15 +134,24 @@ class Artifact:
     kind: str
     reader: str
     """Name of the reader that claimed it."""
-    members: tuple[tuple[str, Path], ...]
-    """(relative path, location) of each file, in natural order."""
+    members: tuple[tuple[str, Location], ...]
+    """(relative path, location) of each file, in natural order. Only checkpoints are read from
+    a place that is not a local path: see :func:`nanautopsy.checkpoints.data_file.data_file`."""
     bytes: int
     """Total size of the members."""
 
     @property
     def location(self) -> Path:
-        """Where the first member lies."""
-        return self.members[0][1]
+        """Where the first member lies. Raises ``OSError`` when that is far away."""
+        place = self.members[0][1]
+        if not isinstance(place, Path):
+            raise OSError("only checkpoints are read from afar")
+        return place
+
+    @property
+    def files(self) -> tuple[DataFile, ...]:
+        """The members, wherever they lie."""
+        return tuple(data_file(path, location) for path, location in self.members)
 
 
 # --- records: what readers give -----------------------------------------------------------------

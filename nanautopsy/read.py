@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 
+from nanautopsy.checkpoints.data_file import DataFile
 from nanautopsy.model import Artifact, Problem, Reading, Record, Skipped, Source
 from nanautopsy.plugins import Parts, load_parts
 from nanautopsy.readers.interface import Reader
@@ -33,8 +33,11 @@ def load_readers() -> Parts:
     return Parts(tuple(readers.values()), tuple(problems))
 
 
-def read(artifact: Artifact, readers: Mapping[str, Reader]) -> Reading:
-    """All that one artifact gives; what a failing reader had yielded before is kept."""
+def read(artifact: Artifact, readers: Mapping[str, Reader], *, digest: bool = True) -> Reading:
+    """All that one artifact gives; what a failing reader had yielded before is kept.
+
+    ``digest``: identify the content, for which it must be local.
+    """
     records: list[Record] = []
     problems: list[Problem] = []
     skipped: str | None = None
@@ -55,31 +58,32 @@ def read(artifact: Artifact, readers: Mapping[str, Reader]) -> Reading:
         problems.append(Problem(" ".join(text.split()), Source(artifact.path)))
     if not records and problems and skipped is None:
         skipped = problems[0].text
-    return Reading(artifact, tuple(records), tuple(problems), skipped, _digest(artifact))
+    identity = _digest(artifact) if digest else None
+    return Reading(artifact, tuple(records), tuple(problems), skipped, identity)
 
 
 def _digest(artifact: Artifact) -> str | None:
     """Identify the input: the whole content up to 64 MiB a file, else its size and ends."""
     digest = hashlib.sha256()
     try:
-        sizes = [location.stat().st_size for _, location in artifact.members]
+        sizes = [file.size for file in artifact.files]
         whole = max(sizes, default=0) <= _DIGEST_WHOLE_BYTES
-        for _, location in artifact.members:
-            _feed(digest, location, whole)
+        for file in artifact.files:
+            _feed(digest, file, whole)
     except OSError:
         return None
     return ("sha256:" if whole else "sha256-ends:") + digest.hexdigest()
 
 
-def _feed(digest: hashlib._Hash, location: Path, whole: bool) -> None:
-    with open(location, "rb") as file:
+def _feed(digest: hashlib._Hash, file: DataFile, whole: bool) -> None:
+    with file.open() as handle:
         if whole:
-            while block := file.read(1 << 20):
+            while block := handle.read(1 << 20):
                 digest.update(block)
             return
-        size = file.seek(0, 2)
+        size = handle.seek(0, 2)
         digest.update(str(size).encode())
-        file.seek(0)
-        digest.update(file.read(_DIGEST_END_BYTES))
-        file.seek(max(0, size - _DIGEST_END_BYTES))
-        digest.update(file.read(_DIGEST_END_BYTES))
+        handle.seek(0)
+        digest.update(handle.read(_DIGEST_END_BYTES) or b"")
+        handle.seek(max(0, size - _DIGEST_END_BYTES))
+        digest.update(handle.read(_DIGEST_END_BYTES) or b"")

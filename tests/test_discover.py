@@ -93,6 +93,17 @@ def test_version_control_and_caches_are_left_out(tmp_path: Path) -> None:
     assert _paths(discover(tmp_path, [FakeReader()])) == ["train.log"]
 
 
+def test_links_of_a_download_cache_are_files(tmp_path: Path) -> None:
+    _write(tmp_path, "models--a--b/blobs/0f3a", "outside/blobs/77")
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "c0ffee"
+    snapshot.mkdir(parents=True)
+    (snapshot / "train.log").symlink_to(Path("../../blobs/0f3a"))
+    (snapshot / "other.log").symlink_to(tmp_path / "outside/blobs/77")
+    found = discover(snapshot, [FakeReader()])
+    assert _paths(found) == ["train.log"]
+    assert _problems(found) == {"other.log": "a link out of the run directory; not followed"}
+
+
 def test_five_thousand_files(tmp_path: Path) -> None:
     for i in range(5000):
         (tmp_path / f"shard-{i}.log").touch()

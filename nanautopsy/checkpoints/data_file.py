@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 BLOCK_BYTES = 4 << 20
 """Bytes read at once."""
@@ -49,6 +49,22 @@ class DataFile(Protocol):
 
     def open(self) -> Handle:
         """A handle at byte 0. Raises ``OSError``."""
+
+
+class FarPlace(Protocol):
+    """Where a file lies that is on no disk of this machine."""
+
+    def file(self, path: str) -> DataFile:
+        """The file, to be cited as ``path``."""
+
+
+Location: TypeAlias = "Path | FarPlace"
+"""Where a file lies."""
+
+
+def data_file(path: str, location: Location) -> DataFile:
+    """The file at ``location``, wherever that is, to be cited as ``path``."""
+    return LocalFile(path, location) if isinstance(location, Path) else location.file(path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from nanautopsy.checkpoints._safetensors_header import (
     MAX_HEADER_BYTES,
@@ -16,7 +15,7 @@ from nanautopsy.checkpoints._safetensors_header import (
     quote,
     read_header,
 )
-from nanautopsy.checkpoints.data_file import DataFile, LocalFile
+from nanautopsy.checkpoints.data_file import DataFile
 from nanautopsy.checkpoints.step_names import step_of
 from nanautopsy.checkpoints.stored import Holds, Piece, StoredCheckpoint, StoredTensor
 from nanautopsy.discover import natural_key
@@ -72,12 +71,12 @@ class SafetensorsReader:
     def read(self, artifact: Artifact) -> Iterator[Record]:
         """Exactly one ``StoredCheckpoint``, unless no member has a usable header."""
         gathered = _Gathered()
-        indices = [member for member in artifact.members if member[0].endswith(".json")]
-        files = [member for member in artifact.members if member not in indices]
-        for path, location in files:
-            yield from _read_file(LocalFile(path, location), gathered)
-        for path, location in indices:
-            yield from _check_index(path, location, {p for p, _ in files}, gathered)
+        indices = [file for file in artifact.files if file.path.endswith(".json")]
+        files = [file for file in artifact.files if file not in indices]
+        for file in files:
+            yield from _read_file(file, gathered)
+        for index in indices:
+            yield from _check_index(index, {file.path for file in files}, gathered)
         if not gathered.tensors and not gathered.missing and gathered.unread:
             yield Skipped(gathered.unread[0])
             return
@@ -211,14 +210,14 @@ def _stored(file: DataFile, entry: Entry) -> StoredTensor:
 # --- the index ----------------------------------------------------------------------------------
 
 
-def _check_index(
-    path: str, location: Path, files: set[str], gathered: _Gathered
-) -> Iterator[Problem]:
+def _check_index(index: DataFile, files: set[str], gathered: _Gathered) -> Iterator[Problem]:
     """Compare the index with the shards that are there. Its file names are compared only."""
+    path = index.path
     try:
-        if location.stat().st_size > _MAX_INDEX_BYTES:
+        if index.size > _MAX_INDEX_BYTES:
             raise ValueError("larger than any index")
-        weight_map = json.loads(location.read_bytes())["weight_map"]
+        with index.open() as handle:
+            weight_map = json.loads(handle.read() or b"")["weight_map"]
         listed = {str(tensor): str(shard) for tensor, shard in weight_map.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         text = f"the index cannot be used: {type(error).__name__}: {error}"

@@ -49,9 +49,8 @@ class TextLog:
         return Claim("text-log", confidence)
 
     def read(self, artifact: Artifact) -> Iterator[Record]:
-        """Series, events, configuration and environment of each member."""
-        for path, location in artifact.members:
-            yield from records_of(path, blocks(location))
+        """Series, events, configuration and environment."""
+        yield from records_of(artifact.path, blocks(artifact.location))
 
 
 READER = TextLog()
