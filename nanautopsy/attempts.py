@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -99,8 +100,9 @@ def _split(series: Series) -> list[Series]:
     if often or len(falls) > _MOST_ATTEMPTS:
         return [series]
     restarts = [fall for fall in falls.tolist() if not _is_late(steps, fall)]
-    parts = np.split(np.arange(len(series)), restarts)
-    return [take(series, part) for part in parts]
+    bounds = [0, *restarts, len(series)]
+    # Slices are views: a run of millions of points is not copied here.
+    return [take(series, slice(*pair)) for pair in pairwise(bounds)]
 
 
 def _counts_in_epochs(steps: np.ndarray, falls: np.ndarray) -> bool:
@@ -171,7 +173,7 @@ def _join(chain: Sequence[Series], dropped: _AllDropped) -> Series:
                 kept = []
             else:
                 _set_aside(one, again, cut, True, dropped)
-                one = take(one, np.flatnonzero(~again))
+                one = _before(one, ~again)
         kept.append(one)
     if len(kept) == 1:
         return _by_step(kept[0])
@@ -213,20 +215,29 @@ def _by_step(series: Series) -> Series:
     Several points at one step of one attempt are parts of it (micro-batches, ranks in one file);
     when one part was NaN, the step was.
     """
-    order = np.argsort(series.steps, kind="stable")
-    steps, bad = series.steps[order], ~np.isfinite(series.values[order])
-    if not len(steps):
+    steps = series.steps
+    if len(steps) < 2 or (steps[1:] > steps[:-1]).all():
         return series
-    first = np.append(True, steps[1:] != steps[:-1])
-    starts = np.flatnonzero(first)
-    ends = np.append(starts[1:], len(steps)) - 1
-    bad_at = np.where(bad, np.arange(len(steps)), len(steps))
-    first_bad = np.minimum.reduceat(bad_at, starts)
-    return take(series, order[np.where(first_bad < len(steps), first_bad, ends)])
+    if (steps[1:] < steps[:-1]).any():
+        series = take(series, np.argsort(steps, kind="stable"))
+        steps = series.steps
+    chosen = np.append(steps[1:] != steps[:-1], True)
+    bad = np.flatnonzero(~np.isfinite(series.values))
+    if len(bad):
+        bad_steps, first = np.unique(steps[bad], return_index=True)
+        chosen[np.searchsorted(steps, bad_steps, side="right") - 1] = False
+        chosen[bad[first]] = True
+    return series if chosen.all() else take(series, chosen)
 
 
-def take(series: Series, index: np.ndarray) -> Series:
-    """The points at ``index``, of which none may be missing."""
+def _before(series: Series, kept: np.ndarray) -> Series:
+    """The points of a mask; the first ones, as they mostly are, without a copy."""
+    count = int(kept.sum())
+    return take(series, slice(count) if kept[:count].all() else kept)
+
+
+def take(series: Series, index: np.ndarray | slice) -> Series:
+    """The points at ``index``, of which none may be missing; of a slice, views."""
     return replace(
         series,
         steps=series.steps[index],

@@ -76,15 +76,18 @@ class Columns:
         column.missing.frombytes(np.ascontiguousarray(missing, np.int8).tobytes())
 
     def series(self) -> Iterator[Series]:
-        """The series in order of first appearance."""
+        """The series in order of first appearance. They are the columns, which therefore take no
+        more points."""
         for (tag, axis, rank), column in self._columns.items():
-            times = np.array(column.times, dtype=np.float64)
-            lines = np.array(column.lines, dtype=np.int64)
-            missing = np.array(column.missing, dtype=np.bool_)
+            if not column.steps:
+                continue
+            times = np.frombuffer(column.times, dtype=np.float64)
+            lines = np.frombuffer(column.lines, dtype=np.int64)
+            missing = np.frombuffer(column.missing, dtype=np.bool_)
             yield Series(
                 tag=tag,
-                steps=np.array(column.steps, dtype=np.int64),
-                values=np.array(column.values, dtype=np.float64),
+                steps=np.frombuffer(column.steps, dtype=np.int64),
+                values=np.frombuffer(column.values, dtype=np.float64),
                 source=Source(self._path, tag=tag),
                 times=None if np.isnan(times).all() else times,
                 lines=None if (lines < 0).all() else lines,
