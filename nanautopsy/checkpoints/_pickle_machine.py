@@ -7,7 +7,15 @@ from itertools import repeat
 from typing import Any
 
 from nanautopsy.checkpoints._pickle_plain import NOT_PLAIN, PLAIN, as_key, set_pairs
-from nanautopsy.checkpoints._pickle_records import SAMPLES, Call, Global, Lost, PersistentId, Use
+from nanautopsy.checkpoints._pickle_records import (
+    SAMPLES,
+    BytesAt,
+    Call,
+    Global,
+    Lost,
+    PersistentId,
+    Use,
+)
 from nanautopsy.checkpoints._pickle_source import Window
 from nanautopsy.checkpoints.data_file import Handle
 
@@ -21,6 +29,8 @@ MOST_TEXT = 256 << 20
 _MOST_PROBLEMS = 20
 _MOST_COMPUTED = 256
 _LONGEST_NAME = 1000
+LOADERS = ("_load_from_bytes", "loads")
+"""How the functions are called that load a pickle from a byte string."""
 _GETATTR = frozenset({Global("builtins", "getattr"), Global("__builtin__", "getattr")})
 
 
@@ -46,6 +56,8 @@ class Machine(Window):
         self.computed: list[tuple[int, Any, tuple[Any, ...]]] = []
         self.patched: list[tuple[int, Global]] = []
         self.references: list[PersistentId] = []
+        self.embedded: list[tuple[Global, Any]] = []
+        """(function, byte string) of calls that would load another pickle."""
         self.here = begin
         """Byte of the opcode in work."""
         self._objects = _MOST_OBJECTS
@@ -147,11 +159,12 @@ class Machine(Window):
         use.calls += 1
         if use.calls <= SAMPLES:
             use.samples.append((self.here, args))
-        if function in _GETATTR and len(args) == 2 and isinstance(args[0], Global):
-            attribute = args[1]
-            # A nested class, or the member of an enumeration.
-            if isinstance(attribute, str) and len(args[0].name) < _LONGEST_NAME:
-                return self.name(args[0].module, f"{args[0].name}.{attribute}")
+        if function in _GETATTR and len(args) >= 2 and isinstance(args[1], str):
+            found = self._attribute(args[0], args[1])
+            if found is not None:
+                return found
+        if args and function.name.endswith(LOADERS) and isinstance(args[0], (bytes, BytesAt)):
+            self.embedded.append((function, args[0]))
         maker = PLAIN.get(str(function))
         if maker is not None and kwargs is None:
             self._charge(args)
@@ -160,11 +173,22 @@ class Machine(Window):
                 return made
         return Call(function, args, kwargs)
 
-    def refer(self, value: Any) -> PersistentId:
+    def _attribute(self, owner: Any, attribute: str) -> Global | None:
+        """A nested class, or the member of an enumeration; of an object it is only noted."""
+        if isinstance(owner, Global) and len(owner.name) < _LONGEST_NAME:
+            return self.name(owner.module, f"{owner.name}.{attribute}")
+        self.name("<object>", attribute)
+        return None
+
+    def refer(self, value: Any) -> PersistentId | Global:
         """A reference to something outside the pickle."""
+        if isinstance(value, tuple) and len(value) > 1 and value[0] == "module":
+            if isinstance(value[1], Global):  # torch before 1.6: a class, with its source
+                return value[1]
         self.made()
-        self.references.append(PersistentId(value))
-        return self.references[-1]
+        reference = PersistentId(value)
+        self.references.append(reference)
+        return reference
 
     def append(self, target: Any, items: list[Any]) -> None:
         """APPEND, APPENDS and ADDITEMS."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nanautopsy.checkpoints._pickle_machine import Broken, Machine
+from nanautopsy.checkpoints._pickle_machine import LOADERS, Broken, Machine
 from nanautopsy.checkpoints._pickle_opcodes import OPCODES
 from nanautopsy.checkpoints._pickle_records import (
     BytesAt,
@@ -28,6 +28,7 @@ from nanautopsy.checkpoints._pickle_source import EndOfBytes
 from nanautopsy.checkpoints.data_file import DataFile
 
 __all__ = [
+    "LOADERS",
     "BytesAt",
     "Call",
     "Global",
@@ -57,6 +58,8 @@ class Unpickled:
     """Every class and function that is named, also where its object was thrown away."""
     computed: tuple[tuple[int, Any, tuple[Any, ...]], ...]
     """(byte, function, arguments) of calls of something that is itself the result of a call."""
+    embedded: tuple[tuple[Global, bytes | BytesAt], ...]
+    """(function, byte string) of calls that would load another pickle from it."""
     references: tuple[PersistentId, ...]
     """Every reference to something outside, in order; torch's storages among them."""
     patched: tuple[tuple[int, Global], ...]
@@ -88,6 +91,7 @@ def interpret(file: DataFile, begin: int = 0, end: int | None = None) -> Unpickl
         problems=tuple(machine.problems),
         uses=machine.uses,
         computed=tuple(machine.computed),
+        embedded=tuple(machine.embedded),
         references=tuple(machine.references),
         patched=tuple(machine.patched),
     )

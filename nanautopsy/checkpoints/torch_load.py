@@ -12,13 +12,15 @@ from typing import Any, Literal, TypeAlias
 from nanautopsy.checkpoints import _torch_legacy as legacy
 from nanautopsy.checkpoints._torch_tables import Storage
 from nanautopsy.checkpoints._torch_zip import Archive, BadZip, Member, read_archive
-from nanautopsy.checkpoints.data_file import DataFile
+from nanautopsy.checkpoints.data_file import DataFile, MemoryFile
 from nanautopsy.checkpoints.pickle_data import Lost, Unpickled, interpret
 from nanautopsy.checkpoints.torch_objects import Storages
 
 Form: TypeAlias = Literal["zip", "legacy", "pickle"]
 ZIP_MAGIC = b"PK\x03\x04"
 _MOST_OTHER_PICKLES = 64
+_MOST_EMBEDDED = 20_000
+_DEEPEST = 4
 _NO_PICKLES = (".py", ".debug_pkl", ".npy", ".json", ".txt", ".h5")
 _PICKLE_NAMES = (".pkl", ".pickle", ".p", ".bin", ".pt", ".pth", ".ckpt", ".dat", ".data")
 
@@ -38,24 +40,50 @@ class TorchFile:
     storages: Storages
     """What :func:`.torch_objects.tensor_of` needs to find tensors."""
     pickles: list[Unpickled] = field(default_factory=list)
-    """Every pickle in the file: :mod:`.pickle_danger` looks into all of them."""
+    """Every pickle of the file itself: :mod:`.pickle_danger` looks into all of them."""
+    embedded: list[Unpickled] = field(default_factory=list)
+    """Pickles inside byte strings of the others."""
     problems: list[tuple[str, int]] = field(default_factory=list)
     """(text, byte of the file)."""
 
 
-def load_torch(file: DataFile, begin: int = 0, end: int | None = None) -> TorchFile:
+def load_torch(file: DataFile, begin: int = 0, end: int | None = None, depth: int = 0) -> TorchFile:
     """Read the object and find the storages in the range [begin, end) of ``file``.
 
-    Damage becomes ``problems``, and what can be read is given. Raises :class:`NotTorch` when
-    nothing can, and ``OSError``.
+    Damage becomes ``problems``, and what can be read is given. Byte strings that the pickle would
+    load as pickles of their own are read too, ``depth`` says how deep this one lies. Raises
+    :class:`NotTorch` when nothing can be read, and ``OSError``.
     """
     stop = file.size if end is None else min(end, file.size)
     with file.open() as handle:
         handle.seek(begin)
         magic = handle.read(4) or b""
-    if magic == ZIP_MAGIC:
-        return _load_zip(file, begin, stop)
-    return _load_stream(file, begin, stop)
+    loaded = (_load_zip if magic == ZIP_MAGIC else _load_stream)(file, begin, stop)
+    _load_embedded(loaded, depth)
+    return loaded
+
+
+def _load_embedded(loaded: TorchFile, depth: int) -> None:
+    """Open the byte strings that hold whole files: tensors in a plain pickle are such."""
+    embedded = [value for pickle in loaded.pickles for _, value in pickle.embedded]
+    if embedded and depth >= _DEEPEST:
+        loaded.problems.append((f"pickles {_DEEPEST} deep in each other; no deeper", 0))
+        return
+    if len(embedded) > _MOST_EMBEDDED:
+        text = f"{len(embedded)} embedded pickles; {_MOST_EMBEDDED} of them are read"
+        loaded.problems.append((text, 0))
+    for value in embedded[:_MOST_EMBEDDED]:
+        place, begin, end = loaded.storages.file, 0, 0
+        if isinstance(value, bytes):
+            place, end = MemoryFile(place.path, value), len(value)
+        else:
+            begin, end = value.offset, value.offset + value.size
+        try:
+            inner = load_torch(place, begin, end, depth + 1)
+        except NotTorch:
+            continue
+        loaded.embedded += [*inner.pickles, *inner.embedded]
+        loaded.storages.nested[id(value)] = (inner.value, inner.storages)
 
 
 # --- the zip form -------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from nanautopsy.checkpoints._numpy_pickles import array_of_buffer, array_of_stat
 from nanautopsy.checkpoints._torch_tables import DTYPES, STORAGES, Storage
 from nanautopsy.checkpoints.data_file import DataFile
 from nanautopsy.checkpoints.formats import FORMATS
-from nanautopsy.checkpoints.pickle_data import Call, Global, Lost, PersistentId
+from nanautopsy.checkpoints.pickle_data import LOADERS, Call, Global, Lost, PersistentId
 from nanautopsy.checkpoints.stored import Piece, StoredTensor
 
 _MOST_DIMENSIONS = 64
@@ -39,6 +39,8 @@ class Storages:
     """The file that holds the pickle."""
     by_key: Mapping[str, Storage] = field(default_factory=dict)
     big_endian: bool = False
+    nested: dict[int, tuple[Any, Storages]] = field(default_factory=dict)
+    """By ``id`` of an embedded byte string: the object that it holds, and what that refers to."""
 
 
 _Rebuild: TypeAlias = "Callable[[tuple[Any, ...], Storages, int], StoredTensor | None]"
@@ -52,8 +54,9 @@ def tensor_of(value: Any, storages: Storages, depth: int = 0) -> StoredTensor | 
     """
     if depth > _DEEPEST:
         raise BadTensor("a tensor wrapped too many times")
+    value, storages = unwrap(value, storages)
     if isinstance(value, PersistentId):
-        return _whole_storage(value, storages)
+        return _whole_storage(value, storages) if _is_storage(value.value) else None
     if not isinstance(value, Call) or not isinstance(value.function, Global):
         return None
     rebuild = _REBUILD.get(value.function.name)
@@ -63,6 +66,18 @@ def tensor_of(value: Any, storages: Storages, depth: int = 0) -> StoredTensor | 
     if value.function.name in ("_reconstruct", "_reconstruct_array"):
         args = (*args, value.state)
     return rebuild(args, storages, depth + 1)
+
+
+def unwrap(value: Any, storages: Storages) -> tuple[Any, Storages]:
+    """The object in an embedded torch file (``torch.storage._load_from_bytes``), else ``value``."""
+    for _ in range(_DEEPEST):
+        if not isinstance(value, Call) or not isinstance(value.function, Global) or not value.args:
+            break
+        inside = storages.nested.get(id(value.args[0]))
+        if inside is None or not value.function.name.endswith(LOADERS):
+            break
+        value, storages = inside
+    return value, storages
 
 
 def _wrapped(value: Call, storages: Storages, depth: int) -> StoredTensor | None:
@@ -124,10 +139,15 @@ def _whole_storage(reference: PersistentId, storages: Storages) -> StoredTensor 
     return _tensor(storage, dtype or "U8", (count,), (1,), offset, storages.big_endian)
 
 
+def _is_storage(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) >= 5 and value[0] == "storage"
+
+
 def _view(args: tuple[Any, ...], storages: Storages, stated: Any) -> StoredTensor:
     if len(args) < 4:
         raise BadTensor("a tensor without a shape")
-    storage, dtype, _, shift = _resolve(args[0], storages)
+    reference, storages = unwrap(args[0], storages)
+    storage, dtype, _, shift = _resolve(reference, storages)
     if stated is not None or dtype is None:
         dtype = dtype_of(stated)
     offset, shape, strides = args[1], args[2], args[3]
@@ -151,7 +171,7 @@ def _resolve(reference: Any, storages: Storages) -> tuple[Storage, str | None, i
     if isinstance(reference, Lost):
         raise BadTensor(reference.why)
     value = reference.value if isinstance(reference, PersistentId) else None
-    if not isinstance(value, tuple) or len(value) < 5 or value[0] != "storage":
+    if not isinstance(value, tuple) or not _is_storage(value):
         raise BadTensor("a tensor that refers to no storage")
     kind, key, count = value[1], value[2], value[4]
     if not isinstance(key, str) or not _sizes((count,)):

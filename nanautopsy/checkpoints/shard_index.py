@@ -1,0 +1,57 @@
+"""The index that Hugging Face writes beside the shards of a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Set
+
+from nanautopsy.checkpoints.data_file import DataFile
+from nanautopsy.discover import natural_key
+from nanautopsy.model import Problem, Source
+
+_MOST_BYTES = 256 << 20
+
+
+def check_index(
+    index: DataFile, tensors: Mapping[str, str], files: Set[str]
+) -> tuple[set[str], list[Problem]]:
+    """(tensors that the index lists and that are not there, what disagrees).
+
+    ``tensors``: name to path of the shard that gave it; ``files``: the paths of all shards. File
+    names in the index are compared, never opened.
+    """
+    try:
+        listed = _read(index)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        text = f"the index cannot be used: {type(error).__name__}: {error}"
+        return set(), [Problem(text, Source(index.path))]
+    directory = index.path.rpartition("/")[0]
+    prefix = directory + "/" if directory else ""
+    absent: dict[str, list[str]] = {}
+    for name, shard in listed.items():
+        if name not in tensors:
+            absent.setdefault(shard, []).append(name)
+    texts = []
+    for shard, names in absent.items():
+        label = repr(shard[:300])
+        if prefix + shard not in files:
+            texts.append(f"the index names shard {label}, which is not here: {len(names)} tensors")
+        else:
+            texts.append(
+                f"the index places {len(names)} tensors in {label} that it does not give, "
+                f"the first is {names[0][:300]!r}"
+            )
+    unlisted = tensors.keys() - listed.keys()
+    if unlisted:
+        first = min(unlisted, key=natural_key)
+        texts.append(f"the index does not list {len(unlisted)} tensors, the first is {first!r}")
+    missing = {name for names in absent.values() for name in names}
+    return missing, [Problem(text, Source(index.path)) for text in texts]
+
+
+def _read(index: DataFile) -> dict[str, str]:
+    if index.size > _MOST_BYTES:
+        raise ValueError("larger than any index")
+    with index.open() as handle:
+        table = json.loads(handle.read() or b"")
+    return {str(name): str(shard) for name, shard in table["weight_map"].items()}
