@@ -40,12 +40,12 @@ def unmask(masked: Words) -> Words:
 
 
 @cache
-def byte_table() -> Words:
+def byte_table(polynomial: int = _POLYNOMIAL) -> Words:
     """(256,) what one byte does to a zero register."""
     table: Words = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         low = (table & np.uint32(1)).astype(bool)
-        table = (table >> np.uint32(1)) ^ np.where(low, _POLYNOMIAL, 0).astype(np.uint32)
+        table = (table >> np.uint32(1)) ^ np.where(low, polynomial, 0).astype(np.uint32)
     return table
 
 

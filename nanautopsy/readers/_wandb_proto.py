@@ -19,11 +19,6 @@ _WANTED = frozenset(
 )
 _MOST_ITEMS = 200_000
 
-# An item as writers write it: one of these keys, a length, the key; this key, a length, the value.
-_KEY_FIELDS = b"\x0a\x12"
-_VALUE_JSON = b"\x82\x01"
-_NUMBER_STARTS = frozenset(b"%c" % character for character in b"-0123456789NI")
-
 
 def record(payload: bytes) -> tuple[int, bytes] | None:
     """(kind, message) of a Record; ``None`` for a kind that is not read here.
@@ -43,6 +38,15 @@ def items(message: bytes, field: int = 1) -> dict[str, Any]:
     with a path; both come out nested. An item whose JSON is broken is left out.
     """
     tree: dict[str, Any] = {}
+    add_items(tree, message, field)
+    return tree
+
+
+def add_items(tree: dict[str, Any], message: bytes, field: int = 1) -> None:
+    """Like :func:`items`, into ``tree``, which keeps what came before a broken field.
+
+    Raises :class:`~nanautopsy.readers._protowire.WireError` there.
+    """
     for count, (number, kind, value) in enumerate(wire.fields(message)):
         if number != field or kind != wire.LEN or count > _MOST_ITEMS:
             continue
@@ -58,38 +62,6 @@ def items(message: bytes, field: int = 1) -> dict[str, Any]:
             branch = below
         if path:
             branch[path[-1]] = item
-    return tree
-
-
-def numbers_and_rest(message: bytes) -> tuple[dict[str, float], bytes]:
-    """Of a history message: the flat items that are plain numbers, and all other fields.
-
-    Most of a run file is such items, so they are taken apart without the detours of
-    :func:`items`. What is broken is in the rest.
-    """
-    found: dict[str, float] = {}
-    rest: list[bytes] = []
-    position, end = 0, len(message)
-    while position + 3 < end and message[position] == 0x0A and message[position + 1] < 0x80:
-        after = position + 2 + message[position + 1]
-        key_end = position + 4 + message[position + 3]
-        value = message[key_end + 3 : after]
-        if (
-            after <= end
-            and message[position + 2] in _KEY_FIELDS
-            and message[key_end : key_end + 2] == _VALUE_JSON
-            and message[key_end + 2 : key_end + 3] == bytes([len(value)])
-            and value[:1] in _NUMBER_STARTS
-        ):
-            try:
-                found[message[position + 4 : key_end].decode()] = float(value)
-                position = after
-                continue
-            except ValueError:
-                pass
-        rest.append(message[position:after])
-        position = after
-    return found, b"".join([*rest, message[position:]])
 
 
 def _item(message: bytes) -> tuple[list[str], Any]:

@@ -20,9 +20,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nanautopsy.model import (
     Artifact,
-    Axis,
     Claim,
     ConfigRecord,
     EnvironmentRecord,
@@ -37,16 +38,20 @@ from nanautopsy.readers import _wandb_facts as wandb_facts
 from nanautopsy.readers import _wandb_proto as proto
 from nanautopsy.readers._damage import LFS_POINTER, Damage
 from nanautopsy.readers._flatten import flatten
-from nanautopsy.readers._leveldb_log import MAGIC, records
+from nanautopsy.readers._leveldb_log import MAGIC, Batch, batches
 from nanautopsy.readers._protowire import WireError
-from nanautopsy.readers._wandb_values import NOT_METRICS, points, whole
-from nanautopsy.readers.columns import Columns
+from nanautopsy.readers._wandb_history import History
+from nanautopsy.readers._wandb_items import HistoryBatch
+from nanautopsy.readers._wandb_keys import Keys
+from nanautopsy.readers._wandb_records import UNUSUAL, kinds_of
 from nanautopsy.readers.text.blocks import Block
 from nanautopsy.readers.text.records import records_of
 
 _BLOCK_CHARACTERS = 1 << 20
 _LONGEST_LINE = 1 << 20
-_MOST_TAGS = 100_000
+_OUTPUT = frozenset({proto.OUTPUT, proto.OUTPUT_RAW})
+_STEPPED_OVER = frozenset({proto.HISTORY, proto.SUMMARY, *_OUTPUT})
+"""Kinds that are read later, or many at once."""
 
 
 class _WandbRun:
@@ -67,35 +72,36 @@ class _WandbRun:
             return
         if start and not start.startswith(MAGIC):
             run.damage.note("does not begin as a W&B run file does", 0)
-        for offset, kind, message in _messages(artifact.location, run.damage):
-            try:
-                run.take(kind, message)
-            except WireError as error:
-                run.damage.note(f"a record that is broken inside: {error}", offset)
-        if not run.rows:
-            for _, kind, message in _messages(artifact.location, Damage(artifact.path)):
-                if kind == proto.SUMMARY:
-                    run.take_summary(message)
+        for batch in _batches(artifact.location, run.damage):
+            run.take_batch(batch)
+        if not run.history.rows and proto.SUMMARY in run.kinds:
+            for _, message in _messages(artifact.location, proto.SUMMARY):
+                run.take_summary(message)
             run.end_summary()
         yield from run.records()
-        if not _has_output_log(artifact.location):
+        if run.kinds & _OUTPUT and not _has_output_log(artifact.location):
             yield from records_of(artifact.path, _output_blocks(artifact.location))
 
 
-def _messages(location: Path, damage: Damage) -> Iterator[tuple[int, int, bytes]]:
-    """(offset, kind, message) of the records that are read here."""
+def _batches(location: Path, damage: Damage) -> Iterator[Batch]:
     with open(location, "rb") as file:
         try:
-            for offset, payload in records(file, damage):
-                try:
-                    known = proto.record(payload)
-                except WireError as error:
-                    damage.note(f"a record that is no W&B record: {error}", offset)
-                    continue
-                if known is not None:
-                    yield offset, *known
+            yield from batches(file, damage)
         except OSError as error:
             damage.note(f"reading ended early: {error}")
+
+
+def _messages(location: Path, *wanted: int) -> Iterator[tuple[int, bytes]]:
+    """(kind, message) of the records of some kinds; damage was noted before."""
+    for batch in _batches(location, Damage("")):
+        found = kinds_of(batch)
+        for i in np.flatnonzero(np.isin(found.kinds, [UNUSUAL, *wanted])).tolist():
+            try:
+                known = proto.record(batch.record(i))
+            except WireError:
+                continue
+            if known is not None and known[0] in wanted:
+                yield known
 
 
 class _Run:
@@ -103,24 +109,50 @@ class _Run:
 
     def __init__(self, path: str) -> None:
         self.damage = Damage(path)
-        self.rows = 0
+        self.history = History(path)
+        self.kinds: set[int] = set()
+        """Of the records that were seen."""
         self._source = Source(path)
-        self._columns = Columns(path)
-        self._tags: set[str] = set()
-        self._left_out = 0
         self._config: dict[str, Any] = {}
         self._axes: dict[str, Scalar] = {}
         self._facts: dict[str, str] = {}
         self._packages: dict[str, str] = {}
         self._events: list[LogEvent] = []
         self._summary: dict[str, Any] = {}
-        self._started: float | None = None
+        self._keys = Keys()
+
+    def take_batch(self, batch: Batch) -> None:
+        """The records of one batch: what they say of the run, then their history."""
+        found = kinds_of(batch)
+        seen = {kind for kind in _STEPPED_OVER if (found.kinds == kind).any()}
+        self.kinds |= seen
+        rows = found.kinds == proto.HISTORY
+        for i in np.flatnonzero(np.isin(found.kinds, list(seen), invert=True)).tolist():
+            offset = int(batch.offsets[i])
+            try:
+                known = proto.record(batch.record(i))
+            except WireError as error:
+                self.damage.note(f"a record that is no W&B record: {error}", offset)
+                continue
+            if known is None:
+                continue
+            self.kinds.add(known[0])
+            if known[0] == proto.HISTORY:
+                rows[i] = True
+                found.starts[i] = batch.starts[i] + batch.record(i).find(known[1])
+                found.ends[i] = found.starts[i] + len(known[1])
+                continue
+            try:
+                self.take(*known)
+            except WireError as error:
+                self.damage.note(f"a record that is broken inside: {error}", offset)
+        if rows.any():
+            history = HistoryBatch(batch, found.starts[rows], found.ends[rows], self._keys)
+            self.history.add(history, batch.offsets[rows].tolist(), self.damage)
 
     def take(self, kind: int, message: bytes) -> None:
         """One record. Raises :class:`WireError` where its message is broken."""
-        if kind == proto.HISTORY:
-            self._row(message)
-        elif kind == proto.RUN:
+        if kind == proto.RUN:
             self._run(message)
         elif kind == proto.CONFIG:
             self._settings(message)
@@ -135,9 +167,9 @@ class _Run:
 
     def records(self) -> Iterator[Record]:
         """Series, settings, environment, events, problems."""
-        yield from self._columns.series()
-        if self._left_out:
-            self.damage.note(f"{self._left_out} points of further keys are left out")
+        yield from self.history.series()
+        if self.history.left_out:
+            self.damage.note(f"{self.history.left_out} points of further keys are left out")
         private = self._config.pop("_wandb", None)
         if isinstance(private, dict):
             facts, packages = wandb_facts.from_private(private)
@@ -152,50 +184,11 @@ class _Run:
         yield from self._events
         yield from self.damage.problems()
 
-    def _row(self, message: bytes) -> None:
-        numbers, rest = proto.numbers_and_rest(message)
-        others = proto.items(rest)
-        step = whole(numbers.get("_step", others.get("_step")))
-        if step is None:
-            inside = [proto.numbers(part).get(1, 0) for part in proto.parts(rest, 2)]
-            step = inside[0] if inside else None
-        self._add(numbers, others, self.rows if step is None else step, step is not None)
-        self.rows += 1
-
-    def _add(
-        self, numbers: dict[str, float], others: dict[str, Any], step: int, step_is_known: bool
-    ) -> None:
-        time = self._time(*(numbers.get(k, others.get(k)) for k in ("_timestamp", "_runtime")))
-        axis: Axis = "step" if step_is_known else "record"
-        for tag, value in numbers.items():
-            if tag not in NOT_METRICS and self._admit(tag):
-                self._columns.add(tag, step, value, time=time, axis=axis)
-        for key, item in others.items():
-            if key not in NOT_METRICS:
-                for tag, number in points(key, item):
-                    if self._admit(tag):
-                        self._columns.add(tag, step, number, time=time, axis=axis)
-
-    def _admit(self, tag: str) -> bool:
-        if tag not in self._tags:
-            if len(self._tags) >= _MOST_TAGS:
-                self._left_out += 1
-                return False
-            self._tags.add(tag)
-        return True
-
-    def _time(self, timestamp: Any, runtime: Any) -> float | None:
-        if isinstance(timestamp, (int, float)):
-            return float(timestamp)
-        if self._started is not None and isinstance(runtime, (int, float)):
-            return self._started + float(runtime)
-        return None
-
     def _run(self, message: bytes) -> None:
         for part in proto.parts(message, 4):
             self._settings(part)
         for part in proto.parts(message, 17):
-            self._started = proto.timestamp(part)
+            self.history.started = proto.timestamp(part)
         for part in proto.parts(message, 19):
             self._telemetry(part)
         for part in proto.parts(message, 21):
@@ -208,8 +201,9 @@ class _Run:
         if numbers.get(18) and not any(e.kind == "run-resumed" for e in self._events):
             text = f"W&B resumed the run at its step {step}"
             data: dict[str, Scalar | tuple[str, ...]] = {"step": step}
+            time = self.history.started
             self._events.append(
-                LogEvent("run-resumed", text, self._source, step, True, self._started, data=data)
+                LogEvent("run-resumed", text, self._source, step, True, time, data=data)
             )
 
     def _settings(self, message: bytes) -> None:
@@ -247,9 +241,8 @@ class _Run:
 
     def end_summary(self) -> None:
         """No history: the summary's values are series of one point."""
-        step = whole(self._summary.get("_step"))
-        values = {key: value for key, value in self._summary.items() if key != "_runtime"}
-        self._add({}, values, step or 0, step is not None)
+        items = {key: value for key, value in self._summary.items() if key != "_runtime"}
+        self.history.add_row(items)
 
 
 def _has_output_log(location: Path) -> bool:
@@ -280,9 +273,7 @@ def output_lines(path: Path) -> Iterator[str]:
     put together; damage ends a line early and is not reported here. Carriage returns stay.
     """
     pending: dict[int, str] = {}
-    for _, kind, message in _messages(path, Damage(str(path))):
-        if kind not in (proto.OUTPUT_RAW, proto.OUTPUT):
-            continue
+    for _, message in _messages(path, *_OUTPUT):
         try:
             stream = proto.numbers(message).get(1, 0)
             written = "".join(proto.texts(message).get(3, []))

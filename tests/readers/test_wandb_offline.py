@@ -22,7 +22,6 @@ from nanautopsy.model import (
     Series,
     Skipped,
 )
-from nanautopsy.readers import _wandb_proto as proto
 from nanautopsy.readers.wandb_offline import READER, output_lines
 
 Factory = pytest.TempPathFactory
@@ -43,6 +42,14 @@ def points_of(records: list[Record]) -> set[tuple[str, int, str]]:
         for series in of_type(records, Series)
         for step, value in zip(series.steps, series.values, strict=True)
     }
+
+
+def as_text(records: list[Record]) -> list[str]:
+    """Series in a form that compares, NaN included."""
+    return sorted(
+        f"{s.tag} {s.axis} {s.steps.tolist()} {s.values.tolist()} {s.times} {s.missing}"
+        for s in of_type(records, Series)
+    )
 
 
 # --- what wandb itself wrote --------------------------------------------------------------------
@@ -111,26 +118,50 @@ def test_what_the_run_printed() -> None:
 
 
 _VALUES = st.one_of(
-    st.floats().map(json.dumps), st.integers().map(str), st.sampled_from(['"x"', "null", "{}", "-"])
+    st.floats().map(json.dumps),
+    st.floats(-1e6, 1e6).map(json.dumps),
+    st.integers().map(str),
+    st.sampled_from(['"x"', "null", "true", "{}", "-", "[1, NaN]", "1e-05", "0.00", '"NaN"']),
 )
-_ITEMS = st.one_of(
-    st.tuples(st.text(max_size=200), _VALUES).map(lambda pair: item(*pair)),
-    st.tuples(st.lists(st.text(max_size=9), max_size=3), _VALUES).map(lambda pair: item(*pair)),
-    st.binary(max_size=20),
+_PATHS = st.one_of(
+    st.sampled_from(["_step", "_runtime", "_timestamp", "train/loss", "train/long_name"]),
+    st.text(min_size=1, max_size=200),
+    st.lists(st.text(max_size=9), min_size=1, max_size=3),
 )
+
+
+def _first(path: str | list[str]) -> str:
+    return path if isinstance(path, str) else path[0]
+
+
+@st.composite
+def _rows(draw: st.DrawFn) -> list[bytes]:
+    """History records of which most share their keys, as a run's do, in any order."""
+    paths = draw(st.lists(_PATHS, max_size=5, unique_by=_first))
+    rows = []
+    for _ in range(draw(st.integers(1, 20))):
+        items = [item(path, draw(_VALUES)) for path in draw(st.permutations(paths))]
+        if draw(st.integers(0, 9)) == 0:
+            items.append(draw(st.binary(max_size=20)))
+        tail = draw(st.sampled_from([b"", field(2, b""), field(2, field(1, 7)), b"\x12\x7f"]))
+        rows.append(field(2, b"".join(field(1, one) for one in items) + tail))
+    return rows
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(_ITEMS, max_size=6))
-def test_the_short_way_through_a_row_finds_the_same(items: list[bytes]) -> None:
-    message = b"".join(field(1, one) for one in items)
-    numbers, rest = proto.numbers_and_rest(message)
-    everything = proto.items(message)
-    others = proto.items(rest)
-    assert set(numbers) | set(others) == set(everything)
-    for key, value in numbers.items():
-        if key not in others and isinstance(everything[key], (int, float)):
-            assert same_values([value], [float(everything[key])])
+@given(rows=_rows())
+def test_many_rows_at_once_give_what_one_by_one_gives(
+    tmp_path_factory: Factory, rows: list[bytes]
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    data = run_file(rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nanautopsy.readers._wandb_items._FEWEST_ROWS", 1 << 40)
+        slow = as_text(read(data, folder))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nanautopsy.readers._wandb_items._FEWEST_ROWS", 1)
+        patch.setattr("nanautopsy.readers._decimal_text._FEWEST", 1)
+        assert as_text(read(data, folder)) == slow
 
 
 # --- the Python versions' form ------------------------------------------------------------------
@@ -347,7 +378,7 @@ def test_deep_json_and_many_problems_stay_bounded(tmp_path: Path) -> None:
 
 
 def test_keys_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nanautopsy.readers.wandb_offline._MOST_TAGS", 50)
+    monkeypatch.setattr("nanautopsy.readers._wandb_history._MOST_TAGS", 50)
     records = read(old_run([{f"key {i}": 1.0} for i in range(60)]), tmp_path)
     assert len(series_of(records)) == 50
     (problem,) = problems_of(records)
