@@ -7,7 +7,6 @@ Roles are given to series, steps of different counters are brought together, res
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -30,7 +29,7 @@ from nanautopsy.model import (
     Series,
     Source,
 )
-from nanautopsy.roles import classify
+from nanautopsy.role_patterns import RolePattern, give_roles
 from nanautopsy.step_axis import count_steps, counted_in_samples, on_training_step
 
 _TAGS_TOLD = 3
@@ -40,13 +39,18 @@ _Record = TypeVar("_Record")
 
 
 def align(
-    path: str, discovery: Discovery, readings: Sequence[Reading], problems: Sequence[str] = ()
+    path: str,
+    discovery: Discovery,
+    readings: Sequence[Reading],
+    problems: Sequence[str] = (),
+    roles: Sequence[RolePattern] = (),
 ) -> Run:
-    """One run of everything that was read; ``problems`` are those of loading the readers."""
+    """One run of everything that was read; ``problems`` are those of loading the readers, and
+    ``roles`` those that the user gives."""
     notes: list[str] = [*problems, *discovery.notes]
     raw = _series(readings, notes)
     consoles = rows_of_consoles(raw, notes)
-    series = _merged([with_steps(one, consoles.get(one.source.path)) for one in raw], notes)
+    series = _merged([with_steps(one, consoles.get(one.source.path)) for one in raw], roles, notes)
     events = tuple(
         event_with_step(event, consoles.get(event.source.path))
         for event in _of_type(readings, LogEvent)
@@ -101,13 +105,11 @@ def _series(readings: Sequence[Reading], notes: list[str]) -> list[Series]:
     return found
 
 
-def _merged(series: Sequence[Series], notes: list[str]) -> list[Series]:
+def _merged(
+    series: Sequence[Series], roles: Sequence[RolePattern], notes: list[str]
+) -> list[Series]:
     """With roles and layers, and the attempts of one writer joined."""
-    named = []
-    for one in counted_in_samples(series):
-        role, layer = classify(one.tag)
-        named.append(replace(one, role=role, layer=layer))
-    merged, told = merge_attempts(named)
+    merged, told = merge_attempts(give_roles(counted_in_samples(series), roles, notes))
     notes.extend(told)
     notes.extend(_several_runs(merged))
     return merged
@@ -118,11 +120,14 @@ def _several_runs(series: Sequence[Series]) -> Iterator[str]:
     homes: dict[str, set[str]] = {}
     for one in series:
         if one.role == "loss" and one.rank is None:
-            homes.setdefault(one.tag, set()).add(one.source.path.rpartition("/")[0])
+            path = one.source.path
+            # Of the runs in one database, each is a home of its own.
+            home = path if "#" in path else path.rpartition("/")[0]
+            homes.setdefault(one.tag, set()).add(home)
     most = max(homes, key=lambda tag: len(homes[tag]), default=None)
     if most is not None and len(homes[most]) > 1:
         yield (
-            f"{len(homes[most])} directories hold a {most!r} of their own: they are judged as one "
+            f"{len(homes[most])} places hold a {most!r} of their own: they are judged as one "
             "run, and the earliest failure counts"
         )
 

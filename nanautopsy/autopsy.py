@@ -21,17 +21,26 @@ from nanautopsy.onset import Located, locate
 from nanautopsy.plugins import load_parts
 from nanautopsy.read import load_readers, read
 from nanautopsy.redact import redact as hide
+from nanautopsy.role_patterns import parse_roles
 from nanautopsy.timeline import tell
 
 
 @np.errstate(all="ignore")
 def analyze(
-    path: str | Path, *, redact: bool = True, progress: Callable[[str], None] | None = None
+    path: str | Path,
+    *,
+    redact: bool = True,
+    progress: Callable[[str], None] | None = None,
+    roles: Iterable[str] = (),
 ) -> Autopsy:
     """Read a run directory (or a single file) and say when, where and why it died.
 
-    Raises :class:`nanautopsy.discover.NothingToRead` when there is nothing to read.
+    ``roles``: what metrics are whose names do not say it, as ``loss=my/criterion*``
+    (:mod:`nanautopsy.role_patterns`). Raises :class:`nanautopsy.discover.NothingToRead` when there
+    is nothing to read, and
+    :class:`nanautopsy.role_patterns.UnclearRole` for a role that is none.
     """
+    patterns = parse_roles(roles)
     say = progress or (lambda text: None)
     readers, causes = load_readers(), load_causes()
     by_name = {reader.name: reader for reader in readers.parts}
@@ -47,7 +56,7 @@ def analyze(
     readings = examine(readings)
 
     say("diagnosing")
-    run = align(str(path), discovery, readings, (*readers.problems, *causes.problems))
+    run = align(str(path), discovery, readings, (*readers.problems, *causes.problems), patterns)
     findings = _detect(run)
     located = locate(run, findings)
     case = Case(run, located.findings, located.onset, located.verdict)

@@ -54,6 +54,15 @@ def nanautopsy() -> None:
     "alone goes to standard output; html, and several at once, go to reports/RUN.*; only text "
     "is still printed. May be repeated.",
 )
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    metavar="ROLE=PATTERN",
+    help="Take the metrics whose names fit PATTERN for ROLE (loss, eval_loss, grad_norm, "
+    "learning_rate, loss_scale, layer_gradient, ...); '*' stands for anything, '{layer}' for the "
+    "layer. May be repeated.",
+)
 @click.option("--exit-code", is_flag=True, help="Exit with 1 when the run failed.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing that was not asked for.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell progress and problems on stderr.")
@@ -67,6 +76,7 @@ def analyze(
     path: str,
     files: tuple[str, ...],
     formats: tuple[str, ...],
+    roles: tuple[str, ...],
     exit_code: bool,
     quiet: bool,
     verbose: bool,
@@ -80,15 +90,20 @@ def analyze(
     from nanautopsy.autopsy import analyze as run_autopsy
     from nanautopsy.discover import NothingToRead
     from nanautopsy.outputs import UnclearOutput, plan, refuse_to_replace_evidence
+    from nanautopsy.role_patterns import UnclearRole, parse_roles
 
     try:
+        parse_roles(roles)
         outputs = plan(path, files, formats, quiet=quiet)
         refuse_to_replace_evidence(outputs, path)
-    except UnclearOutput as error:
+    except (UnclearOutput, UnclearRole) as error:
         raise click.UsageError(str(error), context) from None
     try:
         autopsy = run_autopsy(
-            _named(path), redact=not no_redact, progress=_say if verbose and not quiet else None
+            _named(path),
+            redact=not no_redact,
+            progress=_say if verbose and not quiet else None,
+            roles=roles,
         )
     except NothingToRead as error:
         _fail(str(error))

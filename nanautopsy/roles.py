@@ -2,7 +2,28 @@
 
 The patterns follow the tags that the common writers use (Trainer, Lightning, Megatron, DeepSpeed,
 big_vision, torchtitan, verl, fairseq) and the words that hand-written loops share. A name decides
-only the role of a series, never a cause.
+only the role of a series, never a cause. In order, by the words of a tag (``gradNorm_2`` has
+*grad*, *norm* and *2*), the first that fits:
+
+================  ==================================================================================
+role              words
+================  ==================================================================================
+attention_logit   *attention*, *attn* or *qk* beside *logit*, *score* or *entropy*
+layer_gradient    *grad(ient)* with a layer's path left when the words for the quantity are gone
+layer_activation  *activation*, *hidden*, *output* beside a statistic, with a path left
+layer_parameter   *param(eter)*, *weight* beside a statistic, with or without a path left
+learning_rate     *lr*, *learning rate*; ``step_size`` alone
+loss_scale        *scale* or *scaler* beside *loss*, *grad*, *amp* or *fp16*
+skipped_steps     *skipped*
+counter           rates and times; *step*, *epoch*, *samples*, *tokens* and their kin alone
+grad_norm         *grad* beside a statistic; *gnorm*, ``g_norm``, ``|g|``, ``||grad||``
+eval_loss         *perplexity*; a loss beside *eval*, *val*, *valid*, *test*, *dev*, *holdout*
+loss              ends in *loss*; *loss*, *nll*, *xent*, *mse*, *elbo*, *cost*, bits per character
+other             everything else
+================  ==================================================================================
+
+Chinese words for them count alike. Users name what this table misses
+(:mod:`nanautopsy.role_patterns`).
 """
 
 from __future__ import annotations
@@ -17,7 +38,22 @@ _EVALUATION = frozenset(
     {"eval", "evaluation", "val", "valid", "validation", "test", "dev", "predict", "holdout"}
     | {"heldout"}
 )
-_LOSS = frozenset({"loss", "losses", "nll", "ce", "xent", "crossentropy", "mse", "elbo", "bce"})
+_LOSS = frozenset(
+    {
+        "loss",
+        "losses",
+        "nll",
+        "ce",
+        "xent",
+        "crossentropy",
+        "mse",
+        "elbo",
+        "bce",
+        "bpc",
+        "bpb",
+        "bpd",
+    }
+)
 _COST = frozenset({"cost", "train", "training", "total", "mean", "avg"})
 _PERPLEXITY = frozenset({"ppl", "perplexity"})
 _GRADIENT = frozenset({"grad", "grads", "gradient", "gradients"})
@@ -47,6 +83,18 @@ _NOT_A_LOSS = frozenset(
 """Words beside *loss* that make it a property of a loss; the best one starts at Inf by custom."""
 _LEARNING_RATE = ("learning_rate", "learn_rate", "learnrate", "global_schedule")
 _STEP_SIZE = frozenset({"step_size", "stepsize", "train_step_size", "optim_step_size"})
+_CLIPPING = frozenset({"max_grad_norm", "clip_grad_norm", "grad_clip_norm", "max_gradient_norm"})
+"""Settings that some programs log beside the norm that they clip."""
+_BARS = re.compile(r"\|+\s*(?:g|grads?|gradients?|dw)\s*\|+_?\d?", re.IGNORECASE)
+_CHINESE = {
+    "学习率": " learning_rate ",
+    "梯度范数": " grad_norm ",
+    "损失": " loss ",
+    "训练": " train ",
+    "验证": " val ",
+    "测试": " test ",
+    "困惑度": " perplexity ",
+}
 _NOT_A_RATE = frozenset({"momentum", "decay", "beta", "betas"})
 _NOT_MINIMIZED = frozenset({"reward", "rewards", "acc", "accuracy", "bleu", "f1", "score"})
 
@@ -70,6 +118,9 @@ _LAYER_PART = re.compile(
 
 def words(tag: str) -> tuple[str, ...]:
     """The lower-case words of a tag: ``Train/Samples/gradNorm_2`` gives train samples grad ..."""
+    if not tag.isascii():
+        for chinese, english in _CHINESE.items():
+            tag = tag.replace(chinese, english)
     return tuple(word.lower() for word in _WORD.findall(tag))
 
 
@@ -82,6 +133,8 @@ def classify(tag: str) -> tuple[SeriesRole, str | None]:
         if told[0] != "other":
             return told
     tag = tag.removesuffix(" vs samples")
+    if _BARS.fullmatch(tag.rpartition("/")[2].strip()):
+        return "grad_norm", None
     parts = words(tag)
     have = frozenset(parts)
     if have & _ATTENTION and have & _LOGIT and not have & _LOSS:
@@ -198,18 +251,20 @@ def _global_role(parts: tuple[str, ...], have: frozenset[str]) -> SeriesRole:
     if "lr" in have or any(name in joined for name in _LEARNING_RATE) or joined in _STEP_SIZE:
         return "other" if have & _NOT_A_RATE else "learning_rate"
     if (
-        have & {"loss", "grad", "amp", "scaler", "gradscaler"}
+        have & {"loss", "grad", "amp", "fp", "scaler", "gradscaler"}
         and have & {"scale", "scaler", "gradscaler"}
-        and "norm" not in have
+        and not have & {"norm", "tracker"}
     ):
         return "loss_scale"
     if "skipped" in have:
         return "skipped_steps"
     if have & _RATE and not have & _LOSS:
         return "counter"
+    if joined in _CLIPPING:
+        return "other"
     if (have & _GRADIENT and have & (_STATISTIC | {"l2"})) or have & {"gnorm", "gradnorm"}:
         return "grad_norm"
-    if parts == ("total", "norm"):
+    if parts in (("total", "norm"), ("g", "norm"), ("norm", "g")):
         return "grad_norm"
     if have & _PERPLEXITY:
         return "eval_loss"

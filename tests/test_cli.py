@@ -41,7 +41,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "run" / "train.log").write_text("step 1 loss nan\n", encoding="utf-8")
     result = {"run": factories.failing(), "healthy": factories.healthy()}
 
-    def analyze(path: str, *, redact: bool = True, progress: object = None) -> object:
+    def analyze(
+        path: str, *, redact: bool = True, progress: object = None, roles: object = ()
+    ) -> object:
         if callable(progress):
             progress(f"reading {path}")
         if "nope" in path:
@@ -246,7 +248,9 @@ def test_quiet_is_quiet(run: Path) -> None:
 def test_redaction_is_handed_on(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
 
-    def analyze(path: str, *, redact: bool = True, progress: object = None) -> object:
+    def analyze(
+        path: str, *, redact: bool = True, progress: object = None, roles: object = ()
+    ) -> object:
         seen.append(redact)
         return factories.healthy()
 

@@ -167,6 +167,27 @@ LAYERS: list[tuple[str, SeriesRole, str]] = [
 
 
 @pytest.mark.parametrize(
+    ("tag", "role"),
+    [
+        ("|g|", "grad_norm"),
+        ("||grad||", "grad_norm"),
+        ("train/|grad|_2", "grad_norm"),
+        ("g_norm", "grad_norm"),
+        ("fp16/scale", "loss_scale"),
+        ("scaler/growth_tracker", "other"),
+        ("max_grad_norm", "other"),
+        ("val/bpb", "eval_loss"),
+        ("训练/损失", "loss"),
+        ("验证损失", "eval_loss"),
+        ("学习率", "learning_rate"),
+        ("梯度范数", "grad_norm"),
+    ],
+)
+def test_symbols_settings_and_other_languages(tag: str, role: SeriesRole) -> None:
+    assert classify(tag) == (role, None)
+
+
+@pytest.mark.parametrize(
     ("tag", "role"), [(tag, role) for role, tags in GLOBAL.items() for tag in tags]
 )
 def test_metrics_of_the_whole_run(tag: str, role: SeriesRole) -> None:

@@ -1,0 +1,117 @@
+"""Roles that a user gives to metrics, and roles that a metric's values decide.
+
+A name decides most roles (:mod:`nanautopsy.roles`). Where it cannot, ``--role ROLE=PATTERN`` says
+it: a pattern is a tag in which ``*`` stands for anything and ``{layer}`` for the layer, compared
+without regard to case. The first pattern that fits a tag counts, before everything else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import get_args
+
+import numpy as np
+
+from nanautopsy.model import Series, SeriesRole
+from nanautopsy.roles import classify, words
+
+ROLES: tuple[SeriesRole, ...] = get_args(SeriesRole)
+_LAYER = "{layer}"
+_LARGEST_RATE = 0.05
+"""A learning rate called ``eta`` is taken for one up to here; remaining time is mostly more. Usual
+rates are 1e-1 (plain SGD on images) at most, and 1e-2 and less for all adaptive optimizers."""
+_SMALLEST_SCALE = 1024.0
+"""A ``scale`` that is always a power of two and reaches this is a loss scale: scalers start at
+2**16 or 2**32 (torch, apex, DeepSpeed) and halve and double; a model's own scales do not."""
+_SCALE_WORDS = frozenset({"scale", "train", "fp", "opt", "optimizer", "mixed", "precision", "16"})
+
+
+class UnclearRole(ValueError):
+    """A text that gives no role to a pattern."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolePattern:
+    """A role for every tag that fits."""
+
+    role: SeriesRole
+    text: str
+    expression: re.Pattern[str]
+
+
+def parse_roles(specifications: Iterable[str]) -> tuple[RolePattern, ...]:
+    """``["loss=my/criterion*", "layer_gradient=gn/{layer}"]`` as patterns, in their order.
+
+    Raises :class:`UnclearRole`, with a line that says what is wrong, for one that is none.
+    """
+    return tuple(map(_parsed, specifications))
+
+
+def _parsed(specification: str) -> RolePattern:
+    role, separator, pattern = specification.partition("=")
+    role, pattern = role.strip(), pattern.strip()
+    if not separator or not pattern:
+        raise UnclearRole(f"{specification!r} is not ROLE=PATTERN, such as loss=train/*criterion")
+    if role not in ROLES:
+        raise UnclearRole(f"{role!r} is no role; known are {', '.join(ROLES)}")
+    if pattern.count(_LAYER) > 1:
+        raise UnclearRole(f"{pattern!r} names the layer twice")
+    parts = [
+        "(?P<layer>.+?)" if piece == _LAYER else ".*" if piece == "*" else re.escape(piece)
+        for piece in re.split(r"(\*|\{layer\})", pattern)
+    ]
+    expression = re.compile("".join(parts), re.IGNORECASE | re.DOTALL)
+    return RolePattern(role, pattern, expression)
+
+
+def give_roles(
+    series: Sequence[Series], patterns: Sequence[RolePattern], notes: list[str]
+) -> list[Series]:
+    """Every series with its role and layer; what was decided by values is noted."""
+    used: dict[RolePattern, int] = dict.fromkeys(patterns, 0)
+    named: list[Series] = []
+    for one in series:
+        found = _by_user(one.tag, used)
+        role, layer = found if found is not None else classify(one.tag)
+        if role == "other" and found is None:
+            role = _by_values(one, notes)
+        named.append(replace(one, role=role, layer=layer))
+    notes.extend(
+        f"no metric fits the pattern {pattern.text!r} that was given for the role {pattern.role}"
+        for pattern, count in used.items()
+        if not count
+    )
+    return named
+
+
+def _by_user(tag: str, used: dict[RolePattern, int]) -> tuple[SeriesRole, str | None] | None:
+    for pattern in used:
+        match = pattern.expression.fullmatch(tag)
+        if match is not None:
+            used[pattern] += 1
+            return pattern.role, match.groupdict().get("layer")
+    return None
+
+
+def _by_values(one: Series, notes: list[str]) -> SeriesRole:
+    """``scale`` and ``eta`` have two meanings each; their values tell which."""
+    parts = words(one.tag)
+    if not parts or parts[-1] not in ("scale", "eta"):
+        return "other"
+    finite = one.values[np.isfinite(one.values)]
+    if one.missing is not None or not len(finite) or (finite <= 0).any():
+        return "other"
+    if parts[-1] == "eta":
+        if finite.max() > _LARGEST_RATE:
+            return "other"
+        notes.append(
+            f"{one.source.path}: {one.tag!r} is taken for the learning rate, since no value is"
+            f" above {_LARGEST_RATE}; were it remaining time, --role other={one.tag} would say so"
+        )
+        return "learning_rate"
+    mantissa, _ = np.frexp(finite)
+    if not _SCALE_WORDS.issuperset(parts) or finite.max() < _SMALLEST_SCALE:
+        return "other"
+    return "loss_scale" if (mantissa == 0.5).all() else "other"
