@@ -19,7 +19,9 @@ from nanautopsy.readers._wandb_items import HistoryBatch, Numbers, path_of
 from nanautopsy.readers._wandb_values import NOT_METRICS, points, whole
 
 _MOST_TAGS = 100_000
-_LARGEST_STEP = 2.0**62
+_LARGEST_STEP = 2**62
+_EXACT = 2.0**53
+"""Larger whole numbers are not all float64."""
 
 _Block = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]
 
@@ -139,7 +141,7 @@ class History:
     def _add_numbers(self, part: Numbers, places: _Places) -> None:
         path = path_of(part.key)
         if path == ["_step"]:
-            sound = ~part.missing & (np.abs(part.values) < _LARGEST_STEP)
+            sound = ~part.missing & (np.abs(part.values) < _EXACT)
             places.steps[part.rows[sound]] = part.values[sound].astype(np.int64)
             places.known[part.rows[sound]] = True
         elif path == ["_timestamp"]:
@@ -182,8 +184,12 @@ class History:
         return track
 
     def _look_for_step(self, row: int, message: bytes, places: _Places) -> None:
-        """The record's own step field, where no item says the step (wandb 0.19 and later)."""
+        """A step beyond float64, or the record's own field where no item says it (wandb 0.19)."""
         try:
+            step = whole(proto.items(message).get("_step"))
+            if step is not None:
+                places.steps[row], places.known[row] = step, True
+                return
             for part in proto.parts(message, 2)[:1]:
                 step = proto.numbers(part).get(1, 0)
                 if abs(step) < _LARGEST_STEP:

@@ -1,8 +1,8 @@
 """Half a million values in one W&B run file: our reader beside the ``DataStore`` of wandb 0.19.
 
 ``python tests/benchmarks/wandb_files.py [PYTHON]``, where PYTHON is an interpreter that has
-wandb 0.19 (later packages ship no reader), measures both on the same file. Two figures are given for
-it: records scanned and parsed, and the values out of them as numbers, which is what ours gives.
+wandb 0.19 (later packages ship no reader), measures both on the same file. Two figures are given
+for it: records scanned and parsed, and the values out of them as numbers, which is what ours gives.
 """
 
 from __future__ import annotations
