@@ -45,16 +45,18 @@ def read_storages(
     file: DataFile, pickles: list[Unpickled], end: int
 ) -> tuple[dict[str, Storage], str | None]:
     """Where each storage lies, and what stopped the search for them."""
-    if len(pickles) < 4 or not isinstance(pickles[3].value, list):
+    if len(pickles) < 4 or not pickles[3].complete or not isinstance(pickles[3].value, list):
         return {}, None
     width = _widths(pickles[2].references)
     found: dict[str, Storage] = {}
     at = pickles[3].end
     with file.open() as handle:
         for key in pickles[3].value:
-            handle.seek(at)
-            head = handle.read(8) or b""
-            if len(head) < 8 or at + 8 > end:
+            head = b""
+            if at + 8 <= end:
+                handle.seek(at)
+                head = handle.read(8) or b""
+            if len(head) < 8:
                 return found, f"cut short: {len(found)} of {len(pickles[3].value)} storages"
             if not isinstance(key, str) or key not in width:
                 return found, f"the size of storage {key!r:.100} is not stated anywhere"

@@ -79,10 +79,13 @@ def _number(key: Any, places: dict[Any, int]) -> int | None:
 
 
 def group_settings(values: dict[Any, Any]) -> dict[str, Any]:
-    """What each parameter group sets: learning rate, eps, betas, without its parameters."""
+    """What each parameter group sets: learning rate, eps, betas, without its parameters.
+
+    Under ``optimizer.<group>``: its ``lr`` is the one of that moment, not the run's setting.
+    """
     groups = values["param_groups"]
     kept = {}
     for i, group in enumerate(groups[:16] if isinstance(groups, list) else ()):
         if isinstance(group, dict):
             kept[str(i)] = {key: value for key, value in group.items() if key != "params"}
-    return {"param_groups": kept}
+    return {"optimizer": kept}

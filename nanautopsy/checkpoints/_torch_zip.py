@@ -170,7 +170,7 @@ def _find_directory(archive: Archive, handle: Handle) -> tuple[int, int, int, in
     locator = found - _END64_LOCATOR.size
     if locator >= 0 and tail[locator : locator + 4] == b"PK\x06\x07":
         end64 = _END64_LOCATOR.unpack_from(tail, locator)[2] + archive.begin
-        handle.seek(end64)
+        handle.seek(min(end64, archive.end))
         record = handle.read(_END64.size) or b""
         if len(record) == _END64.size and record[:4] == b"PK\x06\x06":
             count, size, offset = _END64.unpack(record)[7:]

@@ -38,7 +38,7 @@ _MOST_WRAPPERS = 3
 _STATE = re.compile(
     r"(^|[._])(rng|random|sampler|dataloader|scheduler|lr_sched\w*|scaler|callbacks|loops|loop"
     r"|hyper_parameters|hparams|args|cfg|config|meta|rerun_state_machine|extra_state|message_hub"
-    r"|trainer|stats|history|metrics|losses|best_\w+)([._]|$|_state)",
+    r"|trainer|stats|history|metrics|losses|best_\w+|optimizers?|optim|opt|amp)([._]|$|_state)",
     re.IGNORECASE,
 )
 """Top-level keys under which no weights stand."""
@@ -85,6 +85,7 @@ def describe(loaded: TorchFile, all_state: bool = False) -> Contents:
     root, storages = loaded.value, loaded.storages
     if isinstance(root, dict):
         contents.state |= facts_of(root, storages)
+        note_facts(root, storages, contents.state)
         contents.packages = versions_of(root)
     for kind, value in _settings(root):
         flat = settings_of(value)
@@ -105,20 +106,20 @@ def describe(loaded: TorchFile, all_state: bool = False) -> Contents:
 
 def _sections(root: Any) -> Iterator[tuple[str, Any]]:
     """(name, value) of the top level, wrappers around the model taken off."""
+    beside: list[tuple[str, Any]] = []
     for _ in range(_MOST_WRAPPERS):
-        if not isinstance(root, dict):
+        if not isinstance(root, dict) or _is_state_dict(root):
             break
         wrapper = next((key for key in _WRAPPERS if _holds_model(root.get(key))), None)
-        if wrapper is None or any(_is_tensor_like(value) for value in root.values()):
+        if wrapper is None:
             break
-        for key, value in root.items():
-            if key != wrapper:
-                yield key_name(key), value
+        beside += [(key_name(key), value) for key, value in root.items() if key != wrapper]
         root = root[wrapper]
     if isinstance(root, dict) and not is_optimizer(root) and not _is_state_dict(root):
         yield from ((key_name(key), value) for key, value in root.items())
     else:
         yield "", root
+    yield from beside
 
 
 def _is_state_dict(values: dict[Any, Any]) -> bool:
@@ -171,12 +172,12 @@ def _collect(
 
 
 def _part(leaf: Leaf, is_state: bool) -> Part:
+    if _MASTER.search(leaf.name):
+        return "master"
     if is_state or leaf.name.endswith("_extra_state"):
         return "state"
     if leaf.part is not None:
         return leaf.part
-    if _MASTER.search(leaf.name):
-        return "master"
     tensor = leaf.tensor
     is_count = tensor is not None and FORMATS[tensor.dtype].maximum is None
     return "buffer" if is_count else "parameter"
@@ -212,7 +213,7 @@ def _add_optimizer(
     flat = settings_of(group_settings(table.values))
     if flat and first:
         contents.settings.append(("optimizer", flat))
-        rate = flat.get("param_groups.0.lr")
+        rate = flat.get("optimizer.0.lr")
         if isinstance(rate, (int, float)):
             contents.state.setdefault("learning_rate", rate)
 
