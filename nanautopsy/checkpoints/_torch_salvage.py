@@ -81,8 +81,24 @@ def _read_local(handle: Handle, at: int, end: int) -> _Local | None:
     data = at + LOCAL_HEADER.size + name_size + extra_size
     if data > end:
         return None
+    if 0xFFFFFFFF in (size, stored):  # NumPy writes every member so
+        handle.seek(data - extra_size)
+        size, stored = zip64_numbers(handle.read(extra_size) or b"", [size, stored])
     streamed = bool(flags & _STREAMED) and not stored
     return _Local(name, data, stored, size, method, streamed)
+
+
+def zip64_numbers(extra: bytes, numbers: list[int]) -> list[int]:
+    """The numbers with those that did not fit into 32 bits, in the order in which they are kept."""
+    at = 0
+    while at + 4 <= len(extra):
+        tag, length = struct.unpack_from("<HH", extra, at)
+        body = extra[at + 4 : at + 4 + length]
+        if tag == 1:
+            large = iter(struct.unpack(f"<{len(body) // 8}Q", body[: len(body) // 8 * 8]))
+            return [next(large, n) if n == 0xFFFFFFFF else n for n in numbers]
+        at += 4 + length
+    return numbers
 
 
 def _find_end(
