@@ -226,13 +226,14 @@ decides nothing."""
 
 def worst_first(checkpoint: Checkpoint) -> list[TensorHealth]:
     """Non-finite tensors, then all-zero ones, then those nearest to overflow."""
+    return sorted(checkpoint.tensors, key=badness)
 
-    def key(tensor: TensorHealth) -> tuple[int, float, str]:
-        if tensor.nonfinite:
-            return (0, -tensor.nonfinite / tensor.numel, tensor.name)
-        if tensor.all_zero:
-            return (1, 0.0, tensor.name)
-        headroom = tensor.headroom
-        return (2, float("inf") if headroom is None else headroom, tensor.name)
 
-    return sorted(checkpoint.tensors, key=key)
+def badness(tensor: TensorHealth) -> tuple[int, float, str]:
+    """Sort key, the worst first."""
+    if tensor.nonfinite:
+        return (0, -tensor.nonfinite / tensor.numel, tensor.name)
+    if tensor.all_zero:
+        return (1, 0.0, tensor.name)
+    headroom = tensor.headroom
+    return (2, float("inf") if headroom is None else headroom, tensor.name)

@@ -6,7 +6,6 @@ Strict JSON: a number that JSON cannot hold is the string ``"nan"``, ``"inf"`` o
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -21,11 +20,10 @@ from nanautopsy.model import (
     Package,
     RankedCause,
     Series,
-    Source,
-    TensorHealth,
 )
 from nanautopsy.render._clean import cleaned
 from nanautopsy.render._facts import summarize, tensor_note, worst_first
+from nanautopsy.render._json_values import present, source_values, strict, tensor_values
 
 SCHEMA_VERSION = "1"
 MAX_TENSORS = 100
@@ -34,7 +32,7 @@ MAX_TENSORS = 100
 
 def render(autopsy: Autopsy) -> str:
     """The JSON document, with a line end."""
-    document = _strict(to_dict(cleaned(autopsy)))
+    document = strict(to_dict(cleaned(autopsy)))
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
@@ -47,7 +45,7 @@ def to_dict(autopsy: Autopsy) -> dict[str, Any]:
         "run": {
             "path": run.path,
             "artifacts": [
-                _present(asdict(artifact) | {"problems": list(artifact.problems)}, "digest")
+                present(asdict(artifact) | {"problems": list(artifact.problems)}, "digest")
                 for artifact in run.artifacts
             ],
             "notes": list(run.notes),
@@ -59,7 +57,7 @@ def to_dict(autopsy: Autopsy) -> dict[str, Any]:
         "considered": [_cause(cause) for cause in autopsy.considered],
         "findings": [_finding(finding) for finding in autopsy.findings],
         "timeline": [
-            {"step": e.step, "time": e.time, "text": e.text, "source": _source(e.source)}
+            {"step": e.step, "time": e.time, "text": e.text, "source": source_values(e.source)}
             for e in autopsy.timeline
         ],
         "coverage": {
@@ -78,12 +76,6 @@ def to_dict(autopsy: Autopsy) -> dict[str, Any]:
     }
 
 
-def _source(source: Source) -> dict[str, Any]:
-    """Only what is known of the place."""
-    known = {key: value for key, value in asdict(source).items() if value is not None}
-    return known | ({"index": list(known["index"])} if "index" in known else {})
-
-
 def _onset(onset: Onset) -> dict[str, Any]:
     return {
         "step": onset.step,
@@ -97,7 +89,7 @@ def _onset(onset: Onset) -> dict[str, Any]:
         "rank": onset.rank,
         "masked": onset.masked,
         "how": onset.how,
-        "source": _source(onset.source),
+        "source": source_values(onset.source),
     }
 
 
@@ -118,7 +110,7 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
         "for": evidence.supports,
         "strength": evidence.strength,
         "text": evidence.text,
-        "source": _source(evidence.source),
+        "source": source_values(evidence.source),
     }
 
 
@@ -130,22 +122,24 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "last_good": finding.last_good,
         "layer": finding.layer,
         "text": finding.text,
-        "source": _source(finding.source),
+        "source": source_values(finding.source),
         "data": dict(finding.data),
     }
 
 
 def _facts(facts: Mapping[str, Fact]) -> dict[str, Any]:
     return {
-        key: {"value": fact.value, "source": _source(fact.source)} for key, fact in facts.items()
+        key: {"value": fact.value, "source": source_values(fact.source)}
+        for key, fact in facts.items()
     }
 
 
 def _package(package: Package) -> dict[str, Any]:
     conflicts = [
-        {"version": version, "source": _source(source)} for version, source in package.conflicts
+        {"version": version, "source": source_values(source)}
+        for version, source in package.conflicts
     ]
-    known = {"version": package.version, "source": _source(package.source)}
+    known = {"version": package.version, "source": source_values(package.source)}
     return known | ({"conflicts": conflicts} if conflicts else {})
 
 
@@ -156,9 +150,9 @@ def _series(series: Series) -> dict[str, Any]:
         "axis": series.axis,
         "layer": series.layer,
         "rank": series.rank,
-        "source": _source(series.source),
+        "source": source_values(series.source),
     }
-    return _present(about, "layer", "rank") | asdict(summarize(series))
+    return present(about, "layer", "rank") | asdict(summarize(series))
 
 
 def _checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -175,28 +169,6 @@ def _checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "nonfinite_tensors": len(checkpoint.nonfinite),
         "unread_tensors": list(checkpoint.missing),
         "remarkable": len(remarkable),
-        "worst": [_tensor(tensor) for tensor in remarkable[:MAX_TENSORS]],
+        "worst": [tensor_values(tensor) for tensor in remarkable[:MAX_TENSORS]],
     }
-    return _present(about, "inferred", "state")
-
-
-def _tensor(tensor: TensorHealth) -> dict[str, Any]:
-    known = asdict(tensor) | {"headroom": tensor.headroom, "note": tensor_note(tensor)}
-    optional = ("subnormal", "min_abs", "bad_rows", "parameter", "moment", "rank")
-    return _present(known | {"shape": list(tensor.shape)}, *optional)
-
-
-def _present(known: dict[str, Any], *optional: str) -> dict[str, Any]:
-    """Without those of the ``optional`` names that have no value."""
-    return {k: v for k, v in known.items() if v is not None or k not in optional}
-
-
-def _strict(value: Any) -> Any:
-    """The same with NaN and Inf as words, and tuples as lists."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-    if isinstance(value, dict):
-        return {str(key): _strict(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(item) for item in value]
-    return value
+    return present(about, "inferred", "state")

@@ -5,7 +5,6 @@ Plain ASCII words around whatever the artifacts hold. Color is an addition, neve
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from nanautopsy.model import Autopsy, Evidence, RankedCause, Source
 from nanautopsy.render import _facts
 from nanautopsy.render._clean import cleaned, one_line
+from nanautopsy.render._console import console, printed
 from nanautopsy.render._format import end_cut, middle_cut, percent
 
 if TYPE_CHECKING:
@@ -70,31 +70,14 @@ class _Row:
 
 def render(autopsy: Autopsy, *, width: int | None = None, color: bool = False) -> str:
     """The verdict as lines of at most ``width`` columns (80 if not given)."""
-    from rich.console import Console
-
     autopsy = cleaned(autopsy)
-    columns = max(MIN_WIDTH, min(width or WIDTH, MAX_WIDTH))
-    out = io.StringIO()
-    console = Console(
-        file=out,
-        width=columns,
-        color_system="standard" if color else None,
-        force_terminal=color,
-        no_color=not color,
-        legacy_windows=False,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        _environ={},
-    )
+    to = console(max(MIN_WIDTH, min(width or WIDTH, MAX_WIDTH)), color=color)
     lines: list[Text] = []
     for room in _ROOMS:
-        lines = [line for row in _rows(autopsy, room) for line in _lines(console, row, room)]
+        lines = [line for row in _rows(autopsy, room) for line in _lines(to, row, room)]
         if len(lines) <= HEIGHT:
             break
-    for line in lines:
-        console.print(line, soft_wrap=True)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    return printed(lines, to)
 
 
 # --- what is said -----------------------------------------------------------------------------
