@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -185,14 +186,12 @@ class History:
 
     def _look_for_step(self, row: int, message: bytes, places: _Places) -> None:
         """A step beyond float64, or the record's own field where no item says it (wandb 0.19)."""
-        try:
-            step = whole(proto.items(message).get("_step"))
-            if step is not None:
-                places.steps[row], places.known[row] = step, True
-                return
-            for part in proto.parts(message, 2)[:1]:
-                step = proto.numbers(part).get(1, 0)
-                if abs(step) < _LARGEST_STEP:
-                    places.steps[row], places.known[row] = step, True
-        except WireError:
-            return
+        items: dict[str, Any] = {}
+        with suppress(WireError):
+            proto.add_items(items, message)
+        step = whole(items.get("_step"))
+        with suppress(WireError):
+            if step is None:
+                step = next((proto.numbers(p).get(1, 0) for p in proto.parts(message, 2)), None)
+        if step is not None and abs(step) < _LARGEST_STEP:
+            places.steps[row], places.known[row] = step, True
