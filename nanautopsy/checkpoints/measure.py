@@ -1,46 +1,138 @@
-"""Stored tensors in, their health out."""
+"""Stored tensors in, their health out.
+
+The work is cut into jobs in a way that depends on the tensors alone, and what the jobs count is
+added in the order of the elements, so that the result is the same to the last bit on any number
+of cores.
+"""
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from threading import Lock
+from typing import TypeAlias
 
-from nanautopsy.checkpoints.data_file import read_blocks
+from nanautopsy.checkpoints._jobs import Job, Measurement, Workspace
+from nanautopsy.checkpoints._plan import Plan
+from nanautopsy.checkpoints._reading import Files
+from nanautopsy.checkpoints._safetensors_header import quote
 from nanautopsy.checkpoints.formats import FORMATS
-from nanautopsy.checkpoints.health import ShortTensor, measure
+from nanautopsy.checkpoints.health import Tally, health_of
 from nanautopsy.checkpoints.stored import StoredTensor
 from nanautopsy.model import Depth, Problem, Source, TensorHealth
+
+_THREADS = 16
+"""More do not read faster from one machine's memory."""
+_WORTH_THREADS = 8 << 20
+"""Bytes below which starting threads takes longer than measuring."""
+
+_OnBytes: TypeAlias = "Callable[[int], None] | None"
 
 
 def measure_all(
     tensors: Sequence[StoredTensor],
     depth: Depth,
-    on_bytes: Callable[[int], None] | None = None,
+    on_bytes: _OnBytes = None,
+    *,
+    threads: int | None = None,
 ) -> Iterator[TensorHealth | Problem]:
-    """One result a tensor, in the order given; a ``Problem`` for one that cannot be read.
+    """The health of every tensor, in the order given.
 
-    ``on_bytes`` is told how many bytes were measured since it was told last.
+    Before the health of a tensor of which something cannot be read stands a ``Problem``; where
+    nothing of it can be, the ``Problem`` stands alone. A tensor of which a part is missing is
+    measured at the ``full`` depth, so that it is never taken for one that is zero throughout.
+    ``on_bytes`` is told, on the caller's thread, how many bytes were measured since it was told
+    last; ``threads``: how many read and count, by default one a core.
     """
-    for tensor in tensors:
-        yield _measure_one(tensor)
+    plan = Plan(depth)
+    subjects = [plan.add(tensor) for tensor in tensors]
+    jobs = plan.finish()
+    told = 0
+    for nbytes in _run(jobs, plan.files, threads):
+        told += nbytes
         if on_bytes is not None:
-            on_bytes(FORMATS[tensor.dtype].nbytes(tensor.numel))
+            on_bytes(nbytes)
+    if on_bytes is not None:
+        whole = sum(FORMATS[t.dtype].nbytes(t.numel) for t in tensors if t.dtype in FORMATS)
+        on_bytes(max(0, whole - told))  # of shared storages and repeated elements
+    for tensor, subject in zip(tensors, subjects, strict=True):
+        yield from _results(tensor, subject)
 
 
-def _measure_one(tensor: StoredTensor) -> TensorHealth | Problem:
-    piece = tensor.pieces[0]
-    nbytes = FORMATS[tensor.dtype].nbytes(tensor.numel)
+def _run(jobs: Sequence[Job], files: Files, threads: int | None) -> Iterator[int]:
+    """Do the jobs; the bytes of each, as they are done."""
+    lock = Lock()
+    idle: deque[Workspace] = deque()
+
+    def do(job: Job) -> int:
+        work = idle.pop() if idle else Workspace(files, lock)
+        try:
+            job.run(work)
+        finally:
+            idle.append(work)
+        return job.nbytes
+
     try:
-        with piece.file.open() as handle:
-            blocks = read_blocks(handle, piece.offset, nbytes)
-            health = measure(tensor.name, tensor.dtype, tensor.shape, blocks, piece.file.path)
-    except (ShortTensor, OSError) as error:
-        source = Source(piece.file.path, tensor=tensor.name, offset=piece.offset)
-        return Problem(f"tensor {tensor.name!r} cannot be read: {error}", source)
-    return replace(
-        health,
-        part=tensor.part,
-        parameter=tensor.parameter,
-        moment=tensor.moment,
-        rank=piece.rank,
-    )
+        yield from _spread(do, jobs, threads or min(_cores(), _THREADS))
+    finally:
+        for work in idle:
+            work.reader.close()
+
+
+def _spread(do: Callable[[Job], int], jobs: Sequence[Job], threads: int) -> Iterator[int]:
+    if threads == 1 or sum(job.nbytes for job in jobs) < _WORTH_THREADS:
+        yield from map(do, jobs)
+        return
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
+    pool = ThreadPoolExecutor(threads, "measure")
+    try:
+        for done in as_completed([pool.submit(do, job) for job in jobs]):
+            yield done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _results(
+    tensor: StoredTensor, subject: Measurement | Problem
+) -> Iterator[TensorHealth | Problem]:
+    """What is said of a tensor. The measurement may be that of another with the same storage."""
+    if isinstance(subject, Problem):
+        yield subject
+        return
+    total = Tally()
+    # A sort by place in the tensor: jobs end in any order.
+    for _, _, counts in sorted(subject.tallies, key=lambda tally: tally[:2]):
+        total.add(counts)
+    seen = total.finite + total.nan + total.pos_inf + total.neg_inf
+    if subject.failures:
+        yield _problem(tensor, subject)
+        # That all which could be read is zero says nothing of a tensor meant to be read whole.
+        if not seen or (subject.depth == "finite" and subject.places is None):
+            return
+    elif not seen and tensor.numel:
+        yield Problem(f"tensor {quote(tensor.name)}: none of it is here", _source(tensor, 0))
+        return
+    yield health_of(tensor, total, subject.depth, subject.places)
+
+
+def _problem(tensor: StoredTensor, measurement: Measurement) -> Problem:
+    piece, _, why = min(measurement.failures)
+    lost = sum(count for _, count, _ in measurement.failures)
+    text = f"tensor {quote(tensor.name)}: {lost} of {tensor.numel} elements cannot be read: {why}"
+    return Problem(text, _source(tensor, piece))
+
+
+def _source(tensor: StoredTensor, piece: int) -> Source:
+    if not tensor.pieces:
+        return Source("", tensor=tensor.name)
+    at = tensor.pieces[piece]
+    return Source(at.file.path, tensor=tensor.name, offset=at.offset)
