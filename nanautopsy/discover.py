@@ -214,9 +214,11 @@ def _group(claimed: Sequence[_Claimed]) -> Iterator[Artifact]:
     """One artifact a group, in order of each group's first member."""
     groups: dict[tuple[str, str, str, str], list[_Claimed]] = {}
     for item in claimed:
-        directory = item.path.rpartition("/")[0]
-        name = item.path if item.claim.group is None else f"{directory}\0{item.claim.group}"
-        groups.setdefault((item.reader, item.claim.kind, directory, name), []).append(item)
+        claim = item.claim
+        directory = item.path.rpartition("/")[0] if claim.root is None else claim.root
+        alone = claim.group is None and claim.root is None
+        name = item.path if alone else f"{directory}\0{claim.group}"
+        groups.setdefault((item.reader, claim.kind, directory, name), []).append(item)
     for (reader, kind, _, _), items in groups.items():
         yield Artifact(
             path=items[0].path,

@@ -123,6 +123,9 @@ class Claim:
     group: str | None = None
     """Files of one directory with equal kind and group are one artifact (shards with their
     index). ``None``: the file stands alone."""
+    root: str | None = None
+    """The directory that is the artifact (relative, empty for the top), where its files lie in
+    directories below: files of equal kind, group and root are one artifact wherever they lie."""
 
 
 @dataclass(frozen=True, slots=True)
