@@ -7,6 +7,7 @@ import math
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ from nanautopsy.readers.wandb_offline import READER, output_lines
 
 Factory = pytest.TempPathFactory
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "wandb"
-(REAL_RUN,) = FIXTURES.rglob("*.wandb")
+(REAL_RUN,) = FIXTURES.glob("offline-run-*/*.wandb")
 EXPECTED = json.loads((FIXTURES / "expected.json").read_text())
 
 
@@ -42,6 +43,75 @@ def points_of(records: list[Record]) -> set[tuple[str, int, str]]:
         for series in of_type(records, Series)
         for step, value in zip(series.steps, series.values, strict=True)
     }
+
+
+VERSIONS = sorted(path.name for path in (FIXTURES / "versions").iterdir())
+
+
+def rows_of(version: str) -> list[dict[str, str]]:
+    """What that version's own reader read: path to JSON text, row by row."""
+    rows: list[dict[str, str]] = json.loads(
+        (FIXTURES / "versions" / version / "expected.json").read_text()
+    )
+    return rows
+
+
+def numbers_in(tag: str, text: str) -> list[tuple[str, float | None]]:
+    """(tag, number or null) of a JSON text, those inside dictionaries too."""
+
+    def walk(tag: str, value: object) -> list[tuple[str, float | None]]:
+        if isinstance(value, dict):
+            inner = [] if "_type" in value else value.items()
+            return [found for key, item in inner for found in walk(f"{tag}.{key}", item)]
+        if value is None or isinstance(value, (bool, float)):
+            return [(tag, None if value is None else float(value))]
+        return []
+
+    return walk(tag, json.loads(text, parse_int=float))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_old_versions_give_what_their_own_reader_gives(version: str) -> None:
+    path = FIXTURES / "versions" / version / "run-abcd1234.wandb"
+    records = read_file(READER, path)
+    expected: dict[str, list[tuple[int, float | None]]] = {}
+    for step, row in enumerate(rows_of(version)):
+        assert row["_step"] == str(step)
+        for name, text in row.items():
+            tag = name.replace("/", ".").replace("|", "/")
+            histogram = tag.startswith("gradients/")
+            for inner, number in [] if histogram else numbers_in(tag, text):
+                if inner not in ("_step", "_timestamp"):
+                    expected.setdefault(inner, []).append((step, number))
+    found = series_of(records)
+    assert {tag for tag in found if "#" not in tag} == set(expected)
+    for tag, points in expected.items():
+        series = found[tag]
+        assert series.steps.tolist() == [step for step, _ in points]
+        nulls = [number is None for _, number in points]
+        assert (
+            np.zeros(len(nulls)) if series.missing is None else series.missing
+        ).tolist() == nulls
+        kept = [i for i, null in enumerate(nulls) if not null]
+        theirs = [repr(points[i][1]) for i in kept]
+        assert [repr(float(series.values[i])) for i in kept] == theirs
+        assert series.times is not None and set(series.times.tolist()) == {1_700_000_000.5}
+    assert found["gradients/fc.weight#count"].values.tolist() == [20.0] * 4
+    assert found["gradients/fc.weight#max_abs"].values.tolist() == [1.0, 4.0, 7.0, 10.0]
+    assert list(output_lines(path)) == [f"step {step}" for step in range(12)]
+    (environment,) = of_type(records, EnvironmentRecord)
+    assert environment.packages == {"wandb": version}
+    assert not problems_of(records)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_old_runs_cut_short_keep_every_point_before(version: str, tmp_path: Path) -> None:
+    data = (FIXTURES / "versions" / version / "run-abcd1234.wandb").read_bytes()
+    before: set[tuple[str, int, str]] = set()
+    for cut in range(7, len(data), 211):
+        points = points_of(read(data[:cut], tmp_path))
+        assert before <= points
+        before = points
 
 
 def as_text(records: list[Record]) -> list[str]:
