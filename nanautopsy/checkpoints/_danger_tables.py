@@ -11,10 +11,13 @@ import re
 
 MODULES = frozenset(
     """
-    os nt posix subprocess _posixsubprocess _winapi sys pty commands popen2 pipes mailcap
-    runpy code codeop compileall py_compile zipapp importlib _frozen_importlib imp _imp
+    os nt posix subprocess _posixsubprocess _winapi sys pty popen2 mailcap pipes.Template
+    commands.getoutput commands.getstatusoutput commands.getstatus
+    runpy code.InteractiveInterpreter code.InteractiveConsole code.interact codeop compileall
+    py_compile zipapp importlib _frozen_importlib imp _imp
     _frozen_importlib_external pkgutil zipimport modulefinder gc site atexit
-    unittest doctest test trace cProfile profile pdb bdb timeit pydoc rlcompleter idlelib lib2to3
+    unittest doctest test.support test.libregrtest test.__main__ trace.Trace trace.main cProfile
+    profile.run profile.runctx profile.Profile pdb bdb timeit pydoc rlcompleter idlelib lib2to3
     _pyrepl pyrepl webbrowser antigravity cgi cgitb turtledemo
     asyncio socket _socket ssl _ssl http httplib urllib urllib2 urllib3 requests aiohttp httpx
     ftplib smtplib smtpd poplib imaplib nntplib telnetlib socketserver xmlrpc wsgiref asyncore
@@ -22,8 +25,11 @@ MODULES = frozenset(
     ctypes _ctypes cffi mmap winreg _winreg msilib win32api win32com pythoncom pyximport Cython
     shutil tempfile fileinput linecache glob zipfile tarfile shelve dbm sqlite3 _sqlite3 syslog
     venv ensurepip pip setuptools pkg_resources distutils
-    pexpect ptyprocess sh plumbum execnet IPython concurrent
-    pickle _pickle cPickle marshal yaml jinja2 numexpr
+    pexpect ptyprocess sh.Command plumbum execnet IPython concurrent
+    pickle _pickle cPickle marshal numexpr jinja2.environment jinja2.Template
+    yaml.load yaml.unsafe_load yaml.full_load yaml.load_all yaml.unsafe_load_all
+    anydbm whichdb dbhash dumbdbm SocketServer BaseHTTPServer SimpleHTTPServer CGIHTTPServer
+    xmlrpclib
     _osx_support _aix_support
     torch.hub torch.jit torch._inductor torch._dynamo torch.fx.experimental torch.package
     torch.ops torch.classes torch.export torch._export torch.testing torch.compile torch.load
@@ -50,7 +56,8 @@ MODULES = frozenset(
     copyreg.add_extension copyreg.pickle copyreg.constructor
     """.split()
 )
-"""Modules and names; whatever lies in them counts too."""
+"""Modules and names; whatever lies in them counts too. Where people give their own packages a
+module's name (``test``, ``code``, ``commands``), only what the library has under it."""
 
 HARMLESS = frozenset(
     """
@@ -88,7 +95,7 @@ PATTERNS = tuple(
     re.compile(pattern)
     for pattern in (
         # Methods of a path; the classes alone are data.
-        r"pathlib(\._local)?\.\w+\.\w+",
+        r"pathlib\.(_local\.)?(?!_local\.)\w+\.\w+",
         r"_?uuid\.(?!UUID$|SafeUUID)\w+",
         r"_?signal\.(?!Signals|Handlers|Sigmasks)\w+",
         r"platform\._\w+",

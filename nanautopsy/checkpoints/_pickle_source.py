@@ -5,7 +5,7 @@ from __future__ import annotations
 from nanautopsy.checkpoints.data_file import Handle
 
 _WINDOW = 1 << 20
-_LONGEST_LINE = 1 << 16
+_LONGEST_LINE = 16 << 20
 
 
 class EndOfBytes(Exception):

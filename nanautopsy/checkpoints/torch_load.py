@@ -82,6 +82,9 @@ def _load_embedded(loaded: TorchFile, depth: int) -> None:
             inner = load_torch(place, begin, end, depth + 1)
         except NotTorch:
             continue
+        loaded.problems += [
+            (f"in a pickle inside: {text}", begin) for text, _ in inner.problems[:3]
+        ]
         loaded.embedded += [*inner.pickles, *inner.embedded]
         loaded.storages.nested[id(value)] = (inner.value, inner.storages)
 
