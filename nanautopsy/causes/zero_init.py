@@ -72,7 +72,7 @@ def _weigh_order(case: Case, weighing: Weighing) -> None:
             "backward pass is where it arises",
             onset.source,
         )
-    elif not gradients_first:
+    elif not gradients_first and (_saw_gradients(case) or onset.last_finite is None):
         weighing.speaks_against(
             thresholds.STRONG,
             f"{onset.quantity} was non-finite first; a layer of zeros gives finite outputs",
@@ -83,6 +83,11 @@ def _weigh_order(case: Case, weighing: Weighing) -> None:
         f"it happened at step {onset.step}, before training changed the weights",
         onset.source,
     )
+
+
+def _saw_gradients(case: Case) -> bool:
+    """Whether gradients were logged; where none were, a finite loss before says nothing of them."""
+    return bool(case.run.by_role("grad_norm", "layer_gradient"))
 
 
 def _weigh_place(case: Case, finding: Finding, weighing: Weighing) -> None:
