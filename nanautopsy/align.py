@@ -30,6 +30,7 @@ from nanautopsy.model import (
     Source,
 )
 from nanautopsy.role_patterns import RolePattern, give_roles
+from nanautopsy.setting_conflicts import machine_conflicts, setting_conflicts
 from nanautopsy.step_axis import count_steps, counted_in_samples, on_training_step
 
 _TAGS_TOLD = 3
@@ -58,6 +59,8 @@ def align(
     configs = list(_of_type(readings, ConfigRecord))
     environments = list(_of_type(readings, EnvironmentRecord))
     facts = canonical.derive(configs, environments, events, series)
+    notes.extend(setting_conflicts(configs, environments, facts))
+    notes.extend(machine_conflicts(environments))
     series = count_steps(series, facts, notes)
     checkpoints = sorted(
         _of_type(readings, Checkpoint),
@@ -193,9 +196,12 @@ def _reports(discovery: Discovery, readings: Sequence[Reading]) -> tuple[Artifac
 
 
 def _packages(environments: Sequence[EnvironmentRecord]) -> Mapping[str, Package]:
-    """Every package with the first version stated for it, and what contradicts it."""
+    """Every package with the first version stated for it, and what contradicts it.
+
+    Lock files come last: what they lock need not be what was installed.
+    """
     stated: dict[str, list[tuple[str, Source]]] = {}
-    for environment in environments:
+    for environment in sorted(environments, key=lambda one: "packages_note" in one.facts):
         for name, version in environment.packages.items():
             stated.setdefault(name, []).append((version, environment.source))
     packages = {}

@@ -3,9 +3,14 @@
 Each fact keeps the place that says it. Names:
 
 ``compute_dtype``      F16, BF16 or F32: what the forward pass computes in (autocast, engine)
+``parameter_dtype``    dtype in which the parameters themselves are kept
+``optimizer_state_dtype`` dtype of the optimizer's moments; U8 for 8-bit optimizers
 ``published_dtype``    dtype in which the loaded model was published (``torch_dtype``)
 ``loss_scaler``        dynamic, static or none
-``optimizer`` ``learning_rate`` ``adam_epsilon`` ``gradient_clipping`` ``warmup_steps``
+``loss_scale_initial`` what a scaler starts at
+``compute_capability`` of the first NVIDIA GPU that is named
+``optimizer`` ``learning_rate`` ``adam_epsilon`` ``adam_beta1`` ``adam_beta2`` ``weight_decay``
+``gradient_clipping`` ``warmup_steps`` ``warmup_ratio``
 ``lr_schedule`` ``gradient_accumulation`` ``logging_steps`` ``logging_nan_inf_filter``
 ``zero_stage`` ``overlap_comm`` ``reduce_bucket_size`` ``bf16_check_grad_overflow``
 ``trainer``            transformers, where its Trainer (or a subclass) wrote what was read
@@ -25,6 +30,7 @@ from typing import TypeAlias
 import numpy as np
 
 from nanautopsy.command_line import settings_in
+from nanautopsy.gpus import compute_capability
 from nanautopsy.model import ConfigRecord, EnvironmentRecord, Fact, LogEvent, Scalar, Series
 from nanautopsy.setting_rules import (
     AMP_FLAG,
@@ -32,6 +38,7 @@ from nanautopsy.setting_rules import (
     FP16_FLAG,
     LOSS_SCALE,
     RULES,
+    SCALER_PROGRAMS,
     WITH_SCALER,
 )
 from nanautopsy.spellings import number, truth
@@ -40,7 +47,9 @@ FACTS = frozenset(
     "compute_dtype published_dtype loss_scaler optimizer learning_rate adam_epsilon "
     "gradient_clipping warmup_steps lr_schedule gradient_accumulation logging_steps "
     "logging_nan_inf_filter zero_stage overlap_comm reduce_bucket_size bf16_check_grad_overflow "
-    "trainer offload_optimizer attention compile model_type architecture train_batch_size".split()
+    "parameter_dtype optimizer_state_dtype loss_scale_initial compute_capability adam_beta1 "
+    "adam_beta2 weight_decay warmup_ratio trainer offload_optimizer "
+    "attention compile model_type architecture train_batch_size".split()
 )
 """Every name that :func:`derive` gives."""
 
@@ -63,7 +72,7 @@ _MODEL_DUMP = frozenset({"architectures.0", "architectures", "transformers_versi
 
 def derive(
     configs: Iterable[ConfigRecord],
-    environments: Iterable[EnvironmentRecord],
+    environments: Sequence[EnvironmentRecord],
     events: Iterable[LogEvent],
     series: Sequence[Series],
 ) -> Mapping[str, Fact]:
@@ -72,21 +81,54 @@ def derive(
     Of two records of one kind, one that the program printed comes before a file, which may be
     there without having been used.
     """
-    commands = [
-        ConfigRecord("command", settings_in(one.facts["command"]), one.source)
-        for one in environments
-        if "command" in one.facts
-    ]
-    ordered = sorted(
-        (record for record in (*configs, *commands) if record.kind not in _NO_SETTINGS),
-        key=lambda record: (_ORDER.get(record.kind, len(_ORDER)), record.source.line is None),
-    )
+    ordered = in_order(configs, environments)
     facts: dict[str, Fact] = {}
     for record in ordered:
         _from_config(record, facts)
     _loss_scaler(events, series, facts)
     _trainer(ordered, series, facts)
+    _of_eight_bits(facts)
+    _of_the_gpu(environments, facts)
     return facts
+
+
+def in_order(
+    configs: Iterable[ConfigRecord], environments: Iterable[EnvironmentRecord]
+) -> list[ConfigRecord]:
+    """The records that state settings, launch commands among them, in the order in which they are
+    asked."""
+    commands = [
+        ConfigRecord("command", settings_in(one.facts["command"]), one.source)
+        for one in environments
+        if "command" in one.facts
+    ]
+    return sorted(
+        (record for record in (*configs, *commands) if record.kind not in _NO_SETTINGS),
+        key=lambda record: (_ORDER.get(record.kind, len(_ORDER)), record.source.line is None),
+    )
+
+
+def stated_by(record: ConfigRecord) -> dict[str, Fact]:
+    """What one record alone says."""
+    facts: dict[str, Fact] = {}
+    _from_config(record, facts)
+    return facts
+
+
+def _of_eight_bits(facts: dict[str, Fact]) -> None:
+    optimizer = facts.get("optimizer")
+    if optimizer is not None and re.search(r"8_?bit", str(optimizer.value), re.IGNORECASE):
+        facts.setdefault("optimizer_state_dtype", replace(optimizer, value="U8"))
+
+
+def _of_the_gpu(environments: Iterable[EnvironmentRecord], facts: dict[str, Fact]) -> None:
+    for record in environments:
+        name = record.facts.get("gpu")
+        capability = None if name is None else compute_capability(name)
+        if capability is not None:
+            source = replace(record.source, excerpt=record.source.excerpt or name)
+            facts["compute_capability"] = Fact(capability, source)
+            return
 
 
 def _from_config(record: ConfigRecord, facts: dict[str, Fact]) -> None:
@@ -123,14 +165,20 @@ _Keys: TypeAlias = "Sequence[tuple[str, str]]"
 
 
 def _from_scaling(record: ConfigRecord, keys: _Keys, facts: dict[str, Fact]) -> None:
+    programs = any(SCALER_PROGRAMS.search(lowered) for lowered, _ in keys)
     for lowered, key in keys:
-        if LOSS_SCALE.search(lowered):
+        if LOSS_SCALE.search(lowered) and str(record.values[key]).lower() == "dynamic":
+            facts.setdefault("loss_scaler", _fact("dynamic", record, key))
+        elif LOSS_SCALE.search(lowered):
             scale = number(record.values[key])
             # 0 asks for a dynamic scale, and 1 scales nothing.
             if scale not in (None, 0.0, 1.0):
                 facts.setdefault("loss_scaler", _fact("static", record, key))
+                facts.setdefault("loss_scale_initial", _fact(scale, record, key))
     for lowered, key in keys:
         if WITH_SCALER.search(f"{lowered}={str(record.values[key]).lower()}"):
+            facts.setdefault("loss_scaler", _fact("dynamic", record, key))
+        elif programs and lowered == "fp16" and truth(record.values[key]):
             facts.setdefault("loss_scaler", _fact("dynamic", record, key))
 
 

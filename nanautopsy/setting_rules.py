@@ -7,7 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nanautopsy.model import Scalar
-from nanautopsy.spellings import dtype_name, number, text, truth
+from nanautopsy.spellings import (
+    apex_level,
+    dtype_name,
+    element,
+    flag_for,
+    number,
+    power_of_two,
+    pure_precision,
+    text,
+    truth,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,18 @@ RULES = (
     ),
     _rule("compute_dtype", r"dtype", dtype_name, False),
     _rule("compute_dtype", r"param_dtype", dtype_name, False),
+    _rule("compute_dtype", r"(amp_?)?opt_level", apex_level, False),
+    _rule("parameter_dtype", r"params_dtype|parameter_dtype|weights?_dtype", dtype_name, False),
+    _rule("parameter_dtype", r"(?<!mixed_precision\.)param_dtype", dtype_name, False),
+    _rule("parameter_dtype", r"precision", pure_precision, False),
+    _rule("parameter_dtype", r"pure_bf16|full_bf16|bf16_full", flag_for("BF16"), False),
+    _rule("parameter_dtype", r"pure_fp16|full_fp16|fp16_full", flag_for("F16"), False),
+    _rule(
+        "optimizer_state_dtype",
+        r"optim(izer)?_(states?_)?dtype|states?_dtype|exp_avg_dtype|mu_dtype|momentum_dtype",
+        dtype_name,
+        False,
+    ),
     _rule(
         "optimizer",
         r"optim|optimizer|optim(izer)?\.(type|name|_target_)|optimizer_(name|type)|opt",
@@ -59,6 +81,19 @@ RULES = (
         number,
         False,
     ),
+    _rule("adam_beta1", r"adam_?w?_?beta_?1|beta_?1|b1|(adam_)?betas\.0", number, False),
+    _rule("adam_beta2", r"adam_?w?_?beta_?2|beta_?2|b2|(adam_)?betas\.1", number, False),
+    _rule("adam_beta1", r"(adam_)?betas", element(0), False),
+    _rule("adam_beta2", r"(adam_)?betas", element(1), False),
+    _rule("weight_decay", r"weight_decay|wd", number, False),
+    _rule(
+        "loss_scale_initial",
+        r"initial_loss_scale|init_loss_scale|init(ial)?_scale|\w*fp16_init_scale|grad_scaler_init",
+        number,
+        False,
+    ),
+    _rule("loss_scale_initial", r"initial_scale_power", power_of_two, False),
+    _rule("warmup_ratio", r"warmup_(ratio|proportion|fraction)", number, False),
     _rule(
         "gradient_clipping",
         r"max_grad(ient)?_norm|gradient_clipping|clip_grad(ient)?s?|gradient_clip_val|grad_clip"
@@ -109,6 +144,11 @@ BF16_FLAG = re.compile(
 AMP_FLAG = re.compile(r"(^|\.)((use_|enable_|native_)?amp|amp\.enabled)$")
 """On without a dtype: torch.cuda.amp, whose default is float16, with a GradScaler (Ultralytics,
 detectron2, timm)."""
+SCALER_PROGRAMS = re.compile(
+    r"(^|\.)(per_device_train_batch_size|initial_loss_scale|fp16_init_scale|logging_nan_inf_filter)$"
+)
+"""Settings of programs that put a dynamic scaler beside ``fp16: true``, unless a loss scale is
+given: the transformers Trainer (accelerate), Megatron-LM and fairseq."""
 WITH_SCALER = re.compile(
     r"(^|\.)(precision=(16|16-mixed)|mixed_precision=(fp16|float16)|fp16(\.|_)enabled=true)$"
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from nanautopsy.model import Scalar
 
@@ -21,6 +22,7 @@ _DTYPES = {
     **dict.fromkeys(("bf16", "bfloat16"), "BF16"),
     **dict.fromkeys(("fp32", "float32", "float", "f32", "32"), "F32"),
 }
+_MOST_POWER = 64
 _NOT_STATED = ("", "none", "null", "auto", "~")
 
 
@@ -62,3 +64,35 @@ def text(value: Scalar) -> str | None:
     """A word; ``None`` where the setting says that nothing is set, or leaves it to others."""
     words = str(value).strip()
     return None if value is None or words.lower() in _NOT_STATED else words
+
+
+def pure_precision(value: Scalar) -> str | None:
+    """The dtype of Lightning's ``bf16-true`` and Composer's ``pure``: parameters in it too."""
+    words = str(value).lower()
+    return dtype_name(value) if "true" in words.split("-") or "pure" in words else None
+
+
+def apex_level(value: Scalar) -> str | None:
+    """What NVIDIA's apex computes in at ``O1``: its levels from O1 on are float16."""
+    return {"O0": "F32", "O1": "F16", "O2": "F16", "O3": "F16"}.get(str(value).upper())
+
+
+def flag_for(dtype: str) -> Callable[[Scalar], Scalar]:
+    """A reader of flags that stand for a dtype when they are set."""
+    return lambda value: dtype if truth(value) else None
+
+
+def element(place: int) -> Callable[[Scalar], Scalar]:
+    """A reader of one number of a printed pair: ``(0.9, 0.98)``."""
+
+    def read(value: Scalar) -> float | None:
+        parts = str(value).strip("()[] ").split(",")
+        return number(parts[place]) if isinstance(value, str) and len(parts) == 2 else None
+
+    return read
+
+
+def power_of_two(value: Scalar) -> float | None:
+    """65536 of DeepSpeed's ``initial_scale_power: 16``."""
+    power = number(value)
+    return None if power is None or not 0 <= power <= _MOST_POWER else 2.0**power

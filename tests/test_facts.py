@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from nanautopsy import analyze
 from nanautopsy.command_line import settings_in
 from nanautopsy.facts import FACTS, derive
+from nanautopsy.gpus import compute_capability
 from nanautopsy.model import ConfigRecord, EnvironmentRecord, Fact, LogEvent, Scalar, Series, Source
+from nanautopsy.setting_conflicts import machine_conflicts, setting_conflicts
 from nanautopsy.spellings import dtype_name, number, truth
 
 
@@ -315,7 +317,34 @@ def test_last_values_of_metrics_are_no_settings() -> None:
         ({"train_batch_size": 64}, "train_batch_size", 64.0),
         ({"fp16.loss_scale": 0}, "loss_scaler", None),
         ({"fp16.loss_scale": 1024}, "loss_scaler", "static"),
-        ({"loss_scale": "dynamic"}, "loss_scaler", None),
+        ({"loss_scale": "dynamic"}, "loss_scaler", "dynamic"),
+        ({"fp16": True}, "loss_scaler", None),
+        ({"fp16": True, "per_device_train_batch_size": 8}, "loss_scaler", "dynamic"),
+        ({"fp16": True, "initial_loss_scale": 1e9, "loss_scale": None}, "loss_scaler", "dynamic"),
+        ({"fp16": True, "initial_loss_scale": 1e9, "loss_scale": 1024}, "loss_scaler", "static"),
+        ({"fp16": False, "fp16_init_scale": 128}, "loss_scaler", None),
+        ({"common.fp16_init_scale": 128}, "loss_scale_initial", 128.0),
+        ({"fp16.initial_scale_power": 16}, "loss_scale_initial", 65536.0),
+        ({"fp16.initial_scale_power": 1e9}, "loss_scale_initial", None),
+        ({"fp16.loss_scale": 512}, "loss_scale_initial", 512.0),
+        ({"amp.opt_level": "O2"}, "compute_dtype", "F16"),
+        ({"AMP_OPT_LEVEL": "O0"}, "compute_dtype", "F32"),
+        ({"fp16_opt_level": "O1"}, "compute_dtype", None),
+        ({"params_dtype": "torch.bfloat16"}, "parameter_dtype", "BF16"),
+        ({"model.param_dtype": "float32"}, "parameter_dtype", "F32"),
+        ({"mixed_precision.param_dtype": "bfloat16"}, "parameter_dtype", None),
+        ({"trainer.precision": "bf16-true"}, "parameter_dtype", "BF16"),
+        ({"trainer.precision": "bf16-mixed"}, "parameter_dtype", None),
+        ({"pure_bf16": True}, "parameter_dtype", "BF16"),
+        ({"pure_bf16": False}, "parameter_dtype", None),
+        ({"optim.mu_dtype": "bfloat16"}, "optimizer_state_dtype", "BF16"),
+        ({"optim": "adamw_bnb_8bit"}, "optimizer_state_dtype", "U8"),
+        ({"adam_beta2": 0.95}, "adam_beta2", 0.95),
+        ({"optimizer.params.betas.0": 0.9, "optimizer.params.betas.1": 0.95}, "adam_beta2", 0.95),
+        ({"adam_betas": "(0.9, 0.98)"}, "adam_beta1", 0.9),
+        ({"adam_betas": "x"}, "adam_beta1", None),
+        ({"weight_decay": "0.1"}, "weight_decay", 0.1),
+        ({"warmup_ratio": 0.03}, "warmup_ratio", 0.03),
         ({"precision": "16-mixed"}, "loss_scaler", "dynamic"),
         ({"trainer.precision": 16}, "loss_scaler", "dynamic"),
         ({"precision": "16-true"}, "loss_scaler", None),
@@ -488,3 +517,79 @@ def test_facts_of_the_sample_runs(
 
 def test_no_precision_is_stated_where_none_was(sample_runs: Path) -> None:
     assert "compute_dtype" not in analyze(sample_runs / "blip2-opt-wrong-checkpoint").run.facts
+
+
+# --- machines ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "capability"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "8.0"),
+        ("Tesla V100-SXM2-32GB", "7.0"),
+        ("Tesla T4", "7.5"),
+        ("Tesla P100-PCIE-16GB", "6.0"),
+        ("NVIDIA H100 80GB HBM3", "9.0"),
+        ("NVIDIA GH200 480GB", "9.0"),
+        ("NVIDIA H200", "9.0"),
+        ("NVIDIA B200", "10.0"),
+        ("NVIDIA GB200", "10.0"),
+        ("NVIDIA L40S", "8.9"),
+        ("NVIDIA L4", "8.9"),
+        ("NVIDIA A10G", "8.6"),
+        ("NVIDIA A40", "8.6"),
+        ("NVIDIA GeForce RTX 2080 Ti", "7.5"),
+        ("NVIDIA GeForce RTX 3090", "8.6"),
+        ("NVIDIA GeForce RTX 4090", "8.9"),
+        ("NVIDIA GeForce RTX 5090", "12.0"),
+        ("NVIDIA RTX A6000", "8.6"),
+        ("NVIDIA RTX 6000 Ada Generation", "8.9"),
+        ("GeForce GTX 1080 Ti", "6.1"),
+        ("Tesla K80", "3.7"),
+        ("AMD Instinct MI250X", None),
+        ("Ascend910B2", None),
+        ("Apple M4", None),
+        ("cpu", None),
+    ],
+)
+def test_compute_capability(name: str, capability: str | None) -> None:
+    assert compute_capability(name) == capability
+    found = derive((), [EnvironmentRecord(Source("x"), facts={"gpu": name})], (), ())
+    assert ("compute_capability" in found) == (capability is not None)
+
+
+# --- disagreement --------------------------------------------------------------------------------
+
+
+def conflicts(*records: ConfigRecord) -> list[str]:
+    return list(setting_conflicts(records, (), derive(records, (), (), ())))
+
+
+def test_settings_that_disagree_are_told() -> None:
+    engine = ConfigRecord("deepspeed", {"bf16.enabled": True}, Source("ds.json"))
+    trainer = ConfigRecord("training", {"fp16": True, "optim": "adamw_torch"}, Source("args"))
+    tracker = ConfigRecord("wandb", {"optimizer": "AdamW", "lr": 1e-3}, Source("run.wandb"))
+    assert conflicts(engine, trainer, tracker) == [
+        "compute_dtype: BF16 (ds.json: bf16.enabled: True) is taken; there is also F16 (args: "
+        "fp16: True)"
+    ]
+    rates = [ConfigRecord("log", {"lr": 10.0**-i}, Source(f"{i}.log")) for i in range(6)]
+    (note,) = conflicts(*rates)
+    assert note.endswith("and 2 more") and note.startswith("learning_rate: 1.0 (0.log")
+
+
+def test_what_agrees_in_other_words_is_no_conflict() -> None:
+    one = ConfigRecord("deepspeed", {"optimizer.type": "AdamW", "lr": "1e-4"}, Source("a"))
+    two = ConfigRecord("training", {"optim": "adamw_torch_fused", "lr": 0.0001}, Source("b"))
+    assert conflicts(one, two) == [] and conflicts() == []
+
+
+def test_machines_that_disagree_are_told() -> None:
+    records = [
+        EnvironmentRecord(Source("a"), facts={"python": "3.10.12", "gpu": "A100-SXM4-80GB"}),
+        EnvironmentRecord(Source("b"), facts={"python": "3.10", "gpu": "NVIDIA A100-SXM4-80GB"}),
+        EnvironmentRecord(Source("c"), facts={"python": "3.11.2", "host": "n1"}),
+    ]
+    assert list(machine_conflicts(records)) == [
+        "python: 3.10.12 (a) is taken; there is also 3.11.2 (c)"
+    ]
