@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,7 @@ class ParquetFile:
 
         Raises :class:`Unreadable` where the file turns out to be damaged.
         """
-        import pyarrow
-
+        pyarrow: Any = import_module("pyarrow")
         try:
             for group in range(self.file.num_row_groups):
                 self._check_size(group, frozenset(wanted))
@@ -68,8 +68,8 @@ def open_parquet(location: Path) -> ParquetFile:
         if size < 12 or file.read() != MAGIC:
             raise Unreadable("cut off: a Parquet file without its end cannot be read")
     try:
-        import pyarrow
-        from pyarrow import parquet
+        pyarrow: Any = import_module("pyarrow")
+        parquet: Any = import_module("pyarrow.parquet")
     except ImportError:
         raise Unreadable("needs pyarrow: pip install 'nanautopsy[parquet]'") from None
     try:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -121,14 +121,7 @@ def test_cut_off_and_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path.write_bytes(whole[:-1])
     assert of_type(read_file(READER, path), Skipped)[0].reason.startswith("cut off")
     path.write_bytes(whole)
-    real = builtins.__import__
-
-    def missing(name: str, *args: Any, **options: Any) -> Any:
-        if name.startswith("pyarrow"):
-            raise ImportError(name)
-        return real(name, *args, **options)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     (skipped,) = read_file(READER, path)
     assert skipped == Skipped("needs pyarrow: pip install 'nanautopsy[parquet]'")
 
