@@ -242,7 +242,7 @@ def _extent(dims: _Dims) -> int:
 def _cut(runs: _Dims, format: NumberFormat) -> tuple[int, int]:
     """Which dimension is cut into groups to make blocks, and how many belong to a group."""
     wide = format.kind == "table"
-    limit = (WIDE_BLOCK_BYTES if wide else BLOCK_BYTES) * 8 // format.bits // 64 * 64
+    limit = max(64, (WIDE_BLOCK_BYTES if wide else BLOCK_BYTES) * 8 // format.bits // 64 * 64)
     split = len(runs) - 1
     far = _FAR_BYTES * 8 // format.bits
     while split and _extent(runs[split:]) <= limit and _gap(runs, split - 1) <= far:
