@@ -18,11 +18,12 @@ from nanautopsy.readers.text.blocks import BLOCK_BYTES, Block, blocks
 from nanautopsy.readers.text.fields import fields
 from nanautopsy.readers.text.lines import clean, excerpt, strip_prefix
 from nanautopsy.readers.text.numbers import NONFINITE, SPLIT, parse
-from nanautopsy.readers.text.prefilter import Prefilter, line_numbers, segments
+from nanautopsy.readers.text.prefilter import Prefilter
+from nanautopsy.readers.text.segments import cut
 
-TRIGGERS = ("loss", "nan", "inf", "traceback (most recent", "overflow", "skipped=", "==1", "epoch")
+TRIGGERS = ("loss", "nan", "inf", "traceback (most recent", "overflow", "skipped=", "==", "epoch")
 PREFILTER = Prefilter(TRIGGERS)
-_WORD = re.compile(rb"nan(?![a-z])|inf(?![a-z])|==1(?![a-z])|loss|traceback \(most recent|overflow"
+_WORD = re.compile(rb"nan(?![a-z])|inf(?![a-z])|==|loss|traceback \(most recent|overflow"
                    rb"|skipped=|epoch", re.IGNORECASE)  # fmt: skip
 
 PIECES = st.sampled_from(
@@ -55,24 +56,21 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES, max_size=60).map(b"".join))
 def test_no_line_with_a_trigger_is_passed_over(data: bytes) -> None:
-    begins, ends = PREFILTER.candidates(data)
-    found = set(zip(begins.tolist(), ends.tolist(), strict=True))
-    all_begins, all_ends = segments(data)
-    for begin, end in zip(all_begins.tolist(), all_ends.tolist(), strict=True):
-        if _WORD.search(data[begin:end] + b" "):
-            assert (begin, end) in found
+    lines = data.split(b"\n")
+    found = PREFILTER.candidates(lines).tolist()
+    for line, is_candidate in zip(lines, found, strict=True):
+        if _WORD.search(line + b" "):
+            assert is_candidate, line
 
 
-def test_bars_are_kept_beside_other_candidates_only() -> None:
-    bars = b"".join(b"\r%d/50 [00:01, 4.6it/s]" % i for i in range(50))
-    begins, _ = PREFILTER.candidates(bars + b"\nloss 1\n" + bars)
-    assert len(begins) == 5
-
-
-def test_line_numbers_count_newlines_only() -> None:
-    data = b"a\rb\nc\r\nd"
-    begins, _ = segments(data)
-    assert list(line_numbers(data, 7, begins)) == [7, 7, 8, 8, 9]
+@given(st.lists(st.sampled_from([b"a1", b"\r", b"\n", b"\r\n", b"", b"x 2.5"])).map(b"".join))
+def test_segments_are_the_pieces_between_line_ends(data: bytes) -> None:
+    found = cut(data, 7)
+    pieces = data.replace(b"\r", b"\n").split(b"\n")
+    assert [found[i] for i in range(len(found))] == pieces
+    assert found.skeletons == [re.sub(rb"\d", b"", piece) for piece in pieces]
+    lines = [7 + data.count(b"\n", 0, begin) for begin in found.begins.tolist()]
+    assert found.numbers.tolist() == lines
 
 
 def test_blocks_end_at_lines_and_lose_nothing(tmp_path: Path) -> None:
@@ -132,9 +130,9 @@ def test_truncation_at_each_byte_loses_no_earlier_point(tmp_path: Path) -> None:
 
     whole = points(SMALL)
     assert len(whole) >= 9
-    for cut in range(1, len(SMALL)):
-        complete = SMALL.count("\n", 0, cut)
-        assert {p for p in whole if p[2] <= complete} <= points(SMALL[:cut]), cut
+    for size in range(1, len(SMALL)):
+        complete = SMALL.count("\n", 0, size)
+        assert {p for p in whole if p[2] <= complete} <= points(SMALL[:size]), size
 
 
 @pytest.mark.parametrize(
@@ -154,11 +152,11 @@ def test_truncation_at_each_byte_loses_no_earlier_point(tmp_path: Path) -> None:
     ],
 )
 def test_prefixes(raw: bytes, message: bytes, rank: int | None) -> None:
-    assert strip_prefix(raw, srun=False) == (message, rank)
+    assert strip_prefix(raw, False) == (message, rank)
 
 
 def test_srun_prefix() -> None:
-    assert strip_prefix(b"12: [rank3]: step 1", srun=True) == (b"step 1", 12)
+    assert strip_prefix(b"12: [rank3]: step 1", True) == (b"step 1", 12)
 
 
 def test_terminal_escapes() -> None:

@@ -27,7 +27,7 @@ from nanautopsy.model import ConfigRecord, EnvironmentRecord, Scalar, Source
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
 from nanautopsy.readers.text.fields import Field, fields
 from nanautopsy.readers.text.json_block import follow_json
-from nanautopsy.readers.text.key_value import Row
+from nanautopsy.readers.text.metric_row import Row
 from nanautopsy.readers.text.numbers import parse
 from nanautopsy.readers.text.rows import Basis, Counter
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,8 @@ from enum import Enum
 from nanautopsy.model import ConfigRecord, EnvironmentRecord, LogEvent, Problem, Scalar, Source
 from nanautopsy.readers.text.lines import excerpt, strip_prefix
 from nanautopsy.readers.text.numbers import SPLIT
-from nanautopsy.readers.text.rows import Basis, Counter, Resolved, Rows
+from nanautopsy.readers.text.patterns import Numbers
+from nanautopsy.readers.text.rows import Basis, Bulk, Counter, Resolved, Rows
 
 MAX_EVENTS = 20_000
 """Of one kind: about 20 MB. A loss scaler that overflows for days says nothing new."""
@@ -27,13 +27,13 @@ _CONTEXT_LINES = 40
 class Line:
     """One segment of a log between line ends."""
 
-    __slots__ = ("_raw", "number", "numbers", "rank", "srun", "whole")
+    __slots__ = ("_raw", "labelled", "number", "numbers", "rank", "whole")
 
     def __init__(
         self,
         number: int,
         whole: bytes,
-        srun: bool,
+        labelled: bool,
         numbers: Sequence[bytes] | None = None,
         rank: int | None = None,
     ) -> None:
@@ -42,8 +42,8 @@ class Line:
         """Physical line, from 1."""
         self.whole = whole
         """Without terminal escapes."""
-        self.srun = srun
-        """The file is labelled by ``srun -l``."""
+        self.labelled = labelled
+        """The lines of the file begin with a label each: ``srun -l``, ``pdsh``."""
         self.numbers: Sequence[bytes] = ()
         """The unsigned numbers of ``raw``."""
         self.rank: int | None = rank
@@ -52,14 +52,14 @@ class Line:
         if numbers is not None:
             self.numbers = numbers
         else:
-            self._raw, self.rank = strip_prefix(whole, srun)
+            self._raw, self.rank = strip_prefix(whole, labelled)
             self.numbers = self.parts[1::2]
 
     @property
     def raw(self) -> bytes:
         """Without launcher's and logger's prefix as well."""
         if self._raw is None:
-            self._raw, self.rank = strip_prefix(self.whole, self.srun)
+            self._raw, self.rank = strip_prefix(self.whole, self.labelled)
         return self._raw
 
     @property
@@ -79,6 +79,11 @@ class Line:
 
 
 Handler = Callable[["Log", Line], None]
+"""What to do with a line. A handler may have a method ``many`` as well: see :data:`Many`."""
+
+Many = Callable[["Log", Numbers], "Bulk | None"]
+"""Takes the unsigned numbers of many lines of one shape, and returns what they say, without writing
+it; ``None`` where they have to be handled one by one."""
 
 
 class Take(Enum):
@@ -145,6 +150,8 @@ class Log:
     _context: Counter | None = None
     _context_line: int = 0
     _epoch: float = math.nan
+    epochs: int = 0
+    """How often a line named the epoch of the lines behind it."""
     following: dict[int | None, _Following] = field(default_factory=dict)
     """Who wants every next line, not only candidates, by rank."""
 
@@ -179,6 +186,7 @@ class Log:
         self._context_line = line.number
         if counter.basis is Basis.EPOCH:
             self._epoch = counter.epoch
+            self.epochs += 1
 
     def epoch(self, basis: Basis) -> float:
         """The epoch that the last heading named, for a batch counter that stands without one."""
@@ -276,8 +284,3 @@ class Log:
         current = self.following.pop(rank, None)
         if current is not None and current.end is not None:
             current.end()
-
-
-def find_any(words: tuple[str, ...]) -> re.Pattern[str]:
-    """A pattern that finds any of the words."""
-    return re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))))

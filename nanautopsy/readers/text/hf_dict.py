@@ -24,7 +24,7 @@ from itertools import pairwise
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
 from nanautopsy.readers.text.fields import Field, fields
 from nanautopsy.readers.text.hf_steps import RowKind, TrainerSteps
-from nanautopsy.readers.text.key_value import value
+from nanautopsy.readers.text.metric_row import value
 from nanautopsy.readers.text.numbers import parse
 from nanautopsy.readers.text.rows import Basis, Counter
 

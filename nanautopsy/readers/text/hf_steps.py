@@ -189,8 +189,8 @@ def _half_unit(text: str) -> float:
     # From 5.0 on four significant digits are printed, and trailing zeros are not.
     whole = len(mantissa.partition(".")[0].lstrip("-0"))
     digits = max(digits, min(2, 4 - whole))
-    power = int(exponent) if exponent.lstrip("+-").isdigit() else 0
-    return float(0.5 * 10.0 ** max(power - digits, -12))
+    power = int(exponent[:6]) if exponent.lstrip("+-").isdigit() else 0
+    return float(0.5 * 10.0 ** min(max(power - digits, -12), 300))
 
 
 def _agree(steps: Ints, epoch: Floats, half: Floats) -> bool:

@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 
-from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
+from nanautopsy.readers.text.dialect import Dialect, Handler, Line
 from nanautopsy.readers.text.fields import Field, fields
-from nanautopsy.readers.text.rows import Basis, Counter
+from nanautopsy.readers.text.metric_row import Row
+from nanautopsy.readers.text.metric_row import value as value
+from nanautopsy.readers.text.rows import Basis
 from nanautopsy.readers.text.words import (
     counter_kind,
     is_best,
@@ -58,74 +59,6 @@ _ENDS_VALUE = re.compile(r"\s*(?:$|[,;|)%\]}\"'>!.(]|\s{2,}|[A-Za-z-](?![\d])|/\
 _BARE = re.compile(r"^\s*\[?\s*$|[\[|━─╸╺]\s*$")
 _RANKS = frozenset(("rank", "global_rank", "global rank"))
 _SLASH = re.compile(r"\s*(?:/|of|out of)\s*")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What to do with each line of one shape."""
-
-    basis: Basis | None
-    family: str
-    n: Field | None
-    total: Field | None
-    epoch: Field | None
-    tags: tuple[str, ...]
-    points: tuple[Field, ...]
-    rank: Field | None = None
-
-    def __call__(self, log: Log, line: Line) -> None:
-        counter: Counter | None = None
-        n = -1 if self.n is None else _whole(self.n, line)
-        if self.basis is not None and (n >= 0 or self.n is None):
-            counter = Counter(
-                self.basis,
-                n,
-                -1 if self.total is None else _whole(self.total, line),
-                log.epoch(self.basis) if self.epoch is None else value(self.epoch, line),
-                self.family,
-            )
-        if not self.tags:
-            _stand_at(log, line, counter)
-            return
-        if self.rank is not None:
-            line.rank = _whole(self.rank, line)
-        row = log.start_row(counter, line)
-        if counter is not None:
-            log.set_context(counter, line)
-        numbers = line.numbers
-        log.rows.write(
-            self.tags,
-            row,
-            [
-                float(numbers[field.index])
-                if field.index >= 0 and not field.negative
-                else value(field, line)
-                for field in self.points
-            ],
-        )
-
-
-def value(field: Field, line: Line) -> float:
-    """The number that stands in the field's place."""
-    number = field.const if field.index < 0 else float(line.numbers[field.index])
-    return -number if field.negative else number
-
-
-def _whole(field: Field, line: Line) -> int:
-    text = line.numbers[field.index]
-    if not text.isdigit():
-        text = text.rstrip(b".")
-    return int(text[:18]) if text.isdigit() else -1
-
-
-def _stand_at(log: Log, line: Line, counter: Counter | None) -> None:
-    """A line with a counter alone is a heading, and says where the run stands."""
-    if counter is None:
-        return
-    log.set_context(counter, line)
-    whole_run = counter.basis is Basis.COUNTER and math.isnan(counter.epoch)
-    if counter.n >= 0 and (whole_run or counter.basis is Basis.STEP):
-        log.step_is(counter.n)
 
 
 def _plan(line: Line, lower: str) -> Handler | None:

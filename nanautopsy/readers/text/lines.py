@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
+
+import numpy as np
 
 _EXCERPT = 500
 _ESCAPES = re.compile(
-    rb"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|[()][A-Z0-9])"
+    rb"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b\r\n]{0,200}(?:\x07|\x1b\\)|[()][A-Z0-9])"
 )
 _STRAY_COLORS = re.compile(rb"\[(?:[0-9]|[34][0-9]|9[0-7]|[34]8;5;\d{1,3})m")
+_COLORED = re.compile(rb"[^\r\n]*\[(?:0|39)m[^\r\n]*")
 _BACKSPACES = re.compile(rb"\x08+")
 
 _PREFIX = re.compile(
     rb"(?:\s*(?:"
-    rb"\[(?:rank|default)\d{1,5}\]:"  # torchrun: --log-dir, --tee, and torch's own exceptions
+    rb"\[(?:rank|default|trainer|worker)\d{1,5}\]:"  # torchrun --tee, torch's own exceptions
+    rb"|\[\d+,\d{1,5}\]<std(?:out|err)>:"  # mpirun --tag-output
     rb"|\(\w{1,64} pid=\d+(?:, ip=[\d.a-f:]+)?\)"  # ray
     rb"|[\w.-]{1,64}: (?=\[(?:\d{4}-|rank|default))"  # pdsh
     rb"|\[\d{4}-\d\d-\d\d[ T][\d:.,]+\]"
@@ -29,52 +34,93 @@ _PREFIX = re.compile(
     rb"))+ ?"  # what stands behind may be indented, as a traceback's lines are
 )
 _MAY_HAVE_PREFIX = frozenset(b"[(0123456789IWEFDC \t")
-_RANK = re.compile(rb"\[(?:rank|default)(\d{1,5})\]:")
-_SRUN = re.compile(rb"(\d{1,5}): ")
-
-
-def is_decorated(data: bytes) -> bool:
-    """Whether anything in it is for :func:`clean` to remove."""
-    return b"\x1b" in data or b"\x08" in data or b"[0m" in data or b"[39m" in data
+_RANK = re.compile(
+    rb"\[(?:rank|default|trainer|worker)(?P<torch>\d{1,5})\]:|\[\d+,(?P<mpi>\d{1,5})\]<std"
+)
+_LABEL = re.compile(
+    rb" {0,4}(?:(?:worker|rank|task|proc|process|gpu)[-_ ]?)?(?P<task>\d{1,5}): "
+    rb"|\[(?P<mpich>\d{1,5})\] "  # mpiexec -l, -prepend-rank
+    rb"|(?!(?:epoch|step|iter|fold|layer|batch|stage|trial|phase|round|level|train|val|test|eval)\w*"
+    rb"[^:]*:)(?=[^\s:]*\d)[A-Za-z0-9][\w.-]{0,63}: ",  # the machine's name: pdsh, mpirun
+    re.IGNORECASE,
+)
+_LABELLED_LINES = 200
+_LABELLED_SHARE = 0.9
+_FEWEST_LABELLED = 5
 
 
 def clean(raw: bytes) -> bytes:
-    """Without terminal escapes and backspaces."""
+    """Without terminal escapes and backspaces; line ends stay where they are."""
     if b"\x1b" in raw:
         raw = _ESCAPES.sub(b"", raw)
-    elif b"[0m" in raw or b"[39m" in raw:
-        raw = _STRAY_COLORS.sub(b"", raw)  # a copy that lost its escape characters
+    if _has_reset(raw):
+        raw = _COLORED.sub(_uncolored, raw)  # a copy that lost its escape characters
     return _BACKSPACES.sub(b"", raw) if b"\x08" in raw else raw
 
 
-def strip_prefix(raw: bytes, srun: bool) -> tuple[bytes, int | None]:
-    """The message behind timestamps, levels and launcher labels, and the rank they name.
+def _has_reset(raw: bytes) -> bool:
+    """Whether ``[0m`` or ``[39m`` stands in it. (Brackets are rarer than the zeros and letters that
+    a search for the whole would stop at.)"""
+    data = np.frombuffer(raw, dtype=np.uint8)
+    behind = np.flatnonzero(data[:-3] == ord("[")) + 1
+    first, second, third = (data[behind + i] for i in range(3))
+    plain = (first == ord("0")) & (second == ord("m"))
+    default = (first == ord("3")) & (second == ord("9")) & (third == ord("m"))
+    return bool((plain | default).any()) or raw.endswith(b"[0m")
 
-    ``srun``: the file is labelled by ``srun -l``, so ``12: `` at the start is a task number.
+
+def _uncolored(line: re.Match[bytes]) -> bytes:
+    return _STRAY_COLORS.sub(b"", line[0])
+
+
+def prefix_of(raw: bytes, labelled: bool) -> tuple[int, slice | None]:
+    """Length of what launchers and loggers put before the message, and where it names a rank.
+
+    ``labelled``: the lines of the file begin with a label each: see :func:`is_labelled`.
     """
-    rank = None
-    if srun and (task := _SRUN.match(raw)):
-        rank = int(task[1])
-        raw = raw[task.end() :]
-    if not raw or (raw[0] not in _MAY_HAVE_PREFIX and b": [" not in raw[:70]):
-        return raw, rank
-    match = _PREFIX.match(raw)
+    end = 0
+    rank: slice | None = None
+    if labelled and (label := _LABEL.match(raw)):
+        end = label.end()
+        if label.lastgroup is not None:
+            rank = slice(*label.span(label.lastgroup))
+    if end == len(raw) or (raw[end] not in _MAY_HAVE_PREFIX and b": [" not in raw[end : end + 70]):
+        return end, rank
+    match = _PREFIX.match(raw, end)
     if match is None:
-        return raw, rank
-    if rank is None and (named := _RANK.search(raw, 0, match.end())):
-        rank = int(named[1])
-    return raw[match.end() :], rank
+        return end, rank
+    if rank is None and (named := _RANK.search(raw, end, match.end())):
+        rank = slice(*named.span(named.lastgroup or 0))
+    return match.end(), rank
 
 
-def is_srun(head: bytes) -> bool:
-    """Whether nearly every line of the beginning starts with a task number."""
-    lines = [line for line in head.split(b"\n")[:200] if line.strip()]
-    if len(lines) < 5:
+def strip_prefix(raw: bytes, labelled: bool) -> tuple[bytes, int | None]:
+    """The message behind the prefix, and the rank that the prefix names."""
+    end, rank = prefix_of(raw, labelled)
+    return raw[end:] if end else raw, None if rank is None else int(raw[rank])
+
+
+def is_labelled(head: bytes) -> bool:
+    """Whether nearly every line of the beginning starts with the number of a task or the name of a
+    machine, as ``srun -l``, ``pdsh`` and ``mpiexec -l`` write it."""
+    lines = [line for line in head.splitlines()[:_LABELLED_LINES] if line.strip()]
+    if len(lines) < _FEWEST_LABELLED:
         return False
-    tasks = [_SRUN.match(line) for line in lines]
-    labelled = [int(task[1]) for task in tasks if task]
-    # A counter (`1: loss ...`, `2: loss ...`) starts its lines the same way, but never repeats.
-    return len(labelled) >= 0.9 * len(lines) and len(set(labelled)) <= len(labelled) / 2
+    found = [label for label in map(_LABEL.match, lines) if label]
+    if len(found) < _LABELLED_SHARE * len(lines):
+        return False
+    labels = [label[0].strip() for label in found]
+    if len(set(labels)) == 1:
+        # As well an epoch; but a program that says its epoch says something else, too.
+        return len(found) == len(lines) >= 4 * _FEWEST_LABELLED
+    # A counter (`1: loss ...`, `2: loss ...`) starts its lines the same way, but it never repeats;
+    # an epoch never goes back.
+    back = sum(later < earlier for earlier, later in pairwise(map(_label_key, labels)))
+    return len(set(labels)) <= len(labels) / 2 and back >= 2
+
+
+def _label_key(label: bytes) -> tuple[int, bytes]:
+    return len(label), label
 
 
 def excerpt(raw: bytes) -> str:

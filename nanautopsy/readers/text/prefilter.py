@@ -1,26 +1,27 @@
-"""Which lines of a block may matter: a numpy scan for the dialects' trigger words.
+"""Which lines may matter: a numpy scan for the dialects' trigger words.
 
-A line is a candidate when it holds, in any case, the rarest eight bytes of a trigger. Two table
-look-ups over byte pairs leave few places to compare, so the scan runs at some hundred MB/s however
-many triggers there are; what it lets through too much, the dialects reject.
+A line is a candidate when it holds, in any case, the rarest eight bytes of a trigger. The bytes
+are looked at in pairs, each pair once: of a word of three letters or more, either the first two or
+the second and third stand in one pair. A table tells which pairs those can be and which may come
+next, so the scan runs at the same speed however many triggers there are; what it lets through too
+much, the dialects reject.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 _PAIRS = 65536
 _REACH = 8
+_SHORTEST = 3
 _FOLD = np.array([ord(chr(c).lower()) if c < 128 else c for c in range(256)], dtype=np.uint64)
 _LETTER = np.array([chr(c).isalpha() and c < 128 for c in range(256)])
 _COMMONEST_FIRST = " etaoinrsl.cdpmu:-0/gfh_1,b2wvk=y"
-_BAR = ("it/s", "s/it")
-_BAR_REACH = 2
-"""A progress bar matters only beside another candidate: that many on either side are kept. A log
-can hold a thousand bars for each line of metrics."""
+_ANY = frozenset(range(256))
+_NO_LETTER = frozenset(c for c in range(256) if not _LETTER[c])
 
 Positions = NDArray[np.int64]
 
@@ -29,52 +30,40 @@ class Prefilter:
     """Finds candidate lines."""
 
     def __init__(self, triggers: Iterable[str]) -> None:
-        """``triggers``: lower-case ASCII words of three characters or more; behind one of three
-        there must be no letter."""
-        self._wanted = _Words(triggers)
-        self._bars = _Words(_BAR)
-        self._tables = tuple(
-            a | b for a, b in zip(self._wanted.tables, self._bars.tables, strict=True)
-        )
+        """``triggers``: lower-case ASCII words; behind one of three characters there must be no
+        letter, and one of two is looked for as it is."""
+        words = {_rarest(word).encode() for word in triggers}
+        self._short = tuple(sorted(word for word in words if len(word) < _SHORTEST))
+        words.difference_update(self._short)
+        self._table = _table(words)
+        self._codes = {
+            length: _codes(w for w in words if len(w) == length)
+            for length in sorted({len(word) for word in words})
+        }
+        self._heads = _codes(word[:4] for word in words if len(word) > _SHORTEST)
 
-    def candidates(self, data: bytes) -> tuple[Positions, Positions]:
-        """(begin, end) of the candidate segments of ``data``; ``\n`` and ``\r`` end a segment."""
-        starts, ends = segments(data)
-        raw = np.frombuffer(data + bytes(_REACH + 1), dtype=np.uint8)
-        begins = self._likely(raw, len(data))
-        wanted = np.zeros(len(starts), dtype=np.bool_)
-        wanted[_owners(self._wanted.at(raw, begins), ends)] = True
-        bars = np.zeros(len(starts), dtype=np.bool_)
-        bars[_owners(self._bars.at(raw, begins), ends)] = True
-        chosen = np.flatnonzero(wanted | bars)
-        chosen = chosen[_near(wanted[chosen])]
-        return starts[chosen], ends[chosen]
+    def candidates(self, lines: Sequence[bytes]) -> NDArray[np.bool_]:
+        """Whether each of the lines, which hold no line end, is a candidate."""
+        data = b"\n".join(lines)
+        raw = np.frombuffer(data + bytes(_REACH + 2), dtype=np.uint8)
+        places = [self._at(raw, self._likely(raw, len(data)))]
+        places += [np.fromiter(_all(data, word), dtype=np.int64) for word in self._short]
+        ends = np.cumsum(np.fromiter(map(len, lines), dtype=np.int64, count=len(lines)) + 1)
+        found = np.zeros(len(lines), dtype=np.bool_)
+        found[np.searchsorted(ends, np.concatenate(places), side="right")] = True
+        return found
 
     def _likely(self, raw: NDArray[np.uint8], count: int) -> Positions:
-        """Where three overlapping byte pairs could all be those of a word."""
-        pairs = np.empty(len(raw) - 1, dtype="<u2")
-        halves = pairs.view(np.uint8)
-        halves[::2] = raw[:-1]
-        halves[1::2] = raw[1:]
-        likely = np.take(self._tables[0], pairs[:count])
-        for offset in (1, 2):
-            likely &= np.take(self._tables[offset], pairs[offset : offset + count])
-        return np.flatnonzero(likely)
+        """Where the pairs of bytes could be those of a word, as the place where it would begin."""
+        pairs = raw[: (count + 5) // 2 * 2].view("<u2")
+        seen = np.take(self._table, pairs)
+        hits = seen[:-1] & (seen[1:] >> 2)
+        even = np.flatnonzero(hits & 1) * 2
+        odd = np.flatnonzero(hits & 2) * 2 - 1
+        begins = np.concatenate((even, odd[odd >= 0]))
+        return begins[begins < count]
 
-
-class _Words:
-    """Recognizes words by eight of their bytes, in any case."""
-
-    def __init__(self, words: Iterable[str]) -> None:
-        encoded = {_rarest(word).encode() for word in words}
-        self.tables = _tables(encoded)
-        self._codes = {
-            length: _codes(w for w in encoded if len(w) == length)
-            for length in sorted({len(word) for word in encoded})
-        }
-        self._heads = _codes(word[:4] for word in encoded if len(word) >= 4)
-
-    def at(self, raw: NDArray[np.uint8], begins: Positions) -> Positions:
+    def _at(self, raw: NDArray[np.uint8], begins: Positions) -> Positions:
         """Those of ``begins`` at which a word stands; ``raw`` has eight bytes behind the last."""
         code = np.zeros(len(begins), dtype=np.uint64)
         short = np.zeros(len(begins), dtype=np.bool_)
@@ -93,30 +82,25 @@ class _Words:
         return np.concatenate(found)
 
 
+def _all(data: bytes, word: bytes) -> Iterator[int]:
+    """Every place of a word."""
+    at = data.find(word)
+    while at >= 0:
+        yield at
+        at = data.find(word, at + 1)
+
+
 def _codes(words: Iterable[bytes]) -> NDArray[np.uint64]:
     return np.array(sorted({int.from_bytes(w, "little") for w in words}), dtype=np.uint64)
 
 
 def _is_in(values: NDArray[np.uint64], codes: NDArray[np.uint64]) -> NDArray[np.bool_]:
     """Whether each value is one of the sorted codes."""
+    if not len(codes):
+        return np.zeros(len(values), dtype=np.bool_)
     nearest = np.minimum(np.searchsorted(codes, values), len(codes) - 1)
     equal: NDArray[np.bool_] = codes[nearest] == values
     return equal
-
-
-def segments(data: bytes) -> tuple[Positions, Positions]:
-    """(begin, end) of every segment of ``data``, without its end mark."""
-    raw = np.frombuffer(data, dtype=np.uint8)
-    marks = np.flatnonzero((raw == 10) | (raw == 13))
-    starts = np.concatenate(([0], marks + 1))
-    ends = np.concatenate((marks, [len(data)]))
-    return starts, ends
-
-
-def line_numbers(data: bytes, first_line: int, begins: Positions) -> Iterator[int]:
-    """Number of the physical line in which each segment begins."""
-    newlines = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == 10)
-    return iter((first_line + np.searchsorted(newlines, begins, side="left")).tolist())
 
 
 def _rarest(word: str) -> str:
@@ -132,30 +116,17 @@ def _rarest(word: str) -> str:
     return word[begin : begin + _REACH]
 
 
-def _tables(words: Iterable[bytes]) -> tuple[NDArray[np.bool_], ...]:
-    """Which byte pairs can stand at the words' first, second and third place."""
-    tables = tuple(np.zeros(_PAIRS, dtype=np.bool_) for _ in range(3))
+def _table(words: Iterable[bytes]) -> NDArray[np.uint8]:
+    """By pair: 1 where a word's first two bytes are in it, 2 the second and third; 4 and 8 where
+    it may follow the one or the other."""
+    table = np.zeros(_PAIRS, dtype=np.uint8)
     for word in words:
-        sets = [{c, ord(chr(c).upper())} for c in word[:4]]
-        if len(sets) == 3:
-            sets.append({c for c in range(256) if not _LETTER[c]})
-        for table, low, high in zip(tables, sets, sets[1:], strict=False):
-            for a in low:
-                for b in high:
-                    table[a | b << 8] = True
-    return tables
-
-
-def _owners(positions: Positions, ends: Positions) -> Positions:
-    """The segment that holds each position."""
-    owners: Positions = np.searchsorted(ends, positions, side="left")
-    return owners
-
-
-def _near(wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """True where a True lies within reach."""
-    near: NDArray[np.bool_] = wanted.copy()
-    for shift in range(1, _BAR_REACH + 1):
-        near[shift:] |= wanted[:-shift]
-        near[:-shift] |= wanted[shift:]
-    return near
+        places = [frozenset((c, ord(chr(c).upper()))) for c in word[:5]]
+        if len(places) == _SHORTEST:
+            places.append(_NO_LETTER)
+        places += [_ANY] * (5 - len(places))
+        for bit, begin in ((1, 0), (2, 1), (4, 2), (8, 3)):
+            low = np.array(sorted(places[begin]))
+            high = np.array(sorted(places[begin + 1]))
+            table[(low[:, None] | high[None, :] << 8).ravel()] |= bit
+    return table

@@ -51,6 +51,41 @@ class Counter(NamedTuple):
     """Rows of one family count the same thing: the words before the numbers."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Bulk:
+    """What many lines of one shape say, each of them one counter and the same metrics."""
+
+    counter: Counter
+    """Its basis and family; ``total`` is 0 or more where the lines state one."""
+    n: Ints
+    """(k,)"""
+    total: Ints
+    """(k,) -1 where there is none."""
+    epoch: Floats
+    """(k,)"""
+    tags: tuple[str, ...]
+    """Empty for headings, which are no rows."""
+    values: Floats
+    """(k, tags)"""
+
+    def at(self, i: int) -> Counter:
+        """The counter of one line."""
+        return self.counter._replace(
+            n=int(self.n[i]), total=int(self.total[i]), epoch=float(self.epoch[i])
+        )
+
+    def of(self, places: Ints) -> Bulk:
+        """Some of the lines."""
+        return Bulk(
+            self.counter,
+            self.n[places],
+            self.total[places],
+            self.epoch[places],
+            self.tags,
+            self.values[places],
+        )
+
+
 @dataclass(slots=True)
 class _Family:
     counter: Counter
@@ -86,14 +121,18 @@ class Rows:
     def __len__(self) -> int:
         return len(self._n)
 
-    def add_row(self, counter: Counter, line: int, rank: int | None) -> int:
-        """Open a row; returns its id."""
+    def family(self, counter: Counter, rank: int | None) -> int:
+        """Number of the family to which rows with such a counter belong."""
         key = (counter.basis, counter.family, counter.total >= 0, rank)
         family = self._ids.get(key)
         if family is None:
             family = self._ids[key] = len(self._families)
             self._families.append(_Family(counter, rank))
-        self._family.append(family)
+        return family
+
+    def add_row(self, counter: Counter, line: int, rank: int | None) -> int:
+        """Open a row; returns its id."""
+        self._family.append(self.family(counter, rank))
         self._n.append(counter.n)
         self._total.append(counter.total)
         self._epoch.append(counter.epoch)
@@ -116,6 +155,25 @@ class Rows:
             column.rows.append(row)
             column.values.append(value)
 
+    def add_rows(self, family: Ints, n: Ints, total: Ints, epoch: Floats, lines: Ints) -> int:
+        """Open many rows; returns the id of the first, the others follow."""
+        first = len(self._n)
+        for column, values in (
+            (self._family, family),
+            (self._n, n),
+            (self._total, total),
+            (self._line, lines),
+        ):
+            column.frombytes(values.astype(np.int64, copy=False).tobytes())
+        self._epoch.frombytes(epoch.astype(np.float64, copy=False).tobytes())
+        return first
+
+    def extend(self, tag: str, family: int, rows: Ints, values: Floats) -> None:
+        """Put a value on each of many rows of one family."""
+        column = self._column(tag, family)
+        column.rows.frombytes(rows.astype(np.int64, copy=False).tobytes())
+        column.values.frombytes(values.astype(np.float64, copy=False).tobytes())
+
     def _is_uncounted(self, row: int) -> bool:
         return self._families[self._family[row]].counter.basis is Basis.RECORD
 
@@ -130,8 +188,10 @@ class Rows:
         epoch = np.array(self._epoch, dtype=np.float64)
         steps = n.copy()
         axes: list[Axis] = []
+        # Rows of one block are not written in the order of their lines.
+        in_order = np.argsort(np.array(self._line, dtype=np.int64), kind="stable")
         for number, of_family in enumerate(self._families):
-            mine = np.flatnonzero(family == number)
+            mine = in_order[family[in_order] == number]
             if of_family.counter.basis is Basis.TRAINER:
                 axis, steps[mine] = trainer(mine, epoch[mine])
             elif of_family.counter.basis is Basis.LATEST:
@@ -153,7 +213,7 @@ class Rows:
         for (tag, axis, rank), columns in merged.items():
             rows = np.concatenate([np.array(c.rows, dtype=np.int64) for c in columns])
             values = np.concatenate([np.array(c.values, dtype=np.float64) for c in columns])
-            order = np.argsort(rows, kind="stable")
+            order = np.lexsort((rows, lines[rows]))
             rows, values = rows[order], values[order]
             first = int(axis == "record" and resolved.steps[rows].min() == 1)
             if axis == "epoch" and _several_an_epoch(resolved.steps[rows]):

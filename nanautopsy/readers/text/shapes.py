@@ -7,74 +7,130 @@ that shape recognizes its lines and takes their numbers in one match.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 
 from nanautopsy.model import Problem, Source
-from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, find_any
-from nanautopsy.readers.text.numbers import SPLIT
+from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Many
+from nanautopsy.readers.text.patterns import Pattern, pattern_of
+from nanautopsy.readers.text.rows import Ints
+from nanautopsy.readers.text.skeletons import EACH, FIRST, Skeletons
 
-_MAX_SHAPE_BYTES = 8192
-"""Longer lines are decided each time."""
 _MAX_KEPT_BYTES = 4 << 20
-"""Of all shapes together; then they are learned anew, so that a log without repetition stays
-cheap."""
+"""Of the text of all shapes together; then they are learned anew."""
 _MAX_PATTERNS = 4
 """Tried for a line: those that equal it but for the digits."""
-_DIGITS = b"0123456789"
-_NUMBER = rb"([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)"
-_SKIPPED_NUMBER = rb"[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?"
+_TIMES_IDLE = 4
+"""A skeleton whose lines were numbers around which no dialect saw anything, so many times over, is
+noise wherever its digits stand."""
+
+_TIMES_PASSING = 3
+_PATTERN_BYTES = 4096
+"""Memory of a compiled pattern, about, with 16 bytes a character."""
 
 _Action = tuple[str, Handler]
 
 
 @dataclass(slots=True)
-class _Shape:
-    actions: tuple[_Action, ...]
-    pattern: re.Pattern[bytes] | None = None
-    """Captures the numbers behind the prefix; made when the shape comes again."""
-    ranked: bool = False
-    """Its prefix names a rank."""
+class Known:
+    """What was learned of one skeleton."""
+
+    patterns: list[tuple[Pattern, tuple[_Action, ...]]] = field(default_factory=list)
+    seen: set[bytes] = field(default_factory=set)
+    """Shapes that came once."""
+    idle: int = 0
+    silent: bool = False
+    handled: int = 0
+    """Lines that were handled one by one, and left nothing behind that concerns other lines."""
+    lasting: bool = False
+    """One did: somebody who follows, or an epoch."""
+    several: bool = False
+    """Its lines have more than one shape, or need to be looked at one by one."""
+
+    @property
+    def alone(self) -> tuple[Pattern, Many | None] | None:
+        """The only pattern, and what its lines want, where many can be taken at once."""
+        if len(self.patterns) != 1 or self.several or self.lasting:
+            return None
+        pattern, actions = self.patterns[0]
+        if not actions:
+            return pattern, None
+        many: Many | None = getattr(actions[0][1], "many", None)
+        return None if many is None or len(actions) > 1 else (pattern, many)
+
+    @property
+    def passing(self) -> bool:
+        """Whether its lines may be handled out of turn with rows of metrics."""
+        return self.handled >= _TIMES_PASSING and not self.lasting
+
+    def note(self, lasting: bool) -> None:
+        """A line was handled; whether it concerns the lines behind it."""
+        self.handled += 1
+        self.lasting = self.lasting or lasting
 
 
 class Shapes:
     """Asks the dialects, and remembers."""
 
     def __init__(self, dialects: Sequence[Dialect]) -> None:
-        self._dialects = [(dialect, find_any(dialect.triggers)) for dialect in dialects]
-        self._any = find_any(tuple({t for d in dialects for t in d.triggers}))
-        telling = {t for d in dialects for t in d.triggers if t not in d.counters}
-        self._telling = find_any(tuple(telling))
-        self._known: dict[bytes, _Shape] = {}
-        self._patterns: dict[bytes, list[_Shape]] = {}
+        self._dialects = dialects
+        self._asked: dict[str, list[int]] = {}
+        """By trigger, the dialects to be asked."""
+        for i, dialect in enumerate(dialects):
+            for trigger in dialect.triggers:
+                self._asked.setdefault(trigger, []).append(i)
+        counters = {t for d in dialects for t in d.counters}
+        self._telling = [t.encode() for t in self._asked if t not in counters]
+        self._skeletons = Skeletons(self._asked)
+        self._generation = 0
+        self._known: list[Known] = []
+        self._decided: dict[bytes, tuple[_Action, ...]] = {}
         self._kept = 0
-        self._noise: set[bytes] = set()
         self._failed: set[str] = set()
 
-    def handle(self, log: Log, whole: bytes, number: int, srun: bool) -> None:
-        """Give a line, without terminal escapes, to the dialects that want it."""
-        if len(whole) > _MAX_SHAPE_BYTES:
-            line = Line(number, whole, srun)
-            self._act(log, line, self._decide(log, line))
-            return
-        key = whole.translate(None, _DIGITS)
-        if key in self._noise:
-            return
-        for shape in self._patterns.get(key, ()):
-            match = shape.pattern.fullmatch(whole) if shape.pattern else None
-            if match is not None:
-                if shape.actions:
-                    numbers = None if shape.ranked else match.groups()
-                    line = Line(number, whole, srun, numbers)
-                    self._act(log, line, shape.actions)
-                return
-        line = Line(number, whole, srun)
-        self._act(log, line, self._learn(log, line, key).actions)
+    def numbers(self, skeletons: list[bytes]) -> Ints:
+        """(n,) the number of each skeleton; 0 for noise. They hold until the next call."""
+        found = self._skeletons.numbers(skeletons)
+        if self._generation != self._skeletons.generation:
+            self._generation = self._skeletons.generation
+            self._known.clear()
+        count = len(self._skeletons.texts)
+        self._known.extend(Known() for _ in range(count - len(self._known)))
+        return found
 
-    def handle_line(self, log: Log, line: Line) -> None:
-        """The same for a line that somebody has looked at already."""
-        self.handle(log, line.whole, line.number, line.srun)
+    def known(self, number: int) -> Known | None:
+        """What was learned of a skeleton; ``None`` for one that is not kept."""
+        return self._known[number - FIRST] if number >= FIRST else None
+
+    def handle(self, log: Log, whole: bytes, number: int, labelled: bool, skeleton: int) -> None:
+        """Give a line, without terminal escapes, to the dialects that want it.
+
+        ``number`` is the line's, ``skeleton`` that of its skeleton.
+        """
+        known = self.known(skeleton)
+        if known is None:
+            if skeleton == EACH:
+                line = Line(number, whole, labelled)
+                self._act(log, line, self._decide(log, line))
+            return
+        if known.silent:
+            return
+        for pattern, actions in known.patterns:
+            match = pattern.one.fullmatch(whole)
+            if match is not None:
+                if not actions:
+                    self._idle(known, skeleton)
+                else:
+                    numbers = match.groups()
+                    rank = int(numbers[0]) if pattern.ranked else None
+                    line = Line(number, whole, labelled, numbers[pattern.ranked :], rank)
+                    self._act(log, line, actions)
+                return
+        if len(whole) == len(self._skeletons.texts[skeleton - FIRST]) and not self._tells(whole):
+            return  # a counter's name without a number
+        line = Line(number, whole, labelled)
+        self._act(log, line, self._learn(log, line, known, skeleton))
 
     def _act(self, log: Log, line: Line, actions: tuple[_Action, ...]) -> None:
         for name, handler in actions:
@@ -83,44 +139,46 @@ class Shapes:
             except Exception as error:
                 self._report(log, line, name, error)
 
-    def _learn(self, log: Log, line: Line, key: bytes) -> _Shape:
+    def _learn(self, log: Log, line: Line, known: Known, skeleton: int) -> tuple[_Action, ...]:
         parts = line.parts
         text = b"\0".join(parts[::2])
-        shape = self._known.get(text)
-        if shape is None:
+        actions = self._decided.get(text)
+        if actions is None:
             if self._kept > _MAX_KEPT_BYTES:
-                self._known.clear()
-                self._patterns.clear()
-                self._noise.clear()
+                self._decided.clear()
                 self._kept = 0
-            shape = self._known[text] = _Shape(self._decide(log, line))
+            actions = self._decided[text] = self._decide(log, line)
             self._kept += len(text) + 200
-            if not shape.actions and len(parts) > 1 and not self._telling.search(line.text.lower()):
-                # Nothing but counters' names in it: whatever the numbers, it will say nothing.
-                self._noise.add(key)
-            return shape
-        if shape.pattern is None:
-            prefix = line.whole[: len(line.whole) - len(line.raw)]
-            shape.pattern = _compile(prefix, parts)
-            shape.ranked = line.rank is not None
-        similar = self._patterns.setdefault(key, [])
-        # With another prefix the pattern does not fit; such lines are split each time.
-        if len(similar) < _MAX_PATTERNS and shape.pattern.fullmatch(line.whole):
-            similar.append(shape)
-            self._kept += len(key) + 200
-        return shape
+        if not actions and len(parts) > 1:
+            # With counters' names alone it will say nothing, whatever the numbers.
+            if self._idle(known, skeleton, 1 if self._tells(line.whole) else _TIMES_IDLE):
+                return actions
+        if text not in known.seen:
+            if len(known.seen) < _MAX_PATTERNS:
+                known.seen.add(text)
+        elif len(known.patterns) < _MAX_PATTERNS:
+            known.patterns.append((pattern_of(line.whole, parts, line.labelled), actions))
+            self._skeletons.charge(_PATTERN_BYTES + 16 * len(line.whole))
+        return actions
+
+    def _idle(self, known: Known, skeleton: int, times: int = 1) -> bool:
+        """A line said nothing; whether that is so of all with its skeleton."""
+        known.idle += times
+        if known.idle >= _TIMES_IDLE:
+            known.silent = True
+            self._skeletons.silence(skeleton)
+        return known.silent
 
     def _decide(self, log: Log, line: Line) -> tuple[_Action, ...]:
         lower = line.text.lower()
-        if self._any.search(lower) is None:
-            return ()
+        asked = set(chain.from_iterable(d for word, d in self._asked.items() if word in lower))
         actions: list[_Action] = []
         taken = stated = False
-        for dialect, triggers in self._dialects:
+        for dialect in map(self._dialects.__getitem__, sorted(asked)):
             late = (taken and (dialect.metrics or dialect.leftover)) or (
                 stated and dialect.statement
             )
-            if late or not triggers.search(lower):
+            if late:
                 continue
             try:
                 handler = dialect.plan(line, lower)
@@ -133,15 +191,14 @@ class Shapes:
                 stated = stated or dialect.statement
         return tuple(actions)
 
+    def _tells(self, whole: bytes) -> bool:
+        """Whether more than counters' names stand in it."""
+        lower = whole.lower()
+        return any(word in lower for word in self._telling)
+
     def _report(self, log: Log, line: Line, dialect: str, error: Exception) -> None:
         if dialect not in self._failed:
             self._failed.add(dialect)
             text = f"the {dialect} dialect failed on this line: {type(error).__name__}: {error}"
             source = Source(log.path, line=line.number, excerpt=line.excerpt)
             log.out.append(Problem(text, source))
-
-
-def _compile(prefix: bytes, parts: list[bytes]) -> re.Pattern[bytes]:
-    """A pattern for lines that differ from a sample only in their numbers."""
-    before = _SKIPPED_NUMBER.join(map(re.escape, SPLIT.split(prefix)[::2]))
-    return re.compile(before + _NUMBER.join(map(re.escape, parts[::2])), re.DOTALL)
