@@ -102,8 +102,11 @@ def in_order(
         for one in environments
         if "command" in one.facts
     ]
+    found = [record for record in (*configs, *commands) if record.kind not in _NO_SETTINGS]
+    scripts = {record.source.path for record in found if record.kind == "script"}
     return sorted(
-        (record for record in (*configs, *commands) if record.kind not in _NO_SETTINGS),
+        # Of several scripts nothing says which one was used.
+        (record for record in found if record.kind != "script" or len(scripts) == 1),
         key=lambda record: (_ORDER.get(record.kind, len(_ORDER)), record.source.line is None),
     )
 

@@ -31,6 +31,8 @@ def setting_conflicts(
     """A note for each fact of which some record says something else than the one that counts."""
     others: dict[str, list[Fact]] = {}
     for record in in_order(configs, environments):
+        if record.kind == "script":
+            continue  # it need not be the one that was used
         for name, fact in stated_by(record).items():
             if name in _COMPARED and name in facts and _differ(facts[name].value, fact.value):
                 others.setdefault(name, []).append(fact)

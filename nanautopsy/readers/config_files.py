@@ -60,6 +60,11 @@ _MODEL_KEYS = frozenset(
     {"model_type", "architectures", "_diffusers_version", "transformers_version"}
 )
 _LLAMA_KEYS = ("dim", "n_layers", "n_heads")
+_CALL = re.compile(r"\s*(?:\w+\.)*\w*(?:Namespace|Args|Arguments|Config|Params|Options)\(")
+_TEXT_LINE = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*[:=]\s*(\S.*?)(?:\s*\[default: .*\])?\s*")
+_FEWEST = 2
+"""Settings that only a training has, below which a text is none of its settings."""
+_MOST_TEXT = 1 << 16
 _KEY = re.compile(r"""(?:^|[{,\s])["']?([A-Za-z][\w-]*)["']?\s*[:=]""")
 
 
@@ -69,6 +74,8 @@ class ConfigReader:
     name = "config"
 
     def claim(self, file: FileHead) -> Claim | None:
+        if file.name.lower().endswith(".txt"):
+            return _claim_text(file)
         if not file.name.lower().endswith(_EXTENSIONS) or not file.size:
             return None
         keys = _top_keys(file)
@@ -106,6 +113,30 @@ class ConfigReader:
         if isinstance(value, dict) and value:
             flat = _merged(flatten(value))
             yield ConfigRecord(RECORD_KINDS[artifact.kind], flat, source)
+
+
+def _claim_text(file: FileHead) -> Claim | None:
+    """``args.txt``, ``opt.txt``: settings that a program printed into a file of their own."""
+    if _TRAINING_NAME.fullmatch(file.name) is None or file.size > _MOST_TEXT:
+        return None
+    settings, _ = _load_text(decode_text(file.head))
+    names = {key.rpartition(".")[2].lower().replace("-", "_") for key in settings or ()}
+    return Claim("training-config", 70) if len(names & TRAINING_KEYS) >= _FEWEST else None
+
+
+def _load_text(text: str) -> _Loaded:
+    """``name: value`` and ``name = value`` lines, or a printed namespace."""
+    from nanautopsy.readers.text.config_echo import items
+
+    call = _CALL.match(text)
+    if call is not None:
+        return dict(items(text[call.end() :])), None
+    values: dict[str, Any] = {}
+    for line in text.splitlines():
+        match = _TEXT_LINE.fullmatch(line)
+        if match is not None:
+            values.update(items(f"{match[1]}={match[2].strip()}"))
+    return values, None
 
 
 def _top_keys(file: FileHead) -> frozenset[str]:
@@ -162,6 +193,6 @@ def _load_toml(text: str) -> _Loaded:
         return None, f"not TOML: {error}"
 
 
-_LOADERS = {"yaml": _load_yaml, "yml": _load_yaml, "toml": _load_toml}
+_LOADERS = {"txt": _load_text, "yaml": _load_yaml, "yml": _load_yaml, "toml": _load_toml}
 
 READER = ConfigReader()

@@ -47,6 +47,7 @@ _FACT_LINES = {
     ),
     "cuda_runtime": re.compile(r"^CUDA runtime version: (\d[\w.]*)", re.MULTILINE),
     "driver": re.compile(r"(?:Nvidia driver version: |Driver Version: )(\d[\w.]*)"),
+    "cuda_driver": re.compile(r"Driver Version: \S+\s+CUDA Version: (\d[\w.]*)"),
     "cudnn": re.compile(r"^cuDNN version: (.+)", re.MULTILINE),
     "nvcc": re.compile(r"^nvcc version [ .]*(\d[\w.]*)", re.MULTILINE),
 }

@@ -234,7 +234,12 @@ def test_ranges_alone_say_nothing(tmp_path: Path) -> None:
             NVIDIA_SMI,
             "nvidia-smi.txt",
             {},
-            {"driver": "535.104.05", "gpu": "Tesla V100-SXM2-32GB", "gpu_count": "2"},
+            {
+                "driver": "535.104.05",
+                "cuda_driver": "12.2",
+                "gpu": "Tesla V100-SXM2-32GB",
+                "gpu_count": "2",
+            },
         ),
     ],
 )
