@@ -12,6 +12,7 @@ from nanautopsy.checkpoints._pickle_records import BytesAt, Lost
 
 Operation: TypeAlias = Callable[[Machine], None]
 
+UINT32 = struct.Struct("<I")
 _LEFT_IN_FILE = 4096
 """Longer byte strings are not read: the arrays of a pickle lie in them."""
 _LONGEST_NUMBER = 512
@@ -71,6 +72,29 @@ def text(machine: Machine, size: int) -> None:
         machine.stack.append(Lost("a text too long to read"))
         return
     machine.stack.append(machine.take(size).decode("utf-8", "backslashreplace"))
+
+
+def binunicode(machine: Machine) -> None:
+    """BINUNICODE, on the fast path while the text lies in the block."""
+    block, at = machine.block, machine.at
+    if at + 4 <= len(block):
+        size = UINT32.unpack_from(block, at)[0]
+        end = at + 4 + size
+        if end <= len(block) and machine.has_room_for_text(size):
+            machine.at = end
+            machine.stack.append(block[at + 4 : end].decode("utf-8", "backslashreplace"))
+            return
+    text(machine, int.from_bytes(machine.take(4), "little"))
+
+
+def binint1(machine: Machine) -> None:
+    """BININT1, the number of a small size or stride."""
+    at = machine.at
+    if at >= len(machine.block):
+        machine.fill(1)
+        at = 0
+    machine.at = at + 1
+    machine.stack.append(machine.block[at])
 
 
 def byte_string(machine: Machine, size: int) -> None:

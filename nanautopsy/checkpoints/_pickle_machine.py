@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -21,7 +21,8 @@ from nanautopsy.checkpoints.data_file import Handle
 
 MOST_OPCODES = 12_000_000
 """Two hundred thousand tensors take six million."""
-_MOST_OBJECTS = 3_000_000
+_MOST_OBJECTS = 6_000_000
+"""Containers, records and memo entries; two hundred thousand tensors make three million."""
 _MOST_WORK = 64_000_000
 """Elements and bytes copied by calls that make plain data."""
 MOST_TEXT = 256 << 20
@@ -53,6 +54,9 @@ class Machine(Window):
         self.memo: dict[int, Any] = {}
         self.problems: list[tuple[str, int]] = []
         self.uses: dict[Global, Use] = {}
+        self._names: dict[tuple[str, str], Global] = {}
+        self._use_of: dict[int, Use] = {}
+        """By ``id`` of the one record that there is of each name."""
         self.computed: list[tuple[int, Any, tuple[Any, ...]]] = []
         self.patched: list[tuple[int, Global]] = []
         self.references: list[PersistentId] = []
@@ -66,6 +70,7 @@ class Machine(Window):
 
     def run(self, opcodes: Mapping[int, Callable[[Machine], None]]) -> None:
         """Read to STOP. Raises :class:`Broken` or ``EndOfBytes`` before it."""
+        table = [opcodes.get(code) for code in range(256)]
         try:
             for _ in repeat(None, MOST_OPCODES):
                 at = self.at
@@ -75,7 +80,7 @@ class Machine(Window):
                 self.here = self.base + at
                 code = self.block[at]
                 self.at = at + 1
-                operation = opcodes.get(code)
+                operation = table[code]
                 if operation is None:
                     self.at = at
                     raise Broken(f"byte 0x{code:02x} is no pickle opcode")
@@ -141,34 +146,39 @@ class Machine(Window):
         if not isinstance(module, str) or not isinstance(name, str):
             self.note("names a class or function by something that is no text")
             module, name = _as_name(module), _as_name(name)
-        found = Global(module[:_LONGEST_NAME], name[:_LONGEST_NAME])
-        if found not in self.uses:
+        module, name = module[:_LONGEST_NAME], name[:_LONGEST_NAME]
+        found = self._names.get((module, name))
+        if found is None:
             self.made()
-            self.uses[found] = Use(self.here)
+            found = self._names[module, name] = Global(module, name)
+            use = self.uses[found] = Use(self.here)
+            use.maker = PLAIN.get(str(found))
+            use.is_getattr = found in _GETATTR
+            use.is_loader = name.endswith(LOADERS)
+            self._use_of[id(found)] = use
         return found
 
     def call(self, function: Any, args: Any, kwargs: dict[Any, Any] | None = None) -> Any:
         """What stands for the result of a call."""
         self.made()
         args = args if isinstance(args, tuple) else (args,)
-        if not isinstance(function, Global):
+        use = self._use_of.get(id(function))
+        if use is None:
             if len(self.computed) < _MOST_COMPUTED:
                 self.computed.append((self.here, function, args))
             return Call(function, args, kwargs)
-        use = self.uses.setdefault(function, Use(self.here))
         use.calls += 1
         if use.calls <= SAMPLES:
             use.samples.append((self.here, args))
-        if function in _GETATTR and len(args) >= 2 and isinstance(args[1], str):
+        if use.is_getattr and len(args) >= 2 and isinstance(args[1], str):
             found = self._attribute(args[0], args[1])
             if found is not None:
                 return found
-        if args and function.name.endswith(LOADERS) and isinstance(args[0], (bytes, BytesAt)):
+        if use.is_loader and args and isinstance(args[0], (bytes, BytesAt)):
             self.embedded.append((function, args[0]))
-        maker = PLAIN.get(str(function))
-        if maker is not None and kwargs is None:
+        if use.maker is not None and kwargs is None:
             self._charge(args)
-            made = maker(args)
+            made = use.maker(args)
             if made is not NOT_PLAIN:
                 return made
         return Call(function, args, kwargs)
@@ -197,7 +207,7 @@ class Machine(Window):
         elif isinstance(target, set):
             target.update(map(as_key, items))
         elif isinstance(target, Call):
-            target.items.extend(items)
+            target.items = _grown(target.items, items)
         elif not isinstance(target, Lost):
             self.note("appends to something that is no list")
 
@@ -207,7 +217,7 @@ class Machine(Window):
         if isinstance(target, dict):
             set_pairs(target, pairs)
         elif isinstance(target, Call):
-            target.pairs.extend(pairs)
+            target.pairs = _grown(target.pairs, pairs)
         elif isinstance(target, Global):
             self.patched.append((self.here, target))
         elif not isinstance(target, Lost):
@@ -244,6 +254,13 @@ class Machine(Window):
         elif isinstance(first, Call) and first.state is None and rest:
             first.state = rest[0]
         return first
+
+
+def _grown(held: Sequence[Any], more: Iterable[Any]) -> list[Any]:
+    """``held`` as a list, itself if it is one, with ``more`` behind it."""
+    grown = held if isinstance(held, list) else list(held)
+    grown.extend(more)
+    return grown
 
 
 def _assign_cut(target: dict[Any, Any], items: list[Any]) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from nanautopsy.checkpoints._pickle_literals import (
     Operation,
+    binint1,
+    binunicode,
     byte_string,
     counted,
     decimal,
@@ -19,6 +21,14 @@ from nanautopsy.checkpoints._pickle_literals import (
     text,
 )
 from nanautopsy.checkpoints._pickle_machine import Broken, Machine, Stopped
+from nanautopsy.checkpoints._pickle_memo import (
+    binget,
+    long_binget,
+    long_binput,
+    memo_number,
+    recall,
+    remember,
+)
 from nanautopsy.checkpoints._pickle_plain import as_key
 from nanautopsy.checkpoints._pickle_records import Lost
 
@@ -50,8 +60,10 @@ def _gathered(kind: Callable[[list[Any]], Any]) -> Operation:
 def _short_tuple(count: int) -> Operation:
     def make(machine: Machine) -> None:
         machine.made()
-        items = [machine.pop() for _ in range(count)]
-        machine.stack.append(tuple(reversed(items)))
+        stack = machine.stack
+        if len(stack) - count < (machine.marks[-1] if machine.marks else 0):
+            raise Broken("takes an object from an empty stack")
+        stack[-count:] = [tuple(stack[-count:])]
 
     return make
 
@@ -103,27 +115,6 @@ def _pop_mark(machine: Machine) -> None:
 
 def _dup(machine: Machine) -> None:
     machine.stack.append(machine.top())
-
-
-def _memo_number(machine: Machine) -> int:
-    line = machine.line()
-    if not line.isdigit() or len(line) > 18:
-        raise Broken("a memo number that is none")
-    return int(line)
-
-
-def _remember(machine: Machine, number: int) -> None:
-    if number not in machine.memo:
-        machine.made()
-    machine.memo[number] = machine.top()
-
-
-def _recall(machine: Machine, number: int) -> None:
-    if number not in machine.memo:
-        machine.note(f"recalls memo {number}, which was never stored")
-        machine.stack.append(Lost("a memo that was never stored"))
-        return
-    machine.stack.append(machine.memo[number])
 
 
 # --- names and calls ----------------------------------------------------------------------------
@@ -219,7 +210,7 @@ _NAMES: Mapping[str, Operation] = {
     "G": packed(">d"),
     "I": decimal,
     "J": packed("<i"),
-    "K": packed("<B"),
+    "K": binint1,
     "L": decimal,
     "M": packed("<H"),
     "N": _push(None),
@@ -230,23 +221,23 @@ _NAMES: Mapping[str, Operation] = {
     "T": counted(4, python2_string),
     "U": counted(1, python2_string),
     "V": raw_unicode,
-    "X": counted(4, text),
+    "X": binunicode,
     "a": _append,
     "b": _build,
     "c": _global,
     "d": _dict,
     "}": _new(dict),
     "e": _appends,
-    "g": lambda machine: _recall(machine, _memo_number(machine)),
-    "h": counted(1, _recall),
-    "j": counted(4, _recall),
+    "g": lambda machine: recall(machine, memo_number(machine)),
+    "h": binget,
+    "j": long_binget,
     "i": _inst,
     "l": _gathered(list),
     "]": _new(list),
     "o": _obj,
-    "p": lambda machine: _remember(machine, _memo_number(machine)),
-    "q": counted(1, _remember),
-    "r": counted(4, _remember),
+    "p": lambda machine: remember(machine, memo_number(machine)),
+    "q": counted(1, remember),
+    "r": long_binput,
     "s": _setitem,
     "t": _gathered(tuple),
     ")": _push(()),
@@ -273,7 +264,7 @@ _NAMES: Mapping[str, Operation] = {
     "\x91": _gathered(lambda items: frozenset(map(as_key, items))),
     "\x92": _new_object_ex,
     "\x93": _stack_global,
-    "\x94": lambda machine: _remember(machine, len(machine.memo)),
+    "\x94": lambda machine: remember(machine, len(machine.memo)),
     "\x95": _frame,
     "\x96": counted(8, byte_string),
     "\x97": _buffer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,9 +33,9 @@ class Call:
     kwargs: dict[Any, Any] | None = None
     state: Any = None
     """Argument of BUILD: an object's ``__dict__``, or a tuple of it and its slots."""
-    items: list[Any] = field(default_factory=list)
+    items: Sequence[Any] = ()
     """What the pickle appends or adds to the object."""
-    pairs: list[tuple[Any, Any]] = field(default_factory=list)
+    pairs: Sequence[tuple[Any, Any]] = ()
     """What the pickle assigns to its keys."""
 
     @property
@@ -88,6 +89,11 @@ class Use:
     calls: int = 0
     samples: list[tuple[int, tuple[Any, ...]]] = field(default_factory=list)
     """(byte, arguments) of the first calls, at most :data:`SAMPLES`."""
+    maker: Callable[[tuple[Any, ...]], Any] | None = None
+    """Ours, that makes the same plain data."""
+    is_getattr: bool = False
+    is_loader: bool = False
+    """It would load a pickle from its first argument."""
 
 
 SAMPLES = 64

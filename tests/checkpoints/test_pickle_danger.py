@@ -8,6 +8,7 @@ import logging
 import pickle
 import random
 import signal
+import sys
 import types
 import uuid
 import zipfile
@@ -223,6 +224,25 @@ def test_pickles_nested_too_deep_end() -> None:
         inner = b"\x80\x03cpickle\nloads\nB" + len(inner).to_bytes(4, "little") + inner + b"\x85R."
     loaded = load_torch(MemoryFile("x", inner))
     assert any("deep" in text for text, _ in loaded.problems)
+
+
+def test_nothing_is_imported_or_called() -> None:
+    """Python's own audit events say what happens: no import, no program, no file, no lookup."""
+    heard: list[str] = []
+    listening = [False]
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if listening[0] and event.split(".")[0] in ("import", "os", "subprocess", "exec", "pickle"):
+            heard.append(event)
+
+    sys.addaudithook(hook)
+    said(PAYLOAD)  # what the readers themselves import lazily comes first
+    for path in PAYLOADS:
+        data = call(*split(path), "echo pwned")
+        listening[0] = True
+        said(data)
+        listening[0] = False
+    assert heard == []
 
 
 # --- archives -------------------------------------------------------------------------------------
