@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["Autopsy", "__version__", "analyze"]
+__all__ = ["Autopsy", "Inspection", "__version__", "analyze", "inspect"]
 
 if TYPE_CHECKING:
     from nanautopsy.autopsy import analyze
+    from nanautopsy.inspection import Inspection, inspect
     from nanautopsy.model import Autopsy
 
 
@@ -18,6 +19,10 @@ def __getattr__(name: str) -> object:
         from nanautopsy.autopsy import analyze
 
         return analyze
+    if name in ("inspect", "Inspection"):
+        from nanautopsy import inspection
+
+        return getattr(inspection, name)
     if name == "Autopsy":
         from nanautopsy.model import Autopsy
 

@@ -10,10 +10,21 @@ import click
 from nanautopsy import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nanautopsy.inspection import Inspection
     from nanautopsy.model import Autopsy
     from nanautopsy.outputs import Output
 
 FORMATS = ("text", "html", "md", "json")
+INSPECT_FORMATS = ("text", "json", "csv")
+SORT_KEYS = (
+    *("worst", "forward", "name", "file", "nonfinite", "nan", "inf", "zero", "subnormal", "max"),
+    *("min", "rms", "headroom", "fp16", "size"),
+)
+"""Of ``render._inspect_rows.SORTS``, which is too heavy to import for ``--help``."""
+MOST_PROBLEMS = 20
+"""Lines on standard error."""
 FOUND_FAILURE, NOTHING_READ, DEFECT, INTERRUPTED = 1, 2, 70, 130
 """Exit statuses beside 0."""
 
@@ -116,6 +127,130 @@ def analyze(
 
 
 @nanautopsy.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
+@click.option(
+    "--against",
+    metavar="PATH",
+    help="Compare with PATH, an earlier checkpoint, instead: what turned, changed, came and went.",
+)
+@click.option(
+    "--full", is_flag=True, help="Measure zeros, subnormals, RMS and smallest values too."
+)
+@click.option(
+    "--all", "everything", is_flag=True, help="Measure every checkpoint, not O(log n) of n."
+)
+@click.option(
+    "--filter",
+    "filters",
+    multiple=True,
+    metavar="GLOB",
+    help="Measure only tensors whose name matches, or contains a GLOB without *?[. May be "
+    "repeated.",
+)
+@click.option(
+    "--sort",
+    type=click.Choice(SORT_KEYS),
+    default="worst",
+    show_default=True,
+    help="Order of the tensors.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Show N tensors, 0 for all.  [default: 20 as text, all as json and csv]",
+)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(INSPECT_FORMATS),
+    help="What to write.  [default: text, or what FILE's suffix says]",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="Write FILE (.txt, .json or .csv) instead of standard output, which '-' is.",
+)
+@click.option("--exit-code", is_flag=True, help="Exit with 1 when something is non-finite.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress and no problems on stderr.")
+@click.option("--no-color", is_flag=True, help="Print no color, as with NO_COLOR set.")
+@click.option(
+    "--no-redact", is_flag=True, help="Show home directories, names, addresses and secrets."
+)
+@click.pass_context
+def inspect(
+    context: click.Context,
+    paths: tuple[str, ...],
+    against: str | None,
+    full: bool,
+    everything: bool,
+    filters: tuple[str, ...],
+    sort: str,
+    top: int | None,
+    format_name: str | None,
+    output: str | None,
+    exit_code: bool,
+    quiet: bool,
+    no_color: bool,
+    no_redact: bool,
+) -> None:
+    """Say whether checkpoints are finite, and if not, which tensors turned and where.
+
+    PATH is a file, a directory, a glob, or a URL that is read in ranges (https://, s3://, gs://,
+    hf://). No pickle is executed.
+    """
+    from nanautopsy.checkpoint_diff import Unclear
+    from nanautopsy.discover import NothingToRead
+    from nanautopsy.inspection import inspect as run_inspection
+    from nanautopsy.outputs import UnclearOutput, plan_one, refuse_to_replace_evidence
+    from nanautopsy.progress_bar import ProgressBar
+
+    try:
+        target = plan_one(output, format_name, INSPECT_FORMATS)
+        for path in paths:
+            refuse_to_replace_evidence([target], path)
+    except UnclearOutput as error:
+        raise click.UsageError(str(error), context) from None
+    try:
+        with ProgressBar(color=not no_color) as bar:
+            inspection = run_inspection(
+                paths,
+                depth="full" if full else "finite",
+                against=against,
+                filters=filters,
+                everything=everything,
+                redact=not no_redact,
+                progress=None if quiet else bar,
+            )
+    except Unclear as error:
+        raise click.UsageError(str(error), context) from None
+    except NothingToRead as error:
+        _fail(str(error))
+    if not quiet:
+        _tell(f"{problem.source}: {problem.text}" for problem in inspection.problems)
+    colored = not no_color and target.path is None and _wants_color()
+    text = _inspection_text(inspection, target.format, sort=sort, top=top, color=colored)
+    _put(text, target, quiet=quiet)
+    if exit_code and inspection.failed:
+        context.exit(FOUND_FAILURE)
+
+
+def _inspection_text(
+    inspection: Inspection, format_name: str, *, sort: str, top: int | None, color: bool
+) -> str:
+    """The result in one format."""
+    from nanautopsy.render import inspect_csv, inspect_json, inspect_text
+
+    if format_name == "json":
+        return inspect_json.render(inspection, sort=sort, top=top)
+    if format_name == "csv":
+        return inspect_csv.render(inspection, sort=sort, top=top)
+    width = _width() if color or sys.stdout.isatty() else None
+    return inspect_text.render(inspection, width=width, color=color, sort=sort, top=top)
+
+
+@nanautopsy.command()
 @click.argument("cause", required=False)
 def explain(cause: str | None) -> None:
     """Print the page of one CAUSE, or the list of all."""
@@ -141,15 +276,23 @@ def _named(path: str) -> str:
 
 def _deliver(autopsy: Autopsy, output: Output, *, color: bool, quiet: bool) -> None:
     """Render one output and put it where it belongs."""
-    from nanautopsy.outputs import render, write_file
+    from nanautopsy.outputs import render
+
+    to_terminal = output.path is None and output.format == "text"
+    colored = color and to_terminal and _wants_color()
+    width = _width() if to_terminal else None
+    _put(render(autopsy, output.format, width=width, color=colored), output, quiet=quiet)
+
+
+def _put(text: str, output: Output, *, quiet: bool) -> None:
+    """Print the text, or write it to the output's file."""
+    from nanautopsy.outputs import write_file
 
     if output.path is None:
-        colored = color and output.format == "text" and _wants_color()
-        width = _width() if output.format == "text" else None
-        _print(render(autopsy, output.format, width=width, color=colored), output.format)
+        _print(text, output.format)
         return
     try:
-        write_file(output.path, render(autopsy, output.format))
+        write_file(output.path, text)
     except OSError as error:
         _fail(f"{output.path}: cannot be written: {error.strerror or error}")
     if not quiet:
@@ -192,13 +335,20 @@ def _width() -> int | None:
 
 
 def _tell_problems(autopsy: Autopsy) -> None:
-    from nanautopsy.render._clean import clean, one_line
-
     for artifact in autopsy.run.artifacts:
         for problem in artifact.problems:
-            _say(one_line(clean(f"{artifact.path}: {problem}")))
+            _say(f"{artifact.path}: {problem}")
     for note in autopsy.run.notes:
-        _say(one_line(clean(note)))
+        _say(note)
+
+
+def _tell(lines: Iterable[str]) -> None:
+    """The first of the lines on standard error, and how many more there are."""
+    told = list(lines)
+    for line in told[:MOST_PROBLEMS]:
+        _say(line)
+    if len(told) > MOST_PROBLEMS:
+        _say(f"... and {len(told) - MOST_PROBLEMS} more problems (--format json lists them all)")
 
 
 def _say(text: str) -> None:

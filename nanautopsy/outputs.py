@@ -80,6 +80,20 @@ def _named(files: Sequence[str], left: Sequence[str]) -> Output:
     return Output(left[0], Path(file))
 
 
+def plan_one(file: str | None, format_name: str | None, known: Sequence[str]) -> Output:
+    """Where the only output goes, and in which of the ``known`` formats.
+
+    Raises :class:`UnclearOutput` for a suffix that says another format, or none where none is
+    given.
+    """
+    if file is None or file == "-":
+        return Output(format_name or "text", None)
+    said = {**SUFFIXES, ".csv": "csv"}.get(Path(file).suffix.lower())
+    if format_name is None and said not in known:
+        raise UnclearOutput(f"-o {file}: say the format with --format ({', '.join(known)})")
+    return Output(format_name or said or "text", Path(file))
+
+
 def _by_format(run: str, formats: Sequence[str]) -> list[Output]:
     """Where formats without a file of their own go."""
     alone = len(formats) == 1 and formats[0] != "html"

@@ -12,6 +12,7 @@ _BEGINNINGS = re.compile(
     rb"nanautopsy \d+\.\d+\S*: "  # text
     rb"|<!-- nanautopsy "  # Markdown
     rb'|\{\s*"schema_version": "\d+",\s*"nanautopsy_version": '  # JSON
+    rb"|checkpoint,checkpoint_step,tensor,|tensor,tensor_change,identical,"  # CSV
     rb'|(?s:<!doctype html>.{0,200}?<meta name="generator" content="nanautopsy )'
 )
 

@@ -27,7 +27,7 @@ from nanautopsy.redact_patterns import (
     is_version,
     looks_random,
 )
-from nanautopsy.rewrite import Place, rewrite
+from nanautopsy.rewrite import Place, T, rewrite
 
 SECRET = "<secret>"
 HOME = "~"
@@ -64,11 +64,16 @@ def redact(autopsy: Autopsy) -> Autopsy:
 
     ``redactions`` says how many distinct pieces of text were hidden.
     """
+    hidden, count = redact_value(autopsy)
+    return dataclasses.replace(hidden, redactions=autopsy.redactions + count)
+
+
+def redact_value(value: T) -> tuple[T, int]:
+    """Any frozen dataclass without these, and how many distinct pieces of text were hidden."""
     redactor = Redactor()
-    rewrite(autopsy, redactor.learn)
+    rewrite(value, redactor.learn)
     redactor.seal()
-    hidden = rewrite(autopsy, redactor.replace)
-    return dataclasses.replace(hidden, redactions=autopsy.redactions + redactor.count)
+    return rewrite(value, redactor.replace), redactor.count
 
 
 class Redactor:

@@ -79,6 +79,11 @@ def middle_cut(text: str, width: int, mark: str = "…") -> str:
     return text[:head] + mark + text[len(text) - (keep - head) :]
 
 
+def front_cut(text: str, width: int, mark: str = "…") -> str:
+    """At most ``width`` characters, the beginning left out: the end tells the layer."""
+    return text if len(text) <= width else mark + text[len(text) - max(1, width - len(mark)) :]
+
+
 def end_cut(text: str, width: int, mark: str = "…") -> str:
     """At most ``width`` characters, the end left out at a space where there is one."""
     if len(text) <= width:

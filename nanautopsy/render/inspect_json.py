@@ -1,0 +1,119 @@
+"""An inspection for machines: strict JSON, every measured tensor, schema version 1."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from nanautopsy.checkpoint_diff import CheckpointDiff, TensorDiff
+from nanautopsy.inspection import History, Inspected, Inspection
+from nanautopsy.model import TensorHealth
+from nanautopsy.render._clean import clean, one_line
+from nanautopsy.render._inspect_rows import in_order, rows_of
+from nanautopsy.render._inspect_words import headline, verdict
+from nanautopsy.render._json_values import present, source_values, strict, tensor_values
+from nanautopsy.render.json import SCHEMA_VERSION
+
+
+def render(inspection: Inspection, *, sort: str = "worst", top: int | None = None) -> str:
+    """The document, with a line end. ``top``: tensors of one checkpoint, all by default."""
+    parts = _parts(inspection, sort, top or None)
+    return json.dumps(strict(_cleaned(dict(parts))), indent=2, allow_nan=False) + "\n"
+
+
+def _parts(inspection: Inspection, sort: str, top: int | None) -> Iterator[tuple[str, Any]]:
+    yield "schema_version", SCHEMA_VERSION
+    yield "nanautopsy_version", inspection.version
+    yield "command", "inspect"
+    yield "paths", list(inspection.paths)
+    if inspection.filters:
+        yield "filters", list(inspection.filters)
+    yield "depth", inspection.depth
+    yield "verdict", verdict(inspection)
+    yield "headline", one_line(headline(inspection))
+    if inspection.diff is None:
+        yield "histories", [_history(history) for history in inspection.histories]
+        yield "checkpoints", [_inspected(m, sort, top) for m in inspection.inspected]
+    else:
+        yield "against", inspection.against
+        yield "diff", _diff(inspection.diff)
+    problems = [{"text": p.text, "source": source_values(p.source)} for p in inspection.problems]
+    yield "problems", problems
+    yield "redactions", inspection.redactions
+
+
+def _history(history: History) -> dict[str, Any]:
+    named = {
+        "first_bad": history.first_bad,
+        "last_good": history.last_good,
+        "good_again": history.good_again,
+    }
+    return {
+        "checkpoints": [member.checkpoint.path for member in history.members],
+        **{key: None if m is None else m.checkpoint.path for key, m in named.items()},
+        "turned": [] if history.first_bad is None else list(history.first_bad.damage),
+    }
+
+
+def _inspected(member: Inspected, sort: str, top: int | None) -> dict[str, Any]:
+    checkpoint = member.checkpoint
+    about = {
+        "path": checkpoint.path,
+        "kind": checkpoint.kind,
+        "step": checkpoint.step,
+        "holds": checkpoint.holds,
+        "condition": member.condition,
+        "depth": checkpoint.depth,
+        "inferred": checkpoint.inferred or None,
+        "state": dict(checkpoint.state) or None,
+        "listed_tensors": member.listed,
+        "bytes": member.bytes,
+        "nonfinite_tensors": list(member.damage),
+        "nonfinite_by_design": list(member.by_design),
+        "unread_tensors": list(checkpoint.missing),
+        "tensors": [_tensor(row.tensor) for row in in_order(rows_of([member]), sort)[:top]],
+    }
+    return present(about, "inferred", "state")
+
+
+def _tensor(tensor: TensorHealth) -> dict[str, Any]:
+    return tensor_values(tensor) | {"fp16_headroom": tensor.fp16_headroom}
+
+
+def _diff(diff: CheckpointDiff) -> dict[str, Any]:
+    return {
+        "before": list(diff.before),
+        "after": list(diff.after),
+        "only_before": [tensor.name for tensor in diff.only_before],
+        "only_after": [tensor.name for tensor in diff.only_after],
+        "turned_nonfinite": [tensor.name for tensor in diff.turned],
+        "nonfinite": list(diff.damage),
+        "tensors": [_tensor_diff(tensor) for tensor in diff.tensors],
+    }
+
+
+def _tensor_diff(tensor: TensorDiff) -> dict[str, Any]:
+    about = {
+        "name": tensor.name,
+        "identical": tensor.identical,
+        "max_abs_ratio": tensor.growth,
+        "rms_ratio": tensor.rms_growth,
+        "elements": None if tensor.elements is None else asdict(tensor.elements),
+        "why_elements_were_not_compared": tensor.why_not or None,
+        "before": None if tensor.before is None else _tensor(tensor.before),
+        "after": None if tensor.after is None else _tensor(tensor.after),
+    }
+    return present(about, "why_elements_were_not_compared")
+
+
+def _cleaned(value: Any) -> Any:
+    """Every string and key harmless to show."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(str(key)): _cleaned(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_cleaned(item) for item in value]
+    return value
