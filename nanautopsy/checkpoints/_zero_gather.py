@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from nanautopsy.checkpoints._read_budget import within_budget
 from nanautopsy.checkpoints._zero_check import agreement
 from nanautopsy.checkpoints._zero_files import (
     Slices,
@@ -69,7 +70,12 @@ def gather(files: Sequence[StateFile], directory: str) -> Gathered:
     for label, part in parts.items():
         for assembled in _states_of(part, found, weights, tell_rank):
             held.setdefault(assembled.name, []).append((label, assembled))
-    found.tensors = list(_told_apart(held))
+    budget = within_budget(_told_apart(held), sum(source.file.size for source in files))
+    found.tensors = budget.tensors
+    if budget.refused:
+        found.missing.update(dict.fromkeys(budget.refused))
+        count = len(budget.refused)
+        found.note(f"views of the same bytes add up to many times the files; {count} left out")
     _check_parts(files, parts, found)
     return found
 
