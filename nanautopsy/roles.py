@@ -124,6 +124,10 @@ def words(tag: str) -> tuple[str, ...]:
     return tuple(word.lower() for word in _WORD.findall(tag))
 
 
+_OF_HISTOGRAM = re.compile(r"#(?:count|max|max_abs|min|nonfinite)\Z")
+"""What readers append to the tag of a histogram for the numbers that they take from it."""
+
+
 def classify(tag: str) -> tuple[SeriesRole, str | None]:
     """The role of a metric and, for a per-layer metric, its layer as the tag spells it."""
     _, separator, metric = tag.rpartition(" - ")
@@ -146,6 +150,8 @@ def classify(tag: str) -> tuple[SeriesRole, str | None]:
             return role, layer
         if role == "layer_parameter" and have & _MAGNITUDE and have & _PARAMETER:
             return role, None
+    if _OF_HISTOGRAM.search(tag):
+        return "other", None  # The extremes and counts of many losses are no loss.
     return _global_role(parts, have), None
 
 

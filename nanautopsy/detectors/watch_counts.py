@@ -1,8 +1,12 @@
-"""Elements that W&B's ``watch`` left out of its histograms: they were not finite.
+"""Elements that were left out of a histogram because they were not finite.
 
 ``wandb.watch`` drops non-finite elements before it bins a gradient or parameter, and leaves the
 key out when nothing is left. So a histogram that holds fewer elements than before, or that is
 missing from a row in which its siblings stand, tells of non-finite elements in exactly that layer.
+
+TensorBoard's histograms state how many elements there were and hold fewer: the reader gives the
+difference as ``<tag>#nonfinite``. Most writers say NaN for the extremes then, which speaks for
+itself; this is for those that leave NaN out of the extremes as well.
 """
 
 from __future__ import annotations
@@ -16,10 +20,12 @@ from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
 
 _SUFFIX = "#count"
+_STATED = "#nonfinite"
 _ID = {
     "layer_gradient": "nonfinite-layer-gradient",
     "layer_parameter": "nonfinite-layer-parameter",
 }
+_STATED_ID = {**_ID, "layer_activation": "nonfinite-layer-activation"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +36,8 @@ class _Loss:
     step: int
     last_good: int | None
     missing: int
-    everything: bool
-    """The whole histogram is missing."""
+    persistent: bool
+    """The whole histogram is missing, or it lacks elements from then on."""
 
 
 def _detect(run: Run) -> Iterator[Finding]:
@@ -48,10 +54,37 @@ def _detect(run: Run) -> Iterator[Finding]:
         losses = [loss for series in counts if (loss := _first_loss(series, counts)) is not None]
         if not _died(run):
             # A frozen layer, an idle expert or a killed process leaves keys out too.
-            losses = [loss for loss in losses if not loss.everything]
+            losses = [loss for loss in losses if not loss.persistent]
         for step in sorted({loss.step for loss in losses}):
             together = [loss for loss in losses if loss.step == step]
             yield _finding(name, together, len(together) == len(counts))
+    for role, name in _STATED_ID.items():
+        yield from _stated(run, role, name)
+
+
+def _stated(run: Run, role: str, name: str) -> Iterator[Finding]:
+    """Where histograms whose extremes are finite state elements that are not."""
+    series = [s for s in run.series if s.role == role and s.layer and s.tag.endswith(_STATED)]
+    shown = {
+        (s.source.path, s.tag.rpartition("#")[0])
+        for s in run.series
+        if s.role == role and s.tag.endswith(("#max", "#min")) and not np.isfinite(s.values).all()
+    }
+    hidden = [s for s in series if (s.source.path, s.tag.removesuffix(_STATED)) not in shown]
+    losses = [loss for one in hidden if (loss := _first_stated(one)) is not None]
+    for step in sorted({loss.step for loss in losses}):
+        together = [loss for loss in losses if loss.step == step]
+        yield _finding(name, together, len(together) == len(series))
+
+
+def _first_stated(series: Series) -> _Loss | None:
+    bad = np.flatnonzero(series.values > 0)
+    if not len(bad):
+        return None
+    first = int(bad[0])
+    last_good = int(series.steps[first - 1]) if first else None
+    stays = bool((series.values[first:] > 0).all())
+    return _Loss(series, int(series.steps[first]), last_good, int(series.values[first]), stays)
 
 
 def _died(run: Run) -> bool:
@@ -83,14 +116,22 @@ def _first_loss(series: Series, siblings: Sequence[Series]) -> _Loss | None:
 
 def _finding(name: str, losses: Sequence[_Loss], all_layers: bool) -> Finding:
     first = losses[0]
-    what = "is missing" if first.everything else f"lacks {first.missing} elements"
-    text = (
-        f"the histogram of {first.series.tag.removesuffix(_SUFFIX)} {what} at step {first.step}: "
-        "watch leaves out what is not finite"
-    )
+    tag = first.series.tag
+    if tag.endswith(_STATED):
+        text = (
+            f"the histogram of {tag.removesuffix(_STATED)} holds {first.missing} elements fewer "
+            f"than it counts at step {first.step}: those are not finite"
+        )
+    else:
+        what = "is missing" if first.persistent else f"lacks {first.missing} elements"
+        text = (
+            f"the histogram of {tag.removesuffix(_SUFFIX)} {what} at step {first.step}: "
+            "watch leaves out what is not finite"
+        )
     if len(losses) > 1:
         text += f" (and {len(losses) - 1} other layers at that step)"
-    last = int(np.searchsorted(first.series.steps, first.last_good or 0))
+    place = first.step if tag.endswith(_STATED) else first.last_good or 0
+    last = int(np.searchsorted(first.series.steps, place))
     return Finding(
         id=name,
         text=text,
@@ -100,11 +141,11 @@ def _finding(name: str, losses: Sequence[_Loss], all_layers: bool) -> Finding:
         layer=first.series.layer,
         data={
             "value": "nan",
-            "tag": first.series.tag,
+            "tag": tag,
             "axis": first.series.axis,
             "layers": tuple(str(loss.series.layer) for loss in losses),
             "everything": all_layers,
-            "persistent": first.everything,
+            "persistent": first.persistent,
         },
     )
 

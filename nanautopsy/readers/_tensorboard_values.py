@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -14,8 +15,36 @@ import numpy as np
 
 from nanautopsy.model import Scalar
 
-_DT_FLOAT, _DT_DOUBLE, _DT_STRING, _DT_BFLOAT16, _DT_HALF = 1, 2, 7, 14, 19
-_ITEM_BYTES = {_DT_FLOAT: 4, _DT_DOUBLE: 8, _DT_BFLOAT16: 2, _DT_HALF: 2}
+_DT_DOUBLE, _DT_STRING, _DT_BFLOAT16 = 2, 7, 14
+_DT_FLOAT8_E5M2, _DT_FLOAT8_E4M3FN = 24, 25
+
+
+@dataclass(frozen=True, slots=True)
+class _Type:
+    """How a TensorProto holds elements of one type."""
+
+    numpy: str
+    """Of an element in ``tensor_content``, or a type of its size."""
+    field: str
+
+
+_TYPES = {
+    1: _Type("<f4", "float_val"),
+    _DT_DOUBLE: _Type("<f8", "double_val"),
+    3: _Type("<i4", "int_val"),
+    4: _Type("u1", "int_val"),
+    5: _Type("<i2", "int_val"),
+    6: _Type("i1", "int_val"),
+    9: _Type("<i8", "int64_val"),
+    10: _Type("?", "bool_val"),
+    _DT_BFLOAT16: _Type("<u2", "half_val"),
+    17: _Type("<u2", "int_val"),
+    19: _Type("<f2", "half_val"),
+    22: _Type("<u4", "uint32_val"),
+    23: _Type("<u8", "uint64_val"),
+    _DT_FLOAT8_E5M2: _Type("u1", "float8_val"),
+    _DT_FLOAT8_E4M3FN: _Type("u1", "float8_val"),
+}
 
 _JSON_TEXT = re.compile(r"\A\s*(?:```(?:json)?|<pre>)?\s*(\{.*\})\s*(?:```|</pre>)?\s*\Z", re.S)
 
@@ -43,21 +72,27 @@ def _decode_error() -> type[Exception]:
 
 
 def scalar_of(tensor: Any) -> float | None:
-    """The number in a rank-0 TensorProto of a floating type; ``None`` for anything else."""
-    dtype = tensor.dtype
-    if dtype not in _ITEM_BYTES or tensor.tensor_shape.dim or tensor.tensor_shape.unknown_rank:
+    """The number in a TensorProto of one element and a numeric type; ``None`` for anything else.
+
+    Types by TensorFlow ``core/framework/types.proto``; half and bfloat16 share ``half_val``, the
+    small integers ``int_val``.
+    """
+    kind = _TYPES.get(tensor.dtype)
+    if kind is None or tensor.tensor_shape.unknown_rank:
         return None
+    if any(dim.size != 1 for dim in tensor.tensor_shape.dim):
+        return None
+    size = np.dtype(kind.numpy).itemsize
     if tensor.tensor_content:
-        if len(tensor.tensor_content) != _ITEM_BYTES[dtype]:
-            return None
-        return _decode(dtype, tensor.tensor_content)
-    if dtype == _DT_FLOAT and tensor.float_val:
-        return float(tensor.float_val[0])
-    if dtype == _DT_DOUBLE and tensor.double_val:
-        return float(tensor.double_val[0])
-    if dtype in (_DT_HALF, _DT_BFLOAT16) and tensor.half_val:
-        return _decode(dtype, (tensor.half_val[0] & 0xFFFF).to_bytes(2, "little"))
-    return None
+        raw = tensor.tensor_content
+        return _decode(kind.numpy, tensor.dtype, raw) if len(raw) == size else None
+    values = getattr(tensor, kind.field)
+    if not len(values):
+        return None
+    if kind.field in ("half_val", "float8_val"):
+        bits = values[0] & (256**size - 1)
+        return _decode(kind.numpy, tensor.dtype, bits.to_bytes(size, "little"))
+    return float(values[0])
 
 
 def scalar_in(value: Any) -> float | None:
@@ -68,28 +103,45 @@ def scalar_in(value: Any) -> float | None:
     return scalar_of(value.tensor) if which == "tensor" else None
 
 
-def _decode(dtype: int, raw: bytes) -> float:
+def _decode(kind: str, dtype: int, raw: bytes) -> float:
     if dtype == _DT_BFLOAT16:
-        return float(np.frombuffer(b"\0\0" + raw, dtype="<f4")[0])
-    kind = {_DT_FLOAT: "<f4", _DT_DOUBLE: "<f8", _DT_HALF: "<f2"}[dtype]
+        kind, raw = "<f4", b"\0\0" + raw
+    elif dtype == _DT_FLOAT8_E5M2:
+        kind, raw = "<f2", b"\0" + raw
+    elif dtype == _DT_FLOAT8_E4M3FN:
+        return _e4m3fn(raw[0])
     return float(np.frombuffer(raw, dtype=kind)[0])
+
+
+def _e4m3fn(byte: int) -> float:
+    """OCP 8-bit floating point, E4M3: no infinity, NaN with all bits set."""
+    exponent, fraction = byte >> 3 & 15, byte & 7
+    size = math.nan if byte & 127 == 127 else math.ldexp(fraction + 8 * (exponent > 0), -3)
+    size = math.ldexp(size, max(exponent, 1) - 7)
+    return -size if byte & 128 else size
 
 
 def histogram_facts(histo: Any) -> Iterator[tuple[str, float]]:
     """(suffix, number) of an old-style HistogramProto.
 
-    ``max`` and ``min`` as written: NaN there is the writer's statement that some element is NaN.
-    ``nonfinite`` counts what ``num`` counts and no bucket holds: torch and tensorboardX bin the
-    finite values only. NaN in ``sum`` without such a gap (other writers) counts as one at least.
+    Torch and tensorboardX write NaN for ``max`` and ``min`` where some element is NaN, TensorFlow 1
+    leaves NaN out of them. ``nonfinite`` counts what ``num`` counts and no bucket holds: torch and
+    tensorboardX bin the finite values only. NaN in ``sum``, or an infinite extreme, without such
+    a gap (other writers) counts as one at least; an infinite sum of finite values does not.
     """
     yield "max", histo.max
     yield "min", histo.min
     if not histo.bucket:
         return
-    gap = histo.num - math.fsum(histo.bucket) if math.isfinite(histo.num) else math.nan
-    if gap < 0.5 and not math.isfinite(histo.sum):
+    with np.errstate(all="ignore"):  # Counts of any size may stand in a broken file.
+        binned = float(np.array(histo.bucket, dtype=np.float64).sum())
+    gap = histo.num - binned if math.isfinite(histo.num) else math.nan
+    shown = math.isnan(histo.sum) or not (math.isfinite(histo.max) and math.isfinite(histo.min))
+    if gap < 0.5 and shown:
         gap = 1.0
-    yield "nonfinite", gap if gap >= 0.5 or math.isnan(gap) else 0.0
+    # Counts are whole, but weighted ones and those of many elements are rounded.
+    least = max(0.5, 1e-9 * abs(histo.num)) if math.isfinite(histo.num) else 0.5
+    yield "nonfinite", gap if gap >= least or math.isnan(gap) else 0.0
 
 
 def tensor_histogram_facts(tensor: Any) -> Iterator[tuple[str, float]]:

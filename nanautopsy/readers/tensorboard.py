@@ -2,7 +2,7 @@
 
 Series, each with its wall times:
 
-* scalars under their tag, whether written as ``simple_value`` or as a rank-0 floating tensor;
+* scalars under their tag, whether written as ``simple_value`` or as a tensor of one number;
 * histograms as ``<tag>#max``, ``<tag>#min`` and ``<tag>#nonfinite`` (how many elements were left
   out of the buckets): a writer states NaN and Inf elements there and nowhere else.
 
@@ -18,6 +18,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BufferedIOBase, BufferedReader
 from typing import Any
 
@@ -29,6 +30,7 @@ from nanautopsy.model import (
     LogEvent,
     Record,
     Scalar,
+    Series,
     Skipped,
     Source,
 )
@@ -152,12 +154,23 @@ class _Collected:
 
     def records(self) -> Iterator[Record]:
         """Series first, then settings, events and problems."""
-        yield from self._tracks.series()
+        yield from self._series()
         if self._tracks.left_out:
             self.damage.note(f"{self._tracks.left_out} points of further tags are left out")
         yield from self._settings()
         yield from self._events
         yield from self.damage.problems()
+
+    def _series(self) -> Iterator[Series]:
+        """What was logged; results of a whole run stand at no step.
+
+        ``add_hparams`` opens a file of its own and writes the final metrics there, at step 0
+        unless told otherwise (torch ``utils/tensorboard/writer.py``).
+        """
+        series = list(self._tracks.series())
+        if self._hparams and all(len(one) == 1 and not one.steps[0] for one in series):
+            series = [replace(one, axis="record") for one in series]
+        yield from series
 
     def _event(self, event: Any, offset: int) -> None:
         what = event.WhichOneof("what")

@@ -126,7 +126,21 @@ def test_a_restart_is_an_event() -> None:
         (19, {"tensor_content": b"\x00\x7e"}, math.nan),
         (14, {"tensor_content": b"\x80\x7f"}, math.inf),
         (1, {"tensor_content": b"\0\0\0"}, None),
-        (3, {"int_val": [3]}, None),
+        (3, {"int_val": [-3]}, -3),
+        (4, {"int_val": [200]}, 200),
+        (9, {"int64_val": [-(2**40)]}, -(2.0**40)),
+        (10, {"bool_val": [True]}, 1),
+        (22, {"uint32_val": [2**32 - 1]}, 2**32 - 1),
+        (23, {"uint64_val": [2**63]}, 2.0**63),
+        (24, {"float8_val": b"\x7c"}, math.inf),
+        (25, {"tensor_content": b"\x7f"}, math.nan),
+        (25, {"tensor_content": b"\xfe"}, -448),
+        (25, {"tensor_content": b"\x01"}, 2.0**-9),
+        (9, {"tensor_content": struct.pack("<q", -7)}, -7),
+        (6, {"tensor_content": b"\xff"}, -1),
+        (10, {"tensor_content": b"\x01"}, 1),
+        (7, {"string_val": [b"3"]}, None),
+        (8, {"scomplex_val": [1.0, 2.0]}, None),
         (1, {}, None),
     ],
 )
@@ -169,6 +183,51 @@ def test_negative_steps_and_missing_wall_times(tmp_path: Path) -> None:
     found = series_of(read(event_file(events), tmp_path))
     assert found["a"].steps.tolist() == [step for step in range(-20, 20) for _ in range(2)]
     assert found["a"].times is not None and found["a"].times.tolist() == [0.0, 2.0] * 40
+
+
+def test_a_tensor_of_one_number_of_any_rank(tmp_path: Path) -> None:
+    event = Event(wall_time=1.0, step=3)
+    for tag, shape in (("one", [1]), ("also", [1, 1]), ("two", [2]), ("none", [0])):
+        tensor = event.summary.value.add(tag=tag).tensor
+        tensor.dtype = 1
+        for size in shape:
+            tensor.tensor_shape.dim.add(size=size)
+        tensor.float_val.append(0.5)
+    found = series_of(read(event_file([event]), tmp_path))
+    assert {tag: one.values.tolist() for tag, one in found.items()} == {"one": [0.5], "also": [0.5]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "nonfinite"),
+    [
+        ({"min": -1, "max": 2, "num": 10, "sum": 3, "bucket": [4, 6]}, 0),
+        ({"min": -1, "max": 2, "num": 10, "sum": math.nan, "bucket": [4, 3]}, 3),
+        ({"min": -1, "max": 2, "num": 10, "sum": math.nan, "bucket": [4, 6]}, 1),
+        ({"min": -1, "max": math.inf, "num": 10, "sum": math.inf, "bucket": [4, 6]}, 1),
+        ({"min": -1, "max": 1e308, "num": 10, "sum": math.inf, "bucket": [4, 6]}, 0),
+        ({"min": 0, "max": 1, "num": 1.0, "sum": 1, "bucket": [0.3, 0.7000000001]}, 0),
+        ({"min": 0, "max": 1, "num": 2e9, "sum": 1, "bucket": [1e9, 1e9 - 1]}, 0),
+        ({"min": 0, "max": 1, "num": 2, "sum": 1, "bucket": [1e308, 1e308, -math.inf]}, math.nan),
+        ({"min": 0, "max": 1, "num": math.nan, "sum": 1, "bucket": [1]}, math.nan),
+    ],
+)
+def test_old_histograms(fields: dict[str, object], nonfinite: float, tmp_path: Path) -> None:
+    event = Event(wall_time=1.0, step=3)
+    histo = event.summary.value.add(tag="h").histo
+    for name, content in fields.items():
+        if isinstance(content, list):
+            getattr(histo, name).extend(content)
+        else:
+            setattr(histo, name, content)
+    histo.bucket_limit.extend(range(len(histo.bucket)))
+    found = series_of(read(event_file([event]), tmp_path))
+    assert same_values(found["h#nonfinite"].values, [nonfinite])
+
+
+def test_final_metrics_of_hparams_stand_at_no_step() -> None:
+    (path,) = (p for p in (FIXTURES / "hparams").iterdir() if series_of(read_file(READER, p)))
+    found = series_of(read_file(READER, path))
+    assert found["final"].axis == "record"
 
 
 # --- templates give what the parser gives -------------------------------------------------------
