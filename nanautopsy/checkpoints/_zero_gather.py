@@ -169,8 +169,10 @@ def _of_this_save(slices: Sequence[Slices], world: int, found: Gathered) -> list
     for one in sorted(slices, key=lambda s: s.rank):
         count = max(one.counts, default=0)
         if one.rank >= world or (count and count != world):
-            of = f"says that {count} ranks share the state" if count else f"is of rank {one.rank}"
-            text = f"{of}, the other files that {world} do: left by another save, not used"
+            text = f"is of rank {one.rank}, but {world} ranks share the state"
+            if count and count != world:
+                text = f"says that {count} ranks share the state, other files say {world}"
+            text += ": left by another save, not used"
             found.note(text, one.source.file.path)
         else:
             kept.append(one)

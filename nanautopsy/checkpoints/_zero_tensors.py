@@ -80,15 +80,16 @@ def _pieces(
 
 
 def _whole_group(group: Group, vector: Vector, tell_rank: bool) -> Assembled:
-    """Stages 1 and 2: the group as one vector."""
+    """Stages 1 and 2: the group as one vector, to the end of the last part that is here."""
     pieces = []
+    length = 0
     for one, place, row in zip(group.ranks, group.places, vector.tensors, strict=True):
         flat = row[0] if row else None
         if flat is not None:
+            length = max(length, place * group.size + flat.numel)
             rank = one.rank if tell_rank else None
             piece = piece_of(flat, 0, flat.numel, place * group.size, rank)
             pieces += [piece] if piece is not None else []
-    length = (max(group.places) + 1) * group.size
     name = f"group.{group.number}.{vector.kind}{group.label}"
     return _nameless(name, vector, (length,), sorted(pieces, key=_origin))
 

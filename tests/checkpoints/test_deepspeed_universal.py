@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
-from reading import of_type, problems_of, read_artifact
+from rankfiles import checkpoint_of, copied, records_in
+from reading import problems_of
 
 from nanautopsy.checkpoints.deepspeed_universal import READER
 from nanautopsy.discover import discover
-from nanautopsy.model import Checkpoint, Record
+from nanautopsy.model import Record
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "deepspeed" / "universal"
 
 
 def records_of(run: Path) -> list[Record]:
-    (artifact,) = discover(run, [READER]).artifacts
-    return read_artifact(READER, artifact)
-
-
-def checkpoint_of(records: list[Record]) -> Checkpoint:
-    (checkpoint,) = of_type(records, Checkpoint)
-    return checkpoint
+    return records_in(READER, run)
 
 
 def test_every_state_is_the_one_that_torch_loads() -> None:
@@ -60,8 +54,7 @@ def test_the_planted_value_is_where_it_was_planted() -> None:
 
 
 def test_a_damaged_file_costs_its_own_tensor_only(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(FIXTURE, run)
+    run = copied(FIXTURE, tmp_path)
     broken = run / "global_step3_universal" / "zero" / "a.weight" / "exp_avg.pt"
     broken.write_bytes(broken.read_bytes()[:300])
     records = records_of(run)

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reading import of_type, problems_of, read_artifact
+from rankfiles import by_name, checkpoint_of, records_in
+from reading import problems_of
 
 from nanautopsy.checkpoints.deepspeed_zero import READER
-from nanautopsy.discover import discover
 from nanautopsy.model import (
-    Artifact,
-    Checkpoint,
     Record,
     TensorHealth,
 )
@@ -25,23 +23,8 @@ FLAT = [name for name in SCENARIOS if name.startswith(("zero1", "zero2", "zero3"
 TAG = "global_step3"
 
 
-def artifact_of(run: Path, tag: str = TAG) -> Artifact:
-    """The tag directory as discover gives it."""
-    found = discover(run, [READER]).artifacts
-    return next(item for item in found if f"/{tag}/" in f"/{item.path}")
-
-
 def records_of(run: Path) -> list[Record]:
-    return read_artifact(READER, artifact_of(run))
-
-
-def checkpoint_of(records: list[Record]) -> Checkpoint:
-    (checkpoint,) = of_type(records, Checkpoint)
-    return checkpoint
-
-
-def by_name(checkpoint: Checkpoint) -> dict[str, TensorHealth]:
-    return {tensor.name: tensor for tensor in checkpoint.tensors}
+    return records_in(READER, run, TAG + "/")
 
 
 def expected_of(name: str) -> dict[str, Any]:

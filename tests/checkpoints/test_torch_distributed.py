@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reading import of_type, problems_of, read_artifact
+from rankfiles import by_name, checkpoint_of, records_in
+from reading import of_type, problems_of
 
 from nanautopsy.checkpoints.torch_distributed import READER
-from nanautopsy.discover import discover
-from nanautopsy.model import Checkpoint, ConfigRecord, Record, TensorHealth
+from nanautopsy.model import ConfigRecord, Record, TensorHealth
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "distributed"
 SCENARIOS = sorted(
@@ -22,17 +22,7 @@ DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64"
 
 
 def records_of(run: Path) -> list[Record]:
-    (artifact,) = discover(run, [READER]).artifacts
-    return read_artifact(READER, artifact)
-
-
-def checkpoint_of(records: list[Record]) -> Checkpoint:
-    (checkpoint,) = of_type(records, Checkpoint)
-    return checkpoint
-
-
-def by_name(checkpoint: Checkpoint) -> dict[str, TensorHealth]:
-    return {tensor.name: tensor for tensor in checkpoint.tensors}
+    return records_in(READER, run)
 
 
 def expected_of(name: str) -> dict[str, Any]:
