@@ -7,6 +7,7 @@ Roles are given to series, steps of different counters are brought together, res
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -29,6 +30,7 @@ from nanautopsy.model import (
     Series,
     Source,
 )
+from nanautopsy.readers._step_keys import rank_in_name
 from nanautopsy.role_patterns import RolePattern, give_roles
 from nanautopsy.setting_conflicts import machine_conflicts, setting_conflicts
 from nanautopsy.step_axis import count_steps, counted_in_samples, on_training_step
@@ -53,7 +55,7 @@ def align(
     consoles = rows_of_consoles(raw, notes)
     series = _merged([with_steps(one, consoles.get(one.source.path)) for one in raw], roles, notes)
     events = tuple(
-        event_with_step(event, consoles.get(event.source.path))
+        _of_its_rank(event_with_step(event, consoles.get(event.source.path)))
         for event in _of_type(readings, LogEvent)
     )
     configs = list(_of_type(readings, ConfigRecord))
@@ -104,8 +106,17 @@ def _series(readings: Sequence[Reading], notes: list[str]) -> list[Series]:
             printed = [one for one in own if is_run and one.lines is not None]
             tracked = [one for one in own if not (is_run and one.lines is not None)]
             own = on_training_step(tracked, _declared_axes(reading), notes) + printed
-        found.extend(_without_nulls(own, notes))
+        found.extend(map(_of_its_rank, _without_nulls(own, notes)))
     return found
+
+
+_Ranked = TypeVar("_Ranked", Series, LogEvent)
+
+
+def _of_its_rank(record: _Ranked) -> _Ranked:
+    """With the rank that its file is named after, where the file says none itself."""
+    rank = rank_in_name(record.source.path) if record.rank is None else None
+    return record if rank is None else replace(record, rank=rank)
 
 
 def _merged(

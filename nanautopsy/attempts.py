@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from nanautopsy.copies import without_copies
 from nanautopsy.discover import natural_key
 from nanautopsy.model import Series
 
@@ -21,10 +22,11 @@ _MOST_ATTEMPTS = 100
 """More falls of a step counter than this are writers that interleave, not restarts."""
 _ABANDONED = 0.1
 """Share of the points that an attempt would replace, below which it was broken off."""
+_MOST_SKEW_SHARE = 0.05
+_MOST_SKEW = 600.0
+"""Seconds, and part of the shorter file's time, by which the clocks of two machines may differ."""
 _FEWEST_FALLS = 3
 """Fewer falls are restarts, however short the log is."""
-_MOST_COMPARED = 16
-"""Series of one tag that another is compared with, to see whether it is a copy."""
 
 
 @dataclass(slots=True)
@@ -52,6 +54,7 @@ def merge_attempts(series: Sequence[Series]) -> tuple[list[Series], list[str]]:
         groups.setdefault(key, []).extend(_split(one))
     dropped: _AllDropped = {}
     merged: list[Series] = []
+    skewed: dict[str, float] = {}
     for members in groups.values():
         chains: list[list[Series]] = []
         for one in sorted(members, key=_start):
@@ -59,11 +62,19 @@ def merge_attempts(series: Sequence[Series]) -> tuple[list[Series], list[str]]:
             chain = next((c for c in chains if _follows(one, c[-1])), None)
             if chain is None:
                 chains.append([one])
-            else:
-                chain.append(one)
+                continue
+            overlap = _overlap(one, chain[-1])
+            if overlap > 0 and one.source.path != chain[-1].source.path:
+                skewed.setdefault(one.source.path, overlap)
+            chain.append(one)
         merged.extend(_join(chain, dropped) for chain in chains)
     notes = [_told(path, cut, what) for (path, cut, _), what in dropped.items()]
-    return _without_copies([one for one in merged if len(one)]), notes
+    notes += [
+        f"{path}: begins {overlap:.0f} s before the file that it goes on from ends, by their"
+        " clocks; taken for one after the other"
+        for path, overlap in skewed.items()
+    ]
+    return without_copies([one for one in merged if len(one)]), notes
 
 
 def _told(path: str, cut: int, dropped: _Dropped) -> str:
@@ -148,12 +159,27 @@ def _start(series: Series) -> tuple[float, tuple[tuple[int, int, str], ...]]:
     return 0.0 if span is None else span[0], natural_key(series.source.path)
 
 
+def _overlap(later: Series, earlier: Series) -> float:
+    """Seconds for which both were written, by their clocks."""
+    first, second = _span(earlier), _span(later)
+    return 0.0 if first is None or second is None else first[1] - second[0]
+
+
 def _follows(later: Series, earlier: Series) -> bool:
-    """Whether two belong to one writer; the parts of one file do, whatever its clock says."""
+    """Whether two belong to one writer; the parts of one file do, whatever its clock says.
+
+    Clocks of two machines differ: an overlap that is a small part of both spans, where the steps
+    go on, is no second writer.
+    """
     if later.source.path == earlier.source.path:
         return True
     first, second = _span(earlier), _span(later)
-    return first is None or second is None or second[0] >= first[1]
+    overlap = _overlap(later, earlier)
+    if first is None or second is None or overlap <= 0:
+        return True
+    shorter = min(first[1] - first[0], second[1] - second[0])
+    goes_on = int(later.steps[0]) > int(earlier.steps[0])
+    return goes_on and overlap <= min(_MOST_SKEW_SHARE * shorter, _MOST_SKEW)
 
 
 def _join(chain: Sequence[Series], dropped: _AllDropped) -> Series:
@@ -245,33 +271,4 @@ def take(series: Series, index: np.ndarray | slice) -> Series:
         times=None if series.times is None else series.times[index],
         lines=None if series.lines is None else series.lines[index],
         missing=None,
-    )
-
-
-# --- copies ---------------------------------------------------------------------------------------
-
-
-def _without_copies(series: Sequence[Series]) -> list[Series]:
-    """Drop a series that another of its tag holds in full: a state saved again at a later step."""
-    by_tag: dict[tuple[str, str, int | None], list[Series]] = {}
-    for one in series:
-        by_tag.setdefault((one.tag, one.axis, one.rank), []).append(one)
-    copies = set()
-    for members in by_tag.values():
-        kept: list[Series] = []
-        for one in sorted(members, key=len, reverse=True):
-            if any(_holds(longer, one) for longer in kept):
-                copies.add(id(one))
-            elif len(kept) < _MOST_COMPARED:
-                kept.append(one)
-    return [one for one in series if id(one) not in copies]
-
-
-def _holds(longer: Series, shorter: Series) -> bool:
-    index = np.searchsorted(longer.steps, shorter.steps)
-    inside = index < len(longer)
-    return bool(
-        inside.all()
-        and np.array_equal(longer.steps[index], shorter.steps)
-        and np.array_equal(longer.values[index], shorter.values, equal_nan=True)
     )

@@ -204,6 +204,38 @@ def test_files_that_overlap_in_time_are_ranks() -> None:
     assert run.notes == ()
 
 
+def test_clocks_that_differ_a_little_are_one_after_the_other() -> None:
+    hours = [3600.0 * i for i in range(5)]
+    first = points("loss", [0, 1, 2, 3, 4], path="events.out.tfevents.1.a.1.0", times=hours)
+    second = points("loss", [4, 5, 6, 7, 8], path="events.out.tfevents.2.b.1.0",
+                    times=[hours[-1] - 30 + t for t in hours])  # fmt: skip
+    run = aligned(first, second)
+    assert steps_of(only(run)) == list(range(9))
+    assert any("begins 30 s before" in note for note in run.notes)
+    parallel = replace(second, steps=first.steps, values=second.values + 1)
+    assert len(aligned(first, parallel).series) == 2
+    late = replace(second, times=second.times - 900)  # type: ignore[operator]
+    assert len(aligned(first, late).series) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "rank"),
+    [
+        ("logs/rank_3/train.log", 3),
+        ("metrics_rank12.jsonl", 12),
+        ("logs/none_abc/attempt_0/5/stderr.log", 5),
+        ("rank1/x-rank2.log", 2),
+        ("attempt_0/5/train.log", None),
+        ("ranking/log.txt", None),
+        ("franked3.log", None),
+    ],
+)
+def test_files_are_called_after_their_rank(path: str, rank: int | None) -> None:
+    event = LogEvent("traceback", "x", Source(path, line=3))
+    run = aligned(points("loss", [1], path=path), event)
+    assert (only(run).rank, run.events[0].rank) == (rank, rank)
+
+
 def test_ranks_of_one_file_stay_apart() -> None:
     run = aligned(points("loss", [1, 2], rank=0), points("loss", [1, 2], [5, NAN], rank=1))
     assert [s.rank for s in run.series] == [0, 1]

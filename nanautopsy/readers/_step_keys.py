@@ -30,7 +30,12 @@ _SAMPLES = re.compile(
 )
 _FRACTION = re.compile(r"\s*(\d{1,15})\s*/\s*\d+\s*")
 _LARGEST_STEP = 2**53
-_RANK_IN_NAME = re.compile(r"(?:^|[._-])rank[-_]?(\d{1,6})(?=[._-]|$)", re.IGNORECASE)
+_RANK_IN_NAME = re.compile(
+    r"(?:^|[._/-])rank[-_]?(\d{1,6})(?=[._/-]|$)"
+    r"|(?:^|/)attempt_\d+/(\d{1,6})/(?:stdout|stderr)\.log$",
+    re.IGNORECASE,
+)
+"""``metrics_rank3.jsonl``, ``rank_3/train.log``, and torchrun's ``--log-dir``."""
 
 
 @lru_cache(maxsize=4096)
@@ -98,6 +103,6 @@ def is_training_log(names: Iterable[str]) -> bool:
 
 
 def rank_in_name(path: str) -> int | None:
-    """The rank that a file's name states, as in ``metrics_rank3.jsonl``."""
-    found = _RANK_IN_NAME.search(path.rpartition("/")[2])
-    return int(found[1]) if found else None
+    """The rank that the name of a file, or of the directory nearest to it, states."""
+    found = next(reversed(list(_RANK_IN_NAME.finditer(path))), None)
+    return None if found is None else int(found[1] or found[2])
