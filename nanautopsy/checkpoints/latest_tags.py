@@ -34,6 +34,8 @@ class LatestReader:
 
     def read(self, artifact: Artifact) -> Iterator[Record]:
         """The tag, and a ``Problem`` where it is not here or not the newest."""
+        if not isinstance(artifact.members[0][1], Path):
+            return  # far away; what lies beside it is not seen from here
         location = artifact.location
         tag = location.read_bytes()[:256].decode("utf-8", "replace").strip()
         yield ConfigRecord("checkpoint", {"latest": tag}, Source(artifact.path, line=1))
