@@ -17,7 +17,8 @@ from nanautopsy.checkpoints.torch_objects import BadTensor, tensor_of
 _END = b"PK\x05\x06"
 _END_SIZE = 22
 _WIDE = b"PK\x06\x07"
-"""Of an archive of 4 GiB or more: a further record stands before the last."""
+_WIDE_SIZE = 56 + 20
+"""torch writes the 64-bit form of the end record, and its locator, before the usual one."""
 _HEAD = 1 << 16
 """Holds all that comes before a tensor."""
 _WINDOW = 8192
@@ -85,8 +86,10 @@ def _search(handle: Handle, begin: int, start: int, stop: int) -> int | None:
         # Size and place of the directory lead back to the archive's own beginning.
         directory = int.from_bytes(record[12:16], "little")
         offset = int.from_bytes(record[16:20], "little")
-        is_wide = offset == 0xFFFFFFFF and block[max(0, at - 20) :].startswith(_WIDE)
-        if len(record) == _END_SIZE and (is_wide or begin + offset + directory == start + at):
+        is_wide = block[max(0, at - 20) :].startswith(_WIDE)
+        behind = start + at - (_WIDE_SIZE if is_wide else 0)
+        fits = begin + offset + directory == behind or (is_wide and offset == 0xFFFFFFFF)
+        if len(record) == _END_SIZE and fits:
             return end
         at = block.find(_END, at + 1)
     return None

@@ -12,9 +12,11 @@ from nanautopsy.checkpoints._dcp_metadata import Chunk, Entry
 from nanautopsy.checkpoints._dcp_names import Meaning, meaning_of
 from nanautopsy.checkpoints.data_file import DataFile
 from nanautopsy.checkpoints.formats import FORMATS
+from nanautopsy.checkpoints.pickle_danger import dangers
 from nanautopsy.checkpoints.stored import Part, Piece, StoredTensor
 from nanautopsy.checkpoints.torch_load import NotTorch, TorchFile, load_torch
 from nanautopsy.checkpoints.torch_objects import BadTensor, tensor_of
+from nanautopsy.readers._damage import Damage
 
 _SHARD = re.compile(r"__(\d{1,7})_\d+\.distcp")
 _MOST_OBJECTS = 256
@@ -27,14 +29,22 @@ class BadChunk(ValueError):
 
 @dataclass(slots=True)
 class Losses:
-    """Chunks that could not be read, counted by reason."""
+    """What is wrong with chunks, whether they could be read or not."""
 
     by_reason: dict[tuple[str, str], int] = field(default_factory=dict)
-    """(file, reason) to their number."""
+    """(file, reason) to the number of chunks that are lost for it."""
+    damage: dict[str, Damage] = field(default_factory=dict)
+    """File to what is wrong in it beside."""
 
     def note(self, path: str, reason: str) -> None:
-        """One more."""
+        """One more chunk lost."""
         self.by_reason[path, reason] = self.by_reason.get((path, reason), 0) + 1
+
+    def look_into(self, loaded: TorchFile) -> None:
+        """Note a chunk's own problems, and what it would do to whoever loads it."""
+        path = loaded.file.path
+        for text, offset in (*loaded.problems, *dangers(loaded.pickles)):
+            self.damage.setdefault(path, Damage(path)).note(text, offset=offset)
 
 
 def rank_of(path: str) -> int | None:
@@ -43,7 +53,7 @@ def rank_of(path: str) -> int | None:
     return None if match is None else int(match[1])
 
 
-def shard_content(chunk: Chunk, shards: Mapping[str, DataFile]) -> TorchFile:
+def shard_content(chunk: Chunk, shards: Mapping[str, DataFile], losses: Losses) -> TorchFile:
     """The torch file that a chunk is. Raises :class:`BadChunk`."""
     if chunk.transforms:
         raise BadChunk(f"stored as {', '.join(chunk.transforms)}, which is not read")
@@ -54,11 +64,13 @@ def shard_content(chunk: Chunk, shards: Mapping[str, DataFile]) -> TorchFile:
         size = file.size
         if chunk.offset >= size:
             raise BadChunk(f"begins at byte {chunk.offset} or later of {size}")
-        return load_torch(file, chunk.offset, chunk.offset + chunk.length)
+        loaded = load_torch(file, chunk.offset, chunk.offset + chunk.length)
     except NotTorch as error:
         raise BadChunk(str(error)) from None
     except OSError as error:
         raise BadChunk(f"cannot be read: {error.strerror or error}") from None
+    losses.look_into(loaded)
+    return loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +91,7 @@ def joined(entry: Entry, shards: Mapping[str, DataFile], losses: Losses) -> Join
     seen: set[tuple[int, ...]] = set()
     for chunk in entry.chunks:
         try:
-            corner, part = _box(chunk, entry, shards)
+            corner, part = _box(chunk, entry, shards, losses)
             if corner in seen or not part.numel:
                 continue
             if found is not None and (part.dtype, part.big_endian) != _format(found):
@@ -113,14 +125,14 @@ def _format(tensor: StoredTensor) -> tuple[str, bool]:
 
 
 def _box(
-    chunk: Chunk, entry: Entry, shards: Mapping[str, DataFile]
+    chunk: Chunk, entry: Entry, shards: Mapping[str, DataFile], losses: Losses
 ) -> tuple[tuple[int, ...], StoredTensor]:
     """Where a chunk lies in the tensor, and its own tensor. Raises :class:`BadChunk`."""
     corner = chunk.corner if chunk.corner is not None else (0,) * len(entry.shape or ())
     sizes = entry.boxes.get(corner)
     if sizes is None:
         raise BadChunk(f"a chunk at {list(corner)} that the tensor does not have")
-    loaded = shard_content(chunk, shards)
+    loaded = shard_content(chunk, shards, losses)
     try:
         tensor = tensor_of(loaded.value, loaded.storages)
     except BadTensor as error:
@@ -133,7 +145,7 @@ def _box(
 
 
 def objects(
-    entries: Iterable[Entry], shards: Mapping[str, DataFile]
+    entries: Iterable[Entry], shards: Mapping[str, DataFile], losses: Losses
 ) -> Iterator[tuple[tuple[str, ...], Any, TorchFile]]:
     """(path, value, file) of small saved objects that are no tensors, the first few hundred."""
     left = _MOST_OBJECTS
@@ -145,7 +157,7 @@ def objects(
             continue
         left -= 1
         try:
-            loaded = shard_content(chunk, shards)
+            loaded = shard_content(chunk, shards, losses)
         except BadChunk:
             continue
         yield entry.path, loaded.value, loaded

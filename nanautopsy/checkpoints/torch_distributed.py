@@ -76,14 +76,20 @@ class DistributedReader:
         indices = [file for file in files if not file.path.endswith(".distcp")]
         found = _Found()
         entries: list[Entry] = []
+        complete = bool(indices)
         for index in indices:
             listed, problems = _index(index, found)
             entries += listed
+            complete = complete and bool(listed) and not problems
             yield from problems
         if entries:
-            yield from _by_name(entries, shards, directory, found)
-        else:
-            yield from _nameless(shards, directory, bool(indices), found)
+            yield from _by_name(entries, shards, directory, found, complete)
+        if not complete:
+            what = "is damaged" if indices else "is not here, the save may not have been completed"
+            text = f"the metadata {what}: which tensor is which is not known"
+            yield Problem(text, Source(f"{directory}/.metadata"))
+            used = {(chunk.path, chunk.offset) for entry in entries for chunk in entry.chunks}
+            yield from _nameless(shards, used, found)
         if not found.tensors and not found.missing:
             yield Skipped("no tensor of it can be read")
             return
@@ -148,9 +154,13 @@ def _index(file: DataFile, found: _Found) -> tuple[list[Entry], list[Problem]]:
 
 
 def _by_name(
-    entries: Sequence[Entry], shards: Mapping[str, DataFile], directory: str, found: _Found
+    entries: Sequence[Entry],
+    shards: Mapping[str, DataFile],
+    directory: str,
+    found: _Found,
+    complete: bool,
 ) -> Iterator[Problem]:
-    """Fill ``found`` with what the metadata names."""
+    """Fill ``found`` with what the metadata names; ``complete``: it names all there is."""
     losses = Losses()
     partial: list[tuple[str, int, int]] = []
     taken: set[str] = set()
@@ -167,6 +177,7 @@ def _by_name(
             found.tensors.append(replace(whole.tensor, name=name))
             if whole.present < numel:
                 partial.append((name, whole.present, numel))
+    _read_objects(entries, shards, losses, found)
     yield from _losses(losses, shards, directory)
     if partial:
         name, present, numel = partial[0]
@@ -174,10 +185,9 @@ def _by_name(
         yield Problem(f"{text}{numel}", Source(directory, tensor=name))
     named = {chunk.path for entry in entries for chunk in entry.chunks}
     for path, file in shards.items():
-        if path not in named and file.size:
+        if complete and path not in named and file.size:
             text = "the metadata names nothing in it: left by another save, not used"
             yield Problem(text, Source(file.path))
-    yield from _read_objects(entries, shards, found)
 
 
 def _losses(losses: Losses, shards: Mapping[str, DataFile], directory: str) -> Iterator[Problem]:
@@ -188,15 +198,15 @@ def _losses(losses: Losses, shards: Mapping[str, DataFile], directory: str) -> I
         place = shards[path].path if path in shards else f"{directory}/{path[:200]}"
         damage.note(f"{place}: {count} {noun} lost: {reason}")
     yield from damage.problems()
+    for within in losses.damage.values():
+        yield from within.problems()
 
 
 def _read_objects(
-    entries: Sequence[Entry], shards: Mapping[str, DataFile], found: _Found
-) -> Iterator[Problem]:
-    """Steps, settings of the optimizer, and what the pickles of other objects would do."""
-    for path, value, loaded in objects(entries, shards):
-        for text, offset in (*loaded.problems, *dangers(loaded.pickles)):
-            yield Problem(text, Source(loaded.file.path, offset=offset))
+    entries: Sequence[Entry], shards: Mapping[str, DataFile], losses: Losses, found: _Found
+) -> None:
+    """Steps and settings of the optimizer."""
+    for path, value, loaded in objects(entries, shards, losses):
         number = number_of(value, loaded.storages)
         _, is_setting, key = ".".join(path).partition("param_groups")
         if is_setting:
@@ -218,20 +228,18 @@ def _note(key: str, number: int | float, found: _Found) -> None:
 
 
 def _nameless(
-    shards: Mapping[str, DataFile], directory: str, has_index: bool, found: _Found
+    shards: Mapping[str, DataFile], used: set[tuple[str, int]], found: _Found
 ) -> Iterator[Problem]:
-    """Every tensor in the shards, under the shard's name and its place in it."""
-    what = "cannot be used" if has_index else "is not here, the save may not have been completed"
-    text = f"the metadata {what}: which tensor is which is not known"
-    yield Problem(text, Source(f"{directory}/.metadata"))
+    """Every tensor in the shards that is not ``used``, under its place in the shard."""
     for name, file in shards.items():
         try:
-            end, number = 0, 0
-            for number, (begin, loaded) in enumerate(chunks_of(file), start=1):
-                end = begin
-                yield from _take_nameless(name, number - 1, begin, loaded, found)
+            number = 0
+            for begin, loaded in chunks_of(file):
+                if (name, begin) not in used:
+                    yield from _take_nameless(name, number, begin, loaded, found)
+                number += 1
             if not number and file.size:
-                yield Problem("holds no readable chunk", Source(file.path, offset=end))
+                yield Problem("holds no readable chunk", Source(file.path, offset=0))
         except OSError as error:
             yield Problem(f"cannot be read: {error.strerror or error}", Source(file.path))
 

@@ -13,6 +13,7 @@ from rankfiles import by_name, checkpoint_of, copied, records_in, texts_of
 from reading import of_type, problems_of, read_artifact
 
 from nanautopsy.checkpoints.deepspeed_zero import READER
+from nanautopsy.checkpoints.stored import StoredCheckpoint
 from nanautopsy.discover import discover
 from nanautopsy.model import Checkpoint, Record, Skipped
 
@@ -109,17 +110,42 @@ def test_round_robin_mappings_are_not_believed(tmp_path: Path) -> None:
 
 
 def test_a_map_that_the_weights_deny_is_not_used(tmp_path: Path) -> None:
-    """A model file of another save: same shapes, other numbers."""
+    """Weights of another save: names and shapes agree, numbers do not."""
     run = copy_of("zero2-bf16-planted", tmp_path)
-    shutil.copy(FIXTURES / "zero2-aligned" / TAG / MODEL, run / TAG / MODEL)
-    other = (run / TAG / MODEL).read_bytes()
-    assert other != (FIXTURES / "zero2-bf16-planted" / TAG / MODEL).read_bytes()
+    (artifact,) = discover(run, [READER]).artifacts
+    (stored,) = of_type(READER.read(artifact), StoredCheckpoint)
+    path = run / TAG / MODEL
+    data = bytearray(path.read_bytes())
+    for tensor in stored.tensors:
+        if tensor.part == "parameter":
+            begin = tensor.pieces[0].offset
+            data[begin : begin + 2 * tensor.numel] = bytes(range(2 * tensor.numel))
+    path.write_bytes(data)
     records = records_of(run)
-    names = {t.name for t in checkpoint_of(records).tensors if t.part == "master"}
-    if any("the weights differ" in text for text in texts_of(records)):
-        assert "group.0.master" in names
-    else:
-        assert "b.weight.master" in names
+    assert [text.partition(": ")[0] for text in texts_of(records)] == [
+        "optimizer group 0",
+        "optimizer group 1",
+    ]
+    assert all("the weights differ from" in text for text in texts_of(records))
+    masters = [t for t in checkpoint_of(records).tensors if t.part == "master"]
+    assert [(t.name, t.parameter, t.nan) for t in masters] == [
+        ("group.0.master", None, 1),
+        ("group.1.master", None, 0),
+    ]
+
+
+def test_one_weight_that_differs_is_no_wrong_map(tmp_path: Path) -> None:
+    run = copy_of("zero2-bf16-planted", tmp_path)
+    (artifact,) = discover(run, [READER]).artifacts
+    (stored,) = of_type(READER.read(artifact), StoredCheckpoint)
+    (bias,) = [t for t in stored.tensors if t.name == "a.bias"]
+    path = run / TAG / MODEL
+    data = bytearray(path.read_bytes())
+    data[bias.pieces[0].offset] ^= 0x80
+    path.write_bytes(data)
+    records = records_of(run)
+    assert texts_of(records) == []
+    assert "b.weight.master" in by_name(checkpoint_of(records))
 
 
 @pytest.mark.parametrize("name", ["empty", "pointer", "list", "text"])
