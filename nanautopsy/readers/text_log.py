@@ -1,11 +1,13 @@
-"""Text logs of any program: standard output, logger files, batch system output, gzip'd or not."""
+"""Text logs of any program: standard output, logger files, batch system output, packed or not."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
-from nanautopsy.model import Artifact, Claim, FileHead, Record
+from nanautopsy.model import Artifact, Claim, FileHead, LogEvent, Record, Series
 from nanautopsy.readers.text.blocks import blocks, unpacked_head
 from nanautopsy.readers.text.records import records_of
 
@@ -26,7 +28,10 @@ _OTHER_NAME = re.compile(
     r"|jenkinsfile|procfile|latest|checkpoint|\..*)$",
     re.IGNORECASE,
 )
+_PACKED_NAME = re.compile(r"\.(?:gz|bz2|xz|zst|zstd)$", re.IGNORECASE)
 _HOLE = re.compile(rb"\0{64,}")
+_ATTEMPT = re.compile(r"(?:^|/)attempt_\d{1,5}/(\d{1,5})/(?:stdout|stderr)\.log(?:\.\w+)?$")
+_RANK_NAME = re.compile(r"(?<![A-Za-z])(?:global[_-]?|worker[_-]?)?rank[_-]?(\d{1,5})(?!\d)", re.I)
 _LATIN_SHARE = 0.1
 _CONTROL_SHARE = 0.02
 _CONTROLS = bytes(c for c in range(32) if c not in b"\t\n\r\x0b\x0c\x08\x07\x1b") + b"\x7f"
@@ -39,21 +44,45 @@ class TextLog:
 
     def claim(self, file: FileHead) -> Claim | None:
         """By being text, and not by name a source, a table or a tokenizer's list."""
-        name = re.sub(r"\.gz$", "", file.name, flags=re.IGNORECASE)
+        name = _PACKED_NAME.sub("", file.name)
         if file.size == 0 or _OTHER_NAME.search(name):
             return None
         is_log = _LOG_NAME.search(name) is not None
-        if not _is_text(unpacked_head(file.head), is_log):
+        head = unpacked_head(file.head)
+        if not (is_log if head is None else _is_text(head, is_log)):
             return None
         confidence = 30 if is_log else 20 if _TEXT_NAME.search(name) else 10
         return Claim("text-log", confidence)
 
     def read(self, artifact: Artifact) -> Iterator[Record]:
         """Series, events, configuration and environment."""
-        yield from records_of(artifact.path, blocks(artifact.location))
+        rank = rank_of(artifact.path, artifact.location)
+        for record in records_of(artifact.path, blocks(artifact.location)):
+            if rank is not None and isinstance(record, (Series, LogEvent)) and record.rank is None:
+                yield replace(record, rank=rank)
+            else:
+                yield record
 
 
 READER = TextLog()
+
+
+def rank_of(path: str, location: Path) -> int | None:
+    """The rank whose log it is, where its name says so: ``attempt_0/3/stderr.log``,
+    ``train_rank3.log``, ``slurm-123-rank_3.out``.
+
+    A number behind ``rank`` may as well be that of a low-rank adapter: it is taken for a process
+    only where the file of rank 0 lies beside it.
+    """
+    if attempt := _ATTEMPT.search(path):
+        return int(attempt[1])
+    named = _RANK_NAME.search(path.rpartition("/")[2])
+    if named is None:
+        return None
+    zero = named.string[: named.start(1)] + "0" * len(named[1]) + named.string[named.end(1) :]
+    single = named.string[: named.start(1)] + "0" + named.string[named.end(1) :]
+    beside = any(location.with_name(name).is_file() for name in (zero, single))
+    return int(named[1]) if beside else None
 
 
 def _is_text(head: bytes, may_be_hole: bool) -> bool:

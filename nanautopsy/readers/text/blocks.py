@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import codecs
 import os
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from nanautopsy.readers.text.unpack import (
+    MAGIC_BYTES,
+    is_packed,
+    unpacked,
+    unpacked_beginning,
+)
+
 BLOCK_BYTES = 1 << 20
 LINE_BYTES = 1 << 20
 """A longer line is read in pieces of this size: nothing that a trainer prints is longer, and a
 file without line ends must not fill the memory."""
-_GZIP_MAGIC = b"\x1f\x8b"
-_UNPACKED_BYTES = 64 << 30
-"""Of a compressed log, so that a bomb ends."""
+_MARKS = (
+    (codecs.BOM_UTF8, None),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_SAMPLE_BYTES = 4096
+_FEWEST_PAIRS = 4
+_MANY_NULS = 0.6
+_FEW_NULS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +53,8 @@ class Damage:
 
 
 def blocks(location: Path) -> Iterator[Block | Damage]:
-    """Stream a plain, gzip-compressed or UTF-16 text file; a ``Damage`` for what is wrong."""
+    """Stream a text file in any encoding that holds ASCII, or UTF-16 or UTF-32, compressed or not;
+    a ``Damage`` for what is wrong."""
     carry = b""
     line = 1
     offset = 0
@@ -77,31 +92,49 @@ def blocks(location: Path) -> Iterator[Block | Damage]:
         yield Block(carry, line)
 
 
-def unpacked_head(head: bytes) -> bytes:
-    """The beginning of the text behind the first block of a file, as UTF-8."""
-    if head[:2] == _GZIP_MAGIC:
+def unpacked_head(head: bytes) -> bytes | None:
+    """The beginning of the text behind the first block of a file, as UTF-8; ``None`` for a packed
+    file of which the first block does not tell."""
+    if is_packed(head):
         try:
-            head = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, BLOCK_BYTES // 16)
-        except zlib.error:
+            beginning = unpacked_beginning(head, BLOCK_BYTES // 16)
+        except ValueError:
             return b"\0"
-    encoding = _utf16(head)
-    if encoding is not None:
-        return head[2:].decode(encoding, "replace").encode("utf-8", "replace")
-    return head.removeprefix(codecs.BOM_UTF8)
+        if beginning is None:
+            return None
+        head = beginning
+    encoding, mark = encoding_of(head)
+    if encoding is None:
+        return head[mark:]
+    return head[mark:].decode(encoding, "replace").encode("utf-8", "replace")
 
 
-def _utf16(head: bytes) -> str | None:
-    if head.startswith(codecs.BOM_UTF16_LE) and not head.startswith(codecs.BOM_UTF32_LE):
+def encoding_of(head: bytes) -> tuple[str | None, int]:
+    """(UTF-16 or UTF-32, or ``None`` for anything with ASCII in it; bytes of the mark in front)."""
+    for mark, encoding in _MARKS:
+        if head.startswith(mark):
+            return encoding, len(mark)
+    return _unmarked(head), 0
+
+
+def _unmarked(head: bytes) -> str | None:
+    """UTF-16 without its mark: nearly every second byte of Latin text is NUL."""
+    sample = head[:_SAMPLE_BYTES]
+    pairs = len(sample) // 2
+    if pairs < _FEWEST_PAIRS:
+        return None
+    first, second = sample[: 2 * pairs : 2].count(0) / pairs, sample[1::2].count(0) / pairs
+    if second > _MANY_NULS and first < _FEW_NULS:
         return "utf-16-le"
-    return "utf-16-be" if head.startswith(codecs.BOM_UTF16_BE) else None
+    return "utf-16-be" if first > _MANY_NULS and second < _FEW_NULS else None
 
 
 def _chunks(location: Path) -> Iterator[bytes | str]:
     """UTF-8 chunks; a string says what stopped the stream."""
     with open(location, "rb") as file:
-        packed = file.read(2) == _GZIP_MAGIC
+        packed = is_packed(file.read(MAGIC_BYTES))
         file.seek(0)
-        yield from _decoded(_unpacked(file) if packed else _plain(file))
+        yield from _decoded(unpacked(file) if packed else _plain(file))
 
 
 def _plain(file: BinaryIO) -> Iterator[bytes | str]:
@@ -121,48 +154,18 @@ def _skip_hole(file: BinaryIO) -> None:
         file.seek(0, os.SEEK_END)
 
 
-def _unpacked(file: BinaryIO) -> Iterator[bytes | str]:
-    """The text behind gzip members. (``gzip.open`` loses what a truncated block still holds.)"""
-    member = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    total = 0
-    data = b""
-    while total < _UNPACKED_BYTES:
-        if not data:
-            data = file.read(BLOCK_BYTES)
-            if not data:
-                if not member.eof:
-                    yield "the compressed data break off"
-                return
-        try:
-            chunk = member.decompress(data, BLOCK_BYTES)
-        except zlib.error as error:
-            yield f"the compressed data are damaged: {error}"
-            return
-        data = member.unconsumed_tail
-        if member.eof:
-            data = member.unused_data.lstrip(b"\0")
-            if data or (data := file.read(BLOCK_BYTES)):
-                member = zlib.decompressobj(zlib.MAX_WBITS | 16)
-            elif not chunk:
-                return
-        total += len(chunk)
-        if chunk:
-            yield chunk
-    yield "more than 64 GiB of text; the rest is not read"
-
-
 def _decoded(chunks: Iterator[bytes | str]) -> Iterator[bytes | str]:
     first = next(chunks, b"")
     if isinstance(first, str):
         yield first
         return
-    encoding = _utf16(first)
+    encoding, mark = encoding_of(first)
     if encoding is None:
-        yield first.removeprefix(codecs.BOM_UTF8)
+        yield first[mark:]
         yield from chunks
         return
     decoder = codecs.getincrementaldecoder(encoding)("replace")
-    yield decoder.decode(first[2:]).encode("utf-8", "replace")
+    yield decoder.decode(first[mark:]).encode("utf-8", "replace")
     for chunk in chunks:
         if isinstance(chunk, str):
             yield chunk

@@ -53,9 +53,12 @@ _CELL = re.compile(r"(?:[|,;]\s*|\s-\s+)[A-Za-z][\w/.]*\s+$")
 """A cell of a delimited row that is a name and its number: ``| scale 1024 |``."""
 _TERSE = frozenset("lr acc accuracy kl reward entropy norm".split())
 _UNIT = re.compile(
-    r"\s?(?:s|secs?|seconds?|ms|min|minutes?|h|hrs?|hours?|[KMGT]i?B|it/s|[\w]+/s(?:ec)?)(?![\w])"
+    r"\s?(?:s|[\u00b5\u03bc]s|secs?|seconds?|ms|min|minutes?|h|hrs?|hours?|[KMGT]i?B|it/s"
+    r"|[\w]+/s(?:ec)?)(?![\w])|\s?\u6beb?\u79d2"  # milli-, second
 )
-_ENDS_VALUE = re.compile(r"\s*(?:$|[,;|)%\]}\"'>!.(]|\s{2,}|[A-Za-z-](?![\d])|/\w)|\s+[A-Za-z(\[]")
+_ENDS_VALUE = re.compile(
+    r"\s*(?:$|[,;|)%\]}\"'>!.(]|\s{2,}|[A-Za-z-](?![\d])|/\w)|\s+[A-Za-z(\[]|\s*[^\x00-\x7f]"
+)
 _BARE = re.compile(r"^\s*\[?\s*$|[\[|━─╸╺]\s*$")
 _RANKS = frozenset(("rank", "global_rank", "global rank"))
 _SLASH = re.compile(r"\s*(?:/|of|out of)\s*")
