@@ -21,6 +21,7 @@ _OPTIMIZERS = frozenset(
     {"opt", "optim", "optimizer", "opt_state", "opt_states", "optimizer_state", "optimizer_states"}
     | {"optimizer_weights", "param_states", "optstate"}
 )
+_BUFFER_ENDS = frozenset({"moving_mean", "moving_variance", "seed_generator_state"})
 _BUFFERS = frozenset({"batch_stats", "buffers", "batch_norm_stats"})
 _STATE = frozenset(
     {"step", "steps", "epoch", "count", "chrono", "rng", "rngs", "key", "prng", "dropout_rng"}
@@ -35,6 +36,8 @@ _MOST_DROPPED = 4
 """Levels above a parameter's module that its moments may lack."""
 
 _MOST_LEVELS = 40
+_MOST_DATA_BYTES = 256 << 20
+"""Arrays without names of parameters are read as far as a moment suffices for it."""
 
 Path = tuple[str, ...]
 
@@ -78,6 +81,14 @@ def holds_of(tensors: Sequence[StoredTensor]) -> Holds:
     return "optimizer" if "moment" in parts else "unknown"
 
 
+def too_much_data(tensors: Iterable[StoredTensor]) -> str | None:
+    """Why arrays that are likely data are left unread; ``None`` where reading them costs little."""
+    nbytes = sum(FORMATS[tensor.dtype].nbytes(tensor.numel) for tensor in tensors)
+    if nbytes <= _MOST_DATA_BYTES:
+        return None
+    return f"{nbytes} bytes of arrays without names of parameters: taken for data, not read"
+
+
 def _like_parameter(path: Path) -> bool:
     if any(part in _OPTIMIZERS or part in ("params", "batch_stats") for part in path):
         return True
@@ -96,7 +107,7 @@ def _kind(path: Path, tensor: StoredTensor) -> Part | None:
     inner = {"opt_state", "opt_states", "optimizer_state", "optimizer_states", "param_states"}
     if lower and (lower[0] in _OPTIMIZERS or inner.intersection(lower)):
         return None
-    if _BUFFERS.intersection(lower[:2]):
+    if _BUFFERS.intersection(lower[:2]) or (lower and lower[-1] in _BUFFER_ENDS):
         return "buffer"
     if not lower or lower[0] in _STATE or lower[-1] in ("step", "count", "rng"):
         return "state"

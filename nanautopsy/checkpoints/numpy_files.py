@@ -21,7 +21,13 @@ from nanautopsy.checkpoints._npy_header import (
 )
 from nanautopsy.checkpoints._safetensors_header import quote
 from nanautopsy.checkpoints._torch_zip import Archive, BadZip, Member, read_archive
-from nanautopsy.checkpoints._tree_paths import Path, holds_of, like_parameters, with_roles
+from nanautopsy.checkpoints._tree_paths import (
+    Path,
+    holds_of,
+    like_parameters,
+    too_much_data,
+    with_roles,
+)
 from nanautopsy.checkpoints.data_file import DataFile
 from nanautopsy.checkpoints.step_names import step_of
 from nanautopsy.checkpoints.stored import Holds, Piece, StoredCheckpoint, StoredTensor
@@ -95,7 +101,7 @@ class NumpyReader:
 READER = NumpyReader()
 
 
-def _checkpoint(artifact: Artifact, gathered: _Gathered) -> StoredCheckpoint:
+def _checkpoint(artifact: Artifact, gathered: _Gathered) -> StoredCheckpoint | Skipped:
     name = artifact.path.rpartition("/")[2]
     several = len(artifact.members) > 1
     paths = [path for path, _ in gathered.tensors]
@@ -107,6 +113,9 @@ def _checkpoint(artifact: Artifact, gathered: _Gathered) -> StoredCheckpoint:
         tensors = with_roles(gathered.tensors)
         holds = holds_of(tensors)
     else:
+        reason = too_much_data(tensor for _, tensor in gathered.tensors)
+        if reason is not None:
+            return Skipped(reason)
         tensors = tuple(replace(tensor, part="state") for _, tensor in gathered.tensors)
     return StoredCheckpoint(
         path=(artifact.path.rpartition("/")[0] or ".") if several else artifact.path,
