@@ -7,6 +7,7 @@
   ``_step``, with the step counters beside it: in a run whose history is gone it is all that
   shows the failure. A finite value is not: it may be older than ``_step``.
 * ``wandb-history.jsonl``: the history itself, of versions before 0.10, which had no run file.
+* ``wandb-events.jsonl``: those versions' measurements of processor and GPU; skipped.
 * ``debug.log``: W&B's log of itself. It prints the config, in which NaN is still NaN: those
   settings are taken from it. The other debug logs are skipped; they say nothing of the run, and
   their network errors must not pass for the run's own.
@@ -49,6 +50,7 @@ _NAMES = {
     "wandb-summary.json": "wandb-summary",
     "wandb-metadata.json": "wandb-metadata",
     "wandb-history.jsonl": "wandb-history",
+    "wandb-events.jsonl": "wandb-events",
 }
 
 
@@ -74,6 +76,7 @@ class _WandbFiles:
             "wandb-summary": _summary,
             "wandb-history": _history,
             "wandb-debug": _debug,
+            "wandb-events": _events,
         }
         return readers[artifact.kind](artifact)
 
@@ -188,6 +191,10 @@ def _history(artifact: Artifact) -> Iterator[Record]:
                     )
     yield from columns.series()
     yield from damage.problems()
+
+
+def _events(artifact: Artifact) -> Iterator[Record]:
+    yield Skipped("measurements of the machine: nothing of the training")
 
 
 def _debug(artifact: Artifact) -> Iterator[Record]:

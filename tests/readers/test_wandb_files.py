@@ -258,3 +258,9 @@ def test_a_public_run_without_its_run_file() -> None:
     (path,) = (SHARED / "lf-fp16-a").rglob("config.yaml")
     (config,) = of_type(read_file(READER, path), ConfigRecord)
     assert config.values["fp16"] is True and config.values["rms_norm_eps"] == 1e-05
+
+
+def test_measurements_of_the_machine_are_no_history(tmp_path: Path) -> None:
+    line = '{"system.gpu.0.temp": NaN, "loss": NaN, "_wandb": true, "_timestamp": 1.6e9}\n'
+    (skipped,) = read("wandb-events.jsonl", line, tmp_path)
+    assert isinstance(skipped, Skipped)

@@ -271,6 +271,30 @@ def test_histograms(value: object, expected: tuple[float, float], tmp_path: Path
     assert set(found) == {"g#count", "g#max_abs"}
 
 
+def test_histograms_that_are_spread_over_items(tmp_path: Path) -> None:
+    """As newer versions write them: every leaf an item of its own, in any order."""
+    rows = []
+    for step in range(40):
+        parts = [
+            item(["g", "packedBins", "min"], "-1"),
+            item(["g", "packedBins", "size"], "2.5"),
+            item(["g", "packedBins", "count"], "2"),
+            item(["g", "values"], "[1,2]"),
+            item(["g", "_type"], '"histogram"'),
+            item(["image", "_type"], '"image-file"'),
+            item(["image", "size"], "5"),
+            item(["deep", "er", "x"], str(step)),
+            item(["_step"], str(step)),
+        ]
+        random.Random(step).shuffle(parts)
+        rows.append(field(1, step) + field(2, b"".join(field(1, part) for part in parts)))
+    found = series_of(read(run_file(rows), tmp_path))
+    assert set(found) == {"g#count", "g#max_abs", "deep.er.x"}
+    assert found["g#count"].values.tolist() == [3.0] * 40
+    assert found["g#max_abs"].values.tolist() == [4.0] * 40
+    assert found["deep.er.x"].values.tolist() == found["deep.er.x"].steps.tolist()
+
+
 def test_words_of_the_server_and_media(tmp_path: Path) -> None:
     row = {
         "a": "NaN",
