@@ -7,12 +7,12 @@ agree bit for bit. A map that names the wrong parameters shows at a glance.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nanautopsy.checkpoints._zero_groups import MASTER, Group
+from nanautopsy.checkpoints._zero_groups import Group
 from nanautopsy.checkpoints._zero_tensors import assemble
 from nanautopsy.checkpoints.data_file import DataFile
 from nanautopsy.checkpoints.formats import FORMATS
@@ -39,10 +39,11 @@ class Agreement:
 
 def agreement(group: Group, weights: Mapping[str, StoredTensor]) -> Agreement:
     """Compare the group's master weights with the ``weights`` of the model, by name."""
+    only = tuple(vector for vector in group.vectors if vector.part == "master")
     masters = [
         item.tensor
-        for item in assemble(group, tell_rank=False)
-        if item.tensor.part == MASTER and item.tensor.pieces
+        for item in assemble(replace(group, vectors=only), tell_rank=False)
+        if item.tensor.pieces
     ]
     stride = max(1, len(masters) // _MOST_PARAMETERS)
     compared = equal = 0

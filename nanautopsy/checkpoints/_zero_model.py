@@ -128,6 +128,9 @@ def stated(files: Iterable[StateFile]) -> dict[str, Scalar]:
             stage = whole_number(settings.get("stage"))
         if stage is not None:
             state.setdefault("zero_stage", stage)
+        rate = settings_of_optimizer(source).get("optimizer.0.lr")
+        if isinstance(rate, (int, float)):
+            state.setdefault("learning_rate", rate)
         if isinstance(inside.get("overflow"), bool):
             # One rank that overflowed makes all of them skip.
             state["overflow"] = bool(state.get("overflow")) or inside["overflow"]

@@ -205,12 +205,12 @@ def _losses(losses: Losses, shards: Mapping[str, DataFile], directory: str) -> I
 def _read_objects(
     entries: Sequence[Entry], shards: Mapping[str, DataFile], losses: Losses, found: _Found
 ) -> None:
-    """Steps and settings of the optimizer."""
+    """Steps, and settings of the optimizer under the names that other torch files have."""
     for path, value, loaded in objects(entries, shards, losses):
         number = number_of(value, loaded.storages)
         _, is_setting, key = ".".join(path).partition("param_groups")
         if is_setting:
-            found.settings |= flatten({is_setting + key: plain(value)})
+            found.settings |= flatten({"optimizer" + key: plain(value)})
             if key.endswith(".lr") and number is not None:
                 found.state.setdefault("learning_rate", number)
         elif number is not None and not isinstance(number, bool):

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from rankfiles import by_name, checkpoint_of, records_in
-from reading import problems_of
+from rankfiles import by_name, checkpoint_of, copied, records_in
+from reading import of_type, problems_of
 
 from nanautopsy.checkpoints.deepspeed_zero import READER
-from nanautopsy.model import (
-    Record,
-    TensorHealth,
-)
+from nanautopsy.checkpoints.stored import StoredCheckpoint
+from nanautopsy.discover import discover
+from nanautopsy.model import ConfigRecord, EnvironmentRecord, Record, TensorHealth
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "deepspeed"
 SCENARIOS = sorted(p.parent.name for p in FIXTURES.glob("*/expected.json"))
@@ -123,3 +123,107 @@ def test_a_planted_value_is_traced(
         assert tensor.rank == rank
         assert tensor.path == f"{TAG}/{path}"
     assert {t.name for t in bad} - {t.name for t in flat} <= {parameter}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("zero0-fp16", {"loss_scale": 256, "zero_stage": 0, "skipped_steps": 0}),
+        (
+            "zero2-fp16-overflow",
+            {"loss_scale": 128, "zero_stage": 2, "skipped_steps": 1, "overflow": True},
+        ),
+        (
+            "zero3-fp16-frozen",
+            {"loss_scale": 256, "zero_stage": 3, "overflow": False, "skipped_steps": 0},
+        ),
+        ("zero1-bf16-optimizer", {"zero_stage": 1, "skipped_steps": 0}),
+        (
+            "pipeline",
+            {
+                "loss_scale": 256,
+                "zero_stage": 1,
+                "world_size": 1,
+                "skipped_steps": 0,
+                "overflow": False,
+            },
+        ),
+    ],
+)
+def test_numbers_beside_the_tensors(name: str, expected: dict[str, Any]) -> None:
+    state = dict(checkpoint_of(records_of(FIXTURES / name)).state)
+    # An elastic checkpoint has no parameter groups; none of these is one.
+    assert state.pop("learning_rate") == 0.01
+    assert state == {"global_step": 3, "epoch": 1, "world_size": 2} | expected
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_numbers_are_those_that_the_files_state(name: str) -> None:
+    state = checkpoint_of(records_of(FIXTURES / name)).state
+    stated = expected_of(name)["state"]
+    assert state["global_step"] == stated["global_steps"]
+    assert state["skipped_steps"] == stated["skipped_steps"]
+    assert state["world_size"] == stated["dp_world_size"]
+    assert state.get("loss_scale") == stated["loss_scale"]
+    assert state.get("overflow") == stated["overflow"]
+
+
+def test_settings_and_version() -> None:
+    records = records_of(FIXTURES / "zero2-bf16-planted-0.14.2")
+    (environment,) = of_type(records, EnvironmentRecord)
+    assert environment.packages == {"deepspeed": "0.14.2"}
+    configs = {config.kind: config.values for config in of_type(records, ConfigRecord)}
+    assert configs["deepspeed"]["zero_optimization.stage"] == 2
+    assert configs["deepspeed"]["bf16.enabled"] is True
+    assert configs["optimizer"]["optimizer.0.weight_decay"] == 0.1
+    assert configs["optimizer"]["optimizer.0.eps"] == 1e-08
+
+
+@pytest.mark.parametrize("name", ["moe", "pipeline"])
+def test_masters_are_the_weights_before_rounding(name: str) -> None:
+    """DeepSpeed's own tool reads neither; the weights that it rounded from them tell."""
+    tensors = by_name(checkpoint_of(records_of(FIXTURES / name)))
+    weights = [t for t in tensors.values() if t.part == "parameter"]
+    assert {t.parameter for t in tensors.values() if t.part == "master"} == {
+        t.name for t in weights
+    }
+    for weight in weights:
+        master = tensors[f"{weight.name}.master"]
+        assert (master.shape, weight.dtype) == (weight.shape, "F16")
+        assert np.float16(master.max_abs) == weight.max_abs
+        assert tensors[f"{weight.name}.exp_avg_sq"].shape == weight.shape
+
+
+def test_experts_bear_the_numbers_of_their_files() -> None:
+    tensors = by_name(checkpoint_of(records_of(FIXTURES / "moe")))
+    for rank in (0, 1):
+        name = f"moe.deepspeed_moe.experts.deepspeed_experts.{rank}.weight"
+        assert tensors[name].path == f"{TAG}/layer_0_expert_{rank}_mp_rank_00_model_states.pt"
+        assert tensors[f"{name}.master"].path.startswith(f"{TAG}/zero_pp_rank_{rank}_")
+
+
+def test_a_pipeline_stage_is_no_rank() -> None:
+    """Stage 1's only data-parallel rank is called 0 in its file's name."""
+    tensors = by_name(checkpoint_of(records_of(FIXTURES / "pipeline")))
+    assert tensors["2.weight.master"].path == f"{TAG}/zero_pp_rank_0_mp_rank_01_optim_states.pt"
+    assert {tensor.rank for tensor in tensors.values()} == {None}
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "held"),
+    [("zero3-bf16-planted", "b.weight", 10), ("zero3-bf16-planted", "a.weight", 17)],
+)
+def test_padding_is_no_finding(tmp_path: Path, name: str, parameter: str, held: int) -> None:
+    """Behind the second rank's slice lies an element of no parameter."""
+    run = copied(FIXTURES / name, tmp_path)
+    (artifact,) = discover(run, [READER]).artifacts
+    (stored,) = of_type(READER.read(artifact), StoredCheckpoint)
+    (moment,) = [t for t in stored.tensors if t.name == f"{parameter}.exp_avg_sq"]
+    piece = moment.pieces[-1]
+    assert (piece.rank, piece.shape) == (1, (held,))
+    path = tmp_path / "run" / piece.file.path
+    data = bytearray(path.read_bytes())
+    place = piece.offset + 4 * held
+    data[place : place + 4] = b"\xff\xff\xff\x7f"
+    path.write_bytes(data)
+    assert by_name(checkpoint_of(records_of(run)))[moment.name].nonfinite == 0

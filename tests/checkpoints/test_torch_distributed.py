@@ -93,6 +93,6 @@ def test_settings_of_the_optimizer_are_read() -> None:
     records = records_of(FIXTURES / "fsdp2")
     (config,) = of_type(records, ConfigRecord)
     assert config.kind == "optimizer"
-    assert config.values["param_groups.0.lr"] == 0.01
-    assert config.values["param_groups.0.betas.1"] == 0.999
+    assert config.values["optimizer.0.lr"] == 0.01
+    assert config.values["optimizer.0.betas.1"] == 0.999
     assert checkpoint_of(records).state["learning_rate"] == 0.01
