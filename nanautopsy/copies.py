@@ -1,4 +1,4 @@
-"""Series that are logged twice: a state saved again at a later step holds all of the earlier one."""
+"""Series that are logged twice: a state saved again later holds all of the earlier one."""
 
 from __future__ import annotations
 
