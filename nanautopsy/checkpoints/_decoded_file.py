@@ -6,6 +6,7 @@ import io
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Literal, TypeAlias
 
 from nanautopsy.checkpoints.data_file import DataFile, Handle, MemoryFile
@@ -15,8 +16,8 @@ Codec: TypeAlias = Literal["deflate", "zlib", "gzip", "zstd"]
 
 _BLOCK = 1 << 20
 _WINDOW_BITS = {"deflate": -15, "zlib": 15, "gzip": 31}
-_MOST_ZSTD_WINDOW = 128 << 20
-"""The largest window that ``zstd`` itself accepts unasked (its manual, ``--long``)."""
+_MOST_WINDOW_LOG = 27
+"""The largest window, 128 MiB, that ``zstd`` itself accepts unasked (its manual, ``--long``)."""
 
 
 class MissingCodec(OSError):
@@ -129,15 +130,30 @@ def _decode(file: DecodedFile, source: Handle) -> Iterator[bytes]:
 
 
 def _zstd_blocks(raw: Any) -> Iterator[bytes]:
+    with _zstd_stream(raw) as stream:
+        while block := stream.read(_BLOCK):
+            yield block
+
+
+def _zstd_stream(raw: Any) -> Any:
+    """The decompressed bytes of ``raw`` as a file."""
     try:
         import zstandard
     except ImportError:
+        return _own_zstd_stream(raw)
+    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << _MOST_WINDOW_LOG)
+    return decompressor.stream_reader(raw, read_size=_BLOCK, read_across_frames=True)
+
+
+def _own_zstd_stream(raw: Any) -> Any:
+    """By Python's own library, from 3.14 on."""
+    try:
+        zstd = import_module("compression.zstd")
+    except ImportError:
         text = "its zstd compression needs the package zstandard: pip install zstandard"
         raise MissingCodec(text) from None
-    decompressor = zstandard.ZstdDecompressor(max_window_size=_MOST_ZSTD_WINDOW)
-    with decompressor.stream_reader(raw, read_size=_BLOCK, read_across_frames=True) as stream:
-        while block := stream.read(_BLOCK):
-            yield block
+    limit = {zstd.DecompressionParameter.window_log_max: _MOST_WINDOW_LOG}
+    return zstd.ZstdFile(raw, options=limit)
 
 
 class _Range(io.RawIOBase):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,14 +87,8 @@ def test_a_marker_that_is_absent_alone_means_nothing(tmp_path: Path) -> None:
 def test_the_tree_is_told_without_the_library_for_zstd(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = builtins.__import__
-
-    def without(module: str, *arguments: Any, **options: Any) -> Any:
-        if module == "zstandard":
-            raise ImportError(module)
-        return real(module, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    for module in ("zstandard", "compression.zstd"):
+        monkeypatch.setitem(sys.modules, module, None)
     (records,) = read_directory(FIXTURES / name)
     checkpoint = checkpoint_of(records)
     assert not checkpoint.tensors
