@@ -21,7 +21,7 @@ from nanautopsy.checkpoints.data_file import Handle
 
 MOST_OPCODES = 12_000_000
 """Two hundred thousand tensors take six million."""
-_MOST_OBJECTS = 6_000_000
+_MOST_OBJECTS = 4_000_000
 """Containers, records and memo entries; two hundred thousand tensors make three million."""
 _MOST_WORK = 64_000_000
 """Elements and bytes copied by calls that make plain data."""

@@ -11,21 +11,24 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from nanautopsy.checkpoints.data_file import BLOCK_BYTES, Handle
 
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 LOCAL = b"PK\x03\x04"
-_DESCRIPTOR = b"PK\x07\x08"
-_SIGNATURE = re.compile(rb"PK(?:\x03\x04|\x01\x02|\x05\x06)")
 _LONGEST_NAME = 4096
-_BEFORE = 24
-"""Bytes before a signature that may be a data descriptor."""
+_FIRST_BLOCK = 4096
+"""Most members are small; the blocks searched double from here."""
 _AHEAD = 512
-"""Bytes behind a signature that tell whether it is a header."""
+"""Bytes from a signature on that tell what it is."""
 _BEYOND = 64 << 20
 """How far past a doubtful header a certain one is looked for."""
-_MOST_DOUBTS = 16
+_PATIENT_DOUBTS = 16
+_MOST_DOUBTS = 256
+"""Doubtful ends after which what follows is no archive of torch's any more."""
+_MOST_CANDIDATES = 200_000
+"""Descriptors of other sizes that one member may hold by chance."""
 _STREAMED = 0x8
 """General purpose flag, bit 3: the sizes stand behind the content."""
 
@@ -57,11 +60,11 @@ def walk(handle: Handle, begin: int, end: int, most: int) -> Iterator[Found]:
     at, doubts = begin, 0
     for _ in range(most):
         local = _read_local(handle, at, end)
-        if local is None:
+        if local is None or doubts > _MOST_DOUBTS:
             return
         stop, following = local.data + local.stored, local.data + local.stored
         if local.streamed:
-            stop, next_header, sure = _find_end(handle, local, end, doubts < _MOST_DOUBTS)
+            stop, next_header, sure = _find_end(handle, local, end, doubts < _PATIENT_DOUBTS)
             doubts += not sure
             following = end if next_header is None else next_header
         name = local.name.decode("utf-8", "backslashreplace")
@@ -105,55 +108,52 @@ def _find_end(
     handle: Handle, local: _Local, end: int, patient: bool
 ) -> tuple[int, int | None, bool]:
     """(byte after the content, byte of the next header, whether a descriptor confirms it)."""
-    top = local.name.split(b"/", 1)[0] + b"/"
+    top = re.escape(local.name.split(b"/", 1)[0] + b"/")
+    pattern = re.compile(rb"PK\x07\x08|PK\x03\x04.{26}" + top, re.DOTALL)
     doubtful: int | None = None
-    for at, before, ahead in _signatures(handle, local.data, end):
-        size = _described(before, at - local.data)
-        if size is not None:
-            return local.data + size, at, True
-        if doubtful is None and _is_header(ahead, top):
-            doubtful = at
+    found = islice(_matches(handle, pattern, local.data, end), _MOST_CANDIDATES)
+    for at, ahead in found:
+        if ahead.startswith(LOCAL):
+            doubtful = at if doubtful is None else doubtful
+        else:
+            length = _descriptor_length(ahead, at - local.data)
+            if length is not None:
+                return at, at + length, True
         if doubtful is not None and (not patient or at - doubtful > _BEYOND):
             break
     return (end, None, True) if doubtful is None else (doubtful, doubtful, False)
 
 
-def _signatures(handle: Handle, data: int, end: int) -> Iterator[tuple[int, bytes, bytes]]:
-    """(byte, what stands before it, what stands from it on), and the end of the file at last."""
-    start = max(0, data - _BEFORE)
-    searched = data
+def _matches(
+    handle: Handle, pattern: re.Pattern[bytes], start: int, end: int
+) -> Iterator[tuple[int, bytes]]:
+    """(byte, what stands from it on) of each match in [start, end)."""
     handle.seek(start)
-    block = b""
+    block, wanted = b"", _FIRST_BLOCK
     while True:
-        more = handle.read(max(0, min(BLOCK_BYTES, end - start - len(block)))) or b""
+        more = handle.read(max(0, min(wanted, end - start - len(block)))) or b""
         block += more
-        # What a header says must lie in the block, unless nothing comes any more.
-        limit = len(block) - (_AHEAD if more else 0)
-        for match in _SIGNATURE.finditer(block, searched - start, max(limit, 0)):
-            at = match.start()
-            yield start + at, block[max(0, at - _BEFORE) : at], block[at : at + _AHEAD]
+        # What a match needs must lie in the block, unless nothing comes any more.
+        limit = max(0, len(block) - (_AHEAD if more else 0))
+        for match in pattern.finditer(block):
+            if match.start() >= limit:
+                break
+            yield start + match.start(), block[match.start() : match.start() + _AHEAD]
         if not more:
-            yield end, block[-_BEFORE:], b""
             return
-        searched = max(searched, start + limit - 3)
-        keep = max(0, min(searched - start, len(block)) - _BEFORE)
-        block, start = block[keep:], start + keep
+        start, block = start + limit, block[limit:]
+        wanted = min(2 * wanted, BLOCK_BYTES)
 
 
-def _described(before: bytes, distance: int) -> int | None:
-    """The size that a descriptor right before states, if it is what lies there."""
-    for length, size_format in ((16, "<I"), (24, "<Q")):
-        descriptor = before[-length:]
-        if len(descriptor) == length and descriptor[:4] == _DESCRIPTOR:
-            size = struct.unpack_from(size_format, descriptor, 8)[0]
-            if size == distance - length:
-                return int(size)
+def _descriptor_length(ahead: bytes, distance: int) -> int | None:
+    """Bytes of the data descriptor that ``ahead`` begins with, if it states ``distance``.
+
+    Its sizes have four bytes each, or eight (zip64); what follows it tells, as far as there is
+    something.
+    """
+    if len(ahead) >= 24 and struct.unpack_from("<Q", ahead, 8)[0] == distance:
+        if ahead[24:26] == b"PK" or ahead[16:18] != b"PK":
+            return 24
+    if len(ahead) >= 16 and struct.unpack_from("<I", ahead, 8)[0] == distance:
+        return 16
     return None
-
-
-def _is_header(ahead: bytes, top: bytes) -> bool:
-    if len(ahead) < LOCAL_HEADER.size or ahead[:4] != LOCAL:
-        return False
-    name_size = LOCAL_HEADER.unpack_from(ahead)[9]
-    name = ahead[LOCAL_HEADER.size : LOCAL_HEADER.size + name_size]
-    return len(name) > len(top) and name.startswith(top)

@@ -37,6 +37,9 @@ STORAGES: Mapping[str, str] = {
 }
 """Storage class to the dtype of its elements; ``UntypedStorage`` has none of its own."""
 
+COMPLEX_HALF = "C32"
+"""No format of its own: two halves."""
+
 DTYPES: Mapping[str, str] = {
     "float64": "F64",
     "double": "F64",
@@ -47,6 +50,8 @@ DTYPES: Mapping[str, str] = {
     "bfloat16": "BF16",
     "complex64": "C64",
     "cfloat": "C64",
+    "complex32": COMPLEX_HALF,
+    "chalf": COMPLEX_HALF,
     "complex128": "C128",
     "cdouble": "C128",
     "int64": "I64",
@@ -69,6 +74,7 @@ DTYPES: Mapping[str, str] = {
     "float8_e4m3fnuz": "F8_E4M3FNUZ",
     "float8_e5m2fnuz": "F8_E5M2FNUZ",
     "float8_e8m0fnu": "F8_E8M0",
+    "float4_e2m1fn_x2": "F4",
 }
 """``torch.<name>`` (and ml_dtypes' names, which agree) to the format."""
 

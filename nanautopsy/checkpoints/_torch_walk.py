@@ -13,6 +13,8 @@ from nanautopsy.checkpoints.torch_objects import BadTensor, Storages, tensor_of,
 _DEEPEST = 64
 _LONGEST_NAME = 500
 _MOST_VISITS = 8_000_000
+_MOST_TENSORS = 300_000
+"""One tensor can be named any number of times for three bytes each."""
 
 Children: TypeAlias = "Iterator[tuple[str, Any, Part | None]]"
 
@@ -46,9 +48,12 @@ def walk(
     """
     seen: set[int] = set()
     pending: list[tuple[str, Any, Part | None, int, Storages]] = [(name, root, None, 0, storages)]
+    leaves = 0
     for _ in range(_MOST_VISITS):
         if not pending:
             return
+        if leaves > _MOST_TENSORS:
+            break
         path, value, part, depth, around = pending.pop()
         if isinstance(value, Lost):
             yield Leaf(path, None, value.why, part)
@@ -57,6 +62,7 @@ def walk(
             value, around = unwrap(value, around)
             leaf = _leaf(path, value, part, around)
             if leaf is not None:
+                leaves += 1
                 yield leaf
                 continue
         if not isinstance(value, (dict, list, tuple, Call)) or id(value) in seen:
@@ -73,6 +79,7 @@ def walk(
                 if isinstance(item, _WORTH_A_LOOK)
             ]
             pending.extend(reversed(below))
+    yield Leaf(path, None, "too many objects; the rest is not listed", None)
 
 
 _WORTH_A_LOOK = (dict, list, tuple, Call, PersistentId, Lost)

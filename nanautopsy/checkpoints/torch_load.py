@@ -13,13 +13,14 @@ from nanautopsy.checkpoints import _torch_legacy as legacy
 from nanautopsy.checkpoints._torch_tables import Storage
 from nanautopsy.checkpoints._torch_zip import Archive, BadZip, Member, read_archive
 from nanautopsy.checkpoints.data_file import DataFile, MemoryFile
+from nanautopsy.checkpoints.pickle_danger import dangers
 from nanautopsy.checkpoints.pickle_data import Lost, Unpickled, interpret
 from nanautopsy.checkpoints.torch_objects import Storages
 
 Form: TypeAlias = Literal["zip", "legacy", "pickle"]
 ZIP_MAGIC = b"PK\x03\x04"
 _MOST_OTHER_PICKLES = 64
-_MOST_EMBEDDED = 20_000
+_MOST_EMBEDDED = 100_000
 _DEEPEST = 4
 _NO_PICKLES = (".py", ".debug_pkl", ".npy", ".json", ".txt", ".h5")
 _PICKLE_NAMES = (".pkl", ".pickle", ".p", ".bin", ".pt", ".pth", ".ckpt", ".dat", ".data")
@@ -42,7 +43,7 @@ class TorchFile:
     pickles: list[Unpickled] = field(default_factory=list)
     """Every pickle of the file itself: :mod:`.pickle_danger` looks into all of them."""
     embedded: list[Unpickled] = field(default_factory=list)
-    """Pickles inside byte strings of the others."""
+    """Those pickles inside byte strings of the others that are dangerous."""
     problems: list[tuple[str, int]] = field(default_factory=list)
     """(text, byte of the file)."""
 
@@ -65,7 +66,8 @@ def load_torch(file: DataFile, begin: int = 0, end: int | None = None, depth: in
 
 def _load_embedded(loaded: TorchFile, depth: int) -> None:
     """Open the byte strings that hold whole files: tensors in a plain pickle are such."""
-    embedded = [value for pickle in loaded.pickles for _, value in pickle.embedded]
+    found = (value for pickle in loaded.pickles for _, value in pickle.embedded)
+    embedded = list({id(value): value for value in found}.values())
     if embedded and depth >= _DEEPEST:
         loaded.problems.append((f"pickles {_DEEPEST} deep in each other; no deeper", 0))
         return
@@ -85,7 +87,8 @@ def _load_embedded(loaded: TorchFile, depth: int) -> None:
         loaded.problems += [
             (f"in a pickle inside: {text}", begin) for text, _ in inner.problems[:3]
         ]
-        loaded.embedded += [*inner.pickles, *inner.embedded]
+        dangerous = [pickle for pickle in inner.pickles if any(dangers([pickle]))]
+        loaded.embedded += [*dangerous, *inner.embedded]
         loaded.storages.nested[id(value)] = (inner.value, inner.storages)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeGuard
 
 from nanautopsy.checkpoints._numpy_pickles import array_of_buffer, array_of_state
-from nanautopsy.checkpoints._torch_tables import DTYPES, STORAGES, Storage
+from nanautopsy.checkpoints._torch_tables import COMPLEX_HALF, DTYPES, STORAGES, Storage
 from nanautopsy.checkpoints.data_file import DataFile
 from nanautopsy.checkpoints.formats import FORMATS
 from nanautopsy.checkpoints.pickle_data import LOADERS, Call, Global, Lost, PersistentId
@@ -207,6 +207,12 @@ def _tensor(
     big_endian: bool,
 ) -> StoredTensor:
     """Check that the storage holds the elements. ``offset`` is in elements."""
+    if dtype == COMPLEX_HALF:  # judged as its two parts
+        shape, strides, offset = (*shape, 2), (*(2 * s for s in strides), 1), 2 * offset
+        dtype = "F16"
+    elif dtype == "F4" and shape and is_row_major(shape, strides):  # two in an element of torch
+        shape, strides, offset = (*shape[:-1], 2 * shape[-1]), (), 2 * offset
+        return _packed(storage, shape, offset)
     numel = math.prod(shape)
     if numel == 0:
         return StoredTensor("", dtype, tuple(shape), (), big_endian=big_endian)
@@ -220,6 +226,15 @@ def _tensor(
     dense = None if is_row_major(shape, strides) else tuple(strides)
     piece = Piece(storage.file, place, tuple(shape), dense)
     return StoredTensor("", dtype, tuple(shape), (piece,), big_endian=big_endian)
+
+
+def _packed(storage: Storage, shape: tuple[int, ...], offset: int) -> StoredTensor:
+    """A dense tensor of half bytes; ``offset`` is in elements."""
+    nbytes = FORMATS["F4"].nbytes(math.prod(shape))
+    if offset // 2 + nbytes > storage.nbytes:
+        raise BadTensor(f"needs {offset // 2 + nbytes} bytes of a storage of {storage.nbytes}")
+    pieces = (Piece(storage.file, storage.offset + offset // 2, shape),) if nbytes else ()
+    return StoredTensor("", "F4", shape, pieces)
 
 
 def is_row_major(shape: Sequence[int], strides: Sequence[int]) -> bool:

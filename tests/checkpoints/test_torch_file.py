@@ -438,6 +438,36 @@ def test_recursive_and_shared_containers_end() -> None:
     assert time.monotonic() - started < 10
 
 
+def local_header(name: bytes) -> bytes:
+    """Of a member whose size stands behind its content."""
+    return struct.pack("<4s5H3I2H", b"PK\x03\x04", 20, 8, *[0] * 6, len(name), 0) + name
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"PK\x03\x04" * 1_000_000,
+        b"PK\x07\x08" * 1_000_000,
+        local_header(b"a/x") * 50_000,
+        local_header(b"a/x") + bytes(1 << 20),
+    ],
+)
+def test_archives_without_a_directory_are_searched_in_bounded_time(body: bytes) -> None:
+    started = time.monotonic()
+    loaded = load_torch(MemoryFile("x.pt", local_header(b"a/data.pkl") + body))
+    assert loaded.problems
+    assert time.monotonic() - started < 30
+
+
+def test_one_tensor_under_very_many_names_ends() -> None:
+    one = tensor_pickle((2,), (1,))
+    one = one[one.index(b"ctorch._utils") : -2]
+    pickle_ = b"\x80\x02](" + one + b"q\x05" + b"h\x05" * 400_000 + b"e."
+    contents = load(archive([("a/data.pkl", pickle_), ("a/data/0", bytes(16))]))
+    assert len(contents.tensors) <= 300_001
+    assert "too many objects" in next(iter(contents.missing.values()))
+
+
 @pytest.mark.real
 def test_published_weights() -> None:
     path = SHARED / "resnet-th" / "pretrained_models" / "resnet20-12fca82f.th"
