@@ -26,10 +26,22 @@ _COUNTERS = frozenset({"step", "steps"})
 _OPTIMIZER = re.compile(r"(chained_\d+\.)?(optim|optims|optimizer|optimizers|opt)(\b|_|\d)")
 _MEGATRON = re.compile(r"(?:chained_\d+\.)?optimizer\.state\.(?P<moment>[a-z_0-9]+)\.(?P<name>.+)")
 _FLAT = re.compile(r"(?:optim\w*\.)?state\.(?P<name>.+)\.(?P<moment>[A-Za-z_0-9]+)")
-_OTHER = re.compile(
-    r"(rng|random|lr_sched|scheduler|sched|dataloader|sampler|train_state|trainer|args|config"
-    r"|rerun_state_machine|content_metadata|extra_state|param_groups|grad_scaler|scaler)",
+_STATES = frozenset(
+    {"rng_state", "rng_states", "random_state", "random_states", "lr_scheduler", "lr_schedulers"}
+    | {"opt_param_scheduler", "dataloader", "train_state", "param_groups", "grad_scaler"}
+    | {"rerun_state_machine", "content_metadata", "num_floating_point_operations_so_far"}
 )
+"""First words of names under which no weights stand."""
+_STATE_KEYS = _STATES | {
+    "scheduler",
+    "sampler",
+    "scaler",
+    "trainer",
+    "args",
+    "config",
+    "extra_state",
+}
+"""The same for keys of the saved object; as words of a flat name they may be modules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +72,15 @@ def meaning_of(name: str, path: tuple[str, ...]) -> Meaning:
         if last in _MASTERS:
             return Meaning(name, "master")
         return Meaning(name, "moment", moment=last) if last in _MOMENTS else Meaning(name, "state")
-    if _OTHER.match(inner[0]) or name.endswith("_extra_state"):
+    if _is_state(inner) or name.endswith("_extra_state"):
         return Meaning(name, "state")
     return Meaning(".".join(inner), "parameter")
+
+
+def _is_state(path: tuple[str, ...]) -> bool:
+    if len(path) > 1 or "." not in path[0]:
+        return path[0] in _STATE_KEYS
+    return path[0].partition(".")[0] in _STATES
 
 
 def _unwrapped(path: tuple[str, ...]) -> tuple[str, ...]:

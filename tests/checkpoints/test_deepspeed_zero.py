@@ -152,7 +152,6 @@ def test_a_planted_value_is_traced(
 )
 def test_numbers_beside_the_tensors(name: str, expected: dict[str, Any]) -> None:
     state = dict(checkpoint_of(records_of(FIXTURES / name)).state)
-    # An elastic checkpoint has no parameter groups; none of these is one.
     assert state.pop("learning_rate") == 0.01
     assert state == {"global_step": 3, "epoch": 1, "world_size": 2} | expected
 
@@ -227,3 +226,28 @@ def test_padding_is_no_finding(tmp_path: Path, name: str, parameter: str, held: 
     data[place : place + 4] = b"\xff\xff\xff\x7f"
     path.write_bytes(data)
     assert by_name(checkpoint_of(records_of(run)))[moment.name].nonfinite == 0
+
+
+def test_tensor_parallel_parts_are_told_apart(tmp_path: Path) -> None:
+    """Megatron-DeepSpeed's names; the parts are copies of one, so that all their names agree."""
+    run = copied(FIXTURES / "pipeline", tmp_path)
+    for path in list((run / TAG).iterdir()):
+        if path.name.startswith("layer_"):
+            for part in ("00", "01"):
+                name = path.name.replace("-model", f"-model_{part}-model")
+                (run / TAG / name).write_bytes(path.read_bytes())
+            path.unlink()
+    (run / TAG / "mp_rank_01_model_states.pt").write_bytes(
+        (run / TAG / "mp_rank_00_model_states.pt").read_bytes()
+    )
+    optimizer = run / TAG / "zero_pp_rank_0_mp_rank_00_optim_states.pt"
+    optimizer.with_name("zero_pp_rank_0_mp_rank_01_optim_states.pt").write_bytes(
+        optimizer.read_bytes()
+    )
+    records = records_of(run)
+    assert problems_of(records) == []
+    tensors = by_name(checkpoint_of(records))
+    assert {"0.weight@model_00", "0.weight@model_01"} <= set(tensors)
+    moment = tensors["0.weight@mp_rank_01.exp_avg"]
+    assert (moment.parameter, moment.moment) == ("0.weight@mp_rank_01", "exp_avg")
+    assert len(tensors) == 6 * 2 + 2 * 3 * 2
