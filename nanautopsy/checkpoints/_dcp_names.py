@@ -23,7 +23,7 @@ _MOMENTS = frozenset(
     | {"acc_delta", "sum", "mu", "nu", "prev_grad", "step_size", "ax"}
 )
 _COUNTERS = frozenset({"step", "steps"})
-_OPTIMIZER = re.compile(r"(chained_\d+\.)?(optim|optims|optimizer|optimizers|opt)(\b|_|\d)")
+_OPTIMIZER = re.compile(r"(chained_\d+\.)?optim(izer)?s?(_?\d+|_states?)?\.")
 _MEGATRON = re.compile(r"(?:chained_\d+\.)?optimizer\.state\.(?P<moment>[a-z_0-9]+)\.(?P<name>.+)")
 _FLAT = re.compile(r"(?:optim\w*\.)?state\.(?P<name>.+)\.(?P<moment>[A-Za-z_0-9]+)")
 _STATES = frozenset(
@@ -67,7 +67,7 @@ def meaning_of(name: str, path: tuple[str, ...]) -> Meaning:
     flat = _FLAT.fullmatch(name)
     if flat is not None and flat["moment"] in _MOMENTS | _COUNTERS:
         return _state(flat["name"], flat["moment"])
-    if _OPTIMIZER.match(name):
+    if _OPTIMIZER.match(name) or (len(inner) > 1 and inner[0] == "opt"):
         last = name.rpartition(".")[2]
         if last in _MASTERS:
             return Meaning(name, "master")

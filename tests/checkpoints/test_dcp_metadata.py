@@ -132,6 +132,8 @@ def test_other_pickles_list_nothing(value: Any) -> None:
             Meaning("decoder.layers.mlp._extra_state", "state"),
         ),
         ("rng_state", ("rng_state",), Meaning("rng_state", "state")),
+        ("opt.decoder.w", ("opt.decoder.w",), Meaning("opt.decoder.w", "parameter")),
+        ("optim_0.lr", ("optim_0.lr",), Meaning("optim_0.lr", "state")),
         ("scheduler.base", ("scheduler", "base"), Meaning("scheduler.base", "state")),
         (
             "random_projection.w",
