@@ -528,3 +528,67 @@ def test_names() -> None:
         assert is_metric(name), name
     for name in ("time", "memory", "seed", "tokens"):
         assert not is_metric(name), name
+
+
+# --- names and counters of few programs -----------------------------------------------------------
+
+
+def text_of(line: str, *rows: tuple[int, str]) -> str:
+    return "".join(line.format(step, value) + "\n" for step, value in rows)
+
+
+ROWS = ((100, "2.5"), (200, "nan"), (300, "1.5"))
+
+
+@pytest.mark.parametrize(
+    ("line", "tag"),
+    [
+        ("it={} bce: {}", "bce"),
+        ("it: {} mse: {}", "mse"),
+        ("step {} |g| {}", "|g|"),
+        ("step {} loss 0.5 ||g||: {}", "||g||"),
+        ("step {} |grad|={}", "|grad|"),
+        ("step {} gnorm {}", "gnorm"),
+        ("   {} loss={} lr=0.1", "loss"),
+        ("    {} | loss {} |", "loss"),
+        ("{:6d}  loss: {}  acc: 0.5", "loss"),
+        ("{{'iter': {}, 'loss': {}, 'lr': 0.1}}", "loss"),
+        ("{{'iter_num': {}, 'train_loss': {}}}", "train_loss"),
+        ("第{}步 loss: {}", "loss"),
+        ("第 {} 步，损失 {}", "损失"),
+        ("步数: {}, 损失: {}", "损失"),
+        ("步数：{}，损失：{}，学习率：1e-4", "损失"),
+        ("迭代 {}: 损失值 {}, 梯度范数 0.5", "损失值"),
+        ("step {} loss: {} — see above", "loss"),
+    ],
+)
+def test_a_row_of_any_program(tmp_path: Path, line: str, tag: str) -> None:
+    found = points_of(read_text(tmp_path, text_of(line, *ROWS)))
+    assert same(found[tag, "step"], [100, 200, 300], [2.5, math.nan, 1.5])
+
+
+@pytest.mark.parametrize("line", ["Epoch {} 训练损失: {}", "第{}轮 损失={}"])
+def test_chinese_epochs(tmp_path: Path, line: str) -> None:
+    (points,) = points_of(read_text(tmp_path, text_of(line, (1, "2.5"), (2, "nan")))).items()
+    assert points[0][1] == "epoch" and points[1][0] == [1, 2]
+
+
+def test_a_leading_number_that_does_not_rise_is_no_step(tmp_path: Path) -> None:
+    text = "".join(f"{n} loss=0.5 lr=0.1\n" for n in (32, 8, 16, 7))
+    assert set(points_of(read_text(tmp_path, text))) == {("loss", "record"), ("lr", "record")}
+    assert not points_of(read_text(tmp_path, "32 files with loss=0.5 found\n"))
+
+
+@pytest.mark.parametrize(
+    ("eta", "value"),
+    [("0.001", 0.001), ("1e-3", 0.001), ("0:01:02", None), ("12.5s", None), ("120", None)]
+    + [("1 day, 3:02:01", None), ("02:11", None), ("3h12m", None)],
+)
+def test_a_remaining_time_is_no_learning_rate(
+    tmp_path: Path, eta: str, value: float | None
+) -> None:
+    text = "".join(f"step {i}: loss: {i}.5 eta: {eta} momentum: 0.9\n" for i in range(4))
+    found = points_of(read_text(tmp_path, text))
+    assert found["loss", "step"][0] == list(range(4))
+    values = found.get(("eta", "step"), ([], []))[1]
+    assert values == ([] if value is None else [value] * 4)

@@ -14,7 +14,11 @@ _WRAPPER = re.compile(
     r"(?:\b(?:np\.|numpy\.|jnp\.)?(?:tensor|array|float(?:16|32|64)?|Array|DeviceArray|Tensor|"
     r"Decimal)\(|[\s\[\"'`]|\$)+$"
 )
-_DELIMITERS = re.compile(r"[,;|{}\[\]()\t\"'<>*#!?]|\s{2,}|:\s+|:(?=[A-Z])|\s-\s|=+\s?|→|━|█")
+_DELIMITERS = re.compile(
+    r"[,;|{}\[\]()\t\"'<>*#!?]|\s{2,}|:\s+|:(?=[A-Z])|\s-\s|=+\s?|→|━|█|[，；、：。]"
+)
+_BARS = re.compile(r"(?:^|[^\w|])((\|{1,2})[A-Za-z\u2207]\w{0,9}\2)$")
+_ORDINAL_END = re.compile(r"^\s*个?(?:步|轮|次迭代|批)\s+")
 _PHASE_LABEL = re.compile(r"\((train|val|valid|test|eval)\)", re.IGNORECASE)
 _STOP = frozenset(
     "with and the a an of is was were got has had on in from to by for while when info warning"
@@ -87,20 +91,22 @@ def _field(
 def name_before(text: str) -> tuple[str, bool]:
     """(name, whether a separator follows it) at the end of the text before a number."""
     text = _WRAPPER.sub("", text[-_WINDOW:])
-    explicit = text.endswith((":", "="))
+    explicit = text.endswith((":", "=", "："))
     if explicit:
         if text.endswith(("==", "!=", "<=", ">=", "+=", "-=", "*=", "::")):
             return "", False
         text = _WRAPPER.sub("", text[:-1])
     elif text.endswith(("(", "+", "*", "<", ">", "/", "^")):
         return "", False
+    if bars := _BARS.search(text.rstrip()):
+        return bars[1], explicit
     text = _PHASE_LABEL.sub("", text)
     return _trim(_DELIMITERS.split(text)[-1]), explicit
 
 
 def _trim(phrase: str) -> str:
     """The last words of a phrase, up to four, that can be a name."""
-    words = phrase.split()
+    words = _ORDINAL_END.sub("", phrase).split()
     while words and words[-1].lower() in ("of", "at", "is", "was", "="):
         words.pop()
     kept: list[str] = []

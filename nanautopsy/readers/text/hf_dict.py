@@ -27,6 +27,7 @@ from nanautopsy.readers.text.hf_steps import RowKind, TrainerSteps
 from nanautopsy.readers.text.metric_row import value
 from nanautopsy.readers.text.numbers import parse
 from nanautopsy.readers.text.rows import Basis, Counter
+from nanautopsy.readers.text.words import counter_kind, is_plural
 
 _DICT = re.compile(r"\{'[^{}]*\}")
 _PAIR = re.compile(
@@ -80,7 +81,7 @@ def _pairs(text: str) -> dict[str, str]:
 def _is_metrics(values: Mapping[str, str]) -> bool:
     """Whether it is a report of training and not a configuration that happens to hold a loss."""
     numeric = [key for key, value in values.items() if parse(value) is not None]
-    if not any(key == "epoch" or key in _STEP_KEYS or key in _STEP_OF_KEYS for key in values):
+    if "epoch" not in values and _own_step(values)[1] is None:
         return "loss" in numeric and len(numeric) == len(values)
     return any(key.endswith(("loss", "runtime")) or key == "grad_norm" for key in numeric) or any(
         key.startswith(("eval_", "rewards/", "train_")) for key in numeric
@@ -89,7 +90,7 @@ def _is_metrics(values: Mapping[str, str]) -> bool:
 
 def _add(log: Log, line: Line, values: Mapping[str, str]) -> None:
     epoch = parse(values.get("epoch", "")) if "epoch" in values else None
-    step = _own_step(values)
+    step_key, step = _own_step(values)
     final = any(key in values for key in _SUMMARY)
     was_finished = steps_of(log).current.finished  # every rank may print the last report
     if step is not None:
@@ -101,7 +102,7 @@ def _add(log: Log, line: Line, values: Mapping[str, str]) -> None:
         )
     for key, text in values.items():
         number = parse(text)
-        if number is not None and key not in _STEP_KEYS:
+        if number is not None and key != step_key and key not in _STEP_KEYS:
             log.rows.add(key, row, number)
     if final and not was_finished:
         log.event("run-finished", line)
@@ -122,14 +123,19 @@ def _kind(values: Mapping[str, str]) -> RowKind:
     return "train" if "loss" in values or "learning_rate" in values else "eval"
 
 
-def _own_step(values: Mapping[str, str]) -> int | None:
-    for key in _STEP_KEYS:
+def _own_step(values: Mapping[str, str]) -> tuple[str, int | None]:
+    """The step that the dictionary names, and its key."""
+    for key in (*_STEP_KEYS, *filter(_counts, values)):
         if (text := values.get(key, "")).isdigit():
-            return int(text)
+            return key, int(text[:18])
     for key in _STEP_OF_KEYS:
         if match := _N_OF_TOTAL.fullmatch(values.get(key, "")):
-            return int(match[1])
-    return None
+            return key, int(match[1])
+    return "", None
+
+
+def _counts(key: str) -> bool:
+    return counter_kind(key) in ("global", "step") and not is_plural(key)
 
 
 def _on_bars(log: Log, text: str) -> None:
@@ -220,6 +226,8 @@ def _plan_dict(line: Line, text: str) -> Handler | None:
         return None
     values = dicts[0]
     if len(dicts) > 1 or _BAR.search(text) or any(key in values for key in _SPECIAL):
+        return _on_dicts
+    if _own_step(values)[1] is not None:
         return _on_dicts
     found = {}
     for field in fields(line.parts):

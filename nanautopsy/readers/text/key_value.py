@@ -60,6 +60,10 @@ _ENDS_VALUE = re.compile(
     r"\s*(?:$|[,;|)%\]}\"'>!.(]|\s{2,}|[A-Za-z-](?![\d])|/\w)|\s+[A-Za-z(\[]|\s*[^\x00-\x7f]"
 )
 _BARE = re.compile(r"^\s*\[?\s*$|[\[|━─╸╺]\s*$")
+_LEADS = re.compile(r"\s+(?:\|\s*)?[A-Za-z|][\w/|.\- ]{0,40}?(?:[:=]|\s$|\s+$)|\s*\|\s*[A-Za-z]")
+"""Behind a step that stands at the beginning of the line without a name."""
+_ORDINAL = re.compile(r"\s*个?(步|轮|次迭代|批)")
+_ORDINALS = {"步": "step", "次迭代": "step", "轮": "epoch", "批": "batch"}
 _RANKS = frozenset(("rank", "global_rank", "global rank"))
 _SLASH = re.compile(r"\s*(?:/|of|out of)\s*")
 
@@ -74,6 +78,8 @@ def _plan(line: Line, lower: str) -> Handler | None:
     points = _points(found, basis is not None, {id(f) for f in used if f is not None})
     quoted = text.lstrip().startswith(('"', "'"))  # a member of an object printed over lines
     if not points and (basis is None or family == "bracket" or quoted):
+        return None
+    if basis is Basis.LEADING and not any(is_loss(key) for key, _ in points):
         return None
     doubtful = "{'" in text or '{"' in text or any(f and is_plural(f.key) for f in (n, epoch))
     if doubtful and not any(is_loss(key) for key, _ in points):
@@ -102,6 +108,7 @@ def _counters(
         ("batch", Basis.BATCH),
         ("bare", Basis.BATCH),
         ("bracket", Basis.COUNTER),
+        ("leading", Basis.LEADING),
     ):
         if kind in best:
             n, total = best[kind]
@@ -114,6 +121,9 @@ def _counters(
 
 def _kind(found: list[Field], i: int) -> str | None:
     field = found[i]
+    if field.index >= 0 and field.whole and (ordinal := _ORDINAL.match(field.after)):
+        if field.before.rstrip().endswith("第"):
+            return _ORDINALS[ordinal[1]]
     if field.index < 0 or field.negative or field.after[:1].isalpha() or field.after[:1] == "%":
         return None
     if field.key:
@@ -129,6 +139,8 @@ def _kind(found: list[Field], i: int) -> str | None:
     total = _total(found, i)
     if total is None and i == 0 and field.before.strip() == "[" and field.after[:1] == "]":
         return "bracket"
+    if total is None and i == 0 and not field.before.strip() and _LEADS.match(field.after):
+        return "leading" if field.whole else None
     if total is None or total.after.lstrip()[:1] in ("/", ":"):
         return None
     return "bare"
@@ -156,7 +168,7 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
         named = explicit or is_loss(key) or not _TERSE.isdisjoint(words(key))
         if is_metric(key) and (named or (counted and _CELL.search(field.before))):
             points.append((key, field))
-        elif explicit and counted and may_join(key):
+        elif explicit and counted and (may_join(key) or (key == "eta" and not field.whole)):
             joining.append((key, field))
     if not counted:
         points = [p for p in points if not is_setting(p[0]) and p[1].explicit]
@@ -200,9 +212,9 @@ DIALECT = Dialect(
     name="key-value",
     triggers=(
         "loss", "step", "iter", "epoch", "norm", "perplexity", "ppl", "nll", "update", "batch",
-        "it/s, ", "s/it, ",
+        "it/s, ", "s/it, ", "it=", "it:", "bce", "损失",
     ),
     plan=_plan,
     metrics=True,
-    counters=("step", "iter", "epoch", "update", "batch"),
+    counters=("step", "iter", "epoch", "update", "batch", "it=", "it:"),
 )  # fmt: skip

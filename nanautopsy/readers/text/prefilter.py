@@ -19,7 +19,7 @@ _REACH = 8
 _SHORTEST = 3
 _FOLD = np.array([ord(chr(c).lower()) if c < 128 else c for c in range(256)], dtype=np.uint64)
 _LETTER = np.array([chr(c).isalpha() and c < 128 for c in range(256)])
-_COMMONEST_FIRST = " etaoinrsl.cdpmu:-0/gfh_1,b2wvk=y"
+_COMMONEST_FIRST = b" etaoinrsl.cdpmu:-0/gfh_1,b2wvk=y"
 _ANY = frozenset(range(256))
 _NO_LETTER = frozenset(c for c in range(256) if not _LETTER[c])
 
@@ -30,9 +30,9 @@ class Prefilter:
     """Finds candidate lines."""
 
     def __init__(self, triggers: Iterable[str]) -> None:
-        """``triggers``: lower-case ASCII words; behind one of three characters there must be no
-        letter, and one of two is looked for as it is."""
-        words = {_rarest(word).encode() for word in triggers}
+        """``triggers``: lower-case words; behind one of three bytes there must be no letter, and
+        one of two is looked for as it is."""
+        words = {_rarest(word.encode()) for word in triggers}
         self._short = tuple(sorted(word for word in words if len(word) < _SHORTEST))
         words.difference_update(self._short)
         self._table = _table(words)
@@ -103,8 +103,8 @@ def _is_in(values: NDArray[np.uint64], codes: NDArray[np.uint64]) -> NDArray[np.
     return equal
 
 
-def _rarest(word: str) -> str:
-    """The eight characters of a word of which the first four are least common."""
+def _rarest(word: bytes) -> bytes:
+    """The eight bytes of a word of which the first four are least common."""
     if len(word) <= _REACH:
         return word
 
@@ -121,7 +121,7 @@ def _table(words: Iterable[bytes]) -> NDArray[np.uint8]:
     it may follow the one or the other."""
     table = np.zeros(_PAIRS, dtype=np.uint8)
     for word in words:
-        places = [frozenset((c, ord(chr(c).upper()))) for c in word[:5]]
+        places = [frozenset(bytes((c,)) + bytes((c,)).upper()) for c in word[:5]]
         if len(places) == _SHORTEST:
             places.append(_NO_LETTER)
         places += [_ANY] * (5 - len(places))

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from nanautopsy.model import Axis, Series, Source
 
+_EXACT = 2.0**53
+_MOSTLY = 0.9
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -38,6 +41,8 @@ class Basis(IntEnum):
     """The last step seen before the row; -1 when there was none."""
     TRAINER = 6
     """A row of the Hugging Face Trainer, resolved by :mod:`.hf_steps`."""
+    LEADING = 7
+    """A number without a name at the beginning of the line: a step if it rises."""
 
 
 class Counter(NamedTuple):
@@ -158,12 +163,8 @@ class Rows:
     def add_rows(self, family: Ints, n: Ints, total: Ints, epoch: Floats, lines: Ints) -> int:
         """Open many rows; returns the id of the first, the others follow."""
         first = len(self._n)
-        for column, values in (
-            (self._family, family),
-            (self._n, n),
-            (self._total, total),
-            (self._line, lines),
-        ):
+        columns = (self._family, self._n, self._total, self._line)
+        for column, values in zip(columns, (family, n, total, lines), strict=True):
             column.frombytes(values.astype(np.int64, copy=False).tobytes())
         self._epoch.frombytes(epoch.astype(np.float64, copy=False).tobytes())
         return first
@@ -175,7 +176,7 @@ class Rows:
         column.values.frombytes(values.astype(np.float64, copy=False).tobytes())
 
     def _is_uncounted(self, row: int) -> bool:
-        return self._families[self._family[row]].counter.basis is Basis.RECORD
+        return self._families[self._family[row]].counter.basis in (Basis.RECORD, Basis.LEADING)
 
     def _column(self, tag: str, family: int) -> _Column:
         return self._columns.setdefault((tag, family), _Column())
@@ -261,8 +262,11 @@ def _resolve(basis: Basis, n: Ints, total: Ints, epoch: Floats) -> tuple[Axis, I
     if basis is Basis.STEP:
         return "step", n
     if basis is Basis.EPOCH:
-        whole = np.isfinite(epoch).all() and (epoch == np.floor(epoch)).all()
+        whole = (np.abs(epoch) < _EXACT).all() and (epoch == np.floor(epoch)).all()
         return ("epoch", epoch.astype(np.int64)) if whole else ("record", np.arange(len(n)))
+    if basis is Basis.LEADING:
+        rises = len(n) > 1 and float(np.mean(np.diff(n) > 0)) >= _MOSTLY  # restarts are few
+        return ("step", n) if rises else ("record", np.arange(len(n)))
     if basis in (Basis.COUNTER, Basis.BATCH):
         return _unfold(basis, n, total, epoch)
     return "record", np.arange(len(n))

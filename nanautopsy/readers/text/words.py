@@ -7,6 +7,19 @@ from functools import lru_cache
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
+_CHINESE = {
+    "损失": "loss", "困惑度": "perplexity", "准确率": "accuracy", "学习率": "learning rate",
+    "梯度": "grad", "范数": "norm", "缩放": "scale", "验证": "val", "测试": "test", "训练": "train",
+    "全局": "global", "总": "total", "步数": "step", "步骤": "step", "步": "step",
+    "迭代": "iteration", "轮次": "epoch", "轮数": "epoch", "轮": "epoch", "周期": "epoch",
+    "批次": "batch", "批": "batch", "时间": "time", "耗时": "time", "用时": "time",
+    "剩余": "remaining", "速度": "speed", "显存": "memory", "内存": "memory",
+    "最大": "max", "最小": "min", "最佳": "best", "最优": "best",
+}  # fmt: skip
+"""Longer terms before those that they begin with."""
+_BARS = re.compile(r"(\|{1,2})(?:g|grads?|gradients?|\u2207\w{0,8}|d?[wW]|updates?)\1")
+"""A norm as it is written in formulas."""
+
 _LOSSES = frozenset(
     "loss losses nll bce xent crossentropy ppl perplexity elbo bpb bpc bpd gnorm lossval"
     " trainloss valloss testloss objective".split()
@@ -43,15 +56,25 @@ _EPOCHS = frozenset("epoch epochs ep".split())
 @lru_cache(maxsize=4096)
 def words(name: str) -> tuple[str, ...]:
     """The lower-case words of a name: ``gradNorm``, ``lm loss`` and ``train/grad_norm`` alike."""
+    if not name.isascii():
+        for chinese, english in _CHINESE.items():
+            name = name.replace(chinese, f" {english} ")
     return tuple(word.lower() for word in _WORDS.findall(name))
 
 
 def is_loss(name: str) -> bool:
     """A loss, or what only a loss-like metric is called: good enough without a counter."""
     parts = words(name)
+    if is_bars(name):
+        return True
     if not parts or parts[-1] == "scale":
         return False
     return any(word in _LOSSES or word.endswith("loss") for word in parts) or is_norm(parts)
+
+
+def is_bars(name: str) -> bool:
+    """``|g|`` or ``||grad||``."""
+    return _BARS.fullmatch(name) is not None
 
 
 def is_norm(parts: tuple[str, ...]) -> bool:
@@ -62,6 +85,8 @@ def is_norm(parts: tuple[str, ...]) -> bool:
 def is_metric(name: str) -> bool:
     """A quantity of training that a row with a counter may hold."""
     parts = words(name)
+    if is_bars(name):
+        return True
     if not parts or not _NOT_METRICS.isdisjoint(parts):
         return is_loss(name) and "time" not in parts and "mem" not in parts
     if is_loss(name) or not _METRICS.isdisjoint(parts):
