@@ -168,6 +168,9 @@ _Keys: TypeAlias = "Sequence[tuple[str, str]]"
 
 
 def _from_scaling(record: ConfigRecord, keys: _Keys, facts: dict[str, Fact]) -> None:
+    known = facts.get("compute_dtype")
+    # Where another record says bfloat16, this one's scaler is not at work, or is another run's.
+    usable = known is None or known.value == "F16" or known.source.path == record.source.path
     programs = any(SCALER_PROGRAMS.search(lowered) for lowered, _ in keys)
     for lowered, key in keys:
         if LOSS_SCALE.search(lowered) and str(record.values[key]).lower() == "dynamic":
@@ -179,6 +182,8 @@ def _from_scaling(record: ConfigRecord, keys: _Keys, facts: dict[str, Fact]) -> 
                 facts.setdefault("loss_scaler", _fact("static", record, key))
                 facts.setdefault("loss_scale_initial", _fact(scale, record, key))
     for lowered, key in keys:
+        if not usable:
+            break
         if WITH_SCALER.search(f"{lowered}={str(record.values[key]).lower()}"):
             facts.setdefault("loss_scaler", _fact("dynamic", record, key))
         elif programs and lowered == "fp16" and truth(record.values[key]):

@@ -96,3 +96,18 @@ def power_of_two(value: Scalar) -> float | None:
     """65536 of DeepSpeed's ``initial_scale_power: 16``."""
     power = number(value)
     return None if power is None or not 0 <= power <= _MOST_POWER else 2.0**power
+
+
+def flag_unless_no(value: Scalar) -> bool | None:
+    """Whether accelerate's ``dynamo_backend`` names one: ``INDUCTOR``, not ``NO``."""
+    words = text(value)
+    return None if words is None else words.lower() not in ("no", "false", "disable", "disabled")
+
+
+def flash_attention(value: Scalar) -> str | None:
+    """The attention that a flag or LLaMA-Factory's ``flash_attn: fa2`` asks for."""
+    if truth(value) is not None:
+        return "flash_attention_2" if truth(value) else None
+    words = text(value)
+    named = {"fa2": "flash_attention_2", "fa3": "flash_attention_3", "disabled": "eager"}
+    return None if words is None else named.get(words.lower(), words)

@@ -314,6 +314,13 @@ def test_last_values_of_metrics_are_no_settings() -> None:
         ({"_attn_implementation": "eager"}, "attention", "eager"),
         ({"attn_implementation": None}, "attention", None),
         ({"torch_compile": False}, "compile", False),
+        ({"dynamo_config.dynamo_backend": "INDUCTOR"}, "compile", True),
+        ({"dynamo_config.dynamo_backend": "NO"}, "compile", False),
+        ({"use_flash_attn": True}, "attention", "flash_attention_2"),
+        ({"use_flash_attn": False}, "attention", None),
+        ({"flash_attn": "fa2"}, "attention", "flash_attention_2"),
+        ({"flash_attn": "auto"}, "attention", None),
+        ({"flash_attn": "sdpa"}, "attention", "sdpa"),
         ({"train_batch_size": 64}, "train_batch_size", 64.0),
         ({"fp16.loss_scale": 0}, "loss_scaler", None),
         ({"fp16.loss_scale": 1024}, "loss_scaler", "static"),
@@ -576,6 +583,13 @@ def test_settings_that_disagree_are_told() -> None:
     rates = [ConfigRecord("log", {"lr": 10.0**-i}, Source(f"{i}.log")) for i in range(6)]
     (note,) = conflicts(*rates)
     assert note.endswith("and 2 more") and note.startswith("learning_rate: 1.0 (0.log")
+
+
+def test_a_scaler_of_another_run_is_not_at_work() -> None:
+    bf16 = ConfigRecord("training", {"bf16": True, "initial_loss_scale": 2.0**32}, Source("a"))
+    fp16 = ConfigRecord("training", {"fp16": True, "initial_loss_scale": 2.0**32}, Source("b"))
+    assert "loss_scaler" not in derive([bf16, fp16], (), (), ())
+    assert derive([fp16, bf16], (), (), ())["loss_scaler"].value == "dynamic"
 
 
 def test_what_agrees_in_other_words_is_no_conflict() -> None:
