@@ -47,7 +47,9 @@ _PACKAGES: Mapping[str, str] = {
 def facts_of(root: dict[Any, Any], storages: Storages) -> dict[str, Scalar]:
     """The numbers that the top level states, and the mappings that are known to hold such."""
     facts: dict[str, Scalar] = {}
-    for table in (root, *(root.get(key) for key in _ALSO_IN)):
+    history = root.get("optimizer_history")  # fairseq
+    last = history[-1] if isinstance(history, list) and history else None
+    for table in (root, *(root.get(key) for key in _ALSO_IN), last):
         if not isinstance(table, dict):
             continue
         for fact, keys in _FACTS.items():

@@ -84,7 +84,8 @@ def describe(loaded: TorchFile, all_state: bool = False) -> Contents:
     contents = Contents()
     root, storages = loaded.value, loaded.storages
     if isinstance(root, dict):
-        contents.state |= facts_of(root, storages)
+        if not all_state:  # a counter beside random generators is no step
+            contents.state |= facts_of(root, storages)
         note_facts(root, storages, contents.state)
         contents.packages = versions_of(root)
     for kind, value in _settings(root):

@@ -168,6 +168,7 @@ def test_trainer_files_beside_the_model() -> None:
     assert scheduler.state["last_epoch"] == 2
     scaler = checkpoint_of(read_file(READER, FIXTURES / "trainer/scaler.pt", "scaler.pt"))
     assert scaler.state == {"loss_scale": 64.0, "growth_tracker": 0}
+    # The name tells that its tensors are no weights.
     rng = checkpoint_of(read_file(READER, FIXTURES / "trainer/rng_state.pth"))
     assert {tensor.part for tensor in rng.tensors} == {"state"}
 
