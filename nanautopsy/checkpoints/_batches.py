@@ -1,105 +1,125 @@
-"""Counting over many small tensors at once, whose calls would cost more than their elements do."""
+"""Small tensors that are read and counted together."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nanautopsy.checkpoints._kernel import Bad
-from nanautopsy.checkpoints._squares import squares_64, squares_fit
-from nanautopsy.checkpoints.formats import NumberFormat, decode_table, to_float64
-from nanautopsy.checkpoints.health import Tally
+from nanautopsy.checkpoints._jobs import Measurement, Workspace
+from nanautopsy.checkpoints._layout import lay_out
+from nanautopsy.checkpoints._reading import Unreadable
+from nanautopsy.checkpoints._segments import Row, tally_many
+from nanautopsy.checkpoints.formats import NumberFormat
 from nanautopsy.model import Depth
 
-
-def tally_many(
-    bits: NDArray[Any], starts: NDArray[np.int64], format: NumberFormat, depth: Depth
-) -> tuple[list[Tally], Bad]:
-    """The counts over each segment of ``bits``, in float64 throughout.
-
-    ``starts``: where each segment begins, ascending, none empty. Not for complex formats.
-    """
-    with np.errstate(all="ignore"):
-        values = _values(bits, format)
-        magnitudes = np.abs(values)
-        sizes = np.diff(starts, append=len(bits))
-        largest = np.maximum.reduceat(magnitudes, starts)
-        bad: Bad = None
-        counts = [Tally(finite=size) for size in sizes.tolist()]
-        if not np.isfinite(largest).all():
-            bad = ~np.isfinite(magnitudes)
-            _count_nonfinite(counts, values, starts)
-            magnitudes[bad] = 0.0
-            largest = np.maximum.reduceat(magnitudes, starts)
-        for tally, top in zip(counts, largest.tolist(), strict=True):
-            if tally.finite:
-                tally.max_abs = top
-        if depth == "full":
-            _add_full(counts, magnitudes, starts, bad, format)
-            _rescale(counts, magnitudes, starts, largest)
-    return counts, bad
+_SKIPPED_GAP = 4096
+"""Bytes between two tensors that are read rather than skipped."""
 
 
-def _values(bits: NDArray[Any], format: NumberFormat) -> NDArray[np.float64]:
-    if format.kind == "ieee":
-        return to_float64(bits, format)
-    if format.kind == "table":
-        return decode_table(format.name).take(bits)
-    values: NDArray[np.float64] = bits.astype(np.float64)
-    return values
+@dataclass(slots=True, eq=False)
+class Small:
+    """A tensor in one small piece, row-major without gaps and inside its file."""
+
+    measurement: Measurement
+    file: int
+    offset: int
+    nbytes: int
 
 
-def _sums(where: NDArray[np.bool_], starts: NDArray[np.int64]) -> list[int]:
-    sums: list[int] = np.add.reduceat(where, starts, dtype=np.int64).tolist()
-    return sums
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some of one format, depth and byte order."""
+
+    format: NumberFormat
+    depth: Depth
+    big_endian: bool
+    items: list[Small]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all items."""
+        return sum(item.nbytes for item in self.items)
+
+    def run(self, work: Workspace) -> None:
+        """Count."""
+        items = sorted(self.items, key=lambda item: (item.file, item.offset))
+        gathered = np.empty(self.nbytes, dtype=np.uint8)
+        present: list[Small] = []
+        end = 0
+        for run in _runs(items, len(work.scratch.raw)):
+            end = self._gather(run, gathered, end, present, work)
+        if not present:
+            return
+        bits = gathered[:end].view(self.format.storage)
+        if self.big_endian:
+            bits = bits.byteswap()
+        width = self.format.bits // 8
+        starts = np.cumsum([0, *(item.nbytes // width for item in present[:-1])])
+        counts, bad = tally_many(bits, starts, self.format, self.depth)
+        for item, count in zip(present, counts, strict=True):
+            item.measurement.counts = count
+        if bad is not None:
+            _note_bad(present, counts, starts.tolist(), bad, work)
+
+    def _gather(
+        self,
+        run: list[Small],
+        gathered: NDArray[np.uint8],
+        end: int,
+        present: list[Small],
+        work: Workspace,
+    ) -> int:
+        """Read one run and copy its items to ``gathered`` from ``end`` on; the new end."""
+        begin = run[0].offset
+        buffer = work.scratch.bytes(max(item.offset + item.nbytes for item in run) - begin)
+        try:
+            work.reader.read(run[0].file, begin, buffer)
+        except Unreadable as error:
+            for item in run:
+                count = item.nbytes * 8 // self.format.bits
+                item.measurement.failures += ((0, count, str(error)),)
+            return end
+        raw = work.scratch.raw
+        for item in run:
+            at = item.offset - begin
+            gathered[end : end + item.nbytes] = raw[at : at + item.nbytes]
+            end += item.nbytes
+        present += run
+        return end
 
 
-def _count_nonfinite(
-    counts: list[Tally], values: NDArray[np.float64], starts: NDArray[np.int64]
+def _note_bad(
+    items: list[Small],
+    counts: list[Row],
+    starts: list[int],
+    bad: NDArray[np.bool_],
+    work: Workspace,
 ) -> None:
-    nan, positive, negative = (
-        _sums(where(values), starts) for where in (np.isnan, np.isposinf, np.isneginf)
-    )
-    for tally, n, p, m in zip(counts, nan, positive, negative, strict=True):
-        tally.nan, tally.pos_inf, tally.neg_inf = n, p, m
-        tally.finite -= n + p + m
+    ends = [*starts[1:], len(bad)]
+    for item, count, begin, end in zip(items, counts, starts, ends, strict=True):
+        if count[0] == end - begin:  # all are finite
+            continue
+        measurement = item.measurement
+        tensor, format = measurement.tensor, measurement.format
+        layout = lay_out(tensor, tensor.pieces[0], format, item.offset + item.nbytes)
+        work.places(measurement).note(layout, 0, 0, bad[begin:end])
 
 
-def _add_full(
-    counts: list[Tally],
-    magnitudes: NDArray[np.float64],
-    starts: NDArray[np.int64],
-    bad: Bad,
-    format: NumberFormat,
-) -> None:
-    """What only a full measurement tells. Magnitudes of non-finite elements are 0 here."""
-    zero = magnitudes == 0.0
-    smallest = magnitudes
-    if zero.any():
-        smallest = np.where(zero, np.inf, magnitudes)
-        for tally, n in zip(counts, _sums(zero, starts), strict=True):
-            tally.zero = n - (tally.nan + tally.pos_inf + tally.neg_inf if bad is not None else 0)
-    least = np.minimum.reduceat(smallest, starts)
-    squares = np.add.reduceat(magnitudes * magnitudes, starts).tolist()
-    for tally, low, total in zip(counts, least.tolist(), squares, strict=True):
-        tally.squares = total
-        if low < np.inf:
-            tally.min_abs = low
-    if format.normal is not None and least.min() < format.normal:
-        for tally, n in zip(counts, _sums(smallest < format.normal, starts), strict=True):
-            tally.subnormal = n
-
-
-def _rescale(
-    counts: list[Tally],
-    magnitudes: NDArray[np.float64],
-    starts: NDArray[np.int64],
-    largest: NDArray[np.float64],
-) -> None:
-    """Add again the squares that left float64."""
-    ends = np.append(starts[1:], len(magnitudes))
-    for number in np.flatnonzero(~squares_fit(largest)).tolist():
-        values = magnitudes[starts[number] : ends[number]]
-        counts[number].squares, counts[number].scale = squares_64(values, float(largest[number]))
+def _runs(items: list[Small], limit: int) -> Iterator[list[Small]]:
+    """Items that are read at once: neighbors in one file, at most ``limit`` bytes in all."""
+    run: list[Small] = []
+    end = 0
+    for item in items:
+        last = item.offset + item.nbytes
+        near = run and item.file == run[0].file and item.offset - end <= _SKIPPED_GAP
+        if run and not (near and last - run[0].offset <= limit):
+            yield run
+            run = []
+            end = 0
+        run.append(item)
+        end = max(end, last)
+    if run:
+        yield run

@@ -1,39 +1,31 @@
-"""The units of work of a measurement: a stretch of large tensors, or a batch of small ones."""
+"""What one thread does at a time, and what it leaves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from nanautopsy.checkpoints._bad_places import BadPlaces
-from nanautopsy.checkpoints._batches import tally_many
 from nanautopsy.checkpoints._kernel import Scratch, elements, tally
-from nanautopsy.checkpoints._layout import Layout, lay_out
+from nanautopsy.checkpoints._layout import Layout
 from nanautopsy.checkpoints._reading import Files, Reader, Unreadable
 from nanautopsy.checkpoints.formats import NumberFormat
 from nanautopsy.checkpoints.health import Tally
 from nanautopsy.checkpoints.stored import StoredTensor
 from nanautopsy.model import Depth
 
-_SKIPPED_GAP = 4096
-"""Bytes between two small tensors that are read rather than skipped."""
 
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Measurement:
-    """One tensor while it is measured. Jobs on other threads append to its lists."""
+    """One tensor while it is measured."""
 
     tensor: StoredTensor
     format: NumberFormat
     depth: Depth
-    tallies: list[tuple[int, int, Tally]] = field(default_factory=list)
-    """(piece, first element, counts), in the order in which they came."""
-    failures: list[tuple[int, int, str]] = field(default_factory=list)
+    counts: tuple[Any, ...] = ()
+    """The fields of the tally of a tensor that was counted together with others."""
+    failures: tuple[tuple[int, int, str], ...] = ()
     """(piece, elements that were not measured, why)."""
     places: BadPlaces | None = None
 
@@ -53,8 +45,13 @@ class Workspace:
                 measurement.places = BadPlaces(measurement.tensor.shape)
             return measurement.places
 
+    def fail(self, measurement: Measurement, piece: int, lost: int, why: str) -> None:
+        """Remember elements that could not be read."""
+        with self._lock:
+            measurement.failures += ((piece, lost, why),)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True, eq=False)
 class Stretch:
     """Neighboring blocks of one piece."""
 
@@ -65,6 +62,8 @@ class Stretch:
     begin: int
     end: int
     """Blocks."""
+    total: Tally = field(default_factory=Tally)
+    """What was counted."""
 
     @property
     def nbytes(self) -> int:
@@ -85,7 +84,7 @@ class Stretch:
                 work.reader.read(self.file, block.offset, buffer)
             except Unreadable as error:
                 rest = sum(layout.block(n).count for n in range(number, self.end))
-                measurement.failures.append((self.piece, rest * layout.repeat, str(error)))
+                work.fail(measurement, self.piece, rest * layout.repeat, str(error))
                 break
             raw = work.scratch.raw[: len(buffer)]
             bits = elements(raw, block, format, measurement.tensor.big_endian)
@@ -93,14 +92,12 @@ class Stretch:
             if bad is not None:
                 work.places(measurement).note(layout, self.piece, block.start, bad)
             total.add(counts)
-        if layout.repeat > 1:
-            total = total.repeated(layout.repeat)
-        measurement.tallies.append((self.piece, self.begin, total))
+        self.total = total.repeated(layout.repeat) if layout.repeat > 1 else total
 
 
 @dataclass(frozen=True, slots=True)
-class Stretches:
-    """Some, one after the other."""
+class Job:
+    """Some stretches, one after the other."""
 
     stretches: list[Stretch]
 
@@ -113,113 +110,3 @@ class Stretches:
         """Count."""
         for stretch in self.stretches:
             stretch.run(work)
-
-
-@dataclass(frozen=True, slots=True)
-class Small:
-    """A whole small piece, row-major without gaps and inside its file."""
-
-    file: int
-    offset: int
-    nbytes: int
-    piece: int
-    measurement: Measurement
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Small pieces of one format, depth and byte order."""
-
-    format: NumberFormat
-    depth: Depth
-    big_endian: bool
-    items: list[Small]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all items."""
-        return sum(item.nbytes for item in self.items)
-
-    def run(self, work: Workspace) -> None:
-        """Count."""
-        items = sorted(self.items, key=lambda item: (item.file, item.offset))
-        gathered = np.empty(self.nbytes, dtype=np.uint8)
-        present: list[Small] = []
-        end = 0
-        for run in _runs(items, len(work.scratch.raw)):
-            end = self._gather(run, gathered, end, present, work)
-        if not present:
-            return
-        bits = gathered[:end].view(self.format.storage)
-        if self.big_endian:
-            bits = bits.byteswap()
-        width = self.format.bits // 8
-        starts = np.cumsum([0, *(item.nbytes // width for item in present[:-1])])
-        counts, bad = tally_many(bits, starts, self.format, self.depth)
-        for item, count in zip(present, counts, strict=True):
-            item.measurement.tallies.append((item.piece, 0, count))
-        if bad is not None:
-            _note_bad(present, counts, starts.tolist(), bad, work)
-
-    def _gather(
-        self,
-        run: list[Small],
-        gathered: NDArray[np.uint8],
-        end: int,
-        present: list[Small],
-        work: Workspace,
-    ) -> int:
-        """Read one run and copy its items to ``gathered`` from ``end`` on; the new end."""
-        begin = run[0].offset
-        buffer = work.scratch.bytes(max(item.offset + item.nbytes for item in run) - begin)
-        try:
-            work.reader.read(run[0].file, begin, buffer)
-        except Unreadable as error:
-            for item in run:
-                count = item.nbytes * 8 // self.format.bits
-                item.measurement.failures.append((item.piece, count, str(error)))
-            return end
-        raw = work.scratch.raw
-        for item in run:
-            at = item.offset - begin
-            gathered[end : end + item.nbytes] = raw[at : at + item.nbytes]
-            end += item.nbytes
-        present += run
-        return end
-
-
-Job: TypeAlias = Stretches | Batch
-
-
-def _note_bad(
-    items: list[Small],
-    counts: list[Tally],
-    starts: list[int],
-    bad: NDArray[np.bool_],
-    work: Workspace,
-) -> None:
-    ends = [*starts[1:], len(bad)]
-    for item, count, begin, end in zip(items, counts, starts, ends, strict=True):
-        if count.finite == end - begin:
-            continue
-        measurement = item.measurement
-        tensor, format = measurement.tensor, measurement.format
-        layout = lay_out(tensor, tensor.pieces[item.piece], format, item.offset + item.nbytes)
-        work.places(measurement).note(layout, item.piece, 0, bad[begin:end])
-
-
-def _runs(items: list[Small], limit: int) -> Iterator[list[Small]]:
-    """Items that are read at once: neighbors in one file, at most ``limit`` bytes in all."""
-    run: list[Small] = []
-    end = 0
-    for item in items:
-        last = item.offset + item.nbytes
-        near = run and item.file == run[0].file and item.offset - end <= _SKIPPED_GAP
-        if run and not (near and last - run[0].offset <= limit):
-            yield run
-            run = []
-            end = 0
-        run.append(item)
-        end = max(end, last)
-    if run:
-        yield run

@@ -29,7 +29,6 @@ class Scratch:
     def __init__(self) -> None:
         self.raw = _aligned(WIDE_BLOCK_BYTES)
         """Bytes as they come from a file."""
-        self.magnitude = _aligned(BLOCK_BYTES)
         self.wide = _aligned(BLOCK_BYTES)
 
     def bytes(self, count: int) -> memoryview:
@@ -88,40 +87,39 @@ def tally(
 def _tally_ieee(
     bits: NDArray[Any], format: NumberFormat, depth: Depth, scratch: Scratch
 ) -> tuple[Tally, Bad]:
-    if depth == "finite":
-        top = _largest_pattern(bits)
-        if top < format.infinity:
-            return Tally(finite=len(bits), max_abs=_value_of(top, bits.dtype, format)), None
-    magnitude = _magnitudes(bits, scratch)
     counts = Tally()
     bad: Bad = None
-    top = int(magnitude.max())
+    top = _largest_pattern(bits)
     if top >= format.infinity:
-        bad = _count_nonfinite(bits, magnitude, format, counts)
+        bad = _count_nonfinite(bits, format, counts)
         bits = bits[~bad]
         if not len(bits):
             return counts, bad
-        magnitude = _magnitudes(bits, scratch)
-        top = int(magnitude.max())
+        top = _largest_pattern(bits)
     counts.finite = len(bits)
     counts.max_abs = _value_of(top, bits.dtype, format)
     if depth == "full":
-        _add_full(counts, bits, magnitude, format, scratch)
+        _add_full(counts, bits, format, scratch)
     return counts, bad
 
 
 def _largest_pattern(bits: NDArray[Any]) -> int:
     """The largest magnitude among patterns of sign and magnitude, as a pattern."""
-    size = bits.dtype.itemsize
-    mask = (1 << (8 * size - 1)) - 1
-    return max(int(bits.view(f"i{size}").max()) & mask, int(bits.max()) & mask)
+    mask = int(_magnitude_mask(bits.dtype))
+    signed = bits.view(f"i{bits.dtype.itemsize}")
+    return max(int(signed.max()) & mask, int(bits.max()) & mask)
 
 
-def _magnitudes(bits: NDArray[Any], scratch: Scratch) -> NDArray[Any]:
-    """The patterns without their signs, in ``scratch``."""
-    magnitude = scratch.magnitude[: bits.nbytes].view(bits.dtype)
-    np.bitwise_and(bits, np.iinfo(bits.dtype).max >> 1, out=magnitude)
-    return magnitude
+def _magnitude_mask(storage: Any) -> Any:
+    """All bits but the sign's."""
+    return storage.type((1 << (8 * storage.itemsize - 1)) - 1)
+
+
+def _smallest_pattern(bits: NDArray[Any]) -> int:
+    """The smallest magnitude, likewise: the minimum of unsigned integers is the smallest positive
+    number, that of signed ones the smallest negative one."""
+    signed = bits.view(f"i{bits.dtype.itemsize}")
+    return min(int(bits.min()), int(signed.min()) + int(_magnitude_mask(bits.dtype)) + 1)
 
 
 def _value_of(pattern: int, storage: Any, format: NumberFormat) -> float:
@@ -131,11 +129,10 @@ def _value_of(pattern: int, storage: Any, format: NumberFormat) -> float:
     return float(storage.type(pattern).view(f"f{storage.itemsize}"))
 
 
-def _count_nonfinite(
-    bits: NDArray[Any], magnitude: NDArray[Any], format: NumberFormat, counts: Tally
-) -> NDArray[np.bool_]:
+def _count_nonfinite(bits: NDArray[Any], format: NumberFormat, counts: Tally) -> NDArray[np.bool_]:
     """Count the non-finite elements by kind; which they are."""
     infinity = bits.dtype.type(format.infinity)
+    magnitude = bits & _magnitude_mask(bits.dtype)
     bad: NDArray[np.bool_] = magnitude >= infinity
     counts.pos_inf = int(np.count_nonzero(bits == infinity))
     counts.neg_inf = int(np.count_nonzero(magnitude == infinity)) - counts.pos_inf
@@ -143,29 +140,34 @@ def _count_nonfinite(
     return bad
 
 
-def _add_full(
-    counts: Tally,
-    bits: NDArray[Any],
-    magnitude: NDArray[Any],
-    format: NumberFormat,
-    scratch: Scratch,
-) -> None:
+def _add_full(counts: Tally, bits: NDArray[Any], format: NumberFormat, scratch: Scratch) -> None:
     """What only a full measurement tells, of finite patterns."""
-    smallest = int(magnitude.min())
-    if smallest == 0:
-        counts.zero = len(bits) - int(np.count_nonzero(magnitude))
+    smallest = _smallest_pattern(bits)
+    if smallest < format.normal_pattern:
+        smallest = _count_small(counts, bits, format, smallest, scratch)
         if counts.zero == len(bits):
             return
-        # Zero less one is the largest pattern of all.
-        smallest = int((magnitude - magnitude.dtype.type(1)).min()) + 1
     counts.min_abs = _value_of(smallest, bits.dtype, format)
-    if smallest < format.normal_pattern:
-        below = magnitude < bits.dtype.type(format.normal_pattern)
-        counts.subnormal = int(np.count_nonzero(below)) - counts.zero
     largest = counts.max_abs or 0.0
     counts.squares, counts.scale = sum_of_squares(
         bits, format, largest, counts.min_abs, scratch.wide
     )
+
+
+def _count_small(
+    counts: Tally, bits: NDArray[Any], format: NumberFormat, smallest: int, scratch: Scratch
+) -> int:
+    """Count zeros and subnormal elements; the smallest magnitude that is not zero."""
+    magnitude = scratch.wide[: bits.nbytes].view(bits.dtype)
+    np.bitwise_and(bits, _magnitude_mask(bits.dtype), out=magnitude)
+    small = int(np.count_nonzero(magnitude < bits.dtype.type(format.normal_pattern)))
+    if smallest == 0:
+        counts.zero = int(np.count_nonzero(magnitude == 0))
+        # Zero less one is the largest integer of all.
+        np.subtract(magnitude, bits.dtype.type(1), out=magnitude)
+        smallest = int(magnitude.min()) + 1
+    counts.subnormal = small - counts.zero
+    return smallest
 
 
 def _tally_table(codes: NDArray[Any], format: NumberFormat, depth: Depth) -> tuple[Tally, Bad]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TypeAlias
 
-from nanautopsy.checkpoints._jobs import Batch, Job, Measurement, Small, Stretch, Stretches
+from nanautopsy.checkpoints._batches import Batch, Small
+from nanautopsy.checkpoints._jobs import Job, Measurement, Stretch
 from nanautopsy.checkpoints._layout import BadLayout, Layout, lay_out
 from nanautopsy.checkpoints._reading import Files, Unreadable
 from nanautopsy.checkpoints.formats import FORMATS, NumberFormat
@@ -15,13 +16,14 @@ from nanautopsy.model import Depth, Problem, Source
 JOB_BYTES = 16 << 20
 """Of one job: enough that handing it to a thread costs nothing beside it."""
 SMALL_ELEMENTS = 1 << 12
-"""A piece of fewer elements is counted together with others."""
+"""A tensor of fewer elements is counted together with others."""
 _BATCH_ELEMENTS = 1 << 16
 _BATCH_ITEMS = 1 << 11
 _CALL_BYTES = 1 << 14
 """Reading fewer bytes takes hardly less time."""
 
-_Kind: TypeAlias = "tuple[str, Depth, bool]"
+_Kind: TypeAlias = "tuple[str, bool]"
+"""Format and byte order of a batch."""
 
 
 class Plan:
@@ -29,13 +31,16 @@ class Plan:
 
     def __init__(self, depth: Depth) -> None:
         self.files = Files()
+        self.batches: list[Batch] = []
+        self.jobs: list[Job] = []
+        self.stretches: list[Stretch] = []
+        """Those of all jobs, each tensor's in the order of its elements."""
         self._depth = depth
-        self._jobs: list[Job] = []
         self._seen: dict[object, Measurement] = {}
-        self._stretches: list[Stretch] = []
+        self._planned = 0
         self._stretched = 0
-        self._batches: dict[_Kind, list[Small]] = {}
-        self._batched: dict[_Kind, int] = {}
+        self._small: dict[_Kind, list[Small]] = {}
+        self._elements: dict[_Kind, int] = {}
 
     def add(self, tensor: StoredTensor) -> Measurement | Problem:
         """Plan one tensor's measurement: the same one for all that share their storage."""
@@ -45,109 +50,118 @@ class Plan:
             text = f"{tensor.dtype!r:.100} is no number format that is known"
             return Problem(text, Source(path, tensor=tensor.name))
         files = [self.files.number(piece.file) for piece in tensor.pieces]
-        places = tuple(map(_place, tensor.pieces, files))
-        key = (tensor.dtype, tensor.big_endian, tensor.shape, places)
-        known = self._seen.get(key)
-        if known is not None:
-            return known
-        measurement = Measurement(tensor, format, self._depth)
-        self._seen[key] = measurement
-        self._add_pieces(measurement, files)
+        key = _place(tensor, files)
+        measurement = self._seen.get(key)
+        if measurement is None:
+            measurement = Measurement(tensor, format, self._depth)
+            self._seen[key] = measurement
+            if not (len(files) == 1 and self._add_small(measurement, files[0])):
+                self._add_pieces(measurement, files)
         return measurement
 
-    def finish(self) -> list[Job]:
-        """All jobs; nothing can be added afterwards."""
-        for kind in self._batches:
+    def close(self) -> None:
+        """Finish what is begun."""
+        for kind in self._small:
             self._close_batch(kind)
-        self._close_stretches()
-        return self._jobs
+        self._close_job()
+
+    # --- small tensors --------------------------------------------------------------------------
+
+    def _add_small(self, measurement: Measurement, file: int) -> bool:
+        """Put it into a batch if it belongs there."""
+        tensor, format = measurement.tensor, measurement.format
+        piece, count = tensor.pieces[0], math.prod(tensor.shape)
+        nbytes = format.nbytes(count)
+        if not _is_small(piece, tensor, format, count):
+            return False
+        try:
+            if not 0 <= piece.offset <= self.files.size(file) - nbytes:
+                return False
+        except Unreadable:
+            return False
+        kind = (format.name, tensor.big_endian)
+        items = self._small.setdefault(kind, [])
+        items.append(Small(measurement, file, piece.offset, nbytes))
+        elements = self._elements[kind] = self._elements.get(kind, 0) + count
+        if elements > _BATCH_ELEMENTS or len(items) == _BATCH_ITEMS:
+            self._close_batch(kind)
+        return True
+
+    def _close_batch(self, kind: _Kind) -> None:
+        name, big_endian = kind
+        if self._small[kind]:
+            self.batches.append(Batch(FORMATS[name], self._depth, big_endian, self._small[kind]))
+        self._small[kind] = []
+        self._elements[kind] = 0
+
+    # --- all others -----------------------------------------------------------------------------
 
     def _add_pieces(self, measurement: Measurement, files: list[int]) -> None:
         tensor = measurement.tensor
-        numel = tensor.numel
         held = sum(math.prod(piece.shape) for piece in tensor.pieces)
-        if held > numel:
+        if held > tensor.numel:
             text = f"its {len(files)} pieces claim to hold {held} elements"
-            measurement.failures.append((0, numel, text))
+            measurement.failures = ((0, tensor.numel, text),)
             return
-        todo: list[tuple[int, Small | Layout]] = []
-        for number, (piece, file) in enumerate(zip(tensor.pieces, files, strict=True)):
-            count = math.prod(piece.shape)
-            if count:
-                try:
-                    todo.append((number, self._place(measurement, number, count, file)))
-                except (BadLayout, Unreadable) as error:
-                    measurement.failures.append((number, count, str(error)))
-        if held < numel or measurement.failures:
+        layouts = [self._lay_out(measurement, number, file) for number, file in enumerate(files)]
+        if held < tensor.numel or measurement.failures:
             measurement.depth = "full"
-        for number, place in todo:
-            if isinstance(place, Small):
-                self._add_small(place)
-            else:
-                self._add_layout(measurement, number, files[number], place)
+        for number, layout in enumerate(layouts):
+            if layout is not None:
+                self._add_layout(measurement, number, files[number], layout)
 
-    def _place(
-        self, measurement: Measurement, number: int, count: int, file: int
-    ) -> Small | Layout:
-        """Where a piece of ``count`` elements lies. Raises ``BadLayout``, ``Unreadable``."""
-        tensor, format = measurement.tensor, measurement.format
-        piece, size = tensor.pieces[number], self.files.size(file)
-        if _is_small(piece, tensor, format, count, size):
-            return Small(file, piece.offset, format.nbytes(count), number, measurement)
-        layout = lay_out(tensor, piece, format, size)
+    def _lay_out(self, measurement: Measurement, number: int, file: int) -> Layout | None:
+        """Where a piece lies, as far as it lies in its file; what does not is a failure."""
+        piece = measurement.tensor.pieces[number]
+        if not math.prod(piece.shape):
+            return None
+        try:
+            size = self.files.size(file)
+            layout = lay_out(measurement.tensor, piece, measurement.format, size)
+        except (BadLayout, Unreadable) as error:
+            measurement.failures += ((number, math.prod(piece.shape), str(error)),)
+            return None
         if layout.lost:
             text = f"past the end of the file at byte {size}"
-            measurement.failures.append((number, layout.lost, text))
-        return layout
-
-    def _add_small(self, small: Small) -> None:
-        measurement = small.measurement
-        format = measurement.format
-        kind = (format.name, measurement.depth, measurement.tensor.big_endian)
-        items = self._batches.setdefault(kind, [])
-        items.append(small)
-        elements = self._batched.get(kind, 0) + small.nbytes * 8 // format.bits
-        self._batched[kind] = elements
-        if elements > _BATCH_ELEMENTS or len(items) == _BATCH_ITEMS:
-            self._close_batch(kind)
-
-    def _close_batch(self, kind: _Kind) -> None:
-        name, depth, big_endian = kind
-        if self._batches[kind]:
-            self._jobs.append(Batch(FORMATS[name], depth, big_endian, self._batches[kind]))
-        self._batches[kind] = []
-        self._batched[kind] = 0
+            measurement.failures += ((number, layout.lost, text),)
+        return layout if layout.blocks else None
 
     def _add_layout(self, measurement: Measurement, piece: int, file: int, layout: Layout) -> None:
-        if not layout.blocks:
-            return
         cost = max(_CALL_BYTES, measurement.format.nbytes(layout.block(0).extent))
         blocks = max(1, JOB_BYTES // cost)
         for begin in range(0, layout.blocks, blocks):
             end = min(begin + blocks, layout.blocks)
-            self._stretches.append(Stretch(measurement, piece, file, layout, begin, end))
+            self.stretches.append(Stretch(measurement, piece, file, layout, begin, end))
             self._stretched += (end - begin) * cost
             if self._stretched >= JOB_BYTES:
-                self._close_stretches()
+                self._close_job()
 
-    def _close_stretches(self) -> None:
-        if self._stretches:
-            self._jobs.append(Stretches(self._stretches))
-        self._stretches = []
+    def _close_job(self) -> None:
+        if self._planned < len(self.stretches):
+            self.jobs.append(Job(self.stretches[self._planned :]))
+        self._planned = len(self.stretches)
         self._stretched = 0
 
 
-def _place(piece: Piece, file: int) -> object:
-    return file, piece.offset, piece.shape, piece.strides, piece.origin
+def _place(tensor: StoredTensor, files: list[int]) -> object:
+    """Equal for tensors that are the same elements of the same files."""
+    pieces = tensor.pieces
+    if len(pieces) == 1:
+        p = pieces[0]
+        where = (files[0], p.offset, p.shape, p.strides, p.origin)
+        return tensor.dtype, tensor.big_endian, tensor.shape, where
+    places = tuple((p.offset, p.shape, p.strides, p.origin) for p in pieces)
+    return tensor.dtype, tensor.big_endian, tensor.shape, tuple(files), places
 
 
-def _is_small(
-    piece: Piece, tensor: StoredTensor, format: NumberFormat, count: int, size: int
-) -> bool:
-    if count >= SMALL_ELEMENTS or piece.strides is not None:
-        return False
-    if format.bits % 8 or format.kind == "complex":
-        return False
-    whole = piece.shape == tensor.shape and piece.origin == 0
-    inside = 0 <= piece.offset <= size - format.nbytes(count)
-    return whole and inside and min(piece.shape, default=1) > 0
+def _is_small(piece: Piece, tensor: StoredTensor, format: NumberFormat, count: int) -> bool:
+    """Whether a tensor of ``count`` elements is one that :class:`Small` describes."""
+    return (
+        0 < count < SMALL_ELEMENTS
+        and piece.strides is None
+        and piece.shape == tensor.shape
+        and piece.origin == 0
+        and format.bits % 8 == 0
+        and format.kind != "complex"
+        and min(piece.shape, default=1) > 0
+    )

@@ -8,7 +8,9 @@ counted.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 from nanautopsy.checkpoints._bad_places import BadPlaces
 from nanautopsy.checkpoints.formats import FORMATS
@@ -81,6 +83,10 @@ class Tally:
             self.scale = other.scale
         else:
             self.squares += other.squares * (other.scale / self.scale) ** 2
+
+
+TALLY_FIELDS: Mapping[str, Any] = {field.name: field.default for field in fields(Tally)}
+"""Names and defaults, in order."""
 
 
 def health_of(

@@ -8,14 +8,14 @@ of cores.
 from __future__ import annotations
 
 import os
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
 from typing import TypeAlias
 
+from nanautopsy.checkpoints._batches import Batch
 from nanautopsy.checkpoints._jobs import Job, Measurement, Workspace
 from nanautopsy.checkpoints._plan import Plan
-from nanautopsy.checkpoints._reading import Files
 from nanautopsy.checkpoints._safetensors_header import quote
 from nanautopsy.checkpoints.formats import FORMATS
 from nanautopsy.checkpoints.health import Tally, health_of
@@ -47,26 +47,36 @@ def measure_all(
     """
     plan = Plan(depth)
     subjects = [plan.add(tensor) for tensor in tensors]
-    jobs = plan.finish()
+    plan.close()
     told = 0
-    for nbytes in _run(jobs, plan.files, threads):
+    for nbytes in _run(plan, threads):
         told += nbytes
         if on_bytes is not None:
             on_bytes(nbytes)
+    totals: dict[Measurement, Tally] = defaultdict(Tally)
+    for stretch in plan.stretches:
+        totals[stretch.measurement].add(stretch.total)
     if on_bytes is not None:
         whole = sum(FORMATS[t.dtype].nbytes(t.numel) for t in tensors if t.dtype in FORMATS)
         on_bytes(max(0, whole - told))  # of shared storages and repeated elements
     for tensor, subject in zip(tensors, subjects, strict=True):
-        yield from _results(tensor, subject)
+        if isinstance(subject, Problem):
+            yield subject
+        else:
+            total = totals.get(subject) or Tally(*subject.counts)
+            yield from _results(tensor, subject, total)
 
 
-def _run(jobs: Sequence[Job], files: Files, threads: int | None) -> Iterator[int]:
+def _run(plan: Plan, threads: int | None) -> Iterator[int]:
     """Do the jobs; the bytes of each, as they are done."""
     lock = Lock()
     idle: deque[Workspace] = deque()
 
-    def do(job: Job) -> int:
-        work = idle.pop() if idle else Workspace(files, lock)
+    def do(job: Job | Batch) -> int:
+        try:
+            work = idle.pop()
+        except IndexError:
+            work = Workspace(plan.files, lock)
         try:
             job.run(work)
         finally:
@@ -74,7 +84,9 @@ def _run(jobs: Sequence[Job], files: Files, threads: int | None) -> Iterator[int
         return job.nbytes
 
     try:
-        yield from _spread(do, jobs, threads or min(_cores(), _THREADS))
+        # Batches call NumPy too often to gain from threads.
+        yield from map(do, plan.batches)
+        yield from _spread(do, plan.jobs, threads or min(_cores(), _THREADS))
     finally:
         for work in idle:
             work.reader.close()
@@ -102,26 +114,19 @@ def _cores() -> int:
 
 
 def _results(
-    tensor: StoredTensor, subject: Measurement | Problem
+    tensor: StoredTensor, measurement: Measurement, total: Tally
 ) -> Iterator[TensorHealth | Problem]:
     """What is said of a tensor. The measurement may be that of another with the same storage."""
-    if isinstance(subject, Problem):
-        yield subject
-        return
-    total = Tally()
-    # A sort by place in the tensor: jobs end in any order.
-    for _, _, counts in sorted(subject.tallies, key=lambda tally: tally[:2]):
-        total.add(counts)
     seen = total.finite + total.nan + total.pos_inf + total.neg_inf
-    if subject.failures:
-        yield _problem(tensor, subject)
+    if measurement.failures:
+        yield _problem(tensor, measurement)
         # That all which could be read is zero says nothing of a tensor meant to be read whole.
-        if not seen or (subject.depth == "finite" and subject.places is None):
+        if not seen or (measurement.depth == "finite" and measurement.places is None):
             return
     elif not seen and tensor.numel:
         yield Problem(f"tensor {quote(tensor.name)}: none of it is here", _source(tensor, 0))
         return
-    yield health_of(tensor, total, subject.depth, subject.places)
+    yield health_of(tensor, total, measurement.depth, measurement.places)
 
 
 def _problem(tensor: StoredTensor, measurement: Measurement) -> Problem:
