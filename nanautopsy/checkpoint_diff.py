@@ -13,6 +13,7 @@ from nanautopsy.checkpoints.damage import constant_infinities, damaged, damaged_
 from nanautopsy.checkpoints.examine import Progress, size_of
 from nanautopsy.checkpoints.lineages import lineages
 from nanautopsy.checkpoints.measure import measure_all
+from nanautopsy.checkpoints.optimizer_names import name_moments
 from nanautopsy.checkpoints.stored import StoredCheckpoint, StoredTensor
 from nanautopsy.element_diff import ElementDiff, compare_elements
 from nanautopsy.layers import forward_key
@@ -118,6 +119,7 @@ def compare(
         if several is not None:
             ends = f"{several[0].path} to {several[-1].path}"
             raise Unclear(f"{len(several)} checkpoints on one side ({ends}): name one of them")
+    before, after = name_moments(before), name_moments(after)
     advance = _announce(progress, (*before, *after))
     old, new = _by_name(before), _by_name(after)
     problems: list[Problem] = []

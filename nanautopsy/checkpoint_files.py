@@ -31,10 +31,9 @@ def load(
 ) -> list[Reading]:
     """The artifacts that hold checkpoints, each with its ``StoredCheckpoint``.
 
-    Moments carry the names of their parameters, and of the tensors those are kept that match one
-    of the ``filters``. What could not be read is added to ``problems``. Raises
-    :class:`nanautopsy.discover.NothingToRead` when no checkpoint is found, or no tensor of them
-    matches.
+    Of the tensors those are kept that match one of the ``filters``. What could not be read is
+    added to ``problems``. Raises :class:`nanautopsy.discover.NothingToRead` when no checkpoint is
+    found, or no tensor of them matches.
     """
     readers = load_readers()
     problems += [Problem(text, Source(".")) for text in readers.problems]
@@ -74,6 +73,8 @@ def _among(discovery: Discovery) -> str:
 
 def _chosen(readings: list[Reading], filters: Sequence[str], named: str) -> list[Reading]:
     """The readings with moments named after their parameters, and the tensors that match."""
+    if not filters:
+        return readings  # whoever measures them names the moments
     numbered = iter(name_moments(stored(readings)))
     chosen = []
     for reading in readings:
@@ -82,7 +83,7 @@ def _chosen(readings: list[Reading], filters: Sequence[str], named: str) -> list
             for record in reading.records
         ]
         chosen.append(replace(reading, records=tuple(records)))
-    if filters and stored(readings) and not any(c.tensors for c in stored(chosen)):
+    if stored(readings) and not any(c.tensors for c in stored(chosen)):
         names = [tensor.name for c in stored(readings) for tensor in c.tensors]
         first = f", the first is {names[0]!r}" if names else ""
         text = f"no tensor matches {', '.join(filters)}; there are {len(names)}{first}"
@@ -91,8 +92,6 @@ def _chosen(readings: list[Reading], filters: Sequence[str], named: str) -> list
 
 
 def _matching(checkpoint: StoredCheckpoint, filters: Sequence[str]) -> StoredCheckpoint:
-    if not filters:
-        return checkpoint
     patterns = [glob if re.search(r"[*?\[]", glob) else f"*{glob}*" for glob in filters]
 
     def wanted(tensor: StoredTensor) -> bool:

@@ -7,8 +7,9 @@ members are measured, and what the others are is inferred (``checkpoints.examine
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -28,7 +29,7 @@ from nanautopsy.checkpoints.lineages import lineages
 from nanautopsy.checkpoints.stored import StoredCheckpoint
 from nanautopsy.discover import natural_key
 from nanautopsy.layers import forward_key
-from nanautopsy.model import Checkpoint, Depth, Problem, Reading
+from nanautopsy.model import Checkpoint, Depth, Problem, Reading, TensorHealth
 from nanautopsy.redact import redact_value
 
 Paths: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
@@ -205,6 +206,63 @@ def _checkpoints(readings: Sequence[Reading]) -> list[Checkpoint]:
 
 
 def _hidden(inspection: Inspection) -> Inspection:
-    """Without home directories, names and secrets, as every report is."""
-    hidden, count = redact_value(inspection)
-    return replace(hidden, redactions=count)
+    """Without home directories, names and secrets, as every report is.
+
+    Names of tensors are kept: they come from the model, and there may be very many.
+    """
+    diff = inspection.diff
+    bare = replace(
+        inspection,
+        histories=tuple(
+            History(tuple(_without_names(member) for member in history.members))
+            for history in inspection.histories
+        ),
+        diff=None if diff is None else replace(diff, tensors=(), damage=()),
+    )
+    measured = [t for member in inspection.inspected for t in member.checkpoint.tensors]
+    if diff is not None:
+        measured += [t for pair in diff.tensors for t in (pair.before, pair.after) if t is not None]
+    paths = tuple({tensor.path for tensor in measured})
+    (hidden, hidden_paths), count = redact_value((bare, paths))
+    new_path = dict(zip(paths, hidden_paths, strict=True))
+    return replace(
+        hidden,
+        histories=tuple(
+            History(tuple(map(partial(_with_names, new_path), old.members, new.members)))
+            for old, new in zip(inspection.histories, hidden.histories, strict=True)
+        ),
+        diff=_diff_with_names(new_path, diff, hidden.diff),
+        redactions=count,
+    )
+
+
+def _without_names(member: Inspected) -> Inspected:
+    bare = replace(member.checkpoint, tensors=(), missing=())
+    return replace(member, checkpoint=bare, damage=(), by_design=())
+
+
+def _with_names(new_path: Mapping[str, str], old: Inspected, new: Inspected) -> Inspected:
+    tensors = tuple(_moved(new_path, tensor) for tensor in old.checkpoint.tensors)
+    checkpoint = replace(new.checkpoint, tensors=tensors, missing=old.checkpoint.missing)
+    return replace(new, checkpoint=checkpoint, damage=old.damage, by_design=old.by_design)
+
+
+def _diff_with_names(
+    new_path: Mapping[str, str], old: CheckpointDiff | None, new: CheckpointDiff | None
+) -> CheckpointDiff | None:
+    if old is None or new is None:
+        return None
+    tensors = tuple(
+        replace(
+            pair,
+            before=pair.before and _moved(new_path, pair.before),
+            after=pair.after and _moved(new_path, pair.after),
+        )
+        for pair in old.tensors
+    )
+    return replace(new, tensors=tensors, damage=old.damage)
+
+
+def _moved(new_path: Mapping[str, str], tensor: TensorHealth) -> TensorHealth:
+    path = new_path[tensor.path]
+    return tensor if path == tensor.path else replace(tensor, path=path)

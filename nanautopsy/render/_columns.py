@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanautopsy.render._clean import clean, one_line
-from nanautopsy.render._format import front_cut
+from nanautopsy.render._format import end_cut, front_cut
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -60,6 +60,14 @@ def table(columns: Sequence[Column], width: int | None, styles: Sequence[str]) -
         cells = [column.cells[number] for column in shown]
         lines.append(Text(_line(cells, shown, widths), style=style))
     return lines
+
+
+def aside(text: str, width: int | None) -> Text:
+    """A quiet line between rows, cut to the width."""
+    from rich.text import Text
+
+    text = one_line(clean(text))
+    return Text(text if width is None else end_cut(text, width, "..."), style="dim")
 
 
 def _cleaned(column: Column) -> Column:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from nanautopsy.checkpoint_diff import CheckpointDiff, TensorDiff
-from nanautopsy.render._columns import Column, table
+from nanautopsy.render._columns import Column, aside, table
 from nanautopsy.render._format import count, number
 from nanautopsy.render._inspect_cells import number_or_blank, percent_text, ratio, sizes_text
 from nanautopsy.render._inspect_rows import share
@@ -27,7 +27,7 @@ def diff_lines(diff: CheckpointDiff, width: int | None, limit: int) -> Iterator[
     yield from table(_diff_columns(shown), width, ["red" if t.turned else "" for t in shown])
     if len(changed) > len(shown):
         left = len(changed) - len(shown)
-        yield Text(f"... {count(left, 'more tensor')} changed (--top 0 shows all)", style="dim")
+        yield aside(f"... {count(left, 'more tensor')} changed (--top 0 shows all)", width)
 
 
 def _most_changed(tensor: TensorDiff) -> tuple[int, float]:

@@ -9,6 +9,7 @@ from nanautopsy.inspection import History, Inspected, Inspection
 from nanautopsy.model import TensorHealth
 from nanautopsy.render._format import count, size
 from nanautopsy.render._inspect_cells import number_or_blank, ratio
+from nanautopsy.signal import listed
 
 _TIGHT_HEADROOM = 1e6
 """Headroom of a tensor's own format that is worth a word; that of float32 and bfloat16 is vast."""
@@ -51,9 +52,11 @@ def remarks(inspection: Inspection) -> Iterator[str]:
     first = inspection.histories[0].first_bad
     if first is not None and len(first.damage) > 1:
         yield f"Then, in forward order: {_listed(first.damage[1:])}"
-    for history in inspection.histories[1:]:
-        if history.first_bad is not None:
-            yield f"Also non-finite: {_damage(history)}"
+    others = [history for history in inspection.histories[1:] if history.first_bad is not None]
+    for history in others[:_NAMES]:
+        yield f"Also non-finite: {_damage(history)}"
+    if len(others) > _NAMES:
+        yield f"Also non-finite: {len(others) - _NAMES} more, below"
     telling = [history.telling for history in inspection.histories]
     yield from _headrooms(telling)
     yield from _harmless(telling)
@@ -157,8 +160,7 @@ def _effort(inspection: Inspection) -> Iterator[str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _NAMES
-    return ", ".join(names[:_NAMES]) + (f" and {more} more" if more > 0 else "")
+    return listed(list(dict.fromkeys(names)), _NAMES)
 
 
 def worst(member: Inspected) -> str:
@@ -175,7 +177,8 @@ def least_headroom(member: Inspected) -> float | None:
 
 
 def _floats(member: Inspected) -> list[TensorHealth]:
-    return [tensor for tensor in member.checkpoint.tensors if tensor.headroom is not None]
+    tensors = member.checkpoint.tensors
+    return [t for t in tensors if t.headroom is not None and t.part != "state"]
 
 
 # --- two checkpoints ------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nanautopsy.inspection import History, Inspected, Inspection
 from nanautopsy.model import TensorHealth
 from nanautopsy.render._clean import clean, one_line
-from nanautopsy.render._columns import Column, table
+from nanautopsy.render._columns import Column, aside, table
 from nanautopsy.render._console import console, printed
 from nanautopsy.render._format import count
 from nanautopsy.render._inspect_cells import (
@@ -106,11 +106,10 @@ def _history_lines(inspection: Inspection, width: int | None) -> Iterator[Text]:
         yield Text()
         yield from _members(alone[:_MOST_LINES], width)
         if len(alone) > _MOST_LINES:
-            yield Text(f"... and {len(alone) - _MOST_LINES} more", style="dim")
+            yield aside(f"... and {len(alone) - _MOST_LINES} more", width)
 
 
 def _one_history(history: History, width: int | None) -> Iterator[Text]:
-    from rich.text import Text
 
     measured = [member for member in history.members if member.condition != "unmeasured"]
     shown = _near_the_turn(measured, history)
@@ -120,9 +119,9 @@ def _one_history(history: History, width: int | None) -> Iterator[Text]:
         yield line
         between = _between(history.members, member, after)
         if between:
-            yield Text(between, style="dim")
+            yield aside(between, width)
     if len(shown) < len(measured):
-        yield Text(f"... {len(measured) - len(shown)} more that were read", style="dim")
+        yield aside(f"... {len(measured) - len(shown)} more that were read", width)
 
 
 def _between(members: Sequence[Inspected], one: Inspected, other: Inspected | None) -> str:
@@ -181,14 +180,14 @@ def _tensor_lines(
     if len(inspection.inspected) > len(inspection.histories):
         paths = [h.telling.checkpoint.path for h in inspection.histories]
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-        yield Text(f"Tensors of {one_line(clean(paths[0]))}{more}", style="dim")
+        yield aside(f"Tensors of {paths[0]}{more}", width)
     any_bad = any(row.tensor.nonfinite for row in rows)
     yield from table(_tensor_columns(shown, any_bad), width, [_style(row) for row in shown])
     left = len(rows) - len(shown)
     if left:
-        hidden = sum(1 for row in rows[len(shown) :] if row.tensor.nonfinite)
+        hidden = sum(map(_damaged, rows[len(shown) :]))
         what = f", {hidden} of them non-finite" if hidden else ", all finite"
-        yield Text(f"... {count(left, 'more tensor')}{what} (--top 0 shows all)", style="dim")
+        yield aside(f"... {count(left, 'more tensor')}{what} (--top 0 shows all)", width)
 
 
 def _style(row: Row) -> str:
