@@ -125,12 +125,12 @@ def compare(
     problems: list[Problem] = []
     old_health = _measured(old, problems, advance)
     new_health = _measured(new, problems, advance)
+    lost = {_bare(name) for side in (before, after) for c in side for name in c.missing}
+    lost |= (old.keys() - old_health.keys()) | (new.keys() - new_health.keys())
     tensors = []
     for name in sorted({*old, *new}, key=forward_key):
         # A tensor that could not be read is a problem already, and neither new nor gone.
-        if name in old and name in new and not (name in old_health and name in new_health):
-            continue
-        if name not in old_health and name not in new_health:
+        if name in lost:
             continue
         elements, why_not = compare_elements(old.get(name), new.get(name))
         label = (new.get(name) or old[name]).name

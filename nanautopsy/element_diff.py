@@ -68,7 +68,9 @@ def _compared(before: StoredTensor, after: StoredTensor, format: NumberFormat) -
     largest: float | None = None
     first: int | None = None
     for old, new in zip(_blocks(before, format), _blocks(after, format), strict=False):
-        count = len(new) // (format.bits // 8)
+        # A file that ends early may end inside an element.
+        count = min(len(old), len(new)) * 8 // format.bits
+        old, new = old[: format.nbytes(count)], new[: format.nbytes(count)]
         if old != new or before.big_endian != after.big_endian:
             a = _values(old, format, before.big_endian)
             b = _values(new, format, after.big_endian)
