@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from nanautopsy.checkpoints._pickle_opcodes import OPCODES
 from nanautopsy.checkpoints._torch_legacy import MAGIC
 from nanautopsy.checkpoints.data_file import DataFile
 from nanautopsy.checkpoints.pickle_danger import dangers
@@ -107,7 +108,7 @@ def _confidence(file: FileHead) -> int:
         return 90 if any(_OURS.fullmatch(name) for name in _first_members(head)) else 0
     if head[_TAR_MAGIC] == b"ustar" and named and b"storages" in head[:4096]:
         return 60
-    if len(head) >= 2 and head[0] == 0x80 and 2 <= head[1] <= 5:
+    if len(head) >= 3 and head[0] == 0x80 and 2 <= head[1] <= 5 and head[2] in OPCODES:
         # PROTO and the frame of protocol 4, or what protocol 2 and 3 open with.
         return 70 if named or head[2:3] in (b"\x95", b"}", b"]", b"c", b"(", b"\x8a") else 40
     if named and (file.size == 0 or head.startswith(LFS_POINTER)):

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading import SHARED, head_of, of_type, problems_of, read_artifact, read_file
 
+from nanautopsy.checkpoints._torch_zip import read_archive
 from nanautopsy.checkpoints.data_file import MemoryFile
 from nanautopsy.checkpoints.state_dicts import describe
 from nanautopsy.checkpoints.torch_file import READER, NotTorch, load_torch
@@ -323,6 +324,18 @@ def test_any_bytes_are_survived(data: bytes, head: bytes) -> None:
         load(head + data)
     except NotTorch as error:
         assert str(error)
+
+
+@pytest.mark.parametrize("name", ["dtypes.pt", "checkpoint.pt", "ema.pt", "trainer/optimizer.pt"])
+def test_contents_are_placed_without_reading_their_headers(name: str) -> None:
+    data = (FIXTURES / name).read_bytes()
+    found = read_archive(MemoryFile(name, data))
+    placed = [member for member in found.members.values() if member.data is not None]
+    # Nothing follows the last one, and an empty one has no descriptor.
+    assert len(placed) >= len(found.members) - 2
+    for member in placed:
+        name_size, extra_size = struct.unpack_from("<2H", data, member.header + 26)
+        assert member.data == member.header + 30 + name_size + extra_size
 
 
 # --- hostile ----------------------------------------------------------------------------------
