@@ -2,55 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 
-from nanautopsy.checkpoints._safetensors_header import (
-    MAX_HEADER_BYTES,
-    BadHeader,
-    Entry,
-    Header,
-    quote,
-    read_header,
+from nanautopsy.checkpoints._safetensors_header import MAX_HEADER_BYTES, BadHeader, read_header
+from nanautopsy.checkpoints._safetensors_names import (
+    EXTENSION,
+    group_of,
+    holds_of_files,
+    is_index,
+    shard_numbers,
+)
+from nanautopsy.checkpoints._safetensors_shards import (
+    STEP_METADATA,
+    Gathered,
+    absent_shards,
+    differing_saves,
+    join_parts,
+    take_header,
 )
 from nanautopsy.checkpoints.data_file import DataFile
+from nanautopsy.checkpoints.shard_index import check_index, read_index
 from nanautopsy.checkpoints.step_names import step_of
-from nanautopsy.checkpoints.stored import Holds, Piece, StoredCheckpoint, StoredTensor
+from nanautopsy.checkpoints.stored import StoredCheckpoint, StoredTensor
 from nanautopsy.discover import natural_key
-from nanautopsy.model import (
-    Artifact,
-    Claim,
-    FileHead,
-    Problem,
-    Record,
-    Skipped,
-    Source,
-)
-from nanautopsy.readers._damage import Damage
-
-_EXTENSION = ".safetensors"
-_SHARD = re.compile(
-    r"(?:shard-\d+-)?(?P<stem>.+?)[-_.]?\d{3,6}-of-\d{3,6}(?P<variant>\.\w+)?\.safetensors"
-)
-_INDEX = re.compile(r"(?P<stem>.+)\.safetensors\.index(?P<variant>\.\w+)?\.json")
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-_MAX_INDEX_BYTES = 256 << 20
-_REREAD_FACTOR = 2
-"""Overlapping entries may have a file's bytes measured this many times, and no more."""
-_STEP_METADATA = ("step", "global_step", "iteration", "ss_steps")
-
-
-@dataclass(slots=True)
-class _Gathered:
-    """What the files of one artifact gave so far."""
-
-    tensors: dict[str, StoredTensor] = field(default_factory=dict)
-    missing: set[str] = field(default_factory=set)
-    metadata: dict[str, str] = field(default_factory=dict)
-    unread: list[str] = field(default_factory=list)
-    """Why members gave nothing at all."""
+from nanautopsy.model import Artifact, Claim, FileHead, Problem, Record, Skipped, Source
+from nanautopsy.readers._damage import LFS_POINTER, Damage
 
 
 class SafetensorsReader:
@@ -59,43 +36,31 @@ class SafetensorsReader:
     name = "safetensors"
 
     def claim(self, file: FileHead) -> Claim | None:
-        index = _INDEX.fullmatch(file.name)
-        if index is not None:
-            return Claim(self.name, 90, index["stem"] + (index["variant"] or ""))
+        if is_index(file.name):
+            return Claim(self.name, 90, group_of(file.name))
         if _looks_like_header(file.head):
-            return Claim(self.name, 95, _group(file.name))
-        if file.name.endswith(_EXTENSION):
-            return Claim(self.name, 70, _group(file.name))
+            return Claim(self.name, 95, group_of(file.name))
+        if file.name.endswith(EXTENSION):
+            return Claim(self.name, 70, group_of(file.name))
         return None
 
     def read(self, artifact: Artifact) -> Iterator[Record]:
-        """Exactly one ``StoredCheckpoint``, unless no member has a usable header."""
-        gathered = _Gathered()
+        """One ``StoredCheckpoint`` a save: usually one, more where older files were left over."""
         indices = [file for file in artifact.files if file.path.endswith(".json")]
         files = [file for file in artifact.files if file not in indices]
-        for file in files:
-            yield from _read_file(file, gathered)
-        for index in indices:
-            yield from _check_index(index, {file.path for file in files}, gathered)
-        if not gathered.tensors and not gathered.missing and gathered.unread:
-            yield Skipped(gathered.unread[0])
-            return
-        yield StoredCheckpoint(
-            path=_checkpoint_path(artifact),
-            kind=self.name,
-            step=_step(artifact.path, gathered.metadata),
-            tensors=tuple(
-                gathered.tensors[name] for name in sorted(gathered.tensors, key=natural_key)
-            ),
-            holds=_holds(artifact.path, gathered.tensors),
-            missing=tuple(sorted(gathered.missing - gathered.tensors.keys(), key=natural_key)),
-        )
+        saves = _saves(files, indices)
+        for position, save in enumerate(saves):
+            if position:
+                yield Problem(_left_over(save, saves[0]), Source(save[0].path))
+            own = [] if position else indices
+            path = save[0].path if position else _checkpoint_path(artifact)
+            yield from _read_save(path, save, own)
 
 
 READER = SafetensorsReader()
 
 
-# --- which files, and what they are -------------------------------------------------------------
+# --- which files belong together ------------------------------------------------------------------
 
 
 def _looks_like_header(head: bytes) -> bool:
@@ -103,12 +68,39 @@ def _looks_like_header(head: bytes) -> bool:
     return 2 <= length <= MAX_HEADER_BYTES and head[8:64].lstrip(b" ")[:1] == b"{"
 
 
-def _group(name: str) -> str:
-    """What a shard shares with its index, and a single file with an index of its own."""
-    shard = _SHARD.fullmatch(name)
-    if shard is not None:
-        return shard["stem"] + (shard["variant"] or "")
-    return name.removesuffix(_EXTENSION)
+def _saves(files: Sequence[DataFile], indices: Sequence[DataFile]) -> list[list[DataFile]]:
+    """The files by save, the one that the index names first; the others were left over.
+
+    Files whose names count to different totals (``-of-00002``, ``-of-00003``) are of different
+    saves, and so are shards and a single file of the same name.
+    """
+    saves: dict[int, list[DataFile]] = {}
+    for file in files:
+        numbers = shard_numbers(file.path)
+        saves.setdefault(numbers[1] if numbers else 0, []).append(file)
+    if not saves:
+        return [[]]
+    named = {name for index in indices for name in _names(index)}
+
+    def place(save: list[DataFile]) -> tuple[int, int]:
+        listed = sum(file.path.rpartition("/")[2] in named for file in save)
+        numbers = shard_numbers(save[0].path)
+        whole = len(save) >= (numbers[1] if numbers else 1)
+        return -listed, -whole
+
+    return sorted(saves.values(), key=place)
+
+
+def _names(index: DataFile) -> frozenset[str]:
+    try:
+        return frozenset(read_index(index)[0].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return frozenset()  # what is wrong with it is said where it is compared
+
+
+def _left_over(save: Sequence[DataFile], first: Sequence[DataFile]) -> str:
+    beside = first[0].path.rpartition("/")[2]
+    return f"lies beside {beside} and is of another save: read as a checkpoint of its own"
 
 
 def _checkpoint_path(artifact: Artifact) -> str:
@@ -117,32 +109,55 @@ def _checkpoint_path(artifact: Artifact) -> str:
     return artifact.path.rpartition("/")[0] or "."
 
 
-def _step(path: str, metadata: dict[str, str]) -> int | None:
+def _step(path: str, metadata: Mapping[str, Mapping[str, str]]) -> int | None:
     step = step_of(path)
     if step is not None:
         return step
-    stated = (metadata.get(key, "") for key in _STEP_METADATA)
+    stated = (meta.get(key, "") for key in STEP_METADATA for meta in metadata.values())
     return next((int(text) for text in stated if re.fullmatch(r"\d{1,9}", text)), None)
 
 
-def _holds(path: str, tensors: dict[str, StoredTensor]) -> Holds:
-    name = path.rpartition("/")[2]
-    if name.startswith("adapter"):
-        return "adapter"
-    if "optim" in name:
-        return "optimizer"
-    if not tensors:
-        return "unknown"
-    moments = sum("exp_avg" in tensor for tensor in tensors)
-    if moments * 2 >= len(tensors):
-        return "optimizer"
-    return "adapter" if all("lora" in tensor.lower() for tensor in tensors) else "model"
+# --- one save -------------------------------------------------------------------------------------
 
 
-# --- one file -----------------------------------------------------------------------------------
+def _read_save(
+    path: str, files: Sequence[DataFile], indices: Sequence[DataFile]
+) -> Iterator[Record]:
+    gathered = Gathered()
+    for file in files:
+        yield from _read_file(file, gathered)
+    yield from join_parts(gathered)
+    yield from differing_saves(gathered)
+    for index in indices:
+        given = {name: _place(tensor) for name, tensor in gathered.tensors.items()}
+        places = {file.path for file in files}
+        whole = not gathered.missing and not gathered.unread and not gathered.parts
+        missing, problems = check_index(index, given, places, gathered.nbytes if whole else None)
+        gathered.missing |= missing
+        gathered.unread += [problem.text for problem in problems if not files]
+        yield from problems
+    if not indices:
+        yield from absent_shards(files)
+    if not gathered.tensors and not gathered.missing and gathered.unread:
+        yield Skipped(gathered.unread[0])
+        return
+    tensors = [gathered.tensors[name] for name in sorted(gathered.tensors, key=natural_key)]
+    first = files[0].path if files else indices[0].path
+    yield StoredCheckpoint(
+        path=path,
+        kind=READER.name,
+        step=_step(first, gathered.metadata),
+        tensors=tuple(tensors),
+        holds=holds_of_files(first, tensors),
+        missing=tuple(sorted(gathered.missing - gathered.tensors.keys(), key=natural_key)),
+    )
 
 
-def _read_file(file: DataFile, gathered: _Gathered) -> Iterator[Problem]:
+def _place(tensor: StoredTensor) -> str:
+    return tensor.pieces[0].file.path if tensor.pieces else ""
+
+
+def _read_file(file: DataFile, gathered: Gathered) -> Iterator[Problem]:
     """Fill ``gathered`` from one file's header; what is wrong with it comes out."""
     try:
         size = file.size
@@ -152,7 +167,7 @@ def _read_file(file: DataFile, gathered: _Gathered) -> Iterator[Problem]:
         for text in header.problems:
             damage.note(text)
         yield from damage.problems()
-        yield from _list_tensors(file, size, header, gathered)
+        yield from take_header(file, size, header, gathered)
     except OSError as error:
         gathered.unread.append(f"cannot be read: {error.strerror or error}")
         yield Problem(gathered.unread[-1], Source(file.path))
@@ -164,83 +179,8 @@ def _read_file(file: DataFile, gathered: _Gathered) -> Iterator[Problem]:
 def _why_unusable(file: DataFile, error: BadHeader) -> str:
     with file.open() as handle:
         head = handle.read(200) or b""
-    if not head.startswith(_LFS_POINTER):
+    if not head.startswith(LFS_POINTER):
         return str(error)
     size = re.search(rb"^size (\d+)", head, re.MULTILINE)
     text = f" of {int(size[1])} bytes" if size else ""
     return f"a Git LFS pointer: the content{text} was not downloaded"
-
-
-def _list_tensors(
-    file: DataFile, size: int, header: Header, gathered: _Gathered
-) -> Iterator[Problem]:
-    gathered.missing.update(header.unusable)
-    for key, value in header.metadata.items():
-        gathered.metadata.setdefault(key, value)
-    cut = [entry for entry in header.entries if entry.end > size]
-    if cut:
-        gathered.missing.update(entry.name for entry in cut)
-        end = max(entry.end for entry in cut)
-        text = f"cut short: {size} of {end} bytes; {len(cut)} of {len(header.entries)} tensors lost"
-        yield Problem(text, Source(file.path, offset=size))
-    budget = size * _REREAD_FACTOR
-    twice = []
-    for entry in header.entries:
-        if entry.end > size:
-            continue
-        if entry.name in gathered.tensors:
-            twice.append(entry.name)
-            continue
-        budget -= entry.end - entry.begin
-        if budget < 0:
-            gathered.missing.add(entry.name)
-            continue
-        gathered.tensors[entry.name] = _stored(file, entry)
-    if twice:
-        first = gathered.tensors[twice[0]].pieces[0].file.path
-        text = f"{len(twice)} tensors are also in {first}, the first is {quote(twice[0])}"
-        yield Problem(text, Source(file.path, tensor=twice[0]))
-
-
-def _stored(file: DataFile, entry: Entry) -> StoredTensor:
-    piece = Piece(file, entry.begin, entry.shape)
-    return StoredTensor(entry.name, entry.dtype, entry.shape, (piece,))
-
-
-# --- the index ----------------------------------------------------------------------------------
-
-
-def _check_index(index: DataFile, files: set[str], gathered: _Gathered) -> Iterator[Problem]:
-    """Compare the index with the shards that are there. Its file names are compared only."""
-    path = index.path
-    try:
-        if index.size > _MAX_INDEX_BYTES:
-            raise ValueError("larger than any index")
-        with index.open() as handle:
-            weight_map = json.loads(handle.read() or b"")["weight_map"]
-        listed = {str(tensor): str(shard) for tensor, shard in weight_map.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        text = f"the index cannot be used: {type(error).__name__}: {error}"
-        gathered.unread.append(text)
-        yield Problem(text, Source(path))
-        return
-    directory = path.rpartition("/")[0]
-    prefix = directory + "/" if directory else ""
-    absent: dict[str, list[str]] = {}
-    for tensor, shard in listed.items():
-        if tensor not in gathered.tensors:
-            gathered.missing.add(tensor)
-            absent.setdefault(shard, []).append(tensor)
-    for shard, tensors in absent.items():
-        if prefix + shard not in files:
-            text = f"the index names shard {quote(shard)}, which is not here: "
-            text += f"{len(tensors)} tensors missing"
-        else:
-            text = f"the index places {len(tensors)} tensors in {quote(shard)} that it does not "
-            text += f"give, the first is {quote(tensors[0])}"
-        yield Problem(text, Source(path))
-    unlisted = gathered.tensors.keys() - listed.keys()
-    if unlisted:
-        first = min(unlisted, key=natural_key)
-        text = f"the index does not list {len(unlisted)} tensors, the first is {quote(first)}"
-        yield Problem(text, Source(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Set
+from typing import Any
 
 from nanautopsy.checkpoints.data_file import DataFile
 from nanautopsy.discover import natural_key
@@ -13,15 +14,16 @@ _MOST_BYTES = 256 << 20
 
 
 def check_index(
-    index: DataFile, tensors: Mapping[str, str], files: Set[str]
+    index: DataFile, tensors: Mapping[str, str], files: Set[str], nbytes: int | None = None
 ) -> tuple[set[str], list[Problem]]:
     """(tensors that the index lists and that are not there, what disagrees).
 
     ``tensors``: name to path of the shard that gave it; ``files``: the paths of all shards. File
-    names in the index are compared, never opened.
+    names in the index are compared, never opened. ``nbytes``: of all the tensors, where that is to
+    be compared as well.
     """
     try:
-        listed = _read(index)
+        listed, total = read_index(index)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         text = f"the index cannot be used: {type(error).__name__}: {error}"
         return set(), [Problem(text, Source(index.path))]
@@ -45,13 +47,29 @@ def check_index(
     if unlisted:
         first = min(unlisted, key=natural_key)
         texts.append(f"the index does not list {len(unlisted)} tensors, the first is {first!r}")
+    if nbytes is not None and total not in (None, nbytes) and not texts:
+        texts.append(
+            f"the index states {total} bytes of tensors, the shards hold {nbytes}: "
+            "one of them may be of another save"
+        )
     missing = {name for names in absent.values() for name in names}
     return missing, [Problem(text, Source(index.path)) for text in texts]
 
 
-def _read(index: DataFile) -> dict[str, str]:
+def read_index(index: DataFile) -> tuple[dict[str, str], int | None]:
+    """(tensor to the shard that should hold it, bytes of all tensors where that is stated).
+
+    Raises ``OSError``, ``ValueError``, ``KeyError``, ``TypeError``, ``AttributeError`` and
+    ``RecursionError`` for an index that cannot be used.
+    """
     if index.size > _MOST_BYTES:
         raise ValueError("larger than any index")
     with index.open() as handle:
         table = json.loads(handle.read() or b"")
-    return {str(name): str(shard) for name, shard in table["weight_map"].items()}
+    listed = {str(name): str(shard) for name, shard in table["weight_map"].items()}
+    return listed, _total(table.get("metadata"))
+
+
+def _total(metadata: Any) -> int | None:
+    total = metadata.get("total_size") if isinstance(metadata, dict) else None
+    return total if type(total) is int else None

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading import SHARED, head_of, of_type, problems_of, read_artifact, read_file
 from safetensors.numpy import load_file
+from stored_facts import check_damaged, check_expected, checkpoint_of
 
 from nanautopsy.checkpoints import safetensors
 from nanautopsy.checkpoints.safetensors import READER
@@ -45,24 +46,6 @@ def read_directory(path: Path) -> list[list[Record]]:
     return [read_artifact(READER, artifact) for artifact in discover(path, [READER]).artifacts]
 
 
-def checkpoint_of(records: list[Record]) -> Checkpoint:
-    (checkpoint,) = of_type(records, Checkpoint)
-    return checkpoint
-
-
-def check_expected(checkpoint: Checkpoint, expected: dict[str, Any]) -> None:
-    assert {tensor.name for tensor in checkpoint.tensors} == set(expected)
-    for tensor in checkpoint.tensors:
-        wanted = expected[tensor.name]
-        assert list(tensor.shape) == wanted["shape"]
-        for field in ("nan", "pos_inf", "neg_inf", "zero", "max_abs"):
-            assert getattr(tensor, field) == wanted[field], (tensor.name, field)
-        first = wanted["first_nonfinite"]
-        assert tensor.first_nonfinite == (None if first is None else tuple(first))
-        if wanted["rms"] is not None:
-            assert tensor.rms == pytest.approx(wanted["rms"], rel=1e-12)
-
-
 def test_every_dtype_is_what_its_library_reads() -> None:
     records = read_file(READER, FIXTURES / "dtypes.safetensors")
     checkpoint = checkpoint_of(records)
@@ -71,6 +54,119 @@ def test_every_dtype_is_what_its_library_reads() -> None:
     assert checkpoint.step == 7  # from its metadata
     names = [tensor.name for tensor in checkpoint.tensors]
     assert names.index("layer.9.f32") < names.index("layer.10.f16")
+
+
+def test_formats_that_torch_cannot_compute_with() -> None:
+    records = read_file(READER, FIXTURES / "more_dtypes.safetensors")
+    checkpoint = checkpoint_of(records)
+    check_expected(checkpoint, EXPECTED["more_dtypes.safetensors"])
+    dtypes = {tensor.name: tensor.dtype for tensor in checkpoint.tensors}
+    assert dtypes["w.weight"] == "F4" and dtypes["w.weight_scale"] == "F8_E8M0"
+    bad = {tensor.name for tensor in checkpoint.nonfinite}
+    assert bad == {"w.weight_scale", "w.weight_scale_inv", "rope"}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "library"), [("F6_E2M3", "float6_e2m3fn"), ("F6_E3M2", "float6_e3m2fn")]
+)
+def test_six_bits(tmp_path: Path, dtype: str, library: str) -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    patterns = np.arange(64, dtype=np.uint8)
+    bits = np.unpackbits(patterns[:, None], axis=1, bitorder="little")[:, :6]
+    data = np.packbits(bits.reshape(-1), bitorder="little").tobytes()
+    values = patterns.view(getattr(ml_dtypes, library)).astype(np.float64)
+    records = read(build({"w": entry(dtype, [64], 0, len(data))}, data), tmp_path)
+    (tensor,) = checkpoint_of(records).tensors
+    assert tensor.max_abs == np.abs(values).max() and tensor.zero == (values == 0).sum()
+    assert tensor.rms == pytest.approx(float(np.sqrt(np.mean(values**2))))
+
+
+def test_shards_of_ranks_are_joined() -> None:
+    (records,) = read_directory(FIXTURES / "distributed")
+    checkpoint = checkpoint_of(records)
+    check_expected(checkpoint, EXPECTED["distributed"])
+    assert not problems_of(records)
+    (bad,) = checkpoint.nonfinite
+    assert (bad.name, bad.first_nonfinite, bad.rank) == ("layer.weight", (4, 3), 1)
+
+
+def test_a_rank_whose_shard_is_gone(tmp_path: Path) -> None:
+    shutil.copytree(FIXTURES / "distributed", tmp_path / "run")
+    (tmp_path / "run" / "shard-00001-model-00001-of-00001.safetensors").unlink()
+    (records,) = read_directory(tmp_path / "run")
+    health = {tensor.name: tensor for tensor in checkpoint_of(records).tensors}
+    assert health["layer.weight"].shape == (5, 7) and health["layer.weight"].nan == 1
+    texts = [problem.text for problem in problems_of(records)]
+    assert any("'layer.weight': its parts hold 14 of 35 elements" in text for text in texts)
+
+
+def test_an_adapter_of_peft() -> None:
+    (records,) = read_directory(FIXTURES / "adapter")
+    checkpoint = checkpoint_of(records)
+    check_expected(checkpoint, EXPECTED["adapter"])
+    assert checkpoint.holds == "adapter" and not problems_of(records)
+    assert any(tensor.all_zero for tensor in checkpoint.tensors)  # lora_B as it begins
+
+
+def shard(name: str, tensors: dict[str, float], path: Path, **metadata: str) -> None:
+    table: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+    for number, tensor in enumerate(tensors):
+        table[tensor] = entry("F32", [1], 4 * number, 4 * number + 4)
+    data = np.array(list(tensors.values()), "<f4").tobytes()
+    (path / name).write_bytes(build(table, data))
+
+
+def test_shards_of_two_saves_are_not_mixed(tmp_path: Path) -> None:
+    shard("model-00001-of-00002.safetensors", {"a": 1.0}, tmp_path)
+    shard("model-00002-of-00002.safetensors", {"b": 2.0}, tmp_path)
+    shard("model-00001-of-00003.safetensors", {"a": np.nan}, tmp_path)
+    shard("model.safetensors", {"a": 3.0, "b": 4.0}, tmp_path)
+    weight_map = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (records,) = read_directory(tmp_path)
+    found = {c.path: {t.name: t.max_abs for t in c.tensors} for c in of_type(records, Checkpoint)}
+    assert found == {
+        ".": {"a": 1.0, "b": 2.0},
+        "model.safetensors": {"a": 3.0, "b": 4.0},
+        "model-00001-of-00003.safetensors": {"a": None},
+    }
+    texts = [problem.text for problem in problems_of(records)]
+    assert sum("of another save" in text for text in texts) == 2
+    assert any("2 of 3 shards are not here (2, 3)" in text for text in texts)
+
+
+def test_a_shard_that_states_another_step(tmp_path: Path) -> None:
+    for number, step in ((1, "10"), (2, "10"), (3, "20")):
+        name = f"model-0000{number}-of-00003.safetensors"
+        shard(name, {f"t{number}": 1.0}, tmp_path, step=step, format="pt")
+    (records,) = read_directory(tmp_path)
+    (problem,) = problems_of(records)
+    assert "states step '20', others '10'" in problem.text
+    assert problem.source.path == "model-00003-of-00003.safetensors"
+
+
+def test_total_size_of_the_index(tmp_path: Path) -> None:
+    shard("m-00001-of-00001.safetensors", {"a": 1.0}, tmp_path)
+    for total, count in ((4, 0), (8, 1), ("8", 0), (None, 0)):
+        index = {"weight_map": {"a": "m-00001-of-00001.safetensors"}}
+        index["metadata"] = {"total_size": total}  # type: ignore[assignment]
+        (tmp_path / "m.safetensors.index.json").write_text(json.dumps(index))
+        (records,) = read_directory(tmp_path)
+        assert len(problems_of(records)) == count
+
+
+def test_an_optimizers_tensors_are_moments(tmp_path: Path) -> None:
+    names = ["state.0.exp_avg", "optim.state.layer.weight.exp_avg_sq", "state.0.step", "mu.weight"]
+    table = {name: entry("F32", [0] * size, 0, 0) for size, name in enumerate(names, 1)}
+    checkpoint = checkpoint_of(read(build(table), tmp_path))
+    roles = {t.name: (t.part, t.moment, t.parameter) for t in checkpoint.tensors}
+    assert roles == {
+        "state.0.exp_avg": ("moment", "exp_avg", None),
+        "optim.state.layer.weight.exp_avg_sq": ("moment", "exp_avg_sq", "layer.weight"),
+        "state.0.step": ("state", None, None),
+        "mu.weight": ("parameter", None, None),
+    }
+    assert checkpoint.holds == "optimizer"
 
 
 def test_shards_and_index_are_one_checkpoint() -> None:
@@ -291,6 +387,15 @@ def test_truncation_anywhere(tmp_path_factory: pytest.TempPathFactory, size: int
     names = {tensor.name for tensor in found[0].tensors}
     assert names | set(found[0].missing) == set(expected)
     assert bool(found[0].missing) == (size < len(WHOLE)) == bool(problems_of(records))
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=150)
+def test_flipped_bytes(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    broken = bytearray(WHOLE)
+    for _ in range(data.draw(st.integers(1, 6))):
+        broken[data.draw(st.integers(0, len(broken) - 1))] = data.draw(st.integers(0, 255))
+    check_damaged(read(bytes(broken), tmp_path_factory.mktemp("flip")), {})
 
 
 @given(st.binary(max_size=300), st.booleans())
