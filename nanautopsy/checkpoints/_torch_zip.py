@@ -218,7 +218,8 @@ def _zip64(extra: bytes, size: int, stored: int, header: int) -> tuple[int, int,
 def _place_contents(archive: Archive) -> None:
     """Say where contents start, as far as the directory alone proves it.
 
-    ``torch.save`` aligns every content to 64 bytes and ends it with a data descriptor. A place
+    ``torch.save`` aligns every content to 64 bytes, counted from its first header (the archive may
+    lie within a file), and ends it with a data descriptor. A place
     that fits its own header in front and the next header behind is the right one, and a read of
     each local header is saved: far away, a request each.
     """
@@ -227,7 +228,8 @@ def _place_contents(archive: Archive) -> None:
         earliest = member.header + LOCAL_HEADER.size + len(member.name.encode())
         for descriptor in (16, 24):
             start = following.header - descriptor - member.stored
-            if start % _ALIGNMENT == 0 and 0 <= start - earliest < _MOST_PADDING:
+            is_aligned = (start - members[0].header) % _ALIGNMENT == 0
+            if is_aligned and 0 <= start - earliest < _MOST_PADDING:
                 member.data = start
 
 
