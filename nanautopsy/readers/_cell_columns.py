@@ -17,6 +17,9 @@ _LAST = frozenset("0123456789.)nNfFyYdD")
 ``1.#IND``, ``-nan(ind)``. The quick look spares durations and percentages the parser."""
 
 
+_LARGEST = 2**53
+
+
 class Nested(ValueError):
     """A value has parts of its own."""
 
@@ -42,7 +45,7 @@ def numbers_of(column: Sequence[Any], nulls: frozenset[str]) -> Numbers:
         values = np.fromiter(map(float, column), np.float64, len(column))
     except (ValueError, TypeError, OverflowError):
         return _one_by_one(column, nulls)
-    if type(column[0]) is str and "_" in "".join(map(str, column)):
+    if str in set(map(type, column)) and "_" in "".join(map(str, column)):
         return _one_by_one(column, nulls)  # Python takes 1_000 for a number; no program prints it
     return Numbers(None, values, None)
 
@@ -83,7 +86,8 @@ def steps_of(column: Sequence[Any]) -> NDArray[np.int64] | None:
     try:
         text = "".join(column)
     except TypeError:
-        pass
+        if set(map(type, column)) == {int} and max(map(abs, column)) < _LARGEST:
+            return np.fromiter(column, np.int64, len(column))
     else:
         if text.isdigit() and text.isascii() and len(max(column, key=len)) < 16:
             try:

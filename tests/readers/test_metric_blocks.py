@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reading import of_type, problems_of, read_file
 
 from nanautopsy.model import Problem, Record, Series
-from nanautopsy.readers import json_lines, table
+from nanautopsy.readers import json_lines, table, trainer_state
 from nanautopsy.readers._cell_columns import numbers_of, steps_of
 from nanautopsy.readers._line_blocks import Lines, line_blocks
 from nanautopsy.readers._metric_rows import MetricRows
@@ -106,6 +106,24 @@ def test_json_lines(
     path = tmp_path / "log.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in [*head, *body]))
     both(json_lines.READER, path, monkeypatch)
+
+
+@LENIENT
+@given(
+    rows=st.lists(st.dictionaries(st.sampled_from(["loss", "a", "step"]), VALUES)),
+    size=st.integers(0, 4000),
+)
+def test_trainer_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, object]], size: int
+) -> None:
+    head = [{"loss": 1.0, "step": i} for i in range(20)]
+    path = tmp_path / "trainer_state.json"
+    text = json.dumps({"log_history": [*head, *rows, *head], "global_step": 20}, indent=2)
+    path.write_text(text[: len(text) - size] if size < len(text) - 200 else text)
+    fast = read_file(trainer_state.READER, path)
+    monkeypatch.setattr(trainer_state, "_add_alike", lambda *args: False)
+    assert described(fast) == described(read_file(trainer_state.READER, path))
+    monkeypatch.undo()
 
 
 def test_times_and_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
