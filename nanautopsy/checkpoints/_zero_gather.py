@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from nanautopsy.checkpoints._part_labels import told_apart
 from nanautopsy.checkpoints._read_budget import within_budget
 from nanautopsy.checkpoints._zero_check import agreement
 from nanautopsy.checkpoints._zero_files import (
@@ -70,7 +71,7 @@ def gather(files: Sequence[StateFile], directory: str) -> Gathered:
     for label, part in parts.items():
         for assembled in _states_of(part, found, weights, tell_rank):
             held.setdefault(assembled.name, []).append((label, assembled))
-    budget = within_budget(_told_apart(held), sum(source.file.size for source in files))
+    budget = within_budget(told_apart(held), sum(source.file.size for source in files))
     found.tensors = budget.tensors
     if budget.refused:
         found.missing.update(dict.fromkeys(budget.refused))
@@ -100,29 +101,6 @@ def _take_weights(
     if source.name.role == "model" or "optim" in source.name.role:
         for tensor in plain_optimizer(source):
             held.setdefault(tensor.name, []).append((label, tensor))
-
-
-def _told_apart(held: dict[str, list[tuple[str, StoredTensor]]]) -> Iterator[StoredTensor]:
-    """Every tensor under a name of its own: parts of one parameter bear their part's label."""
-    taken: set[str] = set()
-    for same in held.values():
-        for label, tensor in same:
-            if len(same) > 1:
-                tensor = _labelled(tensor, label)
-            number, name = 1, tensor.name
-            while name in taken:
-                number += 1
-                name = f"{tensor.name}#{number}"
-            taken.add(name)
-            yield tensor if name == tensor.name else replace(tensor, name=name)
-
-
-def _labelled(tensor: StoredTensor, label: str) -> StoredTensor:
-    if tensor.parameter is None:
-        return replace(tensor, name=f"{tensor.name}@{label}")
-    parameter = f"{tensor.parameter}@{label}"
-    rest = tensor.name.removeprefix(tensor.parameter)
-    return replace(tensor, name=parameter + rest, parameter=parameter)
 
 
 # --- one model-parallel part ----------------------------------------------------------------------
