@@ -14,9 +14,16 @@ name                                    step   habit of
 ``checkpoint.bv-000000500``               500  big_vision
 ``checkpoint_3_500.pt``                   500  fairseq: epoch, updates
 ``checkpoints/500``                       500  orbax
+``checkpoints/0050000.pt``              50000  DiT
+``ep3-ba500-rank0.pt``                    500  composer: epoch, batches
+``opt500000.pt``, ``ema_500000.pt``    500000  guided-diffusion
+``0000500_adapters.safetensors``          500  MLX
+``streaming_params_500``                  500  EasyLM
+``G_500.pth``, ``D_500.pth``              500  VITS
 ``checkpoint3.pt``, ``epoch_3``             –  fairseq, many: an epoch is not a step
 ``model_1``, ``model_224``, ``llama-7b``    –  a number, but of something else
 ``00001-of-00007``, ``rank_3``              –  shards and ranks
+``hf_model_0001_0.pt``                      –  torchtune: shard, epoch
 ``ckpt-20231105-103000``                    –  a date
 ``max_steps_1000``, ``every_500_steps``     –  a setting in a run's name
 ======================================  =====  =================================================
@@ -38,7 +45,8 @@ _NUMBER = re.compile(r"(\d{1,9})(k?)")
 _DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
 
 _STEP_WORDS = frozenset(
-    {"step", "steps", "globalstep", "iter", "iters", "iteration", "iterations", "itr", "updates"}
+    {"step", "steps", "globalstep", "iter", "iters", "iteration", "iterations", "itr"}
+    | {"update", "updates"}
 )
 _SAVE_WORDS = frozenset({"checkpoint", "ckpt", "chkpt", "chkp"})
 _SETTING_WORDS = frozenset(
@@ -46,6 +54,15 @@ _SETTING_WORDS = frozenset(
     | {"accumulation", "accum", "inference", "diffusion", "rollout", "sampling", "n"}
 )
 _STEP_PARENTS = frozenset({"checkpoint", "checkpoints", "ckpt", "ckpts", "steps", "iterations"})
+_MODEL_WORDS = frozenset({"model", "opt", "ema", "params"})
+_FILE = re.compile(r"(\d+)\.(?:pt|pth|bin|ckpt|safetensors|npz|msgpack|pkl)")
+_HABITS = (
+    re.compile(r"ep\d+-ba(\d{1,9})(?:[-.].*)?"),
+    re.compile(r"(\d{6,9})_adapters\.\w+"),
+    re.compile(r"[gd]_(\d{1,9})\.pth"),
+    re.compile(r"streaming_(?:params|train_state)_(\d{1,9})"),
+)
+"""Whole names that a single program gives."""
 _MODEL_STEP = re.compile(r"0\d{2,}|\d{5,}|\d+00")
 """``model_1`` is a second model, ``model_224`` a picture's size; ``model_0004999`` is a step, as
 a number with leading zeros, of five digits, or in hundreds."""
@@ -57,14 +74,24 @@ def step_of(path: str) -> int | None:
     for i in range(len(parts) - 1, -1, -1):
         step = _step_of_name(parts[i])
         if step is None and i and parts[i - 1] in _STEP_PARENTS:
-            step = _number(parts[i])
+            step = _number(_stem(parts[i]))
         if step is not None:
             return step
     return None
 
 
+def _stem(name: str) -> str:
+    """A file's name without its extension where the number in it can hardly be an epoch."""
+    match = _FILE.fullmatch(name)
+    return match[1] if match and _MODEL_STEP.fullmatch(match[1]) else name
+
+
 def _step_of_name(name: str) -> int | None:
     """The step in one path component, the surest habit first."""
+    for habit in _HABITS:
+        match = habit.fullmatch(name)
+        if match is not None:
+            return int(match[1])
     tokens, glued = _tokens(_DECIMAL.sub(" . ", _SHARD.sub(" . ", name)))
     for find in (_after_step_word, _before_step_word, _after_save_word):
         step = find(tokens, glued)
@@ -129,7 +156,9 @@ def _after_save_word(tokens: list[str], glued: frozenset[int]) -> int | None:
                 updates = _number(rest[1])
                 if updates is not None and _number(rest[0]) is not None:
                     return updates
-        elif not (token == "model" and rest and _MODEL_STEP.fullmatch(rest[0])):
+        elif not (token in _MODEL_WORDS and rest and _MODEL_STEP.fullmatch(rest[0])):
+            continue
+        elif tokens[:1] == ["hf"] or (token != "model" and len(rest[0]) < 5):
             continue
         step = _number(rest[0])
         if step is not None:
