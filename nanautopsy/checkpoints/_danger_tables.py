@@ -97,7 +97,7 @@ PATTERNS = tuple(
         # Methods of a path; the classes alone are data.
         r"pathlib\.(_local\.)?(?!_local\.)\w+\.\w+",
         r"_?uuid\.(?!UUID$|SafeUUID)\w+",
-        r"_?signal\.(?!Signals|Handlers|Sigmasks)\w+",
+        r"_?signal\.(?!Signals|Handlers|Sigmasks|SIG)\w+",
         r"platform\._\w+",
         r"multiprocessing\.(\w+\.)*(Process|Pool|Popen|ThreadPool|Client|Listener)",
         r"torch\.(\w+\.)*from_file",
