@@ -27,8 +27,7 @@ _PATH = re.compile(
 _STEP = re.compile(r"(?:global[_ ]?step|iteration|step|checkpoint[-_])[ :=#]*(\d+)", re.IGNORECASE)
 _RANK = re.compile(r"\bRank (\d{1,6}),")
 _XID = re.compile(r"\bXid \([^)]{0,60}\): (\d{1,4})\b", re.IGNORECASE)
-"""The driver's number for what happened; 13, 31, 43 and 45 are mostly a program's own faults
-(NVIDIA, "XID Errors")."""
+"""The driver's number for what happened."""
 _REPEAT_LINES = 200
 """Every rank says it: the same words within so many lines are one occurrence."""
 _MEMORY = "lifecycle"
@@ -139,14 +138,16 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
     ),
     (
         ("nvrm: ", "xid (", "xid error", "uncorrectable", "fallen off the bus", "nccl warn",
-         "nccl error", "ncclsystemerror", "ncclremoteerror", "machine check", "ecc error",
-         "hardware error", "transient error", "persistent error"),
+         "machine check", "ecc error", "hardware error", "transient error", "persistent error"),
         _Rule(
             "hardware-error",
             re.compile(
-                r"NVRM: Xid|\bXid \(|\bXID error|uncorrectable (?:ECC|NVLink)|fallen off the bus"
-                r"|NCCL WARN .*(?:IB|ECC|hardware|fail|timeout|closed|error)|ncclSystemError"
-                r"|ncclRemoteError|NCCL error|\[Hardware Error\]|Machine check"
+                # Xid 13, 31, 43 and 45 are a program's own faults (NVIDIA, "XID Errors"), and
+                # most NCCL errors tell that another rank is gone: neither speaks of hardware.
+                r"\bXid \([^)]{0,60}\): ?(?!(?:13|31|43|45)\b)\d|\bXID error"
+                r"|uncorrectable (?:ECC|NVLink)|fallen off the bus"
+                r"|NCCL WARN .*(?:\bIB\b.*(?:error|fail)|\bECC\b|hardware|ibv_\w+.*fail|NVLink)"
+                r"|\[Hardware Error\]|Machine check"
                 r"|double.?bit ECC|ECC error|Possible (?:transient|persistent) error",
                 re.IGNORECASE,
             ),
