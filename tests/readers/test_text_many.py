@@ -85,6 +85,9 @@ KINDS = st.sampled_from(
         "Traceback (most recent call last):\n  step {}\nValueError: {}",
         "layer{:.1} loss: {} step {}",
         "Iteration: {} (loss={}) [{}/s]",
+        "\r 12%|##   | {0}/400 [01:00<03:11,  4.6it/s]",
+        "\r 12%|##   | {0:.1}/7 [01:00<03:11,  4.6it/s]",
+        "\r 12%|##   | {0}/400 [01:00<03:11, 4.6it/s]{{'loss': {1}, 'epoch': {2}}}",
     ]
 )
 
@@ -137,7 +140,8 @@ def test_numbers_are_those_of_the_line(first: list[str], second: list[str]) -> N
     lines = ["a {} b: {}, c={}".format(*numbers).encode() for numbers in (first, second)]
     assume(lines[0].translate(None, DIGITS) == lines[1].translate(None, DIGITS))
     pattern = pattern_of(lines[0], SPLIT.split(lines[0]), False)
-    found = pattern.numbers(lines)
+    found = pattern.numbers(lambda skip: [line[skip:] for line in lines])
+    assume(pattern.count)
     parts = [SPLIT.split(line) for line in lines]
     if found is None:
         assert parts[0][::2] != parts[1][::2]
@@ -159,8 +163,8 @@ def test_numbers_are_those_of_the_line(first: list[str], second: list[str]) -> N
 )
 def test_digits_elsewhere_are_another_shape(sample: bytes, other: bytes) -> None:
     pattern = pattern_of(sample, SPLIT.split(sample), False)
-    assert pattern.numbers([sample, sample]) is not None
-    assert pattern.numbers([sample, other]) is None
+    assert pattern.numbers(lambda skip: [sample[skip:], sample[skip:]]) is not None
+    assert pattern.numbers(lambda skip: [sample[skip:], other[skip:]]) is None
 
 
 def test_skeletons_are_forgotten_before_they_fill_the_memory(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +77,7 @@ class Run:
         if known is None or alone is None:
             return False
         pattern, many = alone
-        found = pattern.numbers(self._cut.of(self._places[mine]))
+        found = pattern.numbers(partial(self._cut.of, self._places[mine]))
         if found is not None and many is None:
             return True
         try:
@@ -121,10 +122,19 @@ class _Stand:
 
     def __init__(self, log: Log, groups: list[_Group], lines: Ints, ids: Ints) -> None:
         self._log = log
-        self._groups = groups
         self._lines = lines
         self._ids = ids
         self._done = 0
+        self._bars = sorted(
+            (place, n, total, group.bulk.paint)
+            for group in groups
+            if group.bulk.paint is not None
+            for place, n, total in zip(
+                group.places.tolist(), group.bulk.n.tolist(), group.bulk.total.tolist(), strict=True
+            )
+        )
+        self._painted = 0
+        groups = self._groups = [group for group in groups if group.bulk.paint is None]
         count = len(lines)
         owner = np.full(count, -1, dtype=np.int64)
         self._within = np.zeros(count, dtype=np.int64)
@@ -151,14 +161,42 @@ class _Stand:
         if log.rows.first_step is None and begin <= self._first_stated < i:
             log.rows.first_step = self._n(self._first_stated)
         stated, move = int(self._last_stated[i - 1]), int(self._last_move[i - 1])
-        if stated >= begin:
-            log.step_is(self._n(stated))
-        if move >= begin and move > stated:
-            log.step_at(int(self._ids[move]))
+        last_bar = self._next_bar(i)
+        if last_bar > move:
+            self._move(begin, stated, move)
+        self._paint(i)
+        if last_bar <= move:
+            self._move(begin, stated, move)
         last = int(self._last_counter[i - 1])
         if last >= begin:
             counter = self._groups[self._owner[last]].bulk.at(int(self._within[last]))
             log.set_context(counter, Line(int(self._lines[last]), b"", False, ()))
+
+    def _move(self, begin: int, stated: int, move: int) -> None:
+        if stated >= begin:
+            self._log.step_is(self._n(stated))
+        if move >= begin and move > stated:
+            self._log.step_at(int(self._ids[move]))
+
+    def _next_bar(self, end: int) -> int:
+        """Where the last bar before ``end`` stands that is not painted; -1 if there is none."""
+        at = self._painted
+        while at < len(self._bars) and self._bars[at][0] < end:
+            at += 1
+        return self._bars[at - 1][0] if at > self._painted else -1
+
+    def _paint(self, end: int) -> None:
+        """Of the bars before ``end``, the first and the last of each total: what is between says
+        nothing that these do not."""
+        ends: dict[int, list[int]] = {}
+        at = self._painted
+        while at < len(self._bars) and self._bars[at][0] < end:
+            ends.setdefault(self._bars[at][2], [at]).append(at)
+            at += 1
+        self._painted = at
+        for place in sorted({place for both in ends.values() for place in (both[0], both[-1])}):
+            _, n, total, paint = self._bars[place]
+            paint(self._log, n, total)
 
     def _n(self, i: int) -> int:
         return int(self._groups[self._owner[i]].bulk.n[self._within[i]])

@@ -21,12 +21,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
 from nanautopsy.readers.text.fields import Field, fields
 from nanautopsy.readers.text.hf_steps import RowKind, TrainerSteps
-from nanautopsy.readers.text.metric_row import value
+from nanautopsy.readers.text.metric_row import value, whole_numbers
 from nanautopsy.readers.text.numbers import parse
-from nanautopsy.readers.text.rows import Basis, Counter
+from nanautopsy.readers.text.patterns import Numbers
+from nanautopsy.readers.text.rows import Basis, Bulk, Counter
 from nanautopsy.readers.text.words import counter_kind, is_plural
 
 _DICT = re.compile(r"\{'[^{}]*\}")
@@ -217,6 +220,14 @@ class _BarOnly:
 
     def __call__(self, log: Log, line: Line) -> None:
         _bar(log, int(line.numbers[self.n.index][:18]), int(line.numbers[self.total.index][:18]))
+
+    def many(self, log: Log, numbers: Numbers) -> Bulk | None:
+        """The same for many lines."""
+        n, total = whole_numbers(self.n, numbers), whole_numbers(self.total, numbers)
+        if n is None or total is None:
+            return None
+        nothing = np.full((len(numbers), 0), np.nan)
+        return Bulk(Counter(Basis.RECORD), n, total, nothing, (), nothing, _bar)
 
 
 def _plan_dict(line: Line, text: str) -> Handler | None:

@@ -12,6 +12,7 @@ _ESCAPES = re.compile(
     rb"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b\r\n]{0,200}(?:\x07|\x1b\\)|[()][A-Z0-9])"
 )
 _STRAY_COLORS = re.compile(rb"\[(?:[0-9]|[34][0-9]|9[0-7]|[34]8;5;\d{1,3})m")
+_SAMPLE = 65536
 _COLORED = re.compile(rb"[^\r\n]*\[(?:0|39)m[^\r\n]*")
 _BACKSPACES = re.compile(rb"\x08+")
 
@@ -53,14 +54,14 @@ def clean(raw: bytes) -> bytes:
     """Without terminal escapes and backspaces; line ends stay where they are."""
     if b"\x1b" in raw:
         raw = _ESCAPES.sub(b"", raw)
-    if _has_reset(raw):
+    if _has_reset(raw[:_SAMPLE]):
         raw = _COLORED.sub(_uncolored, raw)  # a copy that lost its escape characters
     return _BACKSPACES.sub(b"", raw) if b"\x08" in raw else raw
 
 
 def _has_reset(raw: bytes) -> bool:
-    """Whether ``[0m`` or ``[39m`` stands in it. (Brackets are rarer than the zeros and letters that
-    a search for the whole would stop at.)"""
+    """Whether ``[0m`` or ``[39m`` stands in it. Who uses colors uses them often. (Brackets are
+    rarer than the zeros and letters that a search for the whole would stop at.)"""
     data = np.frombuffer(raw, dtype=np.uint8)
     behind = np.flatnonzero(data[:-3] == ord("[")) + 1
     first, second, third = (data[behind + i] for i in range(3))

@@ -70,8 +70,10 @@ class Row:
     def _many(self, log: Log, numbers: Numbers) -> Bulk | None:
         if self.n is None or self.basis is None:
             return None
-        n = _wholes(self.n, numbers)
-        total = np.full(len(numbers), -1) if self.total is None else _wholes(self.total, numbers)
+        n = whole_numbers(self.n, numbers)
+        total = (
+            np.full(len(numbers), -1) if self.total is None else whole_numbers(self.total, numbers)
+        )
         if n is None or total is None:
             return None
         if self.epoch is None:
@@ -92,7 +94,7 @@ def _values(field: Field, numbers: Numbers) -> Floats:
     return -found if field.negative else found
 
 
-def _wholes(field: Field, numbers: Numbers) -> Ints | None:
+def whole_numbers(field: Field, numbers: Numbers) -> Ints | None:
     """The whole numbers in its place; ``None`` where one is no such."""
     if field.index < 0:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -64,19 +64,20 @@ class Pattern:
     literals: tuple[bytes, ...] | None
     """Text before, between and after the numbers, where taking it away leaves them intact."""
 
-    def numbers(self, lines: Sequence[bytes]) -> Numbers | None:
-        """Of lines whose skeletons are equal; ``None`` where one has another shape."""
-        found = None if self.ranked else self._without_text(lines)
-        return self._captured(lines) if found is None else found
+    def numbers(self, lines: Callable[[int], list[bytes]]) -> Numbers | None:
+        """Of lines whose skeletons are equal; ``None`` where one has another shape.
 
-    def _without_text(self, lines: Sequence[bytes]) -> Numbers | None:
+        ``lines`` gives them without their first bytes, as many as it is asked to leave out.
+        """
+        found = None
+        if self.literals is not None and not self.ranked:
+            # Of equal skeleton and with equal text behind it, so what is left out is the prefix.
+            found = self._without_text(lines(self.prefix), self.literals)
+        return self._captured(lines(0)) if found is None else found
+
+    def _without_text(self, lines: list[bytes], literals: tuple[bytes, ...]) -> Numbers | None:
         """By replacing each literal: no character is looked at in Python."""
-        if self.literals is None:
-            return None
-        head, *between, tail = self.literals
-        if self.prefix:
-            # Of equal skeleton and with equal text behind it, so it is the prefix.
-            lines = [line[self.prefix :] for line in lines]
+        head, *between, tail = literals
         text = b"\n".join(lines) + b"\n" + head
         if not text.startswith(head):
             return None

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from nanautopsy.model import Axis, Series, Source
 
-_EXACT = 2.0**53
-_MOSTLY = 0.9
+_EXACT, _MOSTLY = 2.0**53, 0.9
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -72,6 +71,9 @@ class Bulk:
     """Empty for headings, which are no rows."""
     values: Floats
     """(k, tags)"""
+    paint: Callable[..., None] | None = None
+    """Of lines that show a progress bar and nothing else: called with log, ``n`` and ``total`` for
+    the first and the last bar of each total between two other lines."""
 
     def at(self, i: int) -> Counter:
         """The counter of one line."""

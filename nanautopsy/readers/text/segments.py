@@ -36,10 +36,10 @@ class Segments:
     def __getitem__(self, i: int) -> bytes:
         return self.data[self.begins[i] : self.ends[i]]
 
-    def of(self, places: Ints) -> list[bytes]:
-        """Several of them."""
+    def of(self, places: Ints, skip: int = 0) -> list[bytes]:
+        """Several of them, without their first ``skip`` bytes."""
         data = self.data
-        begins, ends = self.begins[places].tolist(), self.ends[places].tolist()
+        begins, ends = (self.begins[places] + skip).tolist(), self.ends[places].tolist()
         return [data[begin:end] for begin, end in zip(begins, ends, strict=True)]
 
 
