@@ -239,11 +239,11 @@ def _keep(contents: Contents, file: DataFile, gathered: _Gathered) -> Iterator[P
 
 def _why_unusable(file: DataFile, error: str) -> str:
     with file.open() as handle:
-        head = handle.read(200) or b""
+        head = handle.read(512) or b""
     if not head:
         return "an empty file"
     if head.startswith(LFS_POINTER):
         return "a Git LFS pointer: the content was not downloaded"
-    if b"ustar" in head or error == "no pickle":
+    if head[_TAR_MAGIC] == b"ustar":
         return "the tar form of torch before 0.1.10, which is not read"
     return error

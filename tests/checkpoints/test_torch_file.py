@@ -7,6 +7,7 @@ import json
 import math
 import pickle
 import struct
+import tarfile
 import time
 import zipfile
 from pathlib import Path
@@ -254,6 +255,15 @@ def test_pointers_and_empty_files_say_what_they_are(tmp_path: Path) -> None:
         path = tmp_path / "pytorch_model.bin"
         path.write_bytes(content)
         assert any(what in problem.text for problem in problems_of(read_file(READER, path)))
+
+
+def test_the_tar_form_is_said_not_to_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.pth"
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as target:
+        for name in ("sys_info", "pickle", "storages", "tensors"):
+            target.addfile(tarfile.TarInfo(name))
+    (problem,) = problems_of(read_file(READER, path))
+    assert "tar form" in problem.text
 
 
 # --- damage -----------------------------------------------------------------------------------
