@@ -17,11 +17,12 @@ from nanautopsy.checkpoints._zero_files import (
     slices_of,
     whole_number,
 )
-from nanautopsy.checkpoints._zero_groups import Group, groups_of
+from nanautopsy.checkpoints._zero_groups import MASTER, Group, groups_of
 from nanautopsy.checkpoints._zero_maps import Shapes
 from nanautopsy.checkpoints._zero_model import frozen_slices, plain_optimizer, weights_of
 from nanautopsy.checkpoints._zero_tensors import Assembled, assemble
-from nanautopsy.checkpoints.stored import StoredTensor
+from nanautopsy.checkpoints.optimizer_names import name_moments
+from nanautopsy.checkpoints.stored import StoredCheckpoint, StoredTensor
 from nanautopsy.model import Problem, Source
 
 _MOST_NAMED = 8
@@ -71,7 +72,8 @@ def gather(files: Sequence[StateFile], directory: str) -> Gathered:
     for label, part in parts.items():
         for assembled in _states_of(part, found, weights, tell_rank):
             held.setdefault(assembled.name, []).append((label, assembled))
-    budget = within_budget(told_apart(held), sum(source.file.size for source in files))
+    tensors = _named(list(told_apart(held)), directory)
+    budget = within_budget(tensors, sum(source.file.size for source in files))
     found.tensors = budget.tensors
     if budget.refused:
         found.missing.update(dict.fromkeys(budget.refused))
@@ -79,6 +81,15 @@ def gather(files: Sequence[StateFile], directory: str) -> Gathered:
         found.note(f"views of the same bytes add up to many times the files; {count} left out")
     _check_parts(files, parts, found)
     return found
+
+
+def _named(tensors: list[StoredTensor], directory: str) -> Sequence[StoredTensor]:
+    """Without ZeRO the optimizer counts parameters; the module keeps their order, as torch does."""
+    if all(tensor.index is None for tensor in tensors):
+        return tensors
+    called = tuple(replace(t, moment=MASTER) if t.part == MASTER else t for t in tensors)
+    named = name_moments([StoredCheckpoint(directory, "torch", None, called)])[0].tensors
+    return [replace(t, moment=None) if t.part == MASTER else t for t in named]
 
 
 def _is_whole(files: Sequence[StateFile]) -> bool:

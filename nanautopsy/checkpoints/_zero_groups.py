@@ -72,13 +72,13 @@ def groups_of(
         parts = max((one.counts[number : number + 1] or [0])[0] for one in ranks)
         # Experts are shared by every n-th rank only: their groups have fewer parts.
         families = world // parts if 0 < parts < world else 1
-        for family in range(families):
+        if families == 1:
+            yield _flat(ranks, number, table, (1, world), "")
+            continue
+        for family in sorted({one.rank % families for one in ranks}):
             members = [one for one in ranks if one.rank % families == family]
-            if members and families > 1:
-                own = None if table is None else _of_family(table, family)
-                yield _flat(members, number, own, (families, parts), f"@expert_rank_{family}")
-            elif members:
-                yield _flat(members, number, table, (1, world), "")
+            own = None if table is None else _of_family(table, family)
+            yield _flat(members, number, own, (families, parts), f"@expert_rank_{family}")
 
 
 def _flat(

@@ -253,3 +253,23 @@ def test_tensor_parallel_parts_are_told_apart(tmp_path: Path) -> None:
     moment = tensors["0.weight@mp_rank_01.exp_avg"]
     assert (moment.parameter, moment.moment) == ("0.weight@mp_rank_01", "exp_avg")
     assert len(tensors) == 6 * 2 + 2 * 3 * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("zero0-fp16", ("exp_avg", "exp_avg_sq", "master")),
+        ("zero0-fp32", ("exp_avg", "exp_avg_sq")),
+    ],
+)
+def test_without_zero_the_optimizer_follows_the_module(name: str, kinds: tuple[str, ...]) -> None:
+    tensors = by_name(checkpoint_of(records_of(FIXTURES / name)))
+    weights = [t for t in tensors.values() if t.part == "parameter"]
+    assert len(weights) == 7
+    for weight in weights:
+        for kind in kinds:
+            tensor = tensors[f"{weight.name}.{kind}"]
+            assert (tensor.parameter, tensor.shape) == (weight.name, weight.shape)
+            assert tensor.moment == (None if kind == "master" else kind)
+        if "master" in kinds:
+            assert np.float16(tensors[f"{weight.name}.master"].max_abs) == weight.max_abs
