@@ -34,6 +34,30 @@ class BadPlaces:
 
         At least one is.
         """
+        every = bool(bad.all())
+        if self.first is None or self.first > layout.base:  # no element comes before the base
+            self._note_first(layout, piece, start, bad)
+        marks = self._marks
+        if marks is None:
+            return
+        if layout.repeats_rows is None:
+            self._marks = None  # which rows a slice of an expanded tensor covers is not worked out
+            return
+        begin, end = layout.repeats_rows
+        if end > begin:
+            marks[begin:end] = True
+        elif every and layout.rows_ascend:
+            begin = layout.row_major(start) // self._row_length
+            end = layout.row_major(start + len(bad) - 1) // self._row_length
+            marks[begin : end + 1] = True
+        elif every and layout.rows_cycle and len(bad) >= layout.axes[-1][0]:
+            begin = layout.base // self._row_length
+            marks[begin : begin + layout.axes[-1][0]] = True
+        else:
+            indices = layout.row_majors(start + np.flatnonzero(bad))
+            marks[indices // self._row_length] = True
+
+    def _note_first(self, layout: Layout, piece: int, start: int, bad: NDArray[np.bool_]) -> None:
         if layout.monotone:
             first = layout.row_major(start + int(bad.argmax()))
         else:
@@ -41,24 +65,6 @@ class BadPlaces:
         with self._lock:
             if self.first is None or first < self.first:
                 self.first, self.piece = first, piece
-            self._mark(layout, start, bad)
-
-    def _mark(self, layout: Layout, start: int, bad: NDArray[np.bool_]) -> None:
-        if self._marks is None:
-            return
-        if layout.repeats_rows is None:
-            self._marks = None  # which rows a slice of an expanded tensor covers is not worked out
-            return
-        begin, end = layout.repeats_rows
-        if end > begin:
-            self._marks[begin:end] = True
-        elif layout.rows_ascend and bad.all():
-            begin = layout.row_major(start) // self._row_length
-            end = layout.row_major(start + len(bad) - 1) // self._row_length
-            self._marks[begin : end + 1] = True
-        else:
-            indices = layout.row_majors(start + np.flatnonzero(bad))
-            self._marks[indices // self._row_length] = True
 
     def rows(self, nonfinite: int) -> BadRows | None:
         """The rows that hold the tensor's ``nonfinite`` elements."""

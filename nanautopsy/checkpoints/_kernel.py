@@ -92,9 +92,9 @@ def _tally_ieee(
     top = _largest_pattern(bits)
     if top >= format.infinity:
         bad = _count_nonfinite(bits, format, counts)
-        bits = bits[~bad]
-        if not len(bits):
+        if counts.nan + counts.pos_inf + counts.neg_inf == len(bits):
             return counts, bad
+        bits = bits[~bad]
         top = _largest_pattern(bits)
     counts.finite = len(bits)
     counts.max_abs = _value_of(top, bits.dtype, format)

@@ -78,6 +78,8 @@ class Layout:
     """Storage order and row-major order agree."""
     rows_ascend: bool
     """The tensor's rows lie in the file one after the other."""
+    rows_cycle: bool
+    """Neighbors in the file belong to neighboring rows: the first dimension runs fastest."""
     repeats_rows: tuple[int, int] | None
     """Rows (first, past the last) that are all the same; (0, 0) where rows differ; ``None`` where
     elements repeat in a way that is not worked out."""
@@ -162,6 +164,7 @@ def lay_out(tensor: StoredTensor, piece: Piece, format: NumberFormat, file_size:
         linear=_is_linear(axes),
         monotone=all(a[1] > b[1] for a, b in pairwise(axes)),
         rows_ascend=_is_linear(axes) or bool(corner and axes and axes[0][1] == steps[0]),
+        rows_cycle=bool(corner and axes and axes[-1][1] == steps[0]),
         repeats_rows=_repeated_rows(corner, sizes, strides, repeat),
     )
 

@@ -105,6 +105,19 @@ def test_large_transposes_and_gaps(dtype: type, depth: Depth) -> None:
             assert got.rms == pytest.approx(expected.rms, rel=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(3000, 700), (700, 3000), (70, 100, 300)])
+def test_damage_throughout_a_column_major_tensor(shape: tuple[int, ...]) -> None:
+    strides = tuple(reversed(_layout.row_major_strides(shape[::-1])))
+    array = np.full(math.prod(shape), np.nan, dtype=np.float16)
+    got = measured(whole(array.tobytes(), "F16", shape, strides=strides), "finite")
+    assert got.nan == got.numel and got.first_nonfinite == (0,) * len(shape)
+    assert got.bad_rows is not None and got.bad_rows.whole
+    assert got.bad_rows.ranges == ((0, shape[0]),)
+    array[: 600_000 - 5] = 1.0
+    later = measured(whole(array.tobytes(), "F16", shape, strides=strides), "full")
+    check(later, array.reshape(shape[::-1]).transpose().astype(np.float64))
+
+
 def test_an_expanded_tensor_of_any_size_is_one_row() -> None:
     row = np.array([1, np.nan, 0, 3], dtype=np.float32).tobytes()
     got = measured(whole(row, "F32", (10**12, 4), strides=(0, 1)))
