@@ -57,7 +57,7 @@ def parse(data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[n
     for shape in np.flatnonzero(counts >= _FEWEST).tolist():
         chosen = order[ends[shape] - counts[shape] : ends[shape]]
         length = int(lengths[chosen[0]])
-        if length <= WIDTH:
+        if 0 < length <= WIDTH:
             texts = windows[starts[chosen]].view(np.uint8).reshape(-1, WIDTH)
             columns = np.ascontiguousarray(texts[:, :length].T)
             values[chosen], known[chosen] = _alike(columns)
@@ -76,9 +76,9 @@ def _one_by_one(
     left = np.flatnonzero(~known & (lengths > 0))
     if not len(left):
         return
-    raw, begins = data.tobytes(), starts[left].tolist()
-    spans = zip(left.tolist(), begins, lengths[left].tolist(), strict=True)
-    texts = [(i, raw[begin : begin + length]) for i, begin, length in spans]
+    view: memoryview = memoryview(data)  # type: ignore[arg-type]
+    spans = zip(left.tolist(), starts[left].tolist(), lengths[left].tolist(), strict=True)
+    texts = [(i, bytes(view[begin : begin + length])) for i, begin, length in spans]
     found = [(i, float(text)) for i, text in texts if _NUMBER.fullmatch(text)]
     found += [(i, _WORDS[text]) for i, text in texts if text in _WORDS]
     if found:
@@ -126,10 +126,10 @@ def _alike(columns: NDArray[np.uint8]) -> _Found:
 
 def _decimals(columns: NDArray[np.uint8], form: re.Match[bytes]) -> _Found:
     """Numbers (n,) of texts (length, n) of the form of one of them."""
-    count = columns.shape[1]
     places = [*range(*form.span(2)), *(range(*form.span(3)) if form[3] else ())]
-    if len(places) > _MOST_DIGITS:
-        return np.zeros(count), np.zeros(count, dtype=np.bool_)
+    # 0.00012345 begins with zeros, which are none of its digits.
+    leading, places = places[:-_MOST_DIGITS], places[-_MOST_DIGITS:]
+    fits = (columns[leading] == 48).all(axis=0)
     half = max(0, len(places) - 9)
     whole = _whole(columns, places[half:]).astype(np.uint64)
     if half:
@@ -142,7 +142,7 @@ def _decimals(columns: NDArray[np.uint8], form: re.Match[bytes]) -> _Found:
         values, known = _scaled(whole, shift)
     else:
         values, known = _with_exponents(columns, form, whole, shift)
-    return (-values if form[1] else values), known
+    return (-values if form[1] else values), known & fits
 
 
 def _with_exponents(

@@ -70,7 +70,9 @@ class Chain:
             won = position - before
             places, after = _step(buffer, position, end, steps)
             if steps == _MOST_STEPS and after - position < len(places) * _SHORT:
-                places, after = _scan(data, position)
+                found, reached = _scan(data, position)
+                if reached > after:  # It ends at a record that is not short.
+                    places, after = found, reached
             sizes = np.diff(places, append=after)
             parts.append((places, sizes))
             self._remember(sizes)

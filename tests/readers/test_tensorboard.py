@@ -21,6 +21,7 @@ from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import crc32c
 
 from nanautopsy.model import ConfigRecord, FileHead, LogEvent, Record, Series, Skipped
 from nanautopsy.readers import _crc32c
+from nanautopsy.readers._record_chain import Chain, length_crcs
 from nanautopsy.readers._scalar_templates import ScalarTemplates
 from nanautopsy.readers.tensorboard import READER
 
@@ -260,6 +261,31 @@ def test_templates_change_nothing(data: st.DataObject, tmp_path_factory: Factory
     with pytest.MonkeyPatch.context() as patch:
         slow = as_text(read_slowly(bytes(raw), folder, patch))
     assert as_text(read(bytes(raw), folder)) == slow
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32), shuffled=st.booleans(), tags=st.integers(1, 80))
+def test_records_are_followed_whatever_their_lengths(
+    tmp_path_factory: Factory, seed: int, shuffled: bool, tags: int
+) -> None:
+    """In rounds with runs of equal lengths, in any order, and with long records between."""
+    chance = random.Random(seed)
+    usual = [chance.choice([40, 41, 48])] * tags + [44, 61]
+    lengths: list[int] = []
+    while len(lengths) < 6000:
+        chance.shuffle(usual) if shuffled else None
+        lengths += usual
+        lengths += [chance.randrange(200_000)] * (chance.random() < 0.01)
+        lengths += [57] * (chance.random() < 0.01)
+    crcs = length_crcs(np.array(lengths))
+    parts = [
+        struct.pack("<QI", length, int(crc)) + chance.randbytes(length) + bytes(4)
+        for length, crc in zip(lengths, crcs, strict=True)
+    ]
+    buffer = memoryview(bytearray(b"".join(parts)))
+    places, sizes = Chain().follow(buffer, np.frombuffer(buffer, dtype=np.uint8))
+    assert sizes.tolist() == [length + 16 for length in lengths]
+    assert places.tolist() == np.append(0, np.cumsum(sizes)[:-1]).tolist()
 
 
 # --- damage -------------------------------------------------------------------------------------

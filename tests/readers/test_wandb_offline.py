@@ -444,6 +444,25 @@ def test_a_bad_block_costs_only_itself(tmp_path: Path) -> None:
     assert any("checksum" in p.text and p.source.offset is not None for p in problems)
 
 
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32), count=st.integers(0, 6))
+def test_many_chunks_are_checked_together_as_one_by_one(
+    tmp_path_factory: Factory, seed: int, count: int
+) -> None:
+    chance = random.Random(seed)
+    raw = bytearray(old_run({"x": i, "pad": "p" * chance.randrange(90)} for i in range(2500)))
+    for _ in range(count):
+        raw[chance.randrange(len(raw))] ^= 1 << chance.randrange(8)
+    folder = tmp_path_factory.mktemp("run")
+    together = read(bytes(raw), folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nanautopsy.readers._leveldb_log._MANY_CHUNKS", 1 << 40)
+        alone = read(bytes(raw), folder)
+    assert as_text(together) == as_text(alone)
+    assert [str(p) for p in problems_of(together)] == [str(p) for p in problems_of(alone)]
+    assert bool(problems_of(together)) >= (len(series_of(together)["x"]) < 2500)
+
+
 def test_a_zeroed_block_and_a_zeroed_tail(tmp_path: Path) -> None:
     rows = [{"loss": float(i), "pad": "x" * 900} for i in range(200)]
     data = bytearray(old_run(rows))
