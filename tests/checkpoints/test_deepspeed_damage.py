@@ -195,6 +195,46 @@ def test_a_vector_that_was_cut_is_read_as_far_as_it_goes(tmp_path: Path) -> None
     assert min(fewer) == 6 * 3 + len(["mask"])
 
 
+def test_a_lost_layer_is_missing(tmp_path: Path) -> None:
+    run = copy_of("pipeline", tmp_path)
+    (run / TAG / "layer_02-model_states.pt").unlink()
+    records = records_of(run)
+    assert checkpoint_of(records).missing == ("2.weight", "2.bias")
+    assert texts_of(records) == [
+        "2 weights that the model file lists are in no file here, the first is '2.weight'"
+    ]
+
+
+def test_a_lost_pipeline_stage_is_said(tmp_path: Path) -> None:
+    run = copy_of("pipeline", tmp_path)
+    (run / TAG / "mp_rank_01_model_states.pt").unlink()
+    assert texts_of(records_of(run)) == ["model files of 1 of 2 model-parallel parts are here"]
+
+
+def test_ranks_of_different_saves_show_by_their_steps(tmp_path: Path) -> None:
+    run = copy_of("zero2-bf16-planted", tmp_path)
+    (artifact,) = discover(run, [READER]).artifacts
+    path = run / TAG / RANK_1
+    data = path.read_bytes()
+    three, two = b"\x00\x00@@", b"\x00\x00\x00@"
+    # The only element of a storage of its own, aligned as torch aligns every storage.
+    places = [i for i in range(0, len(data), 64) if data[i : i + 4] == three]
+    assert len(places) == 2
+    path.write_bytes(data[: places[0]] + two + data[places[0] + 4 :])
+    (problem,) = problems_of(READER.read(artifact))
+    assert problem.source.path == f"{TAG}/{RANK_1}" or problem.source.path == f"{TAG}/{RANK_0}"
+    assert "files of different saves" in problem.text
+
+
+def test_payloads_are_reported_and_inert(tmp_path: Path) -> None:
+    run = copy_of("zero2-bf16-planted", tmp_path)
+    payload = b"cos\nsystem\n(S'exit 1'\ntR."
+    (run / TAG / MODEL).write_bytes(b"\x80\x02}U\x06module" + payload[:-1] + b"s.")
+    records = records_of(run)
+    assert any("tries to call os.system('exit 1')" in text for text in texts_of(records))
+    assert by_name(checkpoint_of(records))["b.weight.master"].nan == 1
+
+
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     which=st.sampled_from([RANK_0, RANK_1, MODEL]),

@@ -12,6 +12,7 @@ import pytest
 from rankfiles import by_name, checkpoint_of, copied, records_in
 from reading import of_type, problems_of
 
+from nanautopsy import analyze
 from nanautopsy.checkpoints.deepspeed_zero import READER
 from nanautopsy.checkpoints.stored import StoredCheckpoint
 from nanautopsy.discover import discover
@@ -273,3 +274,17 @@ def test_without_zero_the_optimizer_follows_the_module(name: str, kinds: tuple[s
             assert tensor.moment == (None if kind == "master" else kind)
         if "master" in kinds:
             assert np.float16(tensors[f"{weight.name}.master"].max_abs) == weight.max_abs
+
+
+@pytest.mark.parametrize(
+    ("name", "rank"),
+    [("zero2-bf16-planted", None), ("zero3-bf16-planted", 1)],
+)
+def test_analyze_places_the_onset(name: str, rank: int | None) -> None:
+    """Stage 2 has the weights whole, on every rank alike; stage 3 only as slices of one rank."""
+    autopsy = analyze(FIXTURES / name)
+    assert autopsy.verdict == "non-finite"
+    assert autopsy.onset is not None
+    assert (autopsy.onset.layer, autopsy.onset.step) == ("b.weight", 3)
+    assert rank is None or autopsy.onset.rank == rank
+    assert autopsy.run.packages["deepspeed"].version == "0.19.8"

@@ -123,6 +123,15 @@ def test_nothing_readable_is_skipped(tmp_path: Path) -> None:
     assert [s.reason for s in of_type(records, Skipped)] == ["no tensor of it can be read"]
 
 
+def test_payloads_are_reported_and_inert(tmp_path: Path) -> None:
+    run = copy_of("fsdp2-bf16", tmp_path)
+    index = run / STEP / ".metadata"
+    index.write_bytes(index.read_bytes()[:-1] + b"cos\nsystem\n(S'exit 1'\ntR0.")
+    records = records_of(run)
+    assert any("tries to call os.system('exit 1')" in text for text in texts_of(records))
+    assert by_name(checkpoint_of(records))["0.weight"].shape == (7, 5)
+
+
 @settings(max_examples=80)
 @given(
     which=st.sampled_from([".metadata", "__0_0.distcp", "__1_0.distcp"]),
