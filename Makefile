@@ -1,7 +1,7 @@
 # Targets use the tools of the active environment: pip install -e '.[test]' gives them all.
 PYTHON ?= python
 
-.PHONY: help check lint types test format gallery bench samples
+.PHONY: help check lint types test format gallery bench samples corpus corpus-score
 
 help:
 	@echo "check    lint, types and tests, as before every commit"
@@ -11,6 +11,8 @@ help:
 	@echo "format   let ruff mend and format"
 	@echo "gallery  render every sample run into reports/ and refresh the README"
 	@echo "bench    print the benchmarks' ratios"
+	@echo "corpus-score  judge the labelled corpus and keep the table"
+	@echo "corpus   train the labelled corpus again (samples extra)"
 	@echo "samples  train the sample runs again (samples extra; each script states its versions)"
 
 check: lint types test
@@ -37,3 +39,9 @@ bench:
 
 samples:
 	for story in sample_runs/generate/[a-z]*.py; do $(PYTHON) $$story || exit 1; done
+
+corpus:
+	$(PYTHON) tests/corpus/generate.py
+
+corpus-score:
+	$(PYTHON) tests/corpus/score.py --write

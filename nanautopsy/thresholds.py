@@ -6,6 +6,8 @@ its rivals and against *something else* (see :mod:`nanautopsy.diagnose`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 # --- strengths of evidence, in log-odds ---------------------------------------------------------
 
 PRIOR = -2.5
@@ -121,3 +123,81 @@ or a few updates away."""
 ATTENTION_LOGIT_LARGE = 1.0e4
 """Attention logits of trained models stay below about 1e2 (ViT-22B reports instability above
 5e4, without normalized queries and keys)."""
+
+# --- single bad points ----------------------------------------------------------------------------
+
+ISOLATED_POINTS = 2
+"""Logged points that one bad batch may touch: an average over a window reaches into the next."""
+RECURRENCES = 3
+"""Equal distances need three points; two are any two."""
+ABSURD_INPUT = 1.0e3
+"""An input statistic over its own median: inputs are normalized, or bounded by their encoding;
+a factor of 256 separates pixels of 0 to 255 from those of 0 to 1."""
+INPUT_HISTORY = 4
+"""Points without which an input statistic has no usual level."""
+
+# --- odd weights ----------------------------------------------------------------------------------
+
+ABSURD_WEIGHT = 1.0e6
+"""A weight's largest magnitude over the median of all weights' largest: uninitialized memory and
+flipped exponent bits give such values, initializers and training give factors of hundreds."""
+HANDFUL = 16
+"""Elements that count as a few: a flipped bit is one; a damaged page holds thousands."""
+
+# --- learning rates that are usual ----------------------------------------------------------------
+
+USUAL_LR = {
+    "adam": 3e-3,
+    "sgd": 0.5,
+    "lion": 3e-4,
+    "adafactor": 3e-2,
+    "lamb": 2e-2,
+    "rmsprop": 1e-2,
+}
+"""Upper ends of what published recipes use: Adam 1e-3 (its paper) to 3e-3 (small transformers,
+Karpathy's note, muP's proxies), SGD 0.1 with batch 256 scaled linearly to 0.4 (arXiv 1706.02677),
+Lion 3 to 10 times below AdamW (arXiv 2302.06675), Adafactor 1e-2 with relative steps (arXiv
+1804.04235), LAMB 1.76e-2 for BERT (arXiv 1904.00962), RMSprop 1e-2 (TensorFlow's examples)."""
+HIGH_LR_FACTOR = 3.0
+"""Above the usual by this much a rate needs an explanation."""
+EXTREME_LR_FACTOR = 30.0
+"""Above the usual by this much a rate is a mistake."""
+TINY_LR = 1e-7
+"""Below it a rate moves no weight far enough to break it in a run's first steps."""
+EARLY_SHARE = 0.1
+"""Share of the logged points within which growth is from the start."""
+EARLY_POINTS = 3
+"""Logged points that are the start of a short log."""
+GROWTH_POINTS = 3
+"""Points over which half of a gradient's growth, in powers, is spread: one or two may be one bad
+batch."""
+RL_HISTORY = 10
+"""Points of a policy's metric without which it has no usual level."""
+
+# --- resumes --------------------------------------------------------------------------------------
+
+RESUME_WINDOW = 5
+"""Points on either side of a resume that are compared."""
+RESUME_JUMP: Mapping[str, float] = {
+    "loss": 1.5,
+    "grad_norm": 5.0,
+    "learning_rate": 2.0,
+    "loss_scale": 16.0,
+}
+"""Ratio of medians after and before a resume that a continued run does not show: losses vary by
+tens of percent, gradient norms by small factors, schedules by percents within a few points, and a
+loss scale by one doubling."""
+
+# --- reinforcement learning -----------------------------------------------------------------------
+
+KL_BLOWN = 10.0
+"""A divergence this far above its own median has left the policy it should stay near to."""
+KL_FAR = 1.0
+"""Nats between a policy and its reference that no recipe allows: targets are 0.01 to 0.1 (PPO's
+implementations), and 1 means that the policies hardly overlap."""
+ENTROPY_GONE = 0.1
+"""Share of its first level below which an entropy says that the policy is deterministic."""
+ADAM_EPSILON_MIN = 6e-8
+"""Smallest epsilon that float16 can hold: its smallest subnormal is 2**-24 = 5.96e-8."""
+ADAM_EPSILON_DEFAULT = 1e-8
+"""torch.optim.Adam, AdamW and optax.adam."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from nanautopsy.causes.interface import Case
+from nanautopsy.diagnose import diagnose, load_causes
 from nanautopsy.facts import derive
 from nanautopsy.model import (
     Checkpoint,
@@ -108,3 +110,9 @@ def case_of(run: Run) -> Case:
     """What a cause is given."""
     located = judge(run)
     return Case(run, located.findings, located.onset, located.verdict)
+
+
+def named_cause(*parts: Series | Checkpoint | LogEvent, **more: Any) -> str | None:
+    """Id of the cause that is named first for a run of these parts; ``None``: undetermined."""
+    causes = diagnose(case_of(make_run(*parts, **more)), load_causes().parts).causes
+    return causes[0].id if causes else None

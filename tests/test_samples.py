@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -56,7 +57,13 @@ def test_every_sample_has_an_expectation() -> None:
 
 
 def test_every_cause_has_a_failing_sample_and_a_healthy_twin() -> None:
-    assert {cause.id for cause in load_causes().parts} == {e.cause for e in EXPECTED.values()}
+    truths = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in (Path(__file__).parent / "corpus" / "truth").glob("*.json")
+    ]
+    failing = {e.cause for e in EXPECTED.values()} | {t["cause"] for t in truths} - {None}
+    twins = {e.cause for e in EXPECTED.values()} | {t["healthy_twin_of"] for t in truths} - {None}
+    assert {cause.id for cause in load_causes().parts} == failing == twins
 
 
 @pytest.mark.parametrize("name", EXPECTED)

@@ -53,6 +53,11 @@ def _assess(case: Case) -> Assessment:
     for growth in case.found("loss-growth", "grad-norm-growth"):
         _weigh_growth(growth, jump, weighing)
     _weigh_calm(case, jump, death, weighing)
+    for resumed in case.found("resume-jump"):
+        if resumed.data.get("what") == "learning_rate" and resumed.step == jump.step:
+            weighing.speaks_against(
+                thresholds.MODERATE, f"{resumed.text}: the resume did it", resumed.source
+            )
     return weighing.fired(
         remedies=(
             f"Resume from the last checkpoint before step {jump.step} with the learning rate at "

@@ -95,6 +95,7 @@ def _zero_beside_zero(run: Run, loss: Series, norm: Series) -> Finding | None:
         data={
             "count": int(zero.sum()),
             "persistent": False,
+            "no_gradient": True,
             "points": len(zero),
             "axis": loss.axis,
         },

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import numpy as np
+
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, LogEvent, Run
+from nanautopsy.signal import index_at
 
 _KINDS = (
     ("backward-nonfinite", "anomaly mode names a backward function"),
@@ -19,6 +22,9 @@ _WEAK = {
 }
 """Statements that need not be about training, by the quantity that they name."""
 
+_RAISED = ("backward-nonfinite", "sampling-assert")
+"""Statements that are exceptions, and end a run that does not catch them."""
+
 _SKIPS = re.compile(r"\bskip(?:s|ped|ping)?\b", re.IGNORECASE)
 
 
@@ -26,29 +32,57 @@ def _detect(run: Run) -> Iterator[Finding]:
     for kind, said in _KINDS:
         events = run.events_of(kind)
         if events:
-            yield _finding(kind, said, events)
+            yield _finding(run, kind, said, events)
     statements = run.events_of("nonfinite-text")
     plain = tuple(e for e in statements if e.data.get("quantity") not in _WEAK)
     if plain:
-        yield _finding("reported-nonfinite", "the program reports a non-finite value", plain)
+        yield _finding(run, "reported-nonfinite", "the program reports a non-finite value", plain)
     for quantity, said in _WEAK.items():
         events = tuple(e for e in statements if e.data.get("quantity") == quantity)
         if events:
-            yield _finding("reported-nonfinite", said, events)
+            yield _finding(run, "reported-nonfinite", said, events)
 
 
-def _finding(kind: str, said: str, events: tuple[LogEvent, ...]) -> Finding:
+def _placed(run: Run, event: LogEvent) -> tuple[int | None, bool]:
+    """The step of what a line says, and whether the run ended with it.
+
+    A line that names no step stands behind the last step that was printed. Where that step's loss
+    and gradients were finite, the line is of the next one.
+    """
+    losses = [s for s in run.by_role("loss", "grad_norm") if len(s) and s.axis == "step"]
+    if event.step is None:
+        return None, event.kind in _RAISED
+    if event.step_exact or not losses:
+        return event.step, False
+    at = [(s, index_at(s, event.step)) for s in losses]
+    if any(i is not None and not np.isfinite(s.values[i]) for s, i in at):
+        return event.step, False
+    longest = max(losses, key=len)
+    index = index_at(longest, event.step)
+    if index is None:
+        return event.step, False
+    if index + 1 < len(longest):
+        return int(longest.steps[index + 1]), False
+    gap = int(np.median(np.diff(longest.steps))) if len(longest) > 1 else 1
+    return event.step + gap, True
+
+
+def _finding(run: Run, kind: str, said: str, events: tuple[LogEvent, ...]) -> Finding:
     first = events[0]
+    step, ended = _placed(run, first)
     times = f" ({len(events)} times)" if len(events) > 1 else ""
     layer = next((e.data["layer"] for e in events if isinstance(e.data.get("layer"), str)), None)
     data = dict(first.data) | {"count": len(events), "step_exact": first.step_exact}
     if all(_SKIPS.search(e.text) for e in events):
         data["skipped"] = True
+    if ended:
+        data["persistent"] = True
     return Finding(
         id=kind,
         text=f"{said}{times}: {first.text}",
         source=first.source,
-        step=first.step,
+        step=step,
+        last_good=None if step == first.step else first.step,
         layer=str(layer) if layer else None,
         data=data,
     )

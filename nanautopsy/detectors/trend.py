@@ -80,12 +80,13 @@ def _growth(series: Series) -> Finding | None:
     finite = np.isfinite(series.values)
     end = int((~finite).argmax()) if not finite.all() else len(series)
     values = np.abs(series.values[:end])
-    if len(values) < 4:
+    if len(values) < 2:
         return None
     last = float(values[-1])
-    half = values[: max(3, len(values) // 2)]
-    base = float(np.median(half))
-    if base <= 0 or last < thresholds.GROWTH_FACTOR * base:
+    # A run that dies within its first points has no usual level but its first value.
+    short = len(values) < 4
+    base = float(values[0] if short else np.median(values[: max(3, len(values) // 2)]))
+    if base <= 0 or last < thresholds.GROWTH_FACTOR ** (2 if short else 1) * base:
         return None
     above = values >= thresholds.GROWTH_FACTOR * base
     start = len(values) - int((~above[::-1]).argmax()) if not above.all() else 0
@@ -96,8 +97,17 @@ def _growth(series: Series) -> Finding | None:
         source=series.at(start),
         step=int(series.steps[start]),
         last_good=int(series.steps[start - 1]) if start else None,
-        data={"from": base, "to": last, "points": end - start, "ratio": last / base},
+        data={"from": base, "to": last, "points": _climb(values, base), "ratio": last / base},
     )
+
+
+def _climb(values: NDArray[np.float64], base: float) -> int:
+    """Points from the last one at the usual level to half of the growth, in powers: one for a
+    jump, half of all for growth by a constant factor a step."""
+    usual = np.flatnonzero(values <= thresholds.SUDDEN_FACTOR * base)
+    left = int(usual[-1]) if len(usual) else 0
+    half = float(np.sqrt(values[left:].max() * base))
+    return int((values[left:] >= half).argmax())
 
 
 def _diverged(series: Series, moving_target: bool, jumps: Sequence[int]) -> Finding | None:

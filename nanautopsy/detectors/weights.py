@@ -58,6 +58,7 @@ def _turned(line: Sequence[Checkpoint], first: int) -> Finding:
             "holds": checkpoint.holds,
             "first_checkpoint": first == 0,
             "rank": one_rank(checkpoint, bad),
+            "elements": sum(t.nonfinite for t in bad),
             "rows": rows_of(bad[0]) if len(bad) == 1 else None,
         },
     )

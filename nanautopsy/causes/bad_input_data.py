@@ -1,0 +1,134 @@
+"""A batch holds NaN, Inf or absurd values.
+
+What happens: one bad number in an input or a target reaches the loss through every layer, and
+the backward pass carries it into every weight; from the next step on all is NaN, whatever comes.
+Where steps with non-finite gradients are skipped (a loss scaler, a guard), the run goes on, and
+meets the same sample again in the next epoch.
+
+Evidence for: logged statistics of the input are non-finite or absurd at the onset; the program
+says that the input is bad; the failure comes back at the same distance, once an epoch; nothing
+grew before it.
+
+Evidence against: loss, gradients or weights grew before; float16 with a scaler that falls; a
+learning rate that jumped; the failure is there from the first step on, and for every batch.
+
+Confirm: run the batch of that step alone in float32 and ask ``torch.isfinite(x).all()`` of every
+input; search the whole data set for non-finite values.
+
+Fix: clean the data, or drop samples that are not finite before they are batched.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
+from nanautopsy.model import Assessment
+from nanautopsy.signal import shown, up_to
+
+_OF_INPUT = re.compile(
+    r"\b(inputs?|images?|pixels?|pixel_values|waveforms?|audio|features?|targets?|labels?|samples?"
+    r"|ground truth|annotations?|dataset|data)\b",
+    re.IGNORECASE,
+)
+
+
+def _assess(case: Case) -> Assessment:
+    onset = case.onset
+    if onset is None:
+        return quiet("nothing is non-finite, and a bad batch leaves more than a high loss")
+    weighing = Weighing()
+    for finding in case.found("odd-input"):
+        if finding.step is None or onset.step is None or finding.step <= onset.step:
+            weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
+            break
+    for finding in case.found("reported-nonfinite"):
+        if finding.data.get("quantity") == "input" and _OF_INPUT.search(finding.text):
+            weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
+            break
+    for finding in case.found("isolated-losses"):
+        _weigh_recurrence(case, weighing)
+        if finding.data.get("gradient") == "zero":
+            weighing.speaks_against(
+                thresholds.STRONG, f"{finding.text}, which a bad number is not", finding.source
+            )
+        elif finding.data.get("gradient") == "non-finite" or finding.data.get("value") == "inf":
+            weighing.speaks_for(
+                thresholds.MODERATE, f"{finding.text}: single batches do it", finding.source
+            )
+        break
+    _weigh_suddenness(case, weighing)
+    if not any(evidence.supports for evidence in weighing.evidence):
+        return quiet("nothing that was logged tells a bad batch from another sudden failure")
+    _weigh_rivals(case, weighing)
+    return weighing.fired()
+
+
+def _weigh_recurrence(case: Case, weighing: Weighing) -> None:
+    for finding in case.found("isolated-losses"):
+        if finding.data.get("period") is not None:
+            weighing.speaks_for(
+                thresholds.STRONG,
+                f"{finding.text}: the same place in the data each time",
+                finding.source,
+            )
+            return
+
+
+def _weigh_suddenness(case: Case, weighing: Weighing) -> None:
+    """Everything at its usual level up to the last point before the onset."""
+    onset = case.onset
+    assert onset is not None
+    if onset.step is None or onset.quantity not in ("loss", "activations", "logits"):
+        return
+    calm: str | None = None
+    for series in case.run.by_role("loss", "grad_norm"):
+        before = np.abs(up_to(series, onset.step))
+        if len(before) < thresholds.DIVERGED_MIN_POINTS:
+            continue
+        usual = float(np.median(before))
+        if before[-1] > thresholds.SUDDEN_FACTOR * usual:
+            return
+        if series.role == "grad_norm":
+            calm = (
+                f"{series.tag} was {shown(float(before[-1]))} right before, median {shown(usual)}"
+            )
+    if calm is not None:
+        weighing.speaks_for(
+            thresholds.MODERATE, f"it came from one step to the next: {calm}", onset.source
+        )
+
+
+def _weigh_rivals(case: Case, weighing: Weighing) -> None:
+    for finding in case.found("loss-growth", "grad-norm-growth", "lr-jump", "loss-scale-collapse"):
+        weighing.speaks_against(
+            thresholds.STRONG, f"{finding.text}, before the onset", finding.source
+        )
+    half = case.states("compute_dtype", "F16")
+    if half is not None and not case.found("odd-input"):
+        weighing.speaks_against(
+            thresholds.MODERATE, "the run computes in float16, which overflows too", half.source
+        )
+    for finding in case.found("masked-loss", "gradient-sentinel"):
+        if finding.data.get("no_gradient"):
+            weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
+
+
+CAUSE = Cause(
+    id="bad-input-data",
+    title="non-finite or absurd values in a batch",
+    assess=_assess,
+    remedies=(
+        "Save the batch of the failing step and ask `torch.isfinite(x).all()` of every tensor in "
+        "it, inputs and targets.",
+        "Check the whole data set once, offline; drop or mend what is not finite.",
+    ),
+    references=(
+        "https://github.com/prs-eth/Marigold/issues/111",
+        "https://github.com/dusty-nv/jetson-inference/issues/1629",
+        "https://github.com/k2-fsa/icefall/issues/135",
+    ),
+)

@@ -1,0 +1,107 @@
+"""Gradients are reduced while they are still written, or read before they have arrived.
+
+What happens: overlapping communication with computation needs streams to wait for each other. One
+missing wait, and a bucket is reduced with old or half-written gradients: a few elements of one
+rank's part are garbage, now and then NaN, at another step in each run.
+
+Evidence for: one rank, or one rank's part of the optimizer state, turns first and alone;
+overlapped communication is on with several ranks; it comes from one step to the next, in a format
+that does not overflow; a restart fails elsewhere.
+
+Evidence against: every rank turns at once with grown gradients; a single process; a known defect
+of the installed version explains it better (version-bug).
+
+Confirm: ``overlap_comm: false`` (Megatron: without ``--overlap-grad-reduce``) for a hundred steps
+past the onset; ``CUDA_LAUNCH_BLOCKING=1``.
+
+Fix: switch the overlap off, or use a release in which it is mended.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.model import Assessment, Fact, Run
+from nanautopsy.signal import up_to
+
+
+def _assess(case: Case) -> Assessment:
+    weighing = Weighing()
+    for finding in case.found("rank-alone")[:1]:
+        weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
+    for finding in case.found("nonfinite-moments", "nonfinite-parameters"):
+        rank = finding.data.get("rank")
+        if isinstance(rank, int) and not finding.data.get("everything"):
+            weighing.speaks_for(
+                thresholds.MODERATE,
+                f"only rank {rank}'s part of the state is non-finite: {finding.text}",
+                finding.source,
+            )
+            break
+    if not weighing.evidence:
+        return quiet("nothing shows one rank, or one rank's part, that turned alone")
+    overlap = _overlap(case.run)
+    if overlap is not None:
+        weighing.speaks_for(
+            thresholds.MODERATE, "communication overlaps with computation", overlap.source
+        )
+    half = case.states("compute_dtype", "F16")
+    if half is not None:
+        weighing.speaks_against(
+            thresholds.MODERATE, "the run computes in float16, which overflows", half.source
+        )
+    for finding in case.found("grad-norm-growth", "loss-growth", "lr-jump", "hardware-error"):
+        weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
+    _weigh_calm(case, weighing)
+    return weighing.fired()
+
+
+def _weigh_calm(case: Case, weighing: Weighing) -> None:
+    onset = case.onset
+    if onset is None or onset.step is None:
+        return
+    for norm in case.run.by_role("grad_norm"):
+        before = up_to(norm, onset.step)
+        if len(before) >= thresholds.DIVERGED_MIN_POINTS:
+            if before[-1] <= thresholds.SUDDEN_FACTOR * float(np.median(before)):
+                weighing.speaks_for(
+                    thresholds.WEAK, f"{norm.tag} was at its usual level right before", norm.source
+                )
+            return
+
+
+def _overlap(run: Run) -> Fact | None:
+    """The setting that is on, DeepSpeed's or Megatron's."""
+    fact = run.facts.get("overlap_comm")
+    if fact is not None:
+        return fact if fact.value is True else None
+    for key, setting in run.config.items():
+        if key.rpartition(".")[2] in ("overlap_grad_reduce", "overlap_param_gather"):
+            if setting.value is True:
+                return setting
+    return None
+
+
+def _several_ranks(run: Run) -> bool:
+    return any(s.rank for s in run.series) or any(
+        len({t.rank for t in c.tensors}) > 1 for c in run.checkpoints
+    )
+
+
+CAUSE = Cause(
+    id="communication-race",
+    title="overlapped communication corrupts gradients",
+    assess=_assess,
+    needs=(Need("sign of several ranks", _several_ranks),),
+    remedies=(
+        "Switch the overlap off (`overlap_comm: false`, no `--overlap-grad-reduce`) and run past "
+        "the onset.",
+        "Set TORCH_NCCL_NAN_CHECK=1: it names the first rank that sends a NaN.",
+    ),
+    references=(
+        "https://github.com/deepspeedai/DeepSpeed/issues/4298",
+        "https://github.com/NVIDIA/Megatron-LM/issues/2301",
+    ),
+)

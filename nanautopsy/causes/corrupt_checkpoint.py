@@ -1,0 +1,118 @@
+"""The weights that the run started from are damaged: a shard cut short, bits flipped.
+
+What happens: a download or a save was interrupted, a disk or a copy flipped bits, one shard is of
+another save. Loaders check headers, not contents: a flipped exponent bit makes 1e38 of a weight,
+a page of another file makes NaN. The run starts from there.
+
+Evidence for: the container of the checkpoint that was loaded is damaged (cut short, shards missing
+or overlapping); a handful of values in a single tensor is non-finite or absurd before the first
+step; the sizes contradict the index.
+
+Evidence against: the damaged file was written at or after the onset, by a run that was dying;
+training was finite for long; many tensors are non-finite throughout.
+
+Confirm: compare checksums with the source, or ``nanautopsy inspect`` the file that was loaded.
+
+Fix: download or copy it again; keep checksums beside the shards.
+"""
+
+from __future__ import annotations
+
+import re
+
+from nanautopsy import thresholds
+from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.model import ArtifactReport, Assessment, Checkpoint, Source
+from nanautopsy.onset import at_first_steps
+
+_DAMAGE = re.compile(
+    r"cut short|truncat|overlap|checksum|CRC|corrupt|names shard|cannot be read|bytes at byte"
+)
+
+
+def _assess(case: Case) -> Assessment:
+    weighing = Weighing()
+    for finding in case.found("nonfinite-parameters"):
+        elements = finding.data.get("elements")
+        few = isinstance(elements, int) and elements <= thresholds.HANDFUL
+        if few and finding.data.get("first_checkpoint") and _from_before(case, finding.step):
+            weighing.speaks_for(
+                thresholds.STRONG,
+                f"{finding.text}: {elements} elements in all, before training",
+                finding.source,
+            )
+    for finding in case.found("absurd-weight"):
+        if finding.data.get("few") and _from_before(case, finding.step):
+            weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+    damaged = _damaged_start(case)
+    if damaged is not None:
+        report, text = damaged
+        weighing.speaks_for(
+            thresholds.STRONG,
+            f"{report.path}, which the run started from, is damaged: {text}",
+            Source(report.path),
+        )
+    if not weighing.evidence:
+        return quiet("no checkpoint from before the onset is damaged")
+    onset = case.onset
+    if onset is not None and onset.step is not None:
+        if at_first_steps(case.run, onset):
+            weighing.speaks_for(
+                thresholds.MODERATE,
+                f"it was non-finite at step {onset.step}, with the weights as they were loaded",
+                onset.source,
+            )
+        elif onset.last_finite is not None:
+            weighing.speaks_against(
+                thresholds.MODERATE,
+                f"training was finite until step {onset.last_finite}",
+                onset.source,
+            )
+    return weighing.fired()
+
+
+def _from_before(case: Case, step: int | None) -> bool:
+    """Whether a checkpoint of that step was saved before anything was trained."""
+    steps = [int(s.steps[0]) for s in case.run.by_role("loss", "grad_norm") if len(s)]
+    return step is None or step == 0 or (bool(steps) and step < min(steps))
+
+
+def _damaged_start(case: Case) -> tuple[ArtifactReport, str] | None:
+    """The damage of the checkpoint that the run resumed from, or that lies before its start."""
+    resumed = {
+        str(e.data["checkpoint"]).rstrip("/").rpartition("/")[2]
+        for e in case.run.events_of("run-resumed")
+        if e.data.get("checkpoint")
+    }
+    for checkpoint in case.run.checkpoints:
+        loaded = bool(resumed & set(checkpoint.path.split("/")))
+        if not loaded and not (checkpoint.step == 0 and _from_before(case, checkpoint.step)):
+            continue
+        for report in case.run.artifacts:
+            if not _is_of(report, checkpoint):
+                continue
+            text = next((p for p in report.problems if _DAMAGE.search(p)), None)
+            if text is not None:
+                return report, text
+    return None
+
+
+def _is_of(report: ArtifactReport, checkpoint: Checkpoint) -> bool:
+    return report.path == checkpoint.path or report.path.startswith(checkpoint.path + "/")
+
+
+CAUSE = Cause(
+    id="corrupt-checkpoint",
+    title="the checkpoint that was loaded is damaged",
+    assess=_assess,
+    needs=(Need("checkpoint", lambda run: bool(run.checkpoints)),),
+    remedies=(
+        "Fetch the file again and compare its checksum; `nanautopsy inspect` shows which tensor "
+        "is affected.",
+    ),
+    references=(
+        "https://github.com/vllm-project/vllm/issues/53537",
+        "https://github.com/ICTMCG/Make-Your-Anchor/issues/9",
+        "https://github.com/huggingface/diffusers/issues/5316",
+    ),
+)

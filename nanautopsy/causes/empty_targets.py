@@ -1,0 +1,110 @@
+"""A batch without a single target: the mean over nothing is 0/0.
+
+What happens: cross-entropy with ``reduction="mean"`` divides by the number of targets that are not
+ignored. When every label of a batch is -100 (a prompt that fills the whole context, a template
+that masks the answer too, a shard of one context-parallel rank) that number is 0 and the loss is
+NaN. Its gradient is exactly 0, so the weights stay sound and the next batch is fine: it looks far
+worse than it is. torch does so by design since 1.11. The Trainer's filter prints 0.0 instead.
+
+Evidence for: loss NaN (or 0.0 under the Trainer's filter) at single steps with a gradient norm of
+exactly 0; finite losses right after although nothing skips steps; later checkpoints sound;
+messages that a sample's labels were all masked.
+
+Evidence against: the gradients are NaN at that step; the loss stays non-finite; it is Inf and
+not NaN; a loss scaler or the program skips bad steps.
+
+Confirm: count the labels that are not ignored in the batch of that step.
+
+Fix: drop samples whose targets are cut off, raise the maximum length, mend the template; or divide
+by ``max(1, number of targets)``.
+"""
+
+from __future__ import annotations
+
+from nanautopsy import thresholds
+from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.checkpoints.damage import damaged
+from nanautopsy.model import Assessment, Finding, Source
+
+
+def _assess(case: Case) -> Assessment:
+    weighing = Weighing()
+    mismatches = case.run.events_of("labels-mismatch")
+    masked = [f for f in case.found("masked-loss") if f.data.get("no_gradient")]
+    isolated = [f for f in case.found("isolated-losses") if f.data.get("value") == "nan"]
+    if not (mismatches or masked or isolated):
+        return quiet("no loss is NaN at single steps, and nothing says that labels are missing")
+    if mismatches:
+        weighing.speaks_for(
+            thresholds.STRONG,
+            f"the program says that labels are missing: {mismatches[0].text}",
+            mismatches[0].source,
+        )
+    for finding in masked[:1]:
+        weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
+    for finding in isolated[:1]:
+        _weigh_isolated(case, finding, weighing)
+    if case.onset is not None and case.onset.persistent:
+        weighing.speaks_against(
+            thresholds.STRONG,
+            f"the {case.onset.quantity} stays non-finite; a batch without targets leaves the "
+            "weights as they were",
+            case.onset.source,
+        )
+    return weighing.fired()
+
+
+def _weigh_isolated(case: Case, finding: Finding, weighing: Weighing) -> None:
+    gradient = finding.data.get("gradient")
+    if gradient == "zero":
+        weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
+    elif gradient == "non-finite":
+        weighing.speaks_against(
+            thresholds.STRONG,
+            f"{finding.text}: a mean over nothing has no gradient",
+            finding.source,
+        )
+        return
+    else:
+        weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
+    skipper = case.fact("loss_scaler")
+    if skipper is not None and gradient != "zero":
+        weighing.speaks_against(
+            thresholds.MODERATE,
+            "a loss scaler skips steps with non-finite gradients, which leaves the same picture",
+            skipper.source,
+        )
+    sound = _sound_after(case, finding)
+    if sound is not None:
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            f"the weights of {sound} are finite: the step did them no harm",
+            Source(sound),
+        )
+
+
+def _sound_after(case: Case, finding: Finding) -> str | None:
+    later = [
+        c
+        for c in case.run.checkpoints
+        if c.step is not None and finding.step is not None and c.step >= finding.step and c.tensors
+    ]
+    return next((c.path for c in later if not damaged(c)), None)
+
+
+CAUSE = Cause(
+    id="empty-targets",
+    title="a batch in which every label is ignored",
+    assess=_assess,
+    needs=(Need("training loss", lambda run: bool(run.by_role("loss") or run.events)),),
+    remedies=(
+        "Count `(labels != -100).sum()` per batch; drop samples for which it is 0, or raise the "
+        "maximum length so that the answer is not cut off.",
+        "Sum the losses and divide by `max(1, count)` instead of taking the mean.",
+    ),
+    references=(
+        "https://github.com/pytorch/pytorch/issues/70348",
+        "https://github.com/pytorch/pytorch/issues/116349",
+        "https://github.com/haotian-liu/LLaVA/issues/1166",
+    ),
+)

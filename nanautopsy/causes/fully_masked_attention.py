@@ -1,0 +1,116 @@
+"""An attention row with no key left: softmax over nothing but -Inf is 0/0.
+
+What happens: softmax subtracts the row's maximum, and where every key is masked with -Inf that
+maximum is -Inf: ``-Inf - -Inf`` is NaN. Padding rows, a causal mask added to a padding mask
+(``finfo.min + finfo.min`` is -Inf), a sliding window over a left-padded batch do it. Multiplying
+by 0 afterwards does not help, ``0 * NaN`` is NaN: through the next layer's values, or only in the
+backward pass, it reaches every weight. A mask of -1e10 is -Inf in float16.
+
+Evidence for: attention is non-finite first, NaN and not Inf, with no growth of logits before;
+anomaly mode names the backward function of softmax or of scaled dot-product attention; the failing
+batches are those with padding.
+
+Evidence against: queries, keys or attention logits that grew (attention-overflow); Inf first;
+growing gradients; no attention in the model.
+
+Confirm: ask ``mask.any(-1).all()`` of the combined mask of that batch; use batch size 1 for it.
+
+Fix: leave at least one key visible to every row (unmask padding rows), combine boolean masks
+before they become numbers, or use an attention kernel that gives zeros for such rows.
+"""
+
+from __future__ import annotations
+
+import re
+
+from nanautopsy import thresholds
+from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
+from nanautopsy.detectors.attention import ATTENTION
+from nanautopsy.model import Assessment
+from nanautopsy.versions import is_before
+
+_FUNCTION = re.compile(
+    r"^(Softmax|SafeSoftmax|ScaledDotProduct\w*|\w*FlashAttention\w*|\w*EfficientAttention\w*)"
+    r"Backward\w*$",
+    re.IGNORECASE,
+)
+_SAFE_SDPA = "2.5"
+"""torch whose scaled dot-product attention gives zeros for such rows (pytorch#103749)."""
+
+
+def _assess(case: Case) -> Assessment:
+    weighing = Weighing()
+    for finding in case.found("backward-nonfinite"):
+        if _FUNCTION.match(str(finding.data.get("function", ""))):
+            weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+            break
+    _weigh_layer(case, weighing)
+    for finding in case.found("reported-nonfinite"):
+        if finding.data.get("quantity") == "attention" and finding.data.get("value") == "nan":
+            weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
+            break
+    if not weighing.evidence:
+        return quiet("nothing says that attention was NaN first")
+    _weigh_settings(case, weighing)
+    _weigh_rivals(case, weighing)
+    return weighing.fired()
+
+
+def _weigh_layer(case: Case, weighing: Weighing) -> None:
+    onset = case.onset
+    if onset is None or onset.layer is None or onset.value != "nan":
+        return
+    if not ATTENTION.search(onset.layer):
+        return
+    forward = onset.quantity in ("activations", "attention logits", "reported")
+    weighing.speaks_for(
+        thresholds.STRONG if forward else thresholds.MODERATE,
+        f"the first non-finite layer, {onset.layer}, lies in attention, and it is NaN, not Inf",
+        onset.source,
+    )
+
+
+def _weigh_settings(case: Case, weighing: Weighing) -> None:
+    torch = case.run.packages.get("torch")
+    attention = case.states("attention", "sdpa")
+    if torch is not None and attention is not None and is_before(torch.version, _SAFE_SDPA):
+        weighing.speaks_for(
+            thresholds.WEAK,
+            f"scaled dot-product attention of torch {torch.version} gives NaN for such rows",
+            torch.source,
+        )
+    eager = case.states("attention", "eager")
+    if eager is not None:
+        weighing.speaks_for(
+            thresholds.WEAK, "eager attention gives NaN for such rows", eager.source
+        )
+
+
+def _weigh_rivals(case: Case, weighing: Weighing) -> None:
+    for finding in case.found("projection-growth", "attention-logits-large", "lr-jump"):
+        weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
+    for finding in case.found("grad-norm-growth", "loss-growth"):
+        weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)
+    onset = case.onset
+    if onset is not None and onset.layer is not None and not ATTENTION.search(onset.layer):
+        weighing.speaks_against(
+            thresholds.MODERATE,
+            f"the first non-finite layer, {onset.layer}, is no attention layer",
+            onset.source,
+        )
+
+
+CAUSE = Cause(
+    id="fully-masked-attention",
+    title="an attention row in which every key is masked",
+    assess=_assess,
+    remedies=(
+        "Leave one key visible in every row of the combined mask; padding rows may see themselves.",
+        "Combine masks as booleans and fill once with `finfo.min`, instead of adding two masks.",
+    ),
+    references=(
+        "https://github.com/pytorch/pytorch/issues/103749",
+        "https://github.com/pytorch/pytorch/issues/41508",
+        "https://github.com/huggingface/transformers/issues/27114",
+    ),
+)

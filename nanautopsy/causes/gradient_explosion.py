@@ -1,0 +1,138 @@
+"""Gradients grow over many steps at a learning rate that is usual.
+
+What happens: a product of many Jacobians (time steps of a recurrence, layers without
+normalization) has a spectral radius above 1, and training makes it larger; each step is longer
+than the last, until the loss follows. Clipping the norm bounds the step; a *lower* threshold clips
+harder.
+
+Evidence for: the gradient norm grows over several points before the loss does; the learning rate
+is unchanged and usual; no clipping; a recurrence; gradients grow toward the input.
+
+Evidence against: the learning rate jumped, or is far above what is usual; it comes from one step
+to the next; float16 with a falling loss scale; the loss rises first and from the start.
+
+Confirm: log the norm of every layer's gradient for the steps before the onset.
+
+Fix: clip the gradient norm (1.0 is a common start), normalize, gate or orthogonally initialize the
+recurrence, shorten the unrolled length.
+"""
+
+from __future__ import annotations
+
+import re
+
+from nanautopsy import thresholds
+from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.learning_rates import highest, how_high
+from nanautopsy.model import Assessment, Run, Source
+
+_RECURRENCE = re.compile(r"(^|[._/\d])(lstm|gru|rnn)\w*([._/]|$)|weight_hh|recurrent_kernel", re.I)
+
+
+_RIVALS = (
+    "lr-jump",
+    "loss-scale-collapse",
+    "projection-growth",
+    "resume-jump",
+    "policy-divergence",
+)
+"""Findings that explain why gradients grew."""
+
+
+def _assess(case: Case) -> Assessment:
+    growths = case.found("grad-norm-growth")
+    if not growths:
+        return quiet("the gradient norm does not grow before the onset")
+    growth = growths[0]
+    points = growth.data.get("points")
+    if not isinstance(points, int) or points < thresholds.GROWTH_POINTS:
+        return quiet(f"{growth.text}, but within {points} points: it came at once")
+    weighing = Weighing()
+    weighing.speaks_for(
+        thresholds.STRONG, f"{growth.text}, over {2 * points} points and more", growth.source
+    )
+    loss = case.found("loss-growth")
+    if loss and loss[0].step is not None and growth.step is not None:
+        if loss[0].step > growth.step:
+            weighing.speaks_for(
+                thresholds.MODERATE, f"{loss[0].text}, after the gradients", loss[0].source
+            )
+        elif loss[0].step < growth.step:
+            weighing.speaks_against(
+                thresholds.MODERATE, f"{loss[0].text}, before the gradients", loss[0].source
+            )
+    _weigh_structure(case, weighing)
+    _weigh_clipping(case, weighing)
+    _weigh_rate(case, weighing)
+    half = case.states("compute_dtype", "F16")
+    if half is not None:
+        weighing.speaks_against(
+            thresholds.STRONG,
+            "the run computes in float16, whose end is reached long before gradients explode",
+            half.source,
+        )
+    for finding in case.found(*_RIVALS):
+        weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
+    return weighing.fired()
+
+
+def _weigh_structure(case: Case, weighing: Weighing) -> None:
+    place = _recurrence(case.run)
+    if place is not None:
+        weighing.speaks_for(thresholds.WEAK, f"the model has a recurrence ({place[0]})", place[1])
+
+
+def _recurrence(run: Run) -> tuple[str, Source] | None:
+    for checkpoint in run.checkpoints[:1]:
+        for tensor in checkpoint.tensors:
+            if _RECURRENCE.search(tensor.name):
+                return tensor.name, tensor.at()
+    for series in run.series:
+        if series.layer is not None and _RECURRENCE.search(series.layer):
+            return series.layer, series.source
+    return None
+
+
+def _weigh_clipping(case: Case, weighing: Weighing) -> None:
+    clipping = case.fact("gradient_clipping")
+    if clipping is None or not isinstance(clipping.value, (int, float)):
+        return
+    if clipping.value:
+        weighing.speaks_against(
+            thresholds.WEAK, f"gradients are clipped at {clipping.value:g}", clipping.source
+        )
+    else:
+        weighing.speaks_for(thresholds.WEAK, "gradients are not clipped", clipping.source)
+
+
+def _weigh_rate(case: Case, weighing: Weighing) -> None:
+    rate = highest(case.run, case.death)
+    if rate is None:
+        return
+    factor = how_high(case.run, rate.value)
+    if factor >= thresholds.HIGH_LR_FACTOR:
+        weighing.speaks_against(
+            thresholds.STRONG if factor >= thresholds.EXTREME_LR_FACTOR else thresholds.MODERATE,
+            f"the learning rate reaches {rate.value:g}, {factor:.0f} times what is usual",
+            rate.source,
+        )
+    elif factor <= 1.0:
+        weighing.speaks_for(
+            thresholds.WEAK, f"the learning rate of {rate.value:g} is usual", rate.source
+        )
+
+
+CAUSE = Cause(
+    id="gradient-explosion",
+    title="gradients grew until they overflowed",
+    assess=_assess,
+    needs=(Need("gradient norm", lambda run: bool(run.by_role("grad_norm"))),),
+    remedies=(
+        "Clip the gradient norm, for example at 1.0; a lower threshold clips harder.",
+        "Normalize (LayerNorm, weight norm), or initialize recurrent weights orthogonally.",
+    ),
+    references=(
+        "https://arxiv.org/abs/1211.5063",
+        "https://github.com/canopyai/Orpheus-TTS/issues/78",
+    ),
+)

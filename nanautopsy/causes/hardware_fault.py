@@ -1,0 +1,76 @@
+"""One device computes wrongly.
+
+What happens: memory whose errors are not corrected, a failing link or an overheated chip changes
+numbers without a word. The same step, run elsewhere, is fine; the same rank fails again.
+
+Evidence for: uncorrectable ECC errors, Xid lines of memory or link faults, machine checks before
+the onset; a rerun that disagrees; one rank first and alone, the same after restarts.
+
+Evidence against: every rank turns at the same step with grown gradients; the lines come after the
+onset; another device gives the same NaN for the same batch.
+
+Confirm: ``nvidia-smi -q -d ECC,ROW_REMAPPER``, ``dcgmi diag -r 3``, dmesg; run the batch of the
+failing step on another device.
+
+Fix: take the node out, and resume from a checkpoint of before the first error.
+"""
+
+from __future__ import annotations
+
+import re
+
+from nanautopsy import thresholds
+from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
+from nanautopsy.model import Assessment, LogEvent
+
+_WRONG_NUMBERS = re.compile(
+    r"uncorrectable|double.?bit|fallen off the bus|Machine check|\[Hardware Error\]"
+    r"|Xid\b.*?\b(?:48|63|64|74|79|92|94|95|119)\b|Possible (?:transient|persistent) error",
+    re.IGNORECASE,
+)
+"""Xid 48, 63, 64, 92, 94 and 95 are memory errors, 74 NVLink, 79 a lost device, 119 a GSP timeout
+(NVIDIA's Xid catalog); Xid 13, 31 and 43 are mostly a program's own faults."""
+
+
+def _assess(case: Case) -> Assessment:
+    weighing = Weighing()
+    events = [e for e in case.run.events_of("hardware-error") if _is_before(case, e)]
+    wrong = [e for e in events if _WRONG_NUMBERS.search(e.text)]
+    if wrong:
+        weighing.speaks_for(
+            thresholds.DECISIVE, f"the log shows a hardware error: {wrong[0].text}", wrong[0].source
+        )
+    elif events:
+        weighing.speaks_for(
+            thresholds.WEAK,
+            f"the log shows an error of a device: {events[0].text}",
+            events[0].source,
+        )
+    for finding in case.found("rank-alone")[:1]:
+        weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
+    if not weighing.evidence:
+        return quiet("no hardware error was logged before the onset, and no rank turned alone")
+    for finding in case.found("grad-norm-growth", "lr-jump", "loss-scale-collapse"):
+        weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
+    return weighing.fired()
+
+
+def _is_before(case: Case, event: LogEvent) -> bool:
+    """Not after the onset, as far as both say when."""
+    return event.step is None or case.death is None or event.step <= case.death
+
+
+CAUSE = Cause(
+    id="hardware-fault",
+    title="a device computed wrongly",
+    assess=_assess,
+    remedies=(
+        "Exclude the node and resume from a checkpoint before the first error; run "
+        "`dcgmi diag -r 3` on it.",
+        "Set TORCH_NCCL_NAN_CHECK=1 to learn which rank sends the first NaN.",
+    ),
+    references=(
+        "https://github.com/pytorch/torchtitan/issues/951",
+        "https://docs.nvidia.com/deploy/xid-errors/",
+    ),
+)

@@ -1,0 +1,118 @@
+"""The loss leaves its own domain: log(0), 0/0, exp of a large number.
+
+What happens: ``log`` of a probability that rounded to 0 is -Inf, ``x / x.sum()`` of nothing is NaN,
+``exp`` of more than 88.7 is Inf in float32. The network is sound; the formula behind it is not.
+Most often one term of the loss does it while the terms beside it are fine.
+
+Evidence for: one term is non-finite first and alone; anomaly mode names the backward function of a
+logarithm, an exponential or a divergence and the loss was non-finite too; a warning names the
+operation; the loss is Inf before anything grew.
+
+Evidence against: loss or gradients grew before; float16 signs of overflow; the gradients were
+non-finite while the loss was finite.
+
+Confirm: print the arguments of the term at that batch; ``torch.autograd.set_detect_anomaly(True)``.
+
+Fix: use the stable form (``log_softmax``, ``binary_cross_entropy_with_logits``, ``logsumexp``,
+``log1p``), or clamp the argument inside the logarithm or the quotient, in float32.
+"""
+
+from __future__ import annotations
+
+import re
+
+from nanautopsy import thresholds
+from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
+from nanautopsy.model import Assessment
+from nanautopsy.onset import loss_was_finite_at
+
+_FUNCTION = re.compile(
+    r"^(Log(?!Softmax|Sumexp|addexp)\w*|Log1P|Logit|Xlogy|BinaryCrossEntropy(?!WithLogits)\w*|KlDiv"
+    r"|Exp|Expm1|Lgamma|Digamma|PoissonNllLoss|GaussianNll\w*|Erfinv|Atanh)Backward\d*$",
+    re.IGNORECASE,
+)
+"""Backward functions of operations whose own value is non-finite outside their domain."""
+_OPERATION = re.compile(r"^(log\w*|exp\w*|divide|true_divide|reciprocal|power|xlogy)$", re.I)
+
+
+def _assess(case: Case) -> Assessment:
+    weighing = Weighing()
+    for finding in case.found("loss-term-alone")[:1]:
+        weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+        if finding.data.get("value") in ("inf", "-inf"):
+            weighing.speaks_for(
+                thresholds.MODERATE, "it is Inf, as the logarithm of 0 is", finding.source
+            )
+    _weigh_function(case, weighing)
+    for finding in case.found("reported-nonfinite"):
+        operation = finding.data.get("operation")
+        if isinstance(operation, str) and _OPERATION.match(operation):
+            weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
+            break
+    _weigh_value(case, weighing)
+    if not any(evidence.supports for evidence in weighing.evidence):
+        return quiet("no term of the loss was non-finite alone, and no operation of it is named")
+    _weigh_rivals(case, weighing)
+    return weighing.fired()
+
+
+def _weigh_function(case: Case, weighing: Weighing) -> None:
+    for finding in case.found("backward-nonfinite"):
+        function = str(finding.data.get("function", ""))
+        if not _FUNCTION.match(function):
+            continue
+        step = finding.step
+        if step is not None and loss_was_finite_at(case.run, step):
+            weighing.speaks_for(
+                thresholds.MODERATE, f"{finding.text}, with a finite loss", finding.source
+            )
+        else:
+            weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
+        return
+
+
+def _weigh_value(case: Case, weighing: Weighing) -> None:
+    onset = case.onset
+    if onset is None or onset.quantity != "loss" or onset.value not in ("inf", "-inf"):
+        return
+    if case.found("loss-growth", "grad-norm-growth", "diverged-loss"):
+        return
+    weighing.speaks_for(
+        thresholds.MODERATE, "the loss is Inf first, with nothing grown before it", onset.source
+    )
+
+
+def _weigh_rivals(case: Case, weighing: Weighing) -> None:
+    for finding in case.found("loss-growth", "grad-norm-growth", "lr-jump", "loss-scale-collapse"):
+        weighing.speaks_against(
+            thresholds.STRONG, f"{finding.text}, before the onset", finding.source
+        )
+    onset = case.onset
+    if onset is not None and onset.quantity in ("grad_norm", "gradients", "parameters"):
+        weighing.speaks_against(
+            thresholds.MODERATE, f"the {onset.quantity} were non-finite first", onset.source
+        )
+    half = case.states("compute_dtype", "F16")
+    if half is not None:
+        weighing.speaks_against(
+            thresholds.MODERATE, "the run computes in float16, which overflows too", half.source
+        )
+    for finding in case.found("isolated-losses"):
+        if finding.data.get("gradient") == "zero":
+            weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
+
+
+CAUSE = Cause(
+    id="loss-domain-error",
+    title="the loss formula leaves its domain",
+    assess=_assess,
+    remedies=(
+        "Use the fused, stable form of the loss (`log_softmax`, `*_with_logits`, `logsumexp`), in "
+        "float32.",
+        "Clamp inside the logarithm or the quotient (`x.clamp_min(eps)`), not after it.",
+    ),
+    references=(
+        "https://github.com/huggingface/trl/issues/1473",
+        "https://github.com/pytorch/pytorch/issues/22820",
+    ),
+)

@@ -1,0 +1,143 @@
+"""The learning rate is too high from the start, or there was no warmup.
+
+What happens: a step longer than 2 over the sharpest curvature overshoots; the next one overshoots
+more. Loss and gradients grow by a factor a step, from the first steps or as soon as a warmup
+passes the edge. Adam's first steps have their full length whatever the gradient is, which is why
+it wants a warmup. The rate of a recipe belongs to its batch size.
+
+Evidence for: loss or gradients grow from the first steps on, or while the rate still rises; the
+rate is far above what is usual for the optimizer; it starts at its peak.
+
+Evidence against: a tiny rate fails too; the run trained well for long; it comes from one step to
+the next; it was non-finite at the very first step, before any update; the rate jumped later.
+
+Confirm: a tenth of the rate, everything else equal.
+
+Fix: lower the peak, warm up longer, scale the rate with the batch size, clip the gradient norm.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.learning_rates import Rate, highest, how_high
+from nanautopsy.model import Assessment, Finding, Run, Series
+
+
+def _assess(case: Case) -> Assessment:
+    rate = highest(case.run, case.death)
+    if rate is None:
+        return quiet("no learning rate is known up to the onset")
+    if rate.value <= thresholds.TINY_LR:
+        return quiet(f"the learning rate never passes {rate.value:g}")
+    weighing = Weighing()
+    early = _early_growth(case)
+    if early is not None:
+        weighing.speaks_for(
+            thresholds.STRONG, f"{early.text}, from the first steps on", early.source
+        )
+    _weigh_height(case, rate, weighing)
+    rising = _while_rising(case)
+    if rising is not None:
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            f"{rising.tag} was still rising when it happened",
+            rising.source,
+        )
+    if not weighing.evidence:
+        return quiet("nothing grew from the first steps on, and the learning rate is usual")
+    _weigh_rivals(case, early, weighing)
+    return weighing.fired()
+
+
+def _early_growth(case: Case) -> Finding | None:
+    """Growth or divergence that began within the first points of what was logged."""
+    for finding in case.findings:
+        if finding.id not in ("diverged-loss", "loss-growth", "grad-norm-growth"):
+            continue
+        if finding.role == "cascade" or finding.step is None:
+            continue
+        if finding.step <= _start_ends(case.run):
+            return finding
+    return None
+
+
+def _start_ends(run: Run) -> int:
+    """Step up to which a run is at its start."""
+    ends = []
+    for series in run.by_role("loss", "grad_norm"):
+        if len(series):
+            points = max(thresholds.EARLY_POINTS, int(len(series) * thresholds.EARLY_SHARE))
+            ends.append(int(series.steps[min(points, len(series)) - 1]))
+    return max(ends, default=0)
+
+
+def _weigh_height(case: Case, rate: Rate, weighing: Weighing) -> None:
+    factor = how_high(case.run, rate.value)
+    if factor >= thresholds.EXTREME_LR_FACTOR:
+        strength = thresholds.STRONG
+    elif factor >= thresholds.HIGH_LR_FACTOR:
+        strength = thresholds.MODERATE
+    else:
+        return
+    weighing.speaks_for(
+        strength,
+        f"the learning rate reaches {rate.value:g}, {factor:.0f} times what is usual",
+        rate.source,
+    )
+
+
+def _while_rising(case: Case) -> Series | None:
+    """The learning rate's series, where it rose at its last points before something grew."""
+    grown = [f for f in case.findings if f.id in ("loss-growth", "grad-norm-growth")]
+    starts = [f.step for f in grown if f.step is not None and f.role != "cascade"]
+    if not starts:
+        return None
+    for series in case.run.by_role("learning_rate"):
+        values = series.values[series.steps <= min(starts)]
+        if len(values) >= thresholds.GROWTH_POINTS and (np.diff(values[-3:]) > 0).all():
+            return series
+    return None
+
+
+def _weigh_rivals(case: Case, early: Finding | None, weighing: Weighing) -> None:
+    for finding in case.found("lr-jump", "loss-scale-collapse", "projection-growth", "resume-jump"):
+        weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
+    onset = case.onset
+    if onset is None or early is not None:
+        return
+    if onset.last_finite is None:
+        weighing.speaks_against(
+            thresholds.STRONG,
+            f"the {onset.quantity} was non-finite from the first point on",
+            onset.source,
+        )
+    elif not case.found("loss-growth", "grad-norm-growth"):
+        weighing.speaks_against(
+            thresholds.STRONG, "nothing grew before it: it came at once", onset.source
+        )
+
+
+CAUSE = Cause(
+    id="lr-too-high",
+    title="the learning rate is too high",
+    assess=_assess,
+    needs=(
+        Need(
+            "learning rate",
+            lambda run: bool(run.by_role("learning_rate")) or "learning_rate" in run.facts,
+        ),
+    ),
+    remedies=(
+        "Try a tenth of the learning rate; if that trains, search between.",
+        "Warm up over more steps, and scale the rate with the batch size that the recipe used.",
+        "Clip the gradient norm (a lower threshold clips harder).",
+    ),
+    references=(
+        "https://github.com/mosaicml/llm-foundry/issues/232",
+        "https://github.com/facebookresearch/maskrcnn-benchmark/issues/295",
+        "https://github.com/deepspeedai/DeepSpeedExamples/issues/531",
+    ),
+)

@@ -1,0 +1,163 @@
+"""Adam's epsilon is zero in float16, and so are the squares of small gradients.
+
+What happens: float16 holds nothing below 6e-8. The usual epsilon of 1e-8 becomes 0, and the square
+of any gradient below 2.4e-4 does too; the update ``m / (sqrt(v) + eps)`` is then 0/0, NaN, for a
+weight without gradient (an embedding row that the batch does not use), or x/0, Inf, for the
+others. Loss and gradients were fine; the first update kills the weights. It needs weights and
+optimizer state in float16: autocast, or a float32 master copy, is safe; bfloat16 holds 1e-8.
+
+Evidence for: optimizer moments saved in float16, second moments of zero beside first moments that
+are not; float16 weights trained without a scaler or master copy; Adam with an epsilon below 6e-8;
+a finite loss at the first step and NaN right after the first updates.
+
+Evidence against: float32 moments; an epsilon of 6e-8 and more; an optimizer without a quotient; a
+GradScaler (torch's refuses float16 gradients); training that was finite for long; gradients that
+were non-finite before the weights.
+
+Confirm: print ``p.dtype`` and ``state["exp_avg_sq"].dtype`` after the first step.
+
+Fix: float32 weights with autocast, or a float32 master copy; if it must be, ``eps=1e-4``.
+"""
+
+from __future__ import annotations
+
+import re
+
+from nanautopsy import thresholds
+from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
+from nanautopsy.checkpoints.damage import weights
+from nanautopsy.model import Assessment, Checkpoint, Source, TensorHealth
+from nanautopsy.onset import at_first_steps
+
+_ADAM = re.compile(r"adam|lamb|adan|radam|nadam|lion8", re.IGNORECASE)
+_SQUARES = re.compile(r"exp_avg_sq|(^|[._/])nu($|[._/])|second_moment|(^|[._/])v$")
+
+
+def _assess(case: Case) -> Assessment:
+    optimizer = case.fact("optimizer")
+    if optimizer is not None and not _ADAM.search(str(optimizer.value)):
+        return quiet(f"the optimizer is {optimizer.value}, which divides by no small number")
+    moments = [(c, t) for c in case.run.checkpoints for t in _moments(c)]
+    wide = [(c, t) for c, t in moments if t.dtype in ("F32", "F64", "BF16")]
+    if wide and not any(t.dtype == "F16" for _, t in moments):
+        return quiet(f"the optimizer state is {wide[0][1].dtype} ({wide[0][0].path})")
+    weighing = Weighing()
+    _weigh_moments(case, moments, weighing)
+    half = _half_weights(case.run.checkpoints)
+    scaler = case.fact("loss_scaler")
+    if half is not None and scaler is None and not moments:
+        weighing.speaks_for(
+            thresholds.STRONG,
+            f"the weights of {half.path} are float16, and nothing shows a scaler or a master copy",
+            Source(half.path),
+        )
+    if not weighing.evidence:
+        return quiet("nothing shows weights and optimizer state in float16")
+    _weigh_epsilon(case, weighing)
+    _weigh_time(case, weighing)
+    if scaler is not None:
+        weighing.speaks_against(
+            thresholds.STRONG,
+            "a loss scaler is at work, which float16 weights do not go with",
+            scaler.source,
+        )
+    for finding in case.found("grad-norm-growth", "loss-growth", "lr-jump"):
+        weighing.speaks_against(thresholds.STRONG, f"{finding.text}, before it", finding.source)
+    return weighing.fired()
+
+
+def _moments(checkpoint: Checkpoint) -> list[TensorHealth]:
+    return [
+        t
+        for t in checkpoint.tensors
+        if t.part == "moment" and t.format_max is not None and t.shape and t.numel > 1
+    ]
+
+
+def _weigh_moments(
+    case: Case, moments: list[tuple[Checkpoint, TensorHealth]], weighing: Weighing
+) -> None:
+    half = [(c, t) for c, t in moments if t.dtype == "F16"]
+    if not half:
+        return
+    checkpoint, tensor = half[0]
+    weighing.speaks_for(
+        thresholds.STRONG, f"the optimizer state of {checkpoint.path} is float16", tensor.at()
+    )
+    vanished = [t for _, t in half if _SQUARES.search(t.name) and t.all_zero]
+    if vanished:
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            f"{vanished[0].name} is zero throughout: the squares of its gradients are below what "
+            "float16 holds",
+            vanished[0].at(),
+        )
+
+
+def _half_weights(checkpoints: tuple[Checkpoint, ...]) -> Checkpoint | None:
+    """A checkpoint that training saved and whose weights are float16 throughout."""
+    for checkpoint in checkpoints:
+        floats = weights(checkpoint)
+        if checkpoint.step and checkpoint.holds == "model" and len(floats) > 1:
+            return checkpoint if all(t.dtype == "F16" for t in floats) else None
+    return None
+
+
+def _weigh_epsilon(case: Case, weighing: Weighing) -> None:
+    stated = case.fact("adam_epsilon")
+    if stated is None or not isinstance(stated.value, (int, float)):
+        return
+    if stated.value < thresholds.ADAM_EPSILON_MIN:
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            f"Adam's epsilon is {stated.value:g}, which is 0 in float16",
+            stated.source,
+        )
+    else:
+        weighing.speaks_against(
+            thresholds.STRONG,
+            f"Adam's epsilon is {stated.value:g}, which float16 holds",
+            stated.source,
+        )
+
+
+def _weigh_time(case: Case, weighing: Weighing) -> None:
+    """The first updates do it, from a loss and a gradient that are finite."""
+    onset = case.onset
+    if onset is None or onset.step is None:
+        return
+    if not at_first_steps(case.run, onset):
+        weighing.speaks_against(
+            thresholds.STRONG, f"training was finite until step {onset.last_finite}", onset.source
+        )
+    elif onset.last_finite is not None:
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            f"all was finite at step {onset.last_finite}, and not at {onset.step}: the first "
+            "updates did it",
+            onset.source,
+        )
+    if onset.quantity in ("grad_norm", "gradients") and onset.last_finite is None:
+        first = onset.step <= 1 and onset.axis == "step"
+        weighing.speaks_against(
+            thresholds.DECISIVE if first else thresholds.MODERATE,
+            "the gradients were non-finite " + ("before any update" if first else "first"),
+            onset.source,
+        )
+
+
+CAUSE = Cause(
+    id="optimizer-epsilon",
+    title="Adam's epsilon vanishes in float16",
+    assess=_assess,
+    remedies=(
+        "Keep weights in float32 and compute under autocast (`precision='16-mixed'`, not "
+        "`'16-true'`), or keep a float32 master copy.",
+        "If weights must be float16: `eps=1e-4`, or bfloat16, which holds 1e-8.",
+    ),
+    references=(
+        "https://github.com/NVIDIA/apex/issues/240",
+        "https://github.com/keras-team/keras/issues/11860",
+        "https://github.com/google-deepmind/optax/issues/1754",
+    ),
+)

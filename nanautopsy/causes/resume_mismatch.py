@@ -1,0 +1,88 @@
+"""Something was lost when the run resumed: optimizer state, scaler, scheduler or data position.
+
+What happens: weights are restored and the rest begins anew. Without its second moments Adam takes
+its first steps at full length in every direction; a scheduler that counts from zero warms up
+again or starts at the peak; a loss scale of 2**16 overflows where it had settled lower. A few
+steps later the run is where it was, or it is not.
+
+Evidence for: loss, learning rate or gradient norm jumps at the very point where the run resumed,
+and the failure follows within a few points.
+
+Evidence against: the run went on smoothly after the resume; the failure comes long after it, or
+before; what jumped is a learning rate that the new stage was planned to have.
+
+Confirm: compare the first logged points after the resume with the last ones before it; list what
+the checkpoint directory holds.
+
+Fix: restore optimizer, scheduler, scaler, random state and data position together; where the
+state is gone, warm the learning rate up again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.model import Assessment, Finding, Run
+
+
+def _assess(case: Case) -> Assessment:
+    jumps = case.found("resume-jump")
+    death = case.death
+    if not jumps:
+        return quiet("nothing jumps where the run resumed")
+    if death is None:
+        return quiet("something jumps where the run resumed, but no step is known for the failure")
+    near = [f for f in jumps if f.step is not None and _points(case.run, f.step, death) is not None]
+    if not near:
+        return quiet(f"{jumps[0].text}, after the onset")
+    weighing = Weighing()
+    first = near[0]
+    assert first.step is not None
+    between = _points(case.run, first.step, death) or 0
+    if between > thresholds.LR_JUMP_WINDOW:
+        return quiet(f"{first.text}, {between} points before the onset")
+    for finding in _one_each(near):
+        weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+    if between <= thresholds.RESUME_WINDOW:
+        weighing.speaks_for(
+            thresholds.MODERATE, f"the failure follows within {between} points", first.source
+        )
+    return weighing.fired()
+
+
+def _one_each(jumps: list[Finding]) -> list[Finding]:
+    """The first jump of each kind, two kinds at most: they have one reason."""
+    kinds: dict[object, Finding] = {}
+    for finding in jumps:
+        kinds.setdefault(finding.data.get("what"), finding)
+    return list(kinds.values())[:2]
+
+
+def _points(run: Run, start: int, end: int) -> int | None:
+    """Logged points from ``start`` to ``end``; ``None`` when it ends before."""
+    if end < start:
+        return None
+    counts = [
+        int(np.count_nonzero((s.steps >= start) & (s.steps <= end)))
+        for s in run.by_role("loss", "grad_norm")
+    ]
+    return max(counts, default=0)
+
+
+CAUSE = Cause(
+    id="resume-mismatch",
+    title="the resume lost part of the state",
+    assess=_assess,
+    needs=(Need("resume", lambda run: bool(run.events_of("run-resumed"))),),
+    remedies=(
+        "Save and load optimizer, scheduler, scaler, random generators and data position together.",
+        "Where the optimizer state is gone, warm the learning rate up again over some hundred "
+        "steps.",
+    ),
+    references=(
+        "https://github.com/NVIDIA/apex/issues/480",
+        "https://github.com/pytorch/torchtitan/issues/1213",
+    ),
+)

@@ -1,0 +1,110 @@
+"""A derivative that is infinite where the value is fine: sqrt, norm, std or a quotient at 0.
+
+What happens: the derivative of ``sqrt(x)`` at 0 is Inf, and the chain rule multiplies it by the
+derivative of what is inside, often 0: ``Inf * 0`` is NaN. The same holds for norms, standard
+deviations of equal numbers, ``acos`` at 1, ``x**p`` with p below 1, and for the branch that
+``where`` does not take. The forward pass, and the loss, are finite.
+
+Evidence for: gradients are NaN at a step whose loss is finite; anomaly mode names SqrtBackward,
+NormBackward, StdBackward, PowBackward, DivBackward, AcosBackward or a factorization's.
+
+Evidence against: float16 with a loss scaler, whose backward pass overflows with a finite loss too;
+gradients that grew before; softmax in the trace; an all-zero layer at the first step.
+
+Confirm: ``torch.autograd.set_detect_anomaly(True)`` for the batch, or ``jax.config.update(
+"jax_debug_nans", True)``; it names the line of the forward pass.
+
+Fix: put the epsilon inside the root (``sqrt(x + eps)``), not behind it; mask before the operation
+(the double ``where``), not after it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from nanautopsy import thresholds
+from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
+from nanautopsy.model import Assessment
+from nanautopsy.onset import loss_was_finite_at
+
+_FUNCTION = re.compile(
+    r"^(Sqrt|Rsqrt|Norm|LinalgVectorNorm|LinalgMatrixNorm|Std|Var|StdMean|VarMean|Pow|Div|Reciprocal"
+    r"|Acos|Asin|Acosh|Atan2|Cdist|PDist|PairwiseDistance|CosineSimilarity|Hypot|Linalg\w+|Svd|Symeig"
+    r"|Cholesky|Normalize|Renorm)(Backward\w*)$",
+    re.IGNORECASE,
+)
+"""Backward functions that are singular where their forward value is finite."""
+_OTHER = re.compile(r"softmax|scaleddotproduct|attention", re.IGNORECASE)
+
+
+def _assess(case: Case) -> Assessment:
+    weighing = Weighing()
+    onset = case.onset
+    for finding in case.found("backward-nonfinite"):
+        function = str(finding.data.get("function", ""))
+        if _FUNCTION.match(function):
+            finite = finding.step is not None and loss_was_finite_at(case.run, finding.step)
+            strength = thresholds.DECISIVE if finite else thresholds.STRONG
+            weighing.speaks_for(strength, finding.text, finding.source)
+            place = finding.data.get("forward")
+            if isinstance(place, str):
+                weighing.speaks_for(
+                    thresholds.WEAK, f"its forward call stands at {place}", finding.source
+                )
+            break
+    gradients_first = onset is not None and onset.quantity in ("grad_norm", "gradients")
+    if (
+        onset is not None
+        and onset.step is not None
+        and gradients_first
+        and not onset.masked
+        and loss_was_finite_at(case.run, onset.step)
+    ):
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            f"gradients are non-finite at step {onset.step} while the loss there is finite",
+            onset.source,
+        )
+    if not weighing.evidence:
+        return quiet(
+            "no backward function of a singular operation is named, and no gradient was "
+            "non-finite beside a finite loss"
+        )
+    _weigh_rivals(case, weighing)
+    return weighing.fired()
+
+
+def _weigh_rivals(case: Case, weighing: Weighing) -> None:
+    for finding in case.found("backward-nonfinite"):
+        if _OTHER.search(str(finding.data.get("function", ""))):
+            weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
+    for finding in case.found("grad-norm-growth", "loss-scale-collapse", "overflow-skips"):
+        weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)
+    half = case.states("compute_dtype", "F16")
+    if half is not None:
+        weighing.speaks_against(
+            thresholds.MODERATE,
+            "the run computes in float16, whose backward pass overflows with a finite loss too",
+            half.source,
+        )
+    for finding in case.found("zero-weight"):
+        if not finding.data.get("by_design"):
+            weighing.speaks_against(
+                thresholds.WEAK, f"{finding.text}, which has such a point too", finding.source
+            )
+
+
+CAUSE = Cause(
+    id="singular-gradient",
+    title="an operation whose derivative is infinite at 0",
+    assess=_assess,
+    remedies=(
+        "Put the epsilon inside the root or the norm: `torch.sqrt(x.square().sum() + eps)`.",
+        "Where a mask hides the bad values, mask the argument before the operation too.",
+    ),
+    references=(
+        "https://github.com/pytorch/pytorch/issues/2421",
+        "https://github.com/jax-ml/jax/issues/5798",
+        "https://github.com/richzhang/PerceptualSimilarity/issues/121",
+    ),
+)

@@ -1,0 +1,117 @@
+"""Parameters that nothing ever initialized: they hold what the memory held before.
+
+What happens: ``torch.empty`` and ``resize_`` reserve memory and fill nothing in. Whatever stood
+there becomes weights: zeros if one is lucky, else NaN patterns, 1e38 or subnormal dust. It
+happens to rows that a resized embedding gained, to keys that a checkpoint lacked and that no
+initializer covers, to shards that were never filled from rank 0.
+
+Evidence for: the first checkpoint is non-finite only in new rows, or only in the keys that the
+library listed as newly initialized; absurd magnitudes in one of those; only ranks other than 0
+are affected; it is non-finite from the first step on.
+
+Evidence against: training was finite for long with these weights; the damage is all over; the
+new keys are a head whose values are ordinary.
+
+Confirm: load the model, train nothing, and ask every parameter ``isfinite().all()``.
+
+Fix: initialize the new rows or keys explicitly (``nn.init``), cover the module in
+``_init_weights``, or load a checkpoint that has them.
+"""
+
+from __future__ import annotations
+
+from nanautopsy import thresholds
+from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.detectors.load_report import keys_of
+from nanautopsy.model import Assessment, Finding, Run
+from nanautopsy.onset import at_first_steps
+
+
+def _assess(case: Case) -> Assessment:
+    weighing = Weighing()
+    new = {k for e in case.run.events_of("weights-newly-initialized") for k in keys_of(e)}
+    for finding in case.found("nonfinite-parameters"):
+        if finding.data.get("first_checkpoint"):
+            _weigh_damage(finding, new, weighing)
+            break
+    for finding in case.found("absurd-weight"):
+        if finding.data.get("few"):
+            continue
+        within = _within(finding, new)
+        weighing.speaks_for(
+            thresholds.STRONG if within else thresholds.MODERATE,
+            finding.text + (", and it was newly initialized" if within else ""),
+            finding.source,
+        )
+        break
+    if not weighing.evidence:
+        return quiet(
+            "no parameter of the first checkpoint is non-finite or absurd in its new part alone"
+        )
+    _weigh_time(case, weighing)
+    return weighing.fired()
+
+
+def _weigh_damage(finding: Finding, new: set[str], weighing: Weighing) -> None:
+    rows = finding.data.get("rows")
+    if finding.data.get("everything"):
+        return
+    if _within(finding, new):
+        weighing.speaks_for(
+            thresholds.DECISIVE,
+            f"{finding.text}: just the parameters that were newly initialized",
+            finding.source,
+        )
+    elif rows:
+        weighing.speaks_for(
+            thresholds.STRONG, f"only {rows} of {finding.layer} are non-finite", finding.source
+        )
+    rank = finding.data.get("rank")
+    if isinstance(rank, int) and rank > 0:
+        weighing.speaks_for(
+            thresholds.MODERATE, f"only rank {rank}'s part is non-finite", finding.source
+        )
+
+
+def _within(finding: Finding, new: set[str]) -> bool:
+    """Whether every tensor of the finding was newly initialized."""
+    tensors = finding.data.get("tensors", ())
+    return bool(new) and isinstance(tensors, tuple) and set(map(str, tensors)) <= new
+
+
+def _weigh_time(case: Case, weighing: Weighing) -> None:
+    onset = case.onset
+    if onset is None or onset.step is None:
+        return
+    if at_first_steps(case.run, onset):
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            f"it was non-finite at step {onset.step}, with the weights as they were loaded",
+            onset.source,
+        )
+    else:
+        weighing.speaks_against(
+            thresholds.STRONG, f"training was finite until step {onset.last_finite}", onset.source
+        )
+
+
+def _can_tell(run: Run) -> bool:
+    return any(c.tensors for c in run.checkpoints)
+
+
+CAUSE = Cause(
+    id="uninitialized-params",
+    title="parameters that were never initialized",
+    assess=_assess,
+    needs=(Need("checkpoint", _can_tell),),
+    remedies=(
+        "Initialize new rows and keys explicitly, and assert `isfinite` on every parameter before "
+        "the first step.",
+        "After `resize_token_embeddings`, set the new rows to the mean of the old ones.",
+    ),
+    references=(
+        "https://github.com/huggingface/transformers/issues/35437",
+        "https://github.com/huggingface/transformers/issues/45050",
+        "https://github.com/allenai/longformer/issues/115",
+    ),
+)

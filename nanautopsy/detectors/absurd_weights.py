@@ -1,0 +1,50 @@
+"""Weights of the first checkpoint that no initializer gives: absurd magnitudes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+
+from nanautopsy import thresholds
+from nanautopsy.checkpoints.damage import is_mask, parameter_name, weights
+from nanautopsy.checkpoints.lineages import in_order
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.model import Finding, Run, Source, TensorHealth
+from nanautopsy.signal import shown
+
+
+def _detect(run: Run) -> Iterator[Finding]:
+    measured = [c for c in in_order(run.checkpoints) if weights(c)]
+    if not measured:
+        return
+    first = measured[0]
+    matrices = [t for t in weights(first) if len(t.shape) >= 2 and t.max_abs and not is_mask(t)]
+    if len(matrices) < 2:
+        return
+    usual = median(t.max_abs or 0.0 for t in matrices)
+    absurd = [t for t in matrices if (t.max_abs or 0.0) >= thresholds.ABSURD_WEIGHT * usual]
+    for tensor in sorted(absurd, key=lambda t: -(t.max_abs or 0.0))[:1]:
+        few = _dominating(tensor)
+        count = "" if few is None else f", about {few} elements of that size"
+        yield Finding(
+            id="absurd-weight",
+            text=f"{tensor.name} reaches {shown(tensor.max_abs or 0.0)} in {first.path}, where the "
+            f"weights reach {shown(usual)} (median){count}",
+            source=Source(tensor.path, tensor=tensor.name),
+            step=first.step,
+            layer=parameter_name(tensor),
+            data={
+                "tensors": tuple(parameter_name(t) for t in absurd),
+                "few": few is not None and few <= thresholds.HANDFUL,
+            },
+        )
+
+
+def _dominating(tensor: TensorHealth) -> int | None:
+    """How many elements of the largest magnitude would give the tensor's root mean square."""
+    if tensor.rms is None or not tensor.max_abs:
+        return None
+    return max(1, round(tensor.numel * (tensor.rms / tensor.max_abs) ** 2))
+
+
+DETECTOR = Detector("absurd-weights", _detect)

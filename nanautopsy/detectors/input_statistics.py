@@ -1,0 +1,62 @@
+"""Logged statistics of what the model was fed: non-finite, or far outside their own history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.model import Finding, Run, Series
+from nanautopsy.roles import words
+from nanautopsy.signal import first_nonfinite, shown
+
+_FED = frozenset(
+    "input inputs image images pixel pixels waveform audio features target targets label labels "
+    "data x".split()
+)
+_STATISTIC = frozenset("max min mean std absmax abs norm rms amax amin range abs_max".split())
+_NOT_FED = frozenset("loss grad gradient time tokens size length count lr layernorm".split())
+
+
+def _detect(run: Run) -> Iterator[Finding]:
+    for series in run.by_role("other"):
+        if _tells_inputs(series.tag):
+            index, how = _first_odd(series)
+            if index is not None:
+                yield Finding(
+                    id="odd-input",
+                    text=f"{series.tag} is {shown(float(series.values[index]))} at {series.axis} "
+                    f"{int(series.steps[index])}, {how}",
+                    source=series.at(index),
+                    step=int(series.steps[index]),
+                    last_good=int(series.steps[index - 1]) if index else None,
+                    data={"tag": series.tag, "axis": series.axis},
+                )
+
+
+def _tells_inputs(tag: str) -> bool:
+    have = frozenset(words(tag))
+    return bool(have & _FED) and bool(have & _STATISTIC) and not have & _NOT_FED
+
+
+def _first_odd(series: Series) -> tuple[int | None, str]:
+    """The first point that is non-finite, or far above every one before it and the median after.
+
+    A level that changes for good is another data set, and no bad batch.
+    """
+    bad = first_nonfinite(series)
+    if bad is not None:
+        return bad, "so the batch held non-finite values"
+    values = np.abs(series.values)
+    if len(values) < thresholds.INPUT_HISTORY:
+        return None, ""
+    usual = float(np.median(values))
+    peak = int(values.argmax())
+    if usual > 0 and values[peak] >= thresholds.ABSURD_INPUT * usual:
+        return peak, f"{values[peak] / usual:.3g} times its median {shown(usual)}"
+    return None, ""
+
+
+DETECTOR = Detector("input-statistics", _detect)

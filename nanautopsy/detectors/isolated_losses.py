@@ -1,0 +1,86 @@
+"""Losses that are non-finite at single points, after which training goes on as before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.model import Finding, Run, Series
+from nanautopsy.signal import index_at, kind_of, stretches
+
+Gradient = Literal["zero", "finite", "non-finite", "unknown"]
+
+
+def _detect(run: Run) -> Iterator[Finding]:
+    for series in run.by_role("loss"):
+        points = _isolated(series)
+        if points:
+            yield _finding(run, series, points)
+
+
+def _isolated(series: Series) -> list[int]:
+    """Indices of non-finite points between finite ones; empty when the series ends non-finite."""
+    bad = list(stretches(~np.isfinite(series.values)))
+    if not bad or bad[-1][1] == len(series):
+        return []
+    short = all(end - start <= thresholds.ISOLATED_POINTS for start, end in bad)
+    alone = 2 * sum(end - start for start, end in bad) < len(series)
+    return [start for start, _ in bad] if short and alone else []
+
+
+def _finding(run: Run, series: Series, points: list[int]) -> Finding:
+    first = points[0]
+    steps = [int(series.steps[i]) for i in points]
+    period = _period(steps)
+    gradient = _gradient(run, series, points)
+    values = {kind_of(float(series.values[i])) for i in points}
+    told = ", ".join(str(step) for step in steps[:4]) + (", ..." if len(steps) > 4 else "")
+    text = f"{series.tag} is non-finite at {series.axis} {told} and finite right after each time"
+    if period is not None:
+        text += f", every {period} {series.axis}s"
+    if gradient in ("zero", "non-finite"):
+        text += f"; the gradient norm there is {'exactly 0' if gradient == 'zero' else gradient}"
+    return Finding(
+        id="isolated-losses",
+        text=text,
+        source=series.at(first),
+        step=steps[0],
+        last_good=int(series.steps[first - 1]) if first else None,
+        data={
+            "count": len(points),
+            "period": period,
+            "gradient": gradient,
+            "value": "nan" if values == {"nan"} else "inf",
+            "axis": series.axis,
+        },
+    )
+
+
+def _period(steps: list[int]) -> int | None:
+    """The distance between them, where it is always the same."""
+    gaps = {after - before for before, after in pairwise(steps)}
+    regular = len(steps) >= thresholds.RECURRENCES and len(gaps) == 1
+    return gaps.pop() if regular else None
+
+
+def _gradient(run: Run, series: Series, points: list[int]) -> Gradient:
+    """What gradient norms say at these steps: all zero, any non-finite, else finite."""
+    seen: list[float] = []
+    for norm in run.by_role("grad_norm"):
+        if norm.axis != series.axis:
+            continue
+        at = [index_at(norm, int(series.steps[i])) for i in points]
+        seen += [float(norm.values[i]) for i in at if i is not None]
+    if not seen:
+        return "unknown"
+    if not np.isfinite(seen).all():
+        return "non-finite"
+    return "zero" if not any(seen) else "finite"
+
+
+DETECTOR = Detector("isolated-losses", _detect)

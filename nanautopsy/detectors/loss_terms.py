@@ -1,0 +1,63 @@
+"""Which term of the loss turned non-finite alone, while the terms beside it were still finite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.model import Finding, Run, Series
+from nanautopsy.roles import words
+from nanautopsy.signal import first_nonfinite, kind_of, listed, shown
+
+_TOTAL = frozenset(
+    "loss losses total train training sum overall all lm batch step avg mean objective".split()
+)
+"""Words of a tag that names the whole objective, which turns together with any of its terms."""
+
+
+def _detect(run: Run) -> Iterator[Finding]:
+    by_writer: dict[tuple[str, str, int | None], list[Series]] = {}
+    for series in run.by_role("loss"):
+        by_writer.setdefault((series.source.path, series.axis, series.rank), []).append(series)
+    for losses in by_writer.values():
+        terms = [s for s in losses if not frozenset(words(s.tag)) <= _TOTAL]
+        finding = _alone(terms)
+        if finding is not None:
+            yield finding
+
+
+def _alone(terms: list[Series]) -> Finding | None:
+    turned = [(s, i) for s in terms if (i := first_nonfinite(s)) is not None]
+    if not turned:
+        return None
+    step = min(int(s.steps[i]) for s, i in turned)
+    first = [(s, i) for s, i in turned if int(s.steps[i]) == step]
+    beside = [s for s in terms if _finite_at(s, step)]
+    if len(first) != 1 or not beside:
+        return None
+    series, index = first[0]
+    others = listed([s.tag for s in beside], 3)
+    return Finding(
+        id="loss-term-alone",
+        text=f"of the terms of the loss only {series.tag} is {shown(float(series.values[index]))} "
+        f"at {series.axis} {step}; {others} are finite there",
+        source=series.at(index),
+        step=step,
+        last_good=int(series.steps[index - 1]) if index else None,
+        data={
+            "tag": series.tag,
+            "value": kind_of(float(series.values[index])),
+            "axis": series.axis,
+            "others": tuple(s.tag for s in beside),
+        },
+    )
+
+
+def _finite_at(series: Series, step: int) -> bool:
+    at = np.flatnonzero(series.steps == step)
+    return bool(len(at)) and bool(np.isfinite(series.values[at]).all())
+
+
+DETECTOR = Detector("loss-terms", _detect)

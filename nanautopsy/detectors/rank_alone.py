@@ -1,0 +1,52 @@
+"""One rank that turned non-finite while the others were still finite at the same step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.model import Finding, Run, Series
+from nanautopsy.signal import first_nonfinite, kind_of, shown
+
+
+def _detect(run: Run) -> Iterator[Finding]:
+    by_tag: dict[tuple[str, str], list[Series]] = {}
+    for series in run.by_role("loss", "grad_norm"):
+        if series.rank is not None:
+            by_tag.setdefault((series.tag, series.axis), []).append(series)
+    for ranks in by_tag.values():
+        finding = _alone(ranks)
+        if finding is not None:
+            yield finding
+
+
+def _alone(ranks: list[Series]) -> Finding | None:
+    if len({s.rank for s in ranks}) < 2:
+        return None
+    turned = [(int(s.steps[i]), s, i) for s in ranks if (i := first_nonfinite(s)) is not None]
+    if not turned:
+        return None
+    step, series, index = min(turned, key=lambda item: item[0])
+    others = [s for s in ranks if s.rank != series.rank]
+    if not all(_finite_at(s, step) for s in others):
+        return None
+    value = float(series.values[index])
+    return Finding(
+        id="rank-alone",
+        text=f"{series.tag} of rank {series.rank} is {shown(value)} at {series.axis} {step}, where "
+        f"the other {len(others)} ranks are finite",
+        source=series.at(index),
+        step=step,
+        last_good=int(series.steps[index - 1]) if index else None,
+        data={"rank": series.rank, "value": kind_of(value), "axis": series.axis},
+    )
+
+
+def _finite_at(series: Series, step: int) -> bool:
+    at = np.flatnonzero(series.steps == step)
+    return bool(len(at)) and bool(np.isfinite(series.values[at]).all())
+
+
+DETECTOR = Detector("rank-alone", _detect)

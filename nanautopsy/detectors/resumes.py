@@ -1,0 +1,65 @@
+"""What jumped where a run resumed: a state that was not restored shows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.model import Finding, LogEvent, Run, Series, SeriesRole
+from nanautopsy.signal import shown
+
+_ROLES: tuple[SeriesRole, ...] = ("learning_rate", "loss", "grad_norm", "loss_scale")
+
+
+def _detect(run: Run) -> Iterator[Finding]:
+    for event in run.events_of("run-resumed"):
+        step = _resumed_at(event)
+        if step is None:
+            continue
+        for role in _ROLES:
+            for series in run.by_role(role):
+                finding = _jump(series, event, step)
+                if finding is not None:
+                    yield finding
+                    break
+
+
+def _resumed_at(event: LogEvent) -> int | None:
+    stated = event.data.get("step")
+    return stated if isinstance(stated, int) else event.step
+
+
+def _jump(series: Series, event: LogEvent, step: int) -> Finding | None:
+    """Medians on either side of the resume that differ by more than a continued run shows.
+
+    A learning rate counts in both directions; the others only upward.
+    """
+    if series.axis != "step":
+        return None
+    usable = np.isfinite(series.values)
+    steps, values = series.steps[usable], np.abs(series.values[usable])
+    before = values[steps <= step][-thresholds.RESUME_WINDOW :]
+    after = values[steps > step][: thresholds.RESUME_WINDOW]
+    if len(before) < 2 or not len(after):
+        return None
+    old, new = float(np.median(before)), float(np.median(after))
+    factor = thresholds.RESUME_JUMP[series.role]
+    lower = series.role == "learning_rate" and new > 0 and old / new >= factor
+    if old <= 0 or not (new / old >= factor or lower):
+        return None
+    index = int(np.searchsorted(series.steps, step, side="right"))
+    return Finding(
+        id="resume-jump",
+        text=f"{series.tag} goes from about {shown(old)} to about {shown(new)} where the run "
+        f"resumed at step {step}",
+        source=series.at(min(index, len(series) - 1)),
+        step=int(series.steps[min(index, len(series) - 1)]),
+        last_good=step,
+        data={"what": series.role, "ratio": new / old, "resumed": str(event.source)},
+    )
+
+
+DETECTOR = Detector("resumes", _detect)

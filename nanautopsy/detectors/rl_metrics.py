@@ -1,0 +1,91 @@
+"""Signs that a policy collapses: divergence, probability ratio and entropy, before the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.model import Finding, Run, Series
+from nanautopsy.roles import words
+from nanautopsy.signal import shown
+
+_REWARD = frozenset("reward rewards rew return returns episode ep_rew_mean score advantage".split())
+_POLICY = frozenset("policy kl entropy ratio clipfrac clip_frac actor critic ppo grpo".split())
+_NOT_MEASURED = frozenset("loss coef coefficient target beta weight penalty lr".split())
+
+
+def is_reinforcement(run: Run) -> bool:
+    """Whether the run logs both what a policy earns and how it moves."""
+    have = [frozenset(words(s.tag)) for s in run.series]
+    return any(h & _REWARD for h in have) and any(h & _POLICY for h in have)
+
+
+def _detect(run: Run) -> Iterator[Finding]:
+    if not is_reinforcement(run):
+        return
+    for series in run.series:
+        have = frozenset(words(series.tag))
+        if have & _NOT_MEASURED:
+            continue
+        if "kl" in have or "ratio" in have:
+            finding = _blown(series)
+        elif "entropy" in have:
+            finding = _gone(series)
+        else:
+            finding = None
+        if finding is not None:
+            yield finding
+
+
+def _blown(series: Series) -> Finding | None:
+    bad = np.flatnonzero(~np.isfinite(series.values))
+    end = int(bad[0]) if len(bad) else len(series)
+    values = np.abs(series.values[:end])
+    if len(values) < thresholds.RL_HISTORY:
+        return None
+    usual = float(np.median(values[: max(thresholds.RL_HISTORY, len(values) // 3)]))
+    limit = thresholds.KL_BLOWN * usual
+    if "kl" in words(series.tag):
+        limit = min(limit, max(thresholds.KL_FAR, 2 * float(values[0])))
+    high = values >= limit
+    if usual <= 0 or not high[-1]:
+        return None
+    start = len(high) - int((~high[::-1]).argmax()) if not high.all() else 0
+    return Finding(
+        id="policy-divergence",
+        text=f"{series.tag} rises from about {shown(usual)} to {shown(float(values[-1]))} by step "
+        f"{int(series.steps[end - 1])}",
+        source=series.at(start),
+        step=int(series.steps[start]),
+        last_good=int(series.steps[start - 1]) if start else None,
+        data={
+            "tag": series.tag,
+            "far": "kl" in words(series.tag) and float(values[-1]) >= thresholds.KL_FAR,
+        },
+    )
+
+
+def _gone(series: Series) -> Finding | None:
+    bad = np.flatnonzero(~np.isfinite(series.values))
+    end = int(bad[0]) if len(bad) else len(series)
+    values = series.values[:end]
+    if len(values) < thresholds.RL_HISTORY:
+        return None
+    first = float(np.median(values[:3]))
+    if first <= 0 or float(np.median(values[-3:])) > thresholds.ENTROPY_GONE * first:
+        return None
+    start = int((values <= thresholds.ENTROPY_GONE * first).argmax())
+    return Finding(
+        id="entropy-collapse",
+        text=f"{series.tag} falls from {shown(first)} to {shown(float(values[-1]))}: the policy is "
+        "nearly deterministic",
+        source=series.at(start),
+        step=int(series.steps[start]),
+        data={"tag": series.tag},
+    )
+
+
+DETECTOR = Detector("rl-metrics", _detect)

@@ -1,0 +1,45 @@
+"""Questions to a run's learning rate: how high it went, and against what is usual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.model import Run, Source
+from nanautopsy.signal import up_to
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A learning rate and the place that says it."""
+
+    value: float
+    source: Source
+
+
+def highest(run: Run, before: int | None) -> Rate | None:
+    """The highest rate logged before step ``before`` (all, when ``None``), else the one set."""
+    best: Rate | None = None
+    for series in run.by_role("learning_rate"):
+        values = up_to(series, None if before is None else before + 1)
+        if len(values) and (best is None or float(values.max()) > best.value):
+            best = Rate(float(values.max()), series.at(int(np.nanargmax(series.values))))
+    if best is not None:
+        return best
+    fact = run.facts.get("learning_rate")
+    if fact is None or not isinstance(fact.value, (int, float)):
+        return None
+    return Rate(float(fact.value), fact.source)
+
+
+def how_high(run: Run, rate: float) -> float:
+    """``rate`` over the upper end of what is usual for the run's optimizer.
+
+    Where nothing tells the optimizer, over the highest of all, SGD's.
+    """
+    optimizer = run.facts.get("optimizer")
+    name = str(optimizer.value).lower() if optimizer is not None else ""
+    known = [usual for word, usual in thresholds.USUAL_LR.items() if word in name]
+    return rate / (min(known) if known else max(thresholds.USUAL_LR.values()))

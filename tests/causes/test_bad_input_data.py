@@ -1,0 +1,48 @@
+"""Bad batches: told by statistics, statements or recurrence, never by suddenness alone."""
+
+from __future__ import annotations
+
+from builders import INF, NAN, case_of, event, make_run, named_cause, series
+
+CALM = [2.0, 1.9, 2.1, 1.8, 1.9, 1.7, 1.8, 1.6, 1.7, 1.6] * 2
+NORMS = [1.0, 1.1, 0.9, 1.2, 1.0] * 4
+
+
+def test_an_input_that_was_nan() -> None:
+    parts = series("loss", [*CALM, NAN, NAN]), series("batch/input_max", [3.0] * 20 + [NAN, 3.0])
+    assert named_cause(*parts) == "bad-input-data"
+
+
+def test_an_absurd_input() -> None:
+    parts = series("loss", [*CALM, INF, NAN]), series("input_absmax", [3.0] * 20 + [9e7, 3.0])
+    assert named_cause(*parts) == "bad-input-data"
+
+
+def test_the_program_says_so() -> None:
+    said = event("nonfinite-text", "NaN found in input images!", 21, value="nan", quantity="input")
+    assert named_cause(series("loss", [*CALM, NAN, NAN]), said) == "bad-input-data"
+
+
+def test_the_same_place_each_epoch() -> None:
+    loss, norm = list(CALM * 2), list(NORMS * 2)
+    for at in (6, 16, 26):
+        loss[at] = norm[at] = NAN
+    assert named_cause(series("loss", loss), series("grad_norm", norm)) == "bad-input-data"
+
+
+def test_suddenness_alone_is_not_enough() -> None:
+    assert named_cause(series("loss", [*CALM, NAN]), series("grad_norm", [*NORMS, NAN])) is None
+
+
+def test_growth_speaks_against() -> None:
+    growing = [*NORMS, *(10.0**k for k in range(1, 8)), NAN]
+    loss = [*CALM, *(3.0 * 2**k for k in range(7)), NAN]
+    assert (
+        named_cause(series("loss", loss), series("grad_norm", growing)) != "bad-input-data"
+    )
+
+
+def test_pixels_of_another_range_are_another_data_set() -> None:
+    run = make_run(series("loss", CALM), series("input_max", [1.0] * 10 + [255.0] * 10))
+    assert case_of(run).verdict == "healthy"
+    assert not case_of(run).found("odd-input")

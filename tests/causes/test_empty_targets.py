@@ -1,0 +1,55 @@
+"""A mean over no target is NaN without a gradient; anything else that is NaN is another story."""
+
+from __future__ import annotations
+
+import pytest
+from builders import INF, NAN, case_of, event, make_run, named_cause, series, tensor
+
+from nanautopsy.causes.empty_targets import CAUSE
+from nanautopsy.diagnose import assess
+from nanautopsy.model import Checkpoint
+
+GOOD = [2.5, 2.4, 2.3, 2.2, 2.1, 2.0, 1.9, 1.8, 1.7, 1.6]
+
+
+def with_bad(values: list[float], at: int, bad: float = NAN) -> list[float]:
+    return [bad if i == at else value for i, value in enumerate(values)]
+
+
+def test_nan_without_a_gradient() -> None:
+    loss, norm = with_bad(GOOD, 4), with_bad([1.0] * 10, 4, 0.0)
+    assert named_cause(series("loss", loss), series("grad_norm", norm)) == "empty-targets"
+
+
+def test_nan_that_does_no_harm() -> None:
+    sound = Checkpoint("checkpoint-10", "safetensors", 10, (tensor("w"),))
+    assert named_cause(series("loss", with_bad(GOOD, 4)), sound) == "empty-targets"
+    assert named_cause(series("loss", with_bad(GOOD, 4))) is None, "the curve alone does not tell"
+
+
+def test_labels_that_the_program_misses() -> None:
+    said = event("labels-mismatch", "tokenization mismatch: 102 vs. 104. (ignored)")
+    assert named_cause(series("loss", with_bad(GOOD, 4)), said) == "empty-targets"
+
+
+@pytest.mark.parametrize(
+    ("loss", "norm"),
+    [
+        (GOOD[:5] + [NAN] * 5, [1.0] * 5 + [NAN] * 5),  # for good
+        (with_bad(GOOD, 4), with_bad([1.0] * 10, 4)),  # NaN gradients, skipped by something
+        (with_bad(GOOD, 4, INF), with_bad([1.0] * 10, 4)),  # Inf is no 0/0
+    ],
+)
+def test_rivals(loss: list[float], norm: list[float]) -> None:
+    assert named_cause(series("loss", loss), series("grad_norm", norm)) != "empty-targets"
+
+
+def test_a_scaler_that_skips_leaves_the_same_picture() -> None:
+    config = {"training": {"fp16": True, "fp16.loss_scale": 0}}
+    assert named_cause(series("loss", with_bad(GOOD, 4)), config=config) != "empty-targets"
+
+
+def test_a_sound_run_is_left_alone() -> None:
+    case = case_of(make_run(series("loss", GOOD), series("grad_norm", [1.0] * 10)))
+    assert case.verdict == "healthy"
+    assert assess(CAUSE, case).status == "quiet"

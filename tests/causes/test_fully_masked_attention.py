@@ -1,0 +1,52 @@
+"""Rows without a key: NaN first in attention, without growth, or softmax by name."""
+
+from __future__ import annotations
+
+import pytest
+from builders import INF, NAN, event, named_cause, series
+
+from nanautopsy.model import Series
+
+CALM = [2.0, 1.9, 2.1, 1.8, 1.9, 1.7, 1.8, 1.6, 1.7, 1.6]
+
+
+@pytest.mark.parametrize(
+    "function", ["SoftmaxBackward0", "ScaledDotProductEfficientAttentionBackward0"]
+)
+def test_named_by_anomaly_mode(function: str) -> None:
+    said = event("backward-nonfinite", f"Function '{function}' returned nan", 11, function=function)
+    assert named_cause(series("loss", [*CALM, NAN]), said) == "fully-masked-attention"
+
+
+def layers(attention: list[float]) -> tuple[Series, ...]:
+    rest = [1.0] * 10 + [NAN, NAN]
+    return (
+        series("loss", [*CALM, NAN, NAN]),
+        series("activations/model.layers.0.mlp", [1.0] * 11 + [NAN]),
+        series("activations/model.layers.1.self_attn.o_proj", attention),
+        series("activations/model.layers.1.mlp", rest),
+    )
+
+
+def test_attention_is_nan_first() -> None:
+    assert named_cause(*layers([1.0] * 10 + [NAN, NAN])) == "fully-masked-attention"
+
+
+def test_inf_first_is_an_overflow() -> None:
+    assert named_cause(*layers([1.0] * 10 + [INF, NAN])) != "fully-masked-attention"
+
+
+def test_another_layer_first() -> None:
+    parts = list(layers([1.0] * 11 + [NAN]))
+    assert named_cause(*parts) != "fully-masked-attention"
+
+
+def test_grown_projections_are_attention_overflow() -> None:
+    grown = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, NAN, NAN]
+    flat = [1.0] * 10 + [NAN, NAN]
+    weights = [
+        series(f"weights_norm/model.layers.0.self_attn.{n}", grown if n[0] in "qk" else flat)
+        for n in ("q_proj", "k_proj", "v_proj", "o_proj")
+    ]
+    parts = layers([1.0] * 10 + [NAN, NAN])
+    assert named_cause(*parts, *weights) == "attention-overflow"

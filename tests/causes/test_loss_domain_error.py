@@ -1,0 +1,40 @@
+"""A formula outside its domain: one term alone, or an operation by name."""
+
+from __future__ import annotations
+
+import pytest
+from builders import INF, NAN, event, named_cause, series
+
+CALM = [2.0, 1.9, 2.1, 1.8, 1.9, 1.7, 1.8, 1.6, 1.7, 1.6]
+
+
+def test_one_term_is_inf_alone() -> None:
+    parts = (
+        series("loss/total", [*CALM, INF, NAN]),
+        series("loss/log_prior", [*CALM, INF, NAN]),
+        series("loss/recon", [*CALM, 1.5, NAN]),
+    )
+    assert named_cause(*parts) == "loss-domain-error"
+
+
+@pytest.mark.parametrize("function", ["LogBackward0", "KlDivBackward0", "ExpBackward0"])
+def test_anomaly_mode_names_the_operation(function: str) -> None:
+    said = event("backward-nonfinite", f"Function '{function}' returned nan", 11, function=function)
+    assert named_cause(series("loss", [*CALM, NAN]), said) == "loss-domain-error"
+
+
+@pytest.mark.parametrize(
+    "function", ["LogSoftmaxBackward0", "BinaryCrossEntropyWithLogitsBackward0", "MulBackward0"]
+)
+def test_stable_forms_are_none(function: str) -> None:
+    said = event("backward-nonfinite", f"Function '{function}' returned nan", 11, function=function)
+    assert named_cause(series("loss", [*CALM, NAN]), said) != "loss-domain-error"
+
+
+def test_all_terms_together_tell_nothing() -> None:
+    parts = series("loss/a", [*CALM, NAN]), series("loss/b", [*CALM, NAN])
+    assert named_cause(*parts) is None
+
+
+def test_an_inf_alone_is_not_enough() -> None:
+    assert named_cause(series("loss", [*CALM, INF, NAN])) is None

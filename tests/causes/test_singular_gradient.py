@@ -1,0 +1,35 @@
+"""Infinite derivatives: a finite loss, NaN gradients, and a name."""
+
+from __future__ import annotations
+
+import pytest
+from builders import NAN, event, named_cause, series
+
+from nanautopsy.model import LogEvent
+
+CALM = [2.0, 1.9, 2.1, 1.8, 1.9, 1.7, 1.8, 1.6, 1.7, 1.6]
+
+
+def said(function: str) -> LogEvent:
+    return event("backward-nonfinite", f"Function '{function}' returned nan", 11, function=function)
+
+
+@pytest.mark.parametrize("function", ["SqrtBackward0", "LinalgVectorNormBackward0", "DivBackward0"])
+def test_named_by_anomaly_mode(function: str) -> None:
+    parts = series("loss", [*CALM, 1.5]), series("grad_norm", [*[1.0] * 10, NAN])
+    assert named_cause(*parts, said(function)) == "singular-gradient"
+
+
+def test_named_without_any_curve() -> None:
+    assert named_cause(said("SqrtBackward0")) == "singular-gradient"
+
+
+def test_a_finite_loss_beside_nan_gradients_is_not_enough() -> None:
+    parts = series("loss", [*CALM, 1.5, NAN]), series("grad_norm", [*[1.0] * 10, NAN, NAN])
+    assert named_cause(*parts) is None
+
+
+@pytest.mark.parametrize("function", ["SoftmaxBackward0", "MmBackward0", "AddmmBackward0"])
+def test_other_operations(function: str) -> None:
+    parts = series("loss", [*CALM, 1.5]), series("grad_norm", [*[1.0] * 10, NAN])
+    assert named_cause(*parts, said(function)) != "singular-gradient"

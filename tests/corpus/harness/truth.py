@@ -1,0 +1,68 @@
+"""What really happened: the first non-finite value of each kind, seen by hooks while training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class Recorder:
+    """Watches one model; ``first`` maps a kind to the step and module of its first NaN or Inf."""
+
+    model: nn.Module
+    first: dict[str, dict[str, Any]] = field(default_factory=dict)
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        for name, module in self.model.named_modules():
+            if name and not list(module.children()):
+                module.register_forward_hook(self._watch_forward(name))
+
+    def _watch_forward(self, name: str) -> Callable[..., None]:
+        def look(module: nn.Module, args: Any, output: Any) -> None:
+            for tensor in _tensors(output):
+                self._see("forward", name, tensor)
+
+        return look
+
+    def see_loss(self, loss: Tensor) -> None:
+        """The loss of this step."""
+        self._see("loss", "loss", loss)
+
+    def see_gradients(self) -> None:
+        """After the backward pass; the module nearest to the output is the first of it."""
+        for name, parameter in reversed(list(self.model.named_parameters())):
+            if parameter.grad is not None:
+                self._see("gradient", name, parameter.grad)
+
+    def see_parameters(self) -> None:
+        """The weights as they are."""
+        for name, parameter in self.model.named_parameters():
+            self._see("parameter", name, parameter)
+
+    def see_update(self, optimizer: torch.optim.Optimizer) -> None:
+        """After the optimizer's step."""
+        self.see_parameters()
+        for name, parameter in self.model.named_parameters():
+            for key, value in optimizer.state.get(parameter, {}).items():
+                if isinstance(value, Tensor):
+                    self._see("optimizer", f"{name}.{key}", value)
+
+    def _see(self, kind: str, name: str, tensor: Tensor) -> None:
+        if kind in self.first or not tensor.is_floating_point():
+            return
+        if not bool(torch.isfinite(tensor.detach()).all()):
+            self.first[kind] = {"step": self.step, "module": name}
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _tensors(item)
