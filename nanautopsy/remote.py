@@ -279,6 +279,8 @@ class _Explain:
             return "not found"
         if isinstance(error, PermissionError):
             return "access denied"
+        if "Credentials" in type(error).__name__ and self._url.lower().startswith("s3"):
+            return "no credentials; for a public bucket set FSSPEC_S3_ANON=true"
         if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
             return "no answer in time"
         text = str(error).replace(self._url, shown(self._url))

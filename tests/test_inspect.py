@@ -9,12 +9,15 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import stfiles
 from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from reading import SHARED
 from stfiles import floats
 
@@ -235,6 +238,39 @@ def test_a_hostile_name_is_harmless(tmp_path: Path) -> None:
     for arguments in ([], ["--format", "json"], ["--format", "csv"]):
         out = call(path, *arguments).stdout
         assert "\x1b" not in out and "\x07" not in out and "\u202e" not in out
+
+
+_FIXTURES = Path(__file__).parent / "fixtures"
+_SMALL = [
+    path
+    for area in ("safetensors", "torch", "numpy", "flax")
+    for path in sorted((_FIXTURES / area).rglob("*"))
+    if path.suffix in (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".npz", ".npy", ".msgpack")
+    and path.stat().st_size < 64 << 10
+]
+
+
+@pytest.mark.skipif(not _SMALL, reason="no fixtures of checkpoints")
+@given(st.sampled_from(_SMALL), st.data())
+@settings(deadline=None, max_examples=60)
+def test_broken_files_are_read_or_refused_in_a_line(path: Path, data: st.DataObject) -> None:
+    content = bytearray(path.read_bytes())
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content))) :]
+    for place in data.draw(st.lists(st.integers(0, max(0, len(content) - 1)), max_size=4)):
+        if content:
+            content[place] ^= data.draw(st.integers(1, 255))
+    with tempfile.TemporaryDirectory() as folder:
+        broken = Path(folder) / path.name
+        broken.write_bytes(content)
+        try:
+            result = inspect(broken, depth=data.draw(st.sampled_from(["finite", "full"])))
+        except NothingToRead as error:
+            assert "\n" not in str(error)
+            return
+    for render in (inspect_text.render, inspect_json.render, inspect_csv.render):
+        assert render(result)
+    assert not any("reader failed" in problem.text for problem in result.problems)
 
 
 # --- formats -------------------------------------------------------------------------------------

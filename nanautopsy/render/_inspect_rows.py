@@ -56,7 +56,14 @@ def in_order(rows: Iterable[Row], sort: str) -> list[Row]:
 
 def _worst(row: Row) -> object:
     rank, much, _ = badness(row.tensor)
-    return (1.5 if row.by_design else rank, 0.0 if row.by_design else much)
+    if row.by_design:
+        return (1.5, 0.0)
+    return (3, 0.0) if rank and is_counter(row.tensor) else (rank, much)
+
+
+def is_counter(tensor: TensorHealth) -> bool:
+    """Numbers of which the size tells nothing: steps, seeds, states of generators."""
+    return tensor.part == "state" or tensor.moment == "step" or tensor.format_max is None
 
 
 def _most(value: Callable[[Row], float | None]) -> Callable[[Row], object]:

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from nanautopsy.checkpoint_diff import CheckpointDiff
 from nanautopsy.inspection import History, Inspected, Inspection
 from nanautopsy.model import TensorHealth
-from nanautopsy.render._format import count, size
+from nanautopsy.render._format import count, scalar, size
 from nanautopsy.render._inspect_cells import number_or_blank, ratio
+from nanautopsy.render._inspect_rows import is_counter
 from nanautopsy.signal import listed
 
 _TIGHT_HEADROOM = 1e6
 """Headroom of a tensor's own format that is worth a word; that of float32 and bfloat16 is vast."""
 _NAMES = 3
+_STATES = ("epoch", "loss", "learning_rate", "loss_scale", "skipped_steps", "overflow")
 
 
 def verdict(inspection: Inspection) -> str:
@@ -67,6 +69,7 @@ def remarks(inspection: Inspection) -> Iterator[str]:
                 f"{count(len(lost), 'tensor')} of {member.checkpoint.path} could not be read: "
                 + (_listed(lost))
             )
+    yield from _states(telling)
     yield from _effort(inspection)
 
 
@@ -149,6 +152,18 @@ def _is_weight(tensor: TensorHealth) -> bool:
     return tensor.part in ("parameter", "master") and tensor.format_max is not None
 
 
+def _states(members: Sequence[Inspected]) -> Iterator[str]:
+    """What the checkpoints state beside their tensors, where that bears on the damage."""
+    stated: dict[str, str] = {}
+    for member in members:
+        for name in _STATES:
+            value = member.checkpoint.state.get(name)
+            if value is not None:
+                stated.setdefault(name, scalar(value))
+    if stated:
+        yield "Saved with it: " + ", ".join(f"{name} {text}" for name, text in stated.items())
+
+
 def _effort(inspection: Inspection) -> Iterator[str]:
     """How many members of the histories were read."""
     members = [m for h in inspection.histories if len(h.members) > 1 for m in h.members]
@@ -178,7 +193,7 @@ def least_headroom(member: Inspected) -> float | None:
 
 def _floats(member: Inspected) -> list[TensorHealth]:
     tensors = member.checkpoint.tensors
-    return [t for t in tensors if t.headroom is not None and t.part != "state"]
+    return [t for t in tensors if t.headroom is not None and not is_counter(t)]
 
 
 # --- two checkpoints ------------------------------------------------------------------------------
