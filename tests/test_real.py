@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from nanautopsy import analyze
-from nanautopsy.discover import NothingToRead
 
 HEALTHY = (
     "bigscience-out",
@@ -77,9 +76,10 @@ def test_a_masked_loss_is_told_from_a_loss_that_is_zero(real: Path) -> None:
 
 
 @pytest.mark.real
-def test_what_no_reader_knows_is_said_so(real: Path) -> None:
-    with pytest.raises(NothingToRead, match="no reader knows this kind of file"):
-        analyze(real / "resnet-th")
+def test_a_torch_file_is_read_in_full(real: Path) -> None:
+    autopsy = analyze(real / "resnet-th")
+    assert autopsy.verdict == "healthy"
+    assert [len(c.tensors) for c in autopsy.run.checkpoints] == [97]
 
 
 @pytest.mark.real
