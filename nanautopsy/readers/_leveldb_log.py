@@ -25,8 +25,7 @@ from nanautopsy.readers._record_chain import unaligned
 MAGIC = b":W&B"
 _FILE_HEADER = 7
 _BLOCK = 32768
-_BATCH = 128 * _BLOCK
-_HEADER = 7
+_BATCH, _HEADER = 128 * _BLOCK, 7
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 _LOST = 0
 """In the place of chunks that are broken."""

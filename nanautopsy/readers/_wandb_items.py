@@ -189,9 +189,8 @@ class HistoryBatch:
         sizes = ((behind >> np.uint32(16)) & np.uint32(0xFF)).astype(np.int64)
         usual &= (ends + 3 + sizes == after) & (ends - places <= _LONGEST_KEY)
         if not usual.all():
-            other = np.flatnonzero(~usual)
+            other, kept = np.flatnonzero(~usual), np.flatnonzero(usual)
             self._leave(rows[other], places[other], after[other])
-            kept = np.flatnonzero(usual)
             rows, places, ends, after = rows[kept], places[kept], ends[kept], after[kept]
             key_ends = key_ends[kept]
         items.rows.append(rows)

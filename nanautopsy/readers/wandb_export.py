@@ -24,6 +24,7 @@ from nanautopsy.readers.columns import Columns
 
 _SEPARATOR = " - "
 _LONGEST_LINE = 1 << 20
+_NULLS = frozenset({"null", "none"})
 _WALL_TIME = ("wall time", "_timestamp")
 
 
@@ -182,7 +183,8 @@ def _read_history(location: Path, header: Sequence[str], columns: Columns, damag
         step = _whole(numbers[step_place])
         time = None if time_place is None else numbers[time_place]
         for name, i in metrics:
-            if numbers[i] is not None:
+            # An empty cell says nothing; "null" says that there was no value.
+            if numbers[i] is not None or (i < len(cells) and cells[i].strip().lower() in _NULLS):
                 columns.add(
                     name,
                     row if step is None else step,

@@ -159,3 +159,11 @@ def test_public_histories() -> None:
         found = series_of(read_file(READER, path))
         assert len(found["train/step_loss"]) > 400
         assert all(math.isfinite(value) for value in found["train/step_loss"].values)
+
+
+def test_null_is_neither_nan_nor_an_empty_cell(tmp_path: Path) -> None:
+    text = "_step,loss\n0,1.5\n1,null\n2,NaN\n3,\n4,Infinity\n"
+    loss = series_of(read(text, tmp_path))["loss"]
+    assert loss.steps.tolist() == [0, 1, 2, 4]
+    assert loss.missing is not None and loss.missing.tolist() == [False, True, False, False]
+    assert same_values(loss.values, [1.5, math.nan, math.nan, math.inf])
