@@ -222,10 +222,10 @@ def _on_file_system(
         directories = set()
         for root in roots:
             listing = file_system.find(root, detail=True)
-            single = set(listing) == {root}
-            directories.add(posixpath.dirname(root) if single else root)
-            if single and "size" not in listing[root]:
-                listing[root] = file_system.info(root)
+            if root in listing:  # a file
+                about = listing[root]
+                listing = {root: about if "size" in about else file_system.info(root)}
+            directories.add(posixpath.dirname(root) if root in listing else root)
             found |= {name: info.get("size") for name, info in listing.items()}
             if len(found) > MOST_FILES:
                 text = f"holds more than {MOST_FILES} files; the others are not looked at"
@@ -275,15 +275,17 @@ class _Explain:
         self._url = url
 
     def __call__(self, error: Exception) -> str:
-        if isinstance(error, FileNotFoundError):
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if isinstance(error, FileNotFoundError) or status == 404:
             return "not found"
-        if isinstance(error, PermissionError):
+        if isinstance(error, PermissionError) or status in (401, 403):
             return "access denied"
         if "Credentials" in type(error).__name__ and self._url.lower().startswith("s3"):
             return "no credentials; for a public bucket set FSSPEC_S3_ANON=true"
         if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
             return "no answer in time"
-        text = str(error).replace(self._url, shown(self._url))
+        text = str(error).splitlines()[0] if str(error) else ""
+        text = text.replace(self._url, shown(self._url))
         text = re.sub(r"(://)[^/\s@]*@", r"\1", text)
         text = re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*", r"\1", text)
         return " ".join(f"{type(error).__name__}: {text}".split())[:300]
