@@ -92,7 +92,7 @@ def joined(entry: Entry, shards: Mapping[str, DataFile], losses: Losses) -> Join
     for chunk in entry.chunks:
         try:
             corner, part = _box(chunk, entry, shards, losses)
-            if corner in seen or not part.numel:
+            if corner in seen:
                 continue
             if found is not None and (part.dtype, part.big_endian) != _format(found):
                 raise BadChunk(f"holds {part.dtype}, another chunk {found.dtype}")
@@ -102,8 +102,8 @@ def joined(entry: Entry, shards: Mapping[str, DataFile], losses: Losses) -> Join
         seen.add(corner)
         found = found or part
         rank = rank_of(chunk.path)
-        pieces.append(replace(part.pieces[0], origin=corner, rank=rank))
-    if found is None:
+        pieces += [replace(piece, origin=corner, rank=rank) for piece in part.pieces]
+    if found is None or (math.prod(shape) and not pieces):
         return Joined(meaning, None, 0)
     is_count = FORMATS[found.dtype].maximum is None
     kind: Part = "buffer" if is_count and meaning.part == "parameter" else meaning.part

@@ -62,6 +62,8 @@ def test_without_metadata_tensors_are_read_and_nameless(tmp_path: Path, how: str
         "__1_0[0]": (5, 3),
         "__1_0[1]": (2, 7),
         "__1_0[2]": (7,),
+        "__1_0[3]": (7, 2),
+        "__1_0[4]": (0, 4),
     }
     bad = by_name(checkpoint)["__1_0[0]"]
     assert (bad.first_nonfinite, bad.rank, bad.path) == ((3, 1), 1, f"{STEP}/__1_0.distcp")
@@ -106,6 +108,7 @@ def test_metadata_of_another_save_is_found_out(tmp_path: Path) -> None:
         "columns",
         "rows",
         "replicated",
+        "turned",
     }
     assert "columns" in checkpoint.missing
     assert any("the metadata says" in text for text in texts_of(records))
