@@ -6,6 +6,7 @@ import math
 from typing import TypeAlias
 
 from nanautopsy.checkpoints._batches import Batch, Small
+from nanautopsy.checkpoints._decoded_file import DecodedFile
 from nanautopsy.checkpoints._jobs import Job, Measurement, Stretch
 from nanautopsy.checkpoints._layout import BadLayout, Layout, lay_out
 from nanautopsy.checkpoints._reading import Files, Unreadable
@@ -129,6 +130,8 @@ class Plan:
     def _add_layout(self, measurement: Measurement, piece: int, file: int, layout: Layout) -> None:
         cost = max(_CALL_BYTES, measurement.format.nbytes(layout.block(0).extent))
         blocks = max(1, JOB_BYTES // cost)
+        if isinstance(measurement.tensor.pieces[piece].file, DecodedFile):
+            blocks = layout.blocks  # each thread would have to decompress it from the beginning
         for begin in range(0, layout.blocks, blocks):
             end = min(begin + blocks, layout.blocks)
             self.stretches.append(Stretch(measurement, piece, file, layout, begin, end))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from stored_tensors import check, judge, measured, troubled, whole
 
 from nanautopsy.checkpoints import _layout, _plan
+from nanautopsy.checkpoints._decoded_file import DecodedFile
 from nanautopsy.checkpoints.data_file import LocalFile, MemoryFile
 from nanautopsy.checkpoints.measure import measure_all
 from nanautopsy.checkpoints.stored import Piece, StoredTensor
@@ -393,3 +395,22 @@ def test_an_abandoned_measurement_ends(tmp_path: Path) -> None:
     results = measure_all(tensors, "full", threads=2)
     next(results)
     results.close()
+
+
+def test_a_compressed_tensor_is_decompressed_once() -> None:
+    array = np.ones(10_000_000, dtype=np.float32)
+    array[9_000_000] = np.nan
+    packed = zlib.compress(array.tobytes(), 1)
+    opened: list[int] = []
+
+    @dataclass(frozen=True)
+    class Watched(MemoryFile):
+        def open(self):  # type: ignore[no-untyped-def]
+            opened.append(1)
+            return MemoryFile.open(self)
+
+    file = DecodedFile(Watched("f", packed), 0, len(packed), "zlib", array.nbytes)
+    tensor = StoredTensor("t", "F32", array.shape, (Piece(file, 0, array.shape),))
+    (got,) = measure_all([tensor], "full", threads=3)
+    assert isinstance(got, TensorHealth) and got.first_nonfinite == (9_000_000,)
+    assert len(opened) == 1
