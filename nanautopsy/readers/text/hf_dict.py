@@ -19,6 +19,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -137,6 +138,7 @@ def _own_step(values: Mapping[str, str]) -> tuple[str, int | None]:
     return "", None
 
 
+@lru_cache(maxsize=1024)
 def _counts(key: str) -> bool:
     return counter_kind(key) in ("global", "step") and not is_plural(key)
 

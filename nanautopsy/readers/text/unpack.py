@@ -24,8 +24,6 @@ _PIECE = 1024
 """Bytes given to a decompressor at a time. Of zstd's, no more than 32 MB can come of them."""
 _SALVAGE = 256
 
-_Result = Iterator["bytes | str"]
-
 
 class _Member(Protocol):
     """One compressed stream, of which a file may hold several."""
@@ -187,7 +185,6 @@ def unpacked(file: BinaryIO) -> Iterator[bytes | str]:
         except ImportError:
             yield "compressed by zstd; to read it, install the package zstandard"
             return
-        rest = b""
         for chunk in _member(member, data, file):
             if isinstance(chunk, str):
                 yield chunk
