@@ -103,7 +103,8 @@ def joined(entry: Entry, shards: Mapping[str, DataFile], losses: Losses) -> Join
         found = found or part
         rank = rank_of(chunk.path)
         pieces += [replace(piece, origin=corner, rank=rank) for piece in part.pieces]
-    if found is None or (math.prod(shape) and not pieces):
+    numel = math.prod(shape)
+    if found is None or (numel > 0 and not pieces):
         return Joined(meaning, None, 0)
     is_count = FORMATS[found.dtype].maximum is None
     kind: Part = "buffer" if is_count and meaning.part == "parameter" else meaning.part

@@ -36,12 +36,16 @@ class LatestReader:
         """The tag, and a ``Problem`` where it is not here or not the newest."""
         if not isinstance(artifact.members[0][1], Path):
             return  # far away; what lies beside it is not seen from here
-        location = artifact.location
-        tag = location.read_bytes()[:256].decode("utf-8", "replace").strip()
+        (file,) = artifact.files
+        with file.open() as handle:
+            tag = (handle.read(256) or b"").decode("utf-8", "replace").strip()
         yield ConfigRecord("checkpoint", {"latest": tag}, Source(artifact.path, line=1))
-        if location.name == _MEGATRON and tag.isdigit():
+        place = artifact.members[0][1]
+        if not isinstance(place, Path):
+            return  # what else lies far away is not listed here
+        if place.name == _MEGATRON and tag.isdigit():
             tag = f"iter_{int(tag[:_LONGEST_NUMBER]):07d}"
-        beside = _directories(location.parent)
+        beside = _directories(place.parent)
         where = Source(artifact.path, line=1, excerpt=tag)
         alike = [name for name in beside if _pattern(name) == _pattern(tag)]
         newest = max(alike, key=_numbers, default=tag)
