@@ -23,6 +23,7 @@ SORT_KEYS = (
     *("min", "rms", "headroom", "fp16", "size"),
 )
 """Of ``render._inspect_rows.SORTS``, which is too heavy to import for ``--help``."""
+NEED_FULL = ("zero", "subnormal", "min", "rms")
 MOST_PROBLEMS = 20
 """Lines on standard error."""
 FOUND_FAILURE, NOTHING_READ, DEFECT, INTERRUPTED = 1, 2, 70, 130
@@ -150,9 +151,10 @@ def analyze(
 @click.option(
     "--sort",
     type=click.Choice(SORT_KEYS),
+    metavar="KEY",
     default="worst",
     show_default=True,
-    help="Order of the tensors.",
+    help=f"Order of the tensors: {', '.join(SORT_KEYS)}. Those that --full measures imply it.",
 )
 @click.option(
     "--top",
@@ -216,7 +218,7 @@ def inspect(
         with ProgressBar(color=not no_color) as bar:
             inspection = run_inspection(
                 paths,
-                depth="full" if full else "finite",
+                depth="full" if full or sort in NEED_FULL else "finite",
                 against=against,
                 filters=filters,
                 everything=everything,

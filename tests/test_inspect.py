@@ -361,6 +361,12 @@ def test_every_sort_key_sorts(run: Path, key: str) -> None:
     assert len(result.stdout.splitlines()) == 6
 
 
+def test_sorting_by_what_only_full_tells_measures_it(run: Path) -> None:
+    result = call(run / "checkpoint-800", "--sort", "rms", "--format", "csv")
+    values = [row["rms"] for row in csv.DictReader(io.StringIO(result.stdout)) if row["rms"]]
+    assert [float(v) for v in values] == sorted(map(float, values), reverse=True) and values
+
+
 def test_the_worst_stands_first_and_masks_after_it(run: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(call(run / "checkpoint-800", "--format", "csv").stdout)))
     assert {row["tensor"] for row in rows[:2]} == {"lm_head.weight", "model.layers.10.mlp.weight"}
