@@ -29,7 +29,7 @@ _MOST_DOUBTS = 256
 """Doubtful ends after which what follows is no archive of torch's any more."""
 _MOST_CANDIDATES = 200_000
 """Descriptors of other sizes that one member may hold by chance."""
-_STREAMED = 0x8
+STREAMED = 0x8
 """General purpose flag, bit 3: the sizes stand behind the content."""
 
 
@@ -87,7 +87,7 @@ def _read_local(handle: Handle, at: int, end: int) -> _Local | None:
     if 0xFFFFFFFF in (size, stored):  # NumPy writes every member so
         handle.seek(data - extra_size)
         size, stored = zip64_numbers(handle.read(extra_size) or b"", [size, stored])
-    streamed = bool(flags & _STREAMED) and not stored
+    streamed = bool(flags & STREAMED) and not stored
     return _Local(name, data, stored, size, method, streamed)
 
 

@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from nanautopsy.checkpoints._torch_salvage import LOCAL, LOCAL_HEADER, walk
+from nanautopsy.checkpoints._torch_salvage import LOCAL, LOCAL_HEADER, STREAMED, walk
 from nanautopsy.checkpoints.data_file import DataFile, Handle, MemoryFile
 
 _CENTRAL = b"PK\x01\x02"
@@ -47,6 +47,8 @@ class Member:
     """0: stored as it is."""
     data: int | None = None
     """Byte of the file at which its content starts, where that is known already."""
+    streamed: bool = False
+    """A data descriptor follows the content."""
 
 
 @dataclass(slots=True)
@@ -197,7 +199,8 @@ def _central_entry(table: bytes, at: int, shift: int) -> tuple[Member, int]:
     if 0xFFFFFFFF in (stored, size, header):
         size, stored, header = _zip64(extra, size, stored, header)
     at += name_size + extra_size + comment_size
-    return Member(name, header + shift, stored, size, method), at
+    streamed = bool(fields[3] & STREAMED)
+    return Member(name, header + shift, stored, size, method, streamed=streamed), at
 
 
 def _zip64(extra: bytes, size: int, stored: int, header: int) -> tuple[int, int, int]:
@@ -219,12 +222,14 @@ def _place_contents(archive: Archive) -> None:
     """Say where contents start, as far as the directory alone proves it.
 
     ``torch.save`` aligns every content to 64 bytes, counted from its first header (the archive may
-    lie within a file), and ends it with a data descriptor. A place
-    that fits its own header in front and the next header behind is the right one, and a read of
-    each local header is saved: far away, a request each.
+    lie within a file), and ends it with a data descriptor, which others do not
+    (NumPy). A place that fits its own header in front and the next header behind is the right
+    one, and a read of each local header is saved: far away, a request each.
     """
     members = sorted((*archive.members.values(), *archive.twice), key=lambda m: m.header)
     for member, following in pairwise(members):
+        if not member.streamed:
+            continue
         earliest = member.header + LOCAL_HEADER.size + len(member.name.encode())
         for descriptor in (16, 24):
             start = following.header - descriptor - member.stored
