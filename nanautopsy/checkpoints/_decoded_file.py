@@ -20,6 +20,13 @@ _MOST_WINDOW_LOG = 27
 """The largest window, 128 MiB, that ``zstd`` itself accepts unasked (its manual, ``--long``)."""
 
 
+_ALWAYS_DECODED = 16 << 30
+"""Decompressed bytes of one checkpoint that are read whatever the ratio: moments that are all
+zero, before the first step, shrink to nearly nothing."""
+_MOST_INFLATION = 64
+"""Decompressed bytes for one stored, beyond :data:`_ALWAYS_DECODED`."""
+
+
 class MissingCodec(OSError):
     """The library that decompresses is not installed; the text names it."""
 
@@ -102,6 +109,11 @@ class _DecodedHandle(io.RawIOBase):
         self._block = self._block[len(got) :]
         self._at += len(got)
         return got
+
+
+def is_bomb(decoded: int, stored: int) -> bool:
+    """Whether so many decompressed bytes are more than a file of ``stored`` bytes should give."""
+    return decoded > max(_ALWAYS_DECODED, _MOST_INFLATION * stored)
 
 
 def decode(data: bytes, codec: Codec, most: int, path: str = "") -> bytes:

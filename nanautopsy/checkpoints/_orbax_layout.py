@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from nanautopsy.checkpoints._ocdbt import MANIFEST_MAGIC
+from nanautopsy.checkpoints._ocdbt_frames import MANIFEST_MAGIC
 from nanautopsy.model import Claim, FileHead
 
 KIND = "orbax"

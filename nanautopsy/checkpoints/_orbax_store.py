@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from nanautopsy.checkpoints._decoded_file import MissingCodec, decode
+from nanautopsy.checkpoints._decoded_file import MissingCodec, decode, is_bomb
 from nanautopsy.checkpoints._ocdbt import Entry, read_tree
 from nanautopsy.checkpoints._ocdbt_frames import BadTree
 from nanautopsy.checkpoints._safetensors_header import quote
@@ -13,6 +13,7 @@ from nanautopsy.checkpoints._tree_paths import Path
 from nanautopsy.checkpoints._zarr_arrays import ZarrArray, read_array, read_text
 from nanautopsy.checkpoints._zarr_metadata import BadZarr
 from nanautopsy.checkpoints.data_file import DataFile
+from nanautopsy.checkpoints.formats import FORMATS
 from nanautopsy.checkpoints.stored import StoredTensor
 from nanautopsy.discover import natural_key
 from nanautopsy.readers._damage import Damage
@@ -88,11 +89,19 @@ def tensors_of(
     gone = [name for name in tree.paths if name not in arrays]
     lost = list(gone)
     unreadable: dict[str, int] = {}
+    decoded, stored = 0, sum(entry.size for entry in store.values())
     for name in sorted(arrays, key=natural_key):
         array = _array(name, chunks[name], tree, damage)
         why = "" if array is None or array.codec is None else _cannot_decode(array.codec)
         if why:
             unreadable[why] = unreadable.get(why, 0) + 1
+        if array is not None and array.codec is not None:
+            decoded += FORMATS[array.tensor.dtype].nbytes(array.tensor.numel)
+            if is_bomb(decoded, stored):
+                damage.note(
+                    f"array {quote(name)}: decompresses to more than is plausible; not read"
+                )
+                array = None
         if array is None or why or (array.lost and not array.tensor.pieces):
             lost.append(name)
             continue

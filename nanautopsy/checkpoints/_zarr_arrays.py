@@ -19,7 +19,7 @@ from nanautopsy.checkpoints.data_file import DataFile, MemoryFile
 from nanautopsy.checkpoints.formats import FORMATS
 from nanautopsy.checkpoints.stored import Piece, StoredTensor
 
-_MOST_CHUNKS = 4_000_000
+_MOST_CHUNKS = 100_000
 _MOST_METADATA_BYTES = 1 << 20
 _ABSENT = (1 << 64) - 1
 _CRC_BYTES = 4

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nanautopsy.checkpoints._decoded_file import is_bomb
 from nanautopsy.checkpoints._hdf5_datasets import BadDataset, NotNumbers, stored_dataset
 from nanautopsy.checkpoints._hdf5_process import list_datasets
 from nanautopsy.checkpoints._safetensors_header import quote
@@ -24,6 +25,7 @@ from nanautopsy.checkpoints._tree_paths import (
     with_roles,
 )
 from nanautopsy.checkpoints.data_file import DataFile
+from nanautopsy.checkpoints.formats import FORMATS
 from nanautopsy.checkpoints.step_names import step_of
 from nanautopsy.checkpoints.stored import StoredCheckpoint, StoredTensor
 from nanautopsy.discover import natural_key
@@ -176,6 +178,7 @@ def _tensors(
     """The datasets that can be measured, and the names of those that cannot."""
     found: dict[str, tuple[Path, StoredTensor]] = {}
     missing = []
+    decoded = 0
     for row in rows:
         name = row.get("name")
         if not isinstance(name, str) or name in found:
@@ -187,6 +190,11 @@ def _tensors(
         except BadDataset as error:
             missing.append(name)
             damage.note(f"dataset {quote(name)}: {error}")
+            continue
+        decoded += FORMATS[tensor.dtype].nbytes(tensor.numel) if row.get("filters") else 0
+        if is_bomb(decoded, inside.size):
+            missing.append(name)
+            damage.note(f"dataset {quote(name)}: decompresses to more than is plausible; not read")
             continue
         if lost:
             damage.note(f"dataset {quote(name)}: {lost} of its chunks cannot be read")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from nanautopsy.checkpoints._decoded_file import DecodedFile
+from nanautopsy.checkpoints._decoded_file import DecodedFile, is_bomb
 from nanautopsy.checkpoints._npy_header import (
     MAGIC,
     ArrayHeader,
@@ -42,9 +42,6 @@ _CHECKPOINT_NAME = re.compile(
 _UNFINISHED = "-TEMPORARY"
 """big_vision writes under this name and renames the file when it is whole."""
 _DATA = "arrays that are data"
-_MOST_INFLATION = 64
-"""Decompressed bytes for one of the file that are still read (:data:`_ALWAYS_INFLATED` aside)."""
-_ALWAYS_INFLATED = 1 << 30
 _MOST_DEFLATION = 1040
 """Deflate makes nothing smaller than a thousandth (zlib's documentation: 1032)."""
 
@@ -205,8 +202,7 @@ def _read_archive(file: DataFile, gathered: _Gathered) -> Iterator[Problem]:
         for member in sorted(archive.members.values(), key=lambda member: member.header):
             if member.method:
                 inflated += member.size
-            too_much = inflated > max(_ALWAYS_INFLATED, _MOST_INFLATION * file.size)
-            _read_member(archive, member, too_much, damage, gathered)
+            _read_member(archive, member, is_bomb(inflated, file.size), damage, gathered)
     except (BadZip, OSError) as error:
         text = _why_not(file, error if isinstance(error, OSError) else BadArray(str(error)))
         gathered.unread.append(text)

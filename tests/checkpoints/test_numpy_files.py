@@ -176,7 +176,7 @@ def test_a_member_that_claims_more_than_deflate_can_give(tmp_path: Path) -> None
 
 
 def test_a_bomb_is_not_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nanautopsy.checkpoints.numpy_files._ALWAYS_INFLATED", 1 << 16)
+    monkeypatch.setattr("nanautopsy.checkpoints._decoded_file._ALWAYS_DECODED", 1 << 16)
     header = GOOD.replace(b"(2,)", b"(1048576,)")
     members = {f"a/{i}/kernel.npy": npy(header, b"\0" * (4 << 20)) for i in range(4)}
     records = read(npz(members, zipfile.ZIP_DEFLATED), tmp_path, "checkpoint.npz")

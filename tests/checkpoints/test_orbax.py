@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import sys
@@ -189,6 +190,28 @@ def test_lying_metadata(tmp_path: Path, change: dict[str, Any], text: str | None
         return
     assert checkpoint.missing == ("params.a.kernel",)
     assert any(text in problem.text for problem in problems_of(records))
+
+
+def test_a_bomb_is_not_decompressed(tmp_path: Path) -> None:
+    array = tmp_path / "params.a.kernel"
+    array.mkdir()
+    size = 1 << 40
+    metadata = {**ZARR2, "shape": [size], "chunks": [size], "compressor": {"id": "gzip"}}
+    (array / ".zarray").write_text(json.dumps(metadata))
+    (array / "0").write_bytes(gzip.compress(bytes(1 << 20)))
+    (records,) = read_directory(tmp_path)
+    assert checkpoint_of(records).missing == ("params.a.kernel",)
+    assert "more than is plausible" in problems_of(records)[0].text
+
+
+def test_an_array_of_nothing_but_fill_takes_no_time(tmp_path: Path) -> None:
+    array = tmp_path / "params.a.kernel"
+    array.mkdir()
+    metadata = {**ZARR2, "shape": [1 << 34], "chunks": [1 << 24], "fill_value": "NaN"}
+    (array / ".zarray").write_text(json.dumps(metadata))
+    (records,) = read_directory(tmp_path)
+    (tensor,) = checkpoint_of(records).tensors
+    assert tensor.nan == 1 << 34
 
 
 FILES = sorted(
