@@ -21,18 +21,12 @@ _POLYNOMIAL = 0xEDB88320
 _ONES = np.uint32(0xFFFFFFFF)
 
 
-def joined(parts: Words, lengths: NDArray[np.int64], following: NDArray[np.int64]) -> Words:
-    """(n,) what each part adds to the CRC of its whole; their exclusive or is the whole's.
-
-    ``parts`` (n,) are CRCs, ``lengths`` (n,) the parts' bytes, ``following`` (n,) the bytes
-    behind each in its whole. What adds :func:`ends` must be added once a whole.
-    """
-    bare = parts ^ _ONES ^ advance(np.full(len(parts), _ONES), lengths)
-    return advance(bare, following)
-
-
 def ends(sizes: NDArray[np.int64]) -> Words:
-    """(n,) what wholes of some sizes add to the parts'."""
+    """(n,) what zlib's starting value and its last step make of wholes of some sizes.
+
+    The CRC of a whole is this, and the bare CRC of each part advanced by the bytes behind it, all
+    joined by exclusive or.
+    """
     whole: Words = advance(np.full(len(sizes), _ONES), sizes) ^ _ONES
     return whole
 
@@ -40,6 +34,8 @@ def ends(sizes: NDArray[np.int64]) -> Words:
 def advance(crc: Words, counts: NDArray[np.int64]) -> Words:
     """Registers (n,) after ``counts`` (n,) zero bytes each, fewer than 65536."""
     for table, digit in zip(_tables(), (counts & 0xFF, counts >> 8), strict=True):
+        if not digit.any():
+            continue
         base = digit << 10
         result = table.take(base + (crc & np.uint32(0xFF)))
         for place in (1, 2, 3):
