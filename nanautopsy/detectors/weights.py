@@ -60,6 +60,7 @@ def _turned(line: Sequence[Checkpoint], first: int) -> Finding:
             "rank": one_rank(checkpoint, bad),
             "elements": sum(t.nonfinite for t in bad),
             "rows": rows_of(bad[0]) if len(bad) == 1 else None,
+            "whole_rows": len(bad) == 1 and bad[0].bad_rows is not None and bad[0].bad_rows.whole,
         },
     )
 
