@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from nanautopsy.checkpoints.damage import constant_infinities, damaged, parameter_name, weights
+from nanautopsy.checkpoints.damage import (
+    constant_infinities,
+    damaged,
+    damaged_moments,
+    parameter_name,
+    weights,
+)
 from nanautopsy.checkpoints.lineages import lineages, ordered_ones
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.layers import in_forward_order
@@ -57,7 +63,8 @@ def _turned(line: Sequence[Checkpoint], first: int) -> Finding:
             "persistent": all(_bad(later, line) for later in line[first:]),
             "holds": checkpoint.holds,
             "first_checkpoint": first == 0,
-            "rank": one_rank(checkpoint, bad),
+            # Of a gathered weight only the optimizer's parts of it tell whose it was.
+            "rank": one_rank(checkpoint, [*bad, *damaged_moments(checkpoint)]),
             "elements": sum(t.nonfinite for t in bad),
             "rows": rows_of(bad[0]) if len(bad) == 1 else None,
             "whole_rows": len(bad) == 1 and bad[0].bad_rows is not None and bad[0].bad_rows.whole,
@@ -93,7 +100,7 @@ def one_rank(checkpoint: Checkpoint, bad: Sequence[TensorHealth]) -> int | None:
     several = len({t.rank for t in checkpoint.tensors if t.rank is not None}) > 1
     state = checkpoint.state.get("world_size")
     several = several or (isinstance(state, int) and state > 1)
-    ranks = {t.rank for t in bad}
+    ranks = {t.rank for t in bad if t.rank is not None}
     return ranks.pop() if several and len(ranks) == 1 else None
 
 
