@@ -102,7 +102,10 @@ def _parse(text: bytes) -> tuple[dict[str, Any], list[str]]:
     duplicates: list[str] = []
 
     def first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        table: dict[str, Any] = {}
+        table: dict[str, Any] = dict(pairs)
+        if len(table) == len(pairs) and all(map(str.isascii, table)):
+            return table
+        table = {}
         for key, value in pairs:
             # A lone surrogate could never be printed.
             key = key.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -18,6 +18,8 @@ _MOMENT = re.compile(
     r"(?P<parameter>.+)[._/](?P<moment>exp_avg|exp_avg_sq|max_exp_avg_sq|momentum_buffer|"
     r"square_avg|exp_inf|mu|nu)"
 )
+_MOMENT_ENDS = ("exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg", "exp_inf")
+_STATE_STARTS = ("state", "optim")
 _STATE = re.compile(r"(?:optim(?:izer)?[._/])?state[._/](?P<rest>.+)")
 
 
@@ -29,6 +31,9 @@ class Role:
     parameter: str | None = None
     moment: str | None = None
     index: int | None = None
+
+
+_PLAIN = Role()
 
 
 def group_of(name: str) -> str:
@@ -58,10 +63,12 @@ def rank_of(path: str) -> int | None:
 
 def role_of(name: str) -> Role:
     """Of an optimizer's tensor its moment, and the parameter by name or number."""
+    if not name.startswith(_STATE_STARTS) and not name.endswith(_MOMENT_ENDS):
+        return _PLAIN
     state = _STATE.fullmatch(name)
     found = _MOMENT.fullmatch(state["rest"] if state else name)
     if found is None or (state is None and found["moment"] in ("mu", "nu")):
-        return Role("state") if state else Role()
+        return Role("state") if state else _PLAIN
     parameter = found["parameter"]
     if parameter.isdecimal() and len(parameter) < 8:
         return Role("moment", None, found["moment"], int(parameter))

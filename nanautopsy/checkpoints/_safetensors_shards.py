@@ -53,6 +53,7 @@ def take_header(file: DataFile, size: int, header: Header, gathered: Gathered) -
         end = max(entry.end for entry in cut)
         text = f"cut short: {size} of {end} bytes; {len(cut)} of {len(header.entries)} tensors lost"
         yield Problem(text, Source(file.path, offset=size))
+    rank = rank_of(file.path)
     corners = _corners(header.metadata.get(_SHARDING))
     budget = size * _REREAD_FACTOR
     twice = []
@@ -67,7 +68,7 @@ def take_header(file: DataFile, size: int, header: Header, gathered: Gathered) -
         elif (budget := budget - (entry.end - entry.begin)) < 0:
             gathered.missing.add(entry.name)
         else:
-            piece = Piece(file, entry.begin, entry.shape, rank=rank_of(file.path))
+            piece = Piece(file, entry.begin, entry.shape, rank=rank)
             gathered.tensors[entry.name] = _stored(entry, entry.shape, (piece,))
             gathered.nbytes += entry.end - entry.begin
     if twice:
