@@ -1,10 +1,8 @@
 """Which lines may matter: a numpy scan for the dialects' trigger words.
 
-A line is a candidate when it holds, in any case, the rarest eight bytes of a trigger. The bytes
-are looked at in pairs, each pair once: of a word of three letters or more, either the first two or
-the second and third stand in one pair. A table tells which pairs those can be and which may come
-next, so the scan runs at the same speed however many triggers there are; what it lets through too
-much, the dialects reject.
+A line is a candidate when it holds, in any case, the rarest eight bytes of a trigger. Table
+look-ups over pairs of bytes leave few places to compare, so the scan runs at the same speed however
+many triggers there are; what it lets through too much, the dialects reject.
 """
 
 from __future__ import annotations
@@ -20,7 +18,6 @@ _SHORTEST = 3
 _FOLD = np.array([ord(chr(c).lower()) if c < 128 else c for c in range(256)], dtype=np.uint64)
 _LETTER = np.array([chr(c).isalpha() and c < 128 for c in range(256)])
 _COMMONEST_FIRST = b" etaoinrsl.cdpmu:-0/gfh_1,b2wvk=y"
-_ANY = frozenset(range(256))
 _NO_LETTER = frozenset(c for c in range(256) if not _LETTER[c])
 
 Positions = NDArray[np.int64]
@@ -35,16 +32,19 @@ class Prefilter:
         words = {_rarest(word.encode()) for word in triggers}
         self._short = tuple(sorted(word for word in words if len(word) < _SHORTEST))
         words.difference_update(self._short)
-        self._table = _table(words)
+        self._tables = _tables(words)
         self._codes = {
             length: _codes(w for w in words if len(w) == length)
             for length in sorted({len(word) for word in words})
         }
+        firsts = [int.from_bytes(word[:_SHORTEST], "little") for word in words]
+        self._hashes = np.zeros(_PAIRS, dtype=np.bool_)
+        self._hashes[_hash(np.array(firsts, dtype=np.uint32))] = True
         self._heads = _codes(word[:4] for word in words if len(word) > _SHORTEST)
 
     def candidates(self, lines: Sequence[bytes]) -> NDArray[np.bool_]:
         """Whether each of the lines, which hold no line end, is a candidate."""
-        data = b"\n".join(lines)
+        data = b"\n".join(lines).lower()
         raw = np.frombuffer(data + bytes(_REACH + 2), dtype=np.uint8)
         places = [self._at(raw, self._likely(raw, len(data)))]
         places += [np.fromiter(_all(data, word), dtype=np.int64) for word in self._short]
@@ -54,17 +54,22 @@ class Prefilter:
         return found
 
     def _likely(self, raw: NDArray[np.uint8], count: int) -> Positions:
-        """Where the pairs of bytes could be those of a word, as the place where it would begin."""
-        pairs = raw[: (count + 5) // 2 * 2].view("<u2")
-        seen = np.take(self._table, pairs)
-        hits = seen[:-1] & (seen[1:] >> 2)
-        even = np.flatnonzero(hits & 1) * 2
-        odd = np.flatnonzero(hits & 2) * 2 - 1
-        begins = np.concatenate((even, odd[odd >= 0]))
-        return begins[begins < count]
+        """Where three overlapping pairs of bytes could all be those of a word."""
+        pairs = np.empty(len(raw) - 1, dtype="<u2")
+        halves = pairs.view(np.uint8)
+        halves[::2] = raw[:-1]
+        halves[1::2] = raw[1:]
+        likely = np.take(self._tables[0], pairs[:count])
+        for offset in (1, 2):
+            likely &= np.take(self._tables[offset], pairs[offset : offset + count])
+        return np.flatnonzero(likely)
 
     def _at(self, raw: NDArray[np.uint8], begins: Positions) -> Positions:
         """Those of ``begins`` at which a word stands; ``raw`` has eight bytes behind the last."""
+        head = np.zeros(len(begins), dtype=np.uint32)
+        for place in range(3):
+            head |= raw[begins + place].astype(np.uint32) << np.uint32(8 * place)
+        begins = begins[np.take(self._hashes, _hash(head))]
         code = np.zeros(len(begins), dtype=np.uint64)
         short = np.zeros(len(begins), dtype=np.bool_)
         for place in range(4):
@@ -80,6 +85,12 @@ class Prefilter:
             if length in self._codes:
                 found.append(begins[_is_in(code, self._codes[length])])
         return np.concatenate(found)
+
+
+def _hash(codes: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Sixteen bits of each code (Knuth's multiplicative hash)."""
+    hashes: NDArray[np.uint32] = (codes * np.uint32(2654435761)) >> np.uint32(16)
+    return hashes
 
 
 def _all(data: bytes, word: bytes) -> Iterator[int]:
@@ -116,17 +127,14 @@ def _rarest(word: bytes) -> bytes:
     return word[begin : begin + _REACH]
 
 
-def _table(words: Iterable[bytes]) -> NDArray[np.uint8]:
-    """By pair: 1 where a word's first two bytes are in it, 2 the second and third; 4 and 8 where
-    it may follow the one or the other."""
-    table = np.zeros(_PAIRS, dtype=np.uint8)
+def _tables(words: Iterable[bytes]) -> tuple[NDArray[np.bool_], ...]:
+    """Which pairs of bytes can stand at the words' first, second and third place."""
+    tables = tuple(np.zeros(_PAIRS, dtype=np.bool_) for _ in range(3))
     for word in words:
-        places = [frozenset(bytes((c,)) + bytes((c,)).upper()) for c in word[:5]]
+        places = [frozenset((c,)) for c in word[:4]]
         if len(places) == _SHORTEST:
             places.append(_NO_LETTER)
-        places += [_ANY] * (5 - len(places))
-        for bit, begin in ((1, 0), (2, 1), (4, 2), (8, 3)):
-            low = np.array(sorted(places[begin]))
-            high = np.array(sorted(places[begin + 1]))
-            table[(low[:, None] | high[None, :] << 8).ravel()] |= bit
-    return table
+        for table, first, second in zip(tables, places, places[1:], strict=False):
+            low, high = np.array(sorted(first)), np.array(sorted(second))
+            table[(low[:, None] | high[None, :] << 8).ravel()] = True
+    return tables

@@ -24,6 +24,8 @@ MAX_BYTES = 8192
 _MAX_KEPT_BYTES = 16 << 20
 """Of all that are known together; then they are learned anew, so that a log without repetition
 stays cheap."""
+_PROSE = 1000
+"""New lines at once of which no two are alike."""
 _OVERHEAD = 200
 """Bytes that a kept skeleton takes beside its own."""
 
@@ -77,6 +79,8 @@ class Skeletons:
     def _introduce(self, strangers: list[bytes]) -> Ints:
         fresh = list(dict.fromkeys(strangers))
         wanted = self._prefilter.candidates(fresh)
+        if len(fresh) == len(strangers) > _PROSE and not wanted.any():
+            return np.zeros(len(fresh), dtype=np.int64)  # text that will not come again
         known = dict.fromkeys(fresh, NOISE)
         for i in np.flatnonzero(wanted).tolist():
             known[fresh[i]] = FIRST + len(self.texts)
