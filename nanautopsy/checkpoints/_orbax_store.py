@@ -41,8 +41,9 @@ class Tree:
 
 
 def guess_path(name: str) -> Path:
-    """The path of an array whose tree is not known; a directory's name joins it by dots."""
-    return tuple(re.split(r"[./]", name))
+    """The path of an array whose tree is not known; its name joins it by dots, or by ``~`` in
+    big_vision."""
+    return tuple(re.split(r"[./~]", name))
 
 
 def open_store(files: dict[str, DataFile], damage: Damage) -> dict[str, Entry]:

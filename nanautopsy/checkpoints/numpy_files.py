@@ -28,11 +28,11 @@ from nanautopsy.checkpoints._tree_paths import (
     too_much_data,
     with_roles,
 )
-from nanautopsy.checkpoints.data_file import DataFile
+from nanautopsy.checkpoints.data_file import DataFile, Handle
 from nanautopsy.checkpoints.step_names import step_of
 from nanautopsy.checkpoints.stored import Holds, Piece, StoredCheckpoint, StoredTensor
 from nanautopsy.discover import natural_key
-from nanautopsy.model import Artifact, Claim, FileHead, Problem, Record, Skipped, Source
+from nanautopsy.model import Artifact, Claim, FileHead, Problem, Record, Skipped
 from nanautopsy.readers._damage import LFS_POINTER, Damage
 
 _ZIP = b"PK\x03\x04"
@@ -42,6 +42,9 @@ _CHECKPOINT_NAME = re.compile(
 _UNFINISHED = "-TEMPORARY"
 """big_vision writes under this name and renames the file when it is whole."""
 _DATA = "arrays that are data"
+_EQUINOX = ".eqx"
+_SUFFIX = re.compile(r"\.(?:npy|eqx)$")
+_MOST_ARRAYS = 1_000_000
 _MOST_DEFLATION = 1040
 """Deflate makes nothing smaller than a thousandth (zlib's documentation: 1032)."""
 
@@ -63,6 +66,10 @@ class NumpyReader:
     name = "numpy"
 
     def claim(self, file: FileHead) -> Claim | None:
+        if file.name.endswith(_EQUINOX) and (
+            file.head.startswith(MAGIC) or (file.head[:1] == b"{" and b"\n" + MAGIC in file.head)
+        ):
+            return Claim("equinox", 92)
         if file.head.startswith(MAGIC):
             return Claim("npy", 92, "parameters" if _is_parameter(file.name) else _DATA)
         if file.head.startswith(_ZIP):
@@ -102,7 +109,8 @@ def _checkpoint(artifact: Artifact, gathered: _Gathered) -> StoredCheckpoint | S
     name = artifact.path.rpartition("/")[2]
     several = len(artifact.members) > 1
     paths = [path for path, _ in gathered.tensors]
-    known = like_parameters(paths) or bool(
+    known = like_parameters(paths) or artifact.kind == "equinox"
+    known = known or bool(
         artifact.kind == "npz" and _CHECKPOINT_NAME.fullmatch(name) and not _data_names(paths)
     )
     holds: Holds = "unknown"
@@ -136,7 +144,7 @@ def _path_of(member: str) -> Path:
 
 
 def _is_parameter(path: str) -> bool:
-    name = path.rpartition("/")[2].removesuffix(".npy")
+    name = _SUFFIX.sub("", path.rpartition("/")[2])
     return like_parameters([tuple(name.split("."))])
 
 
@@ -150,24 +158,53 @@ def _first_member(head: bytes) -> str:
 
 
 def _read_array_file(file: DataFile, gathered: _Gathered) -> Iterator[Problem]:
-    name = file.path.rpartition("/")[2].removesuffix(".npy")
+    """The array of a file, or the arrays: Equinox writes a model's one behind the other."""
+    name = _SUFFIX.sub("", file.path.rpartition("/")[2])
+    damage = Damage(file.path)
+    start = 0
     try:
         size = file.size
         with file.open() as handle:
-            header = read_array_header(handle)
+            start = _first_array(handle, file.path)
+            several = False
+            for number in range(_MOST_ARRAYS):
+                handle.seek(start)
+                header = read_array_header(handle)
+                end = start + header.data + header.nbytes
+                several = several or _array_follows(handle, end, size)
+                full = f"{name}.{number}" if several else name
+                if end > size:
+                    gathered.missing.add(full)
+                    damage.note(f"array {quote(full)} is cut short: {size} of {end} bytes", size)
+                    break
+                stored = _stored(full, header, file, start)
+                gathered.tensors.append((tuple(full.split(".")), stored))
+                start = end
+                if not several or end == size:
+                    break
+    except NotNumbers as error:
+        gathered.other += 1
+        gathered.unread.append(str(error))
     except (BadArray, OSError) as error:
         text = _why_not(file, error)
         gathered.unread.append(text)
-        gathered.other += isinstance(error, NotNumbers)
-        if not isinstance(error, NotNumbers):
-            yield Problem(text, Source(file.path, offset=0))
-        return
-    if header.data + header.nbytes > size:
-        gathered.missing.add(name)
-        text = f"cut short: {size} of {header.data + header.nbytes} bytes"
-        yield Problem(text, Source(file.path, tensor=name, offset=size))
-        return
-    gathered.tensors.append((tuple(name.split(".")), _stored(name, header, file, 0)))
+        damage.note(text, start)
+    yield from damage.problems()
+
+
+def _first_array(handle: Handle, path: str) -> int:
+    """Where the first array begins: Equinox' users put a line of settings in front."""
+    if not path.endswith(_EQUINOX):
+        return 0
+    line, newline, _ = (handle.read(1 << 16) or b"").partition(b"\n")
+    return len(line) + 1 if newline and line[:1] == b"{" else 0
+
+
+def _array_follows(handle: Handle, end: int, size: int) -> bool:
+    if end + len(MAGIC) > size:
+        return False
+    handle.seek(end)
+    return handle.read(len(MAGIC)) == MAGIC
 
 
 def _why_not(file: DataFile, error: BadArray | OSError) -> str:

@@ -143,7 +143,7 @@ GOOD = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }"
         (npy(GOOD.replace(b"'<f4'", b"'|O'")), "pickled Python objects"),
         (npy(GOOD.replace(b"'<f4'", b"'<f7'")), "dtype '<f7' cannot be judged"),
         (npy(GOOD.replace(b"'<f4'", b"'|V1'")), "dtype '|V1' cannot be judged"),
-        (npy(GOOD), "cut short: 67 of 75 bytes"),
+        (npy(GOOD), "is cut short: 67 of 75 bytes"),
         (npy(GOOD.replace(b"(2,)", b"(2**62, 2**62)")), "no Python literal"),
         (npy(GOOD.replace(b"(2,)", b"(4611686018427387904, 4)")), "cut short"),
         (b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**31) + GOOD, "claims 2147483648 bytes"),
@@ -164,6 +164,18 @@ def test_text_and_records_are_no_damage(tmp_path: Path) -> None:
     for descr in (b"'<U5'", b"'|S3'", b"'<M8[ns]'", b"[('a', '<f4')]", b"'|V7'"):
         records = read(npy(GOOD.replace(b"'<f4'", descr), b"\0" * 99), tmp_path, "labels.npy")
         assert not problems_of(records) and of_type(records, Skipped)
+
+
+def test_equinox_leaves_are_what_it_wrote(tmp_path: Path) -> None:
+    records = read_file(READER, FIXTURES / "mlp.eqx")
+    checkpoint = checkpoint_of(records)
+    check_expected(checkpoint, EXPECTED["mlp.eqx"])
+    assert checkpoint.holds == "model" and not problems_of(records)
+    assert {tensor.part for tensor in checkpoint.tensors} == {"parameter"}
+    cut = (FIXTURES / "mlp.eqx").read_bytes()[:-5]
+    records = read(cut, tmp_path, "mlp.eqx")
+    assert checkpoint_of(records).missing == ("mlp.3",)
+    assert len(checkpoint_of(records).tensors) == 3
 
 
 def test_a_member_that_claims_more_than_deflate_can_give(tmp_path: Path) -> None:
