@@ -58,7 +58,7 @@ class OrbaxReader:
         yield from damage.problems()
         if not tensors and not missing:
             if not metrics:
-                yield Skipped(_why_nothing(tree, damage))
+                yield Skipped(_why_nothing(files, tree, damage))
             return
         if not tree.known and not like_parameters(guess_path(name) for name in arrays):
             yield Skipped("zarr arrays without Orbax's _METADATA: taken for data")
@@ -77,12 +77,14 @@ class OrbaxReader:
 READER = OrbaxReader()
 
 
-def _why_nothing(tree: Tree, damage: Damage) -> str:
+def _why_nothing(files: dict[str, DataFile], tree: Tree, damage: Damage) -> str:
     problem = next(damage.problems(), None)
     if problem is not None:
         return problem.text
     if tree.aggregated:
         return "its values lie in the file `checkpoint` beside it"
+    if "_CHECKPOINT_METADATA" not in files and "commit_success.txt" not in files:
+        return "looks like chunks of arrays whose metadata are not here"
     return "says when a checkpoint was saved; its tensors lie in directories beside it"
 
 

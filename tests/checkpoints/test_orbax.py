@@ -141,6 +141,28 @@ def test_a_database_in_pieces(tmp_path: Path, gone: str) -> None:
     assert problems_of(records)
 
 
+def test_big_visions_names(tmp_path: Path) -> None:
+    root = tmp_path / "checkpoint.bv-000000500"
+    copies = {
+        "params~img~kernel": "params.Dense_0.kernel",
+        "opt~0~mu~img~kernel": "opt_state.0.mu.Dense_0.kernel",
+    }
+    for name, source in copies.items():
+        shutil.copytree(FIXTURES / "zarr2" / source, root / name)
+    (records,) = read_directory(tmp_path)
+    checkpoint = checkpoint_of(records)
+    assert checkpoint.step == 500 and not problems_of(records)
+    parameters = {tensor.name: tensor.parameter for tensor in checkpoint.tensors}
+    assert parameters == {"params~img~kernel": None, "opt~0~mu~img~kernel": "params~img~kernel"}
+
+
+def test_chunks_alone_are_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "archive" / "data").mkdir(parents=True)
+    (tmp_path / "archive" / "data" / "0").write_bytes(b"\0\1\2\3" * 9)
+    (records,) = read_directory(tmp_path)
+    assert "metadata are not here" in of_type(records, Skipped)[0].reason
+
+
 def test_zarr_data_is_no_checkpoint(tmp_path: Path) -> None:
     for name in ("temperature", "pressure"):
         shutil.copytree(FIXTURES / "zarr2" / "step", tmp_path / name)
