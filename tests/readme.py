@@ -19,6 +19,29 @@ def analyze_help() -> str:
     return f"```text\n{result.output.rstrip()}\n```"
 
 
+def inspect_help() -> str:
+    """The help text of ``inspect``, as an 80-column terminal shows it."""
+    from click.testing import CliRunner
+
+    from nanautopsy.cli import nanautopsy
+
+    result = CliRunner().invoke(nanautopsy, ["inspect", "--help"], terminal_width=80)
+    return f"```text\n{result.output.rstrip()}\n```"
+
+
+def inspect_example() -> str:
+    """What ``inspect`` says of a sample run."""
+    from click.testing import CliRunner
+
+    from nanautopsy.cli import nanautopsy
+
+    path = "sample_runs/qwen25vl-attention"
+    command = ["inspect", str(README.parent / path), "--top", "4", "-q"]
+    output = CliRunner(env={"COLUMNS": "100"}).invoke(nanautopsy, command).output
+    shown = output.replace(str(README.parent / path), path).rstrip()
+    return f"```text\n$ nanautopsy inspect {path} --top 4\n{shown}\n```"
+
+
 def readers_table() -> str:
     """One row a reader: its name and the first sentence of its module."""
     from nanautopsy.read import load_readers
@@ -49,6 +72,8 @@ def _first_sentence(page: str) -> str:
 
 BLOCKS = {
     "analyze-help": analyze_help,
+    "inspect-example": inspect_example,
+    "inspect-help": inspect_help,
     "readers-table": readers_table,
     "causes-table": causes_table,
 }
