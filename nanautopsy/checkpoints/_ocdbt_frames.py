@@ -13,7 +13,10 @@ from nanautopsy.readers._crc32c import crc32c
 MANIFEST_MAGIC = b"\x0c\xdb\x3a\x2a"
 NODE_MAGIC = b"\x0c\xdb\x20\xde"
 _MOST_FRAME_BYTES = 64 << 20
-_MOST_DECODED_BYTES = 256 << 20
+_MOST_DECODED_BYTES = 128 << 20
+"""Orbax lets a node grow to 100 000 000 bytes (``max_decoded_node_bytes``)."""
+_MOST_CHECKED_BYTES = 16 << 20
+"""Of a frame whose checksum is computed: that takes several times its memory."""
 _MOST_COLUMN = 1 << 20
 """Entries of one node: the format's own limit (``kMaxNodeArity``)."""
 
@@ -42,9 +45,7 @@ def read_frame(file: DataFile, offset: int, size: int, magic: bytes) -> Cursor:
         raise bad(f"cut short: {len(data)} of {size} bytes of a node")
     if data[:4] != magic or struct.unpack_from("<Q", data, 4)[0] != size:
         raise bad("no node of the database begins here")
-    words = np.frombuffer(data, dtype=np.uint8)
-    computed = crc32c(words, np.array([0]), np.array([size - 4]))[0]
-    if int(computed) != struct.unpack_from("<I", data, size - 4)[0]:
+    if size <= _MOST_CHECKED_BYTES and _checksum(data) != data[-4:]:
         raise bad("a node of the database fails its checksum")
     cursor = Cursor(data[12 : size - 4], file.path, offset)
     version, compression = cursor.varint(), cursor.varint()
@@ -60,6 +61,13 @@ def read_frame(file: DataFile, offset: int, size: int, magic: bytes) -> Cursor:
     except OSError as error:
         raise bad(str(error)) from None
     return Cursor(body, file.path, offset)
+
+
+def _checksum(frame: bytes) -> bytes:
+    """The CRC-32C of all but the last four bytes, as it is stored."""
+    words = np.frombuffer(frame, dtype=np.uint8)
+    computed = crc32c(words, np.array([0]), np.array([len(frame) - 4]))[0]
+    return struct.pack("<I", int(computed))
 
 
 class Cursor:
