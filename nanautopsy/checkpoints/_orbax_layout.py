@@ -21,7 +21,10 @@ _MANIFEST = re.compile(
 )
 _CHUNK_3 = re.compile(r"(?:(?P<root>.+?)/)??[^/]+/c(?:/\d+)*")
 _CHUNK_2 = re.compile(r"(?:(?P<root>.+?)/)??[^/]+/\d+(?:\.\d+)*")
-_ARRAY = re.compile(r"(?:(?P<root>.+?)/)??[^/]+/(?:\.zarray|zarr\.json)")
+_NESTED_2 = re.compile(r"(?:(?P<root>.+?)/)??[^/]*[.~][^/]*/\d+(?:/\d+)+")
+"""Chunks in directories of their own, below a name that joins a path."""
+_CHUNKS = (_CHUNK_3, _NESTED_2, _CHUNK_2)
+_ARRAY = re.compile(r"(?:(?P<root>.+?)/)??[^/]+/(?:\.zarray|\.zattrs|zarr\.json)")
 _BESIDE = re.compile(
     r"(?:(?P<root>.+?)/)??(?:_METADATA|_sharding|_CHECKPOINT_METADATA|commit_success\.txt|"
     r"array_metadatas/process_\d+|metrics/(?:metrics|commit_success\.txt))"
@@ -37,13 +40,13 @@ def claim_of(file: FileHead) -> Claim | None:
         return _claim(_MANIFEST, file, 95)
     if _DATA_FILE.fullmatch(file.path):
         return _claim(_DATA_FILE, file, 92)
-    if file.name in (".zarray", "zarr.json"):
+    if file.name in (".zarray", ".zattrs", "zarr.json"):
         return _claim(_ARRAY, file, 92)
     if _BESIDE.fullmatch(file.path):
         structured = head.lstrip()[:1] == b"{" or file.name == "commit_success.txt"
         return _claim(_BESIDE, file, 92) if structured or not file.size else None
-    chunk = _CHUNK_3 if _CHUNK_3.fullmatch(file.path) else _CHUNK_2
-    if chunk.fullmatch(file.path) is None:
+    chunk = next((p for p in _CHUNKS if p.fullmatch(file.path)), None)
+    if chunk is None:
         return None
     if head.startswith(_COMPRESSED):
         return _claim(chunk, file, 85)
@@ -60,7 +63,7 @@ def _claim(pattern: re.Pattern[str], file: FileHead, confidence: int) -> Claim |
 def root_of(paths: Iterable[str]) -> str:
     """The directory to which all of an artifact's files were claimed."""
     listed = list(paths)
-    for pattern in (_MANIFEST, _DATA_FILE, _ARRAY, _BESIDE, _CHUNK_3, _CHUNK_2):
+    for pattern in (_MANIFEST, _DATA_FILE, _ARRAY, _BESIDE, *_CHUNKS):
         for match in map(pattern.fullmatch, listed):
             if match is not None:
                 return match["root"] or ""

@@ -56,6 +56,9 @@ def read_array(
     counts = [-(-size // step) for size, step in zip(grid.shape, grid.chunk, strict=True)]
     if math.prod(counts) > _MOST_CHUNKS:
         raise BadZarr(f"{math.prod(counts)} chunks")
+    if grid.separator == "/" and not grid.prefix and len(counts) > 1:
+        # Such chunks lie in directories whose place may not have told whose they are.
+        fill_is_stored = fill_is_stored or not any(key[:1].isdigit() for key in chunks)
     pieces: list[Piece] = []
     lost = 0
     for place in itertools.product(*map(range, counts)):

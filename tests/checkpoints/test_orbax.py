@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -154,6 +155,25 @@ def test_big_visions_names(tmp_path: Path) -> None:
     assert checkpoint.step == 500 and not problems_of(records)
     parameters = {tensor.name: tensor.parameter for tensor in checkpoint.tensors}
     assert parameters == {"params~img~kernel": None, "opt~0~mu~img~kernel": "params~img~kernel"}
+
+
+def test_chunks_in_directories_of_their_own(tmp_path: Path) -> None:
+    root = tmp_path / "checkpoints" / "10" / "default"
+    array = root / "params.a.kernel"
+    (array / "0").mkdir(parents=True)
+    metadata = {**ZARR2, "dimension_separator": "/", "shape": [2, 3], "chunks": [2, 2]}
+    metadata["compressor"] = {"id": "gzip"}
+    (array / ".zarray").write_text(json.dumps(metadata))
+    (array / ".zattrs").write_text("{}")
+    for number in range(2):
+        values = np.array([1, 2, np.nan, 4], "<f4") + number
+        (array / "0" / str(number)).write_bytes(gzip.compress(values.tobytes()))
+    discovery = discover(tmp_path, [READER])
+    assert not discovery.unclaimed
+    (artifact,) = discovery.artifacts
+    checkpoint = checkpoint_of(read_artifact(READER, artifact))
+    (tensor,) = checkpoint.tensors
+    assert (tensor.nan, tensor.max_abs, checkpoint.step) == (2, 4.0, 10)
 
 
 def test_chunks_alone_are_no_checkpoint(tmp_path: Path) -> None:
