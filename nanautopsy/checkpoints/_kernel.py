@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from nanautopsy.checkpoints._layout import BLOCK_BYTES, WIDE_BLOCK_BYTES, Block
+from nanautopsy.checkpoints._layout import BLOCK_BYTES, Block
 from nanautopsy.checkpoints._squares import squares_64, sum_of_squares
 from nanautopsy.checkpoints.formats import NumberFormat, decode_table
 from nanautopsy.checkpoints.health import Tally
@@ -27,7 +27,7 @@ class Scratch:
     """The buffers of one thread."""
 
     def __init__(self) -> None:
-        self.raw = _aligned(WIDE_BLOCK_BYTES)
+        self.raw = _aligned(BLOCK_BYTES)
         """Bytes as they come from a file."""
         self.wide = _aligned(BLOCK_BYTES)
 

@@ -18,10 +18,8 @@ from numpy.typing import NDArray
 from nanautopsy.checkpoints.formats import NumberFormat
 from nanautopsy.checkpoints.stored import Piece, StoredTensor
 
-BLOCK_BYTES = 1 << 19
-"""Read and judged at once: with what is computed from it, it stays in a core's own cache."""
-WIDE_BLOCK_BYTES = 1 << 20
-"""Of formats that are counted by pattern, where each block costs a table of 65536 numbers."""
+BLOCK_BYTES = 1 << 20
+"""Read and judged at once: it stays in a core's own cache, and calls cost little beside it."""
 _FAR_BYTES = 1 << 15
 """A gap of more is not read but skipped: about what one more system call costs."""
 _MAX_ELEMENTS = 1 << 60
@@ -244,8 +242,7 @@ def _extent(dims: _Dims) -> int:
 
 def _cut(runs: _Dims, format: NumberFormat) -> tuple[int, int]:
     """Which dimension is cut into groups to make blocks, and how many belong to a group."""
-    wide = format.kind == "table"
-    limit = max(64, (WIDE_BLOCK_BYTES if wide else BLOCK_BYTES) * 8 // format.bits // 64 * 64)
+    limit = max(64, BLOCK_BYTES * 8 // format.bits // 64 * 64)
     split = len(runs) - 1
     far = _FAR_BYTES * 8 // format.bits
     while split and _extent(runs[split:]) <= limit and _gap(runs, split - 1) <= far:
