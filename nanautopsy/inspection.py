@@ -22,6 +22,7 @@ from nanautopsy.checkpoints.damage import (
     constant_infinities,
     damaged,
     damaged_moments,
+    is_mask,
     parameter_name,
 )
 from nanautopsy.checkpoints.examine import Progress, examine, size_of
@@ -190,6 +191,8 @@ def _inspected(
     checkpoint: Checkpoint, stored: StoredCheckpoint, by_design: frozenset[str]
 ) -> Inspected:
     bad = (*damaged(checkpoint), *damaged_moments(checkpoint))
+    if checkpoint.holds == "unknown":  # nothing says that its arrays may hold NaN by design
+        bad = tuple(tensor for tensor in checkpoint.nonfinite if not is_mask(tensor))
     names = {tensor.name for tensor in bad} - by_design
     ordered = sorted(checkpoint.nonfinite, key=lambda t: (forward_key(parameter_name(t)), t.name))
     return Inspected(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from reading import head_of, of_type, problems_of, read_artifact, read_file
 from stored_facts import check_damaged, check_expected, checkpoint_of
 
+from nanautopsy import inspect
 from nanautopsy.checkpoints.numpy_files import READER
 from nanautopsy.discover import discover
 from nanautopsy.model import Checkpoint, Problem, Record, Skipped
@@ -239,3 +240,10 @@ def test_flipped_bytes(tmp_path_factory: pytest.TempPathFactory, data: st.DataOb
     if READER.claim(head_of(path)) is not None:
         records = read_file(READER, path)
         assert all(isinstance(r, (Checkpoint, Problem, Skipped)) for r in records)
+
+
+def test_who_inspects_an_array_is_told_of_its_nan(tmp_path: Path) -> None:
+    np.save(tmp_path / "logits.npy", np.array([1.0, np.nan]))
+    result = inspect(tmp_path / "logits.npy")
+    (history,) = result.histories
+    assert history.members[0].damage == ("logits",)
