@@ -71,16 +71,8 @@ def stored_dataset(
     """
     if "problem" in row:
         raise BadDataset(str(row["problem"]))
-    spelling = str(row["dtype"])
-    if spelling.lstrip("<>|=")[:1] in ("S", "U", "O") or spelling in ("|V0", "vlen"):
-        raise NotNumbers
-    found = format_of(spelling)
+    dtype, big_endian = _dtype(row)
     shape = tuple(int(n) for n in row["shape"])
-    if found is None or FORMATS[found[0]].nbytes(1) != row["bytes"]:
-        if spelling.lstrip("<>|=").startswith("V"):
-            raise NotNumbers
-        raise BadDataset(f"dtype {spelling[:40]!r} cannot be judged")
-    dtype, big_endian = found
     nbytes = FORMATS[dtype].nbytes(math.prod(shape))
     lost = 0
     pieces: list[Piece] = []
@@ -104,6 +96,19 @@ def stored_dataset(
     else:
         pieces.append(Piece(file, begin + row["offset"], shape))
     return StoredTensor(name, dtype, shape, tuple(pieces), big_endian=big_endian), lost
+
+
+def _dtype(row: Mapping[str, Any]) -> tuple[str, bool]:
+    spelling = str(row["dtype"])
+    kind = spelling.lstrip("<>|=")[:1]
+    if kind in ("S", "U", "O") or spelling in ("|V0", "vlen"):
+        raise NotNumbers
+    found = format_of(spelling)
+    if found is not None and FORMATS[found[0]].nbytes(1) == row["bytes"]:
+        return found
+    if kind == "V":
+        raise NotNumbers
+    raise BadDataset(f"dtype {spelling[:40]!r} cannot be judged")
 
 
 def _chunk_pieces(

@@ -27,8 +27,7 @@ def check_index(
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         text = f"the index cannot be used: {type(error).__name__}: {error}"
         return set(), [Problem(text, Source(index.path))]
-    directory = index.path.rpartition("/")[0]
-    prefix = directory + "/" if directory else ""
+    prefix = index.path[: index.path.rfind("/") + 1]
     absent: dict[str, list[str]] = {}
     for name, shard in listed.items():
         if name not in tensors:
@@ -47,7 +46,7 @@ def check_index(
     if unlisted:
         first = min(unlisted, key=natural_key)
         texts.append(f"the index does not list {len(unlisted)} tensors, the first is {first!r}")
-    if nbytes is not None and total not in (None, nbytes) and not texts:
+    if not texts and None not in (nbytes, total) and nbytes != total:
         texts.append(
             f"the index states {total} bytes of tensors, the shards hold {nbytes}: "
             "one of them may be of another save"
