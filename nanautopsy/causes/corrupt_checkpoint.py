@@ -72,9 +72,12 @@ def _assess(case: Case) -> Assessment:
 
 
 def _from_before(case: Case, step: int | None) -> bool:
-    """Whether a checkpoint of that step was saved before anything was trained."""
+    """Whether a checkpoint of that step was saved before anything was trained.
+
+    One that says no step may be the run's own last save.
+    """
     steps = [int(s.steps[0]) for s in case.run.by_role("loss", "grad_norm") if len(s)]
-    return step is None or step == 0 or (bool(steps) and step < min(steps))
+    return step is not None and (step == 0 or (bool(steps) and step < min(steps)))
 
 
 def _damaged_start(case: Case) -> tuple[ArtifactReport, str] | None:

@@ -62,14 +62,14 @@ def _weigh_damage(finding: Finding, new: set[str], weighing: Weighing) -> None:
             f"{finding.text}: just the parameters that were newly initialized",
             finding.source,
         )
-    elif rows and finding.data.get("whole_rows") and not finding.step:
+    elif rows and finding.data.get("whole_rows") and finding.step == 0:
         weighing.speaks_for(
             thresholds.STRONG,
             f"of {finding.layer} only {rows} are non-finite, throughout, before training",
             finding.source,
         )
     rank = finding.data.get("rank")
-    if isinstance(rank, int) and rank > 0 and not finding.step:
+    if isinstance(rank, int) and rank > 0 and finding.step == 0:
         weighing.speaks_for(
             thresholds.MODERATE, f"only rank {rank}'s part is non-finite", finding.source
         )
