@@ -14,6 +14,10 @@ Each fact keeps the place that says it. Names:
 ``lr_schedule`` ``gradient_accumulation`` ``logging_steps`` ``logging_nan_inf_filter``
 ``zero_stage`` ``overlap_comm`` ``reduce_bucket_size`` ``bf16_check_grad_overflow``
 ``trainer``            transformers, where its Trainer (or a subclass) wrote what was read
+``device``             cuda, rocm, mps, npu, tpu, xpu or hpu: what computes
+``fp8``                whether matrix products are in an 8-bit format
+``quantization_bits``  of the frozen weights: 4 or 8
+``tensor_parallel`` ``pipeline_parallel`` ``micro_batch_size`` ``ram_efficient_loading``
 ``offload_optimizer`` ``attention`` ``compile`` ``model_type`` ``architecture`` ``train_batch_size``
 
 A flag that is off says nothing: ``fp16: false`` beside ``bf16: false`` leaves the precision to the
@@ -30,7 +34,7 @@ from typing import TypeAlias
 import numpy as np
 
 from nanautopsy.command_line import settings_in
-from nanautopsy.gpus import compute_capability
+from nanautopsy.gpus import compute_capability, maker
 from nanautopsy.model import ConfigRecord, EnvironmentRecord, Fact, LogEvent, Scalar, Series
 from nanautopsy.setting_rules import (
     AMP_FLAG,
@@ -49,7 +53,8 @@ FACTS = frozenset(
     "logging_nan_inf_filter zero_stage overlap_comm reduce_bucket_size bf16_check_grad_overflow "
     "parameter_dtype optimizer_state_dtype loss_scale_initial compute_capability adam_beta1 "
     "adam_beta2 weight_decay warmup_ratio trainer offload_optimizer "
-    "attention compile model_type architecture train_batch_size".split()
+    "device fp8 quantization_bits ram_efficient_loading tensor_parallel pipeline_parallel "
+    "micro_batch_size attention compile model_type architecture train_batch_size".split()
 )
 """Every name that :func:`derive` gives."""
 
@@ -89,6 +94,7 @@ def derive(
     _trainer(ordered, series, facts)
     _of_eight_bits(facts)
     _of_the_gpu(environments, facts)
+    _of_the_device(environments, facts)
     return facts
 
 
@@ -132,6 +138,23 @@ def _of_the_gpu(environments: Iterable[EnvironmentRecord], facts: dict[str, Fact
             source = replace(record.source, excerpt=record.source.excerpt or name)
             facts["compute_capability"] = Fact(capability, source)
             return
+
+
+def _of_the_device(environments: Iterable[EnvironmentRecord], facts: dict[str, Fact]) -> None:
+    """What computes, by the build of torch or the name of the GPU.
+
+    ROCm calls itself ``cuda`` in settings, so its build of torch counts before them.
+    """
+    for record in environments:
+        torch = record.packages.get("torch", "")
+        if "+rocm" in torch:
+            facts["device"] = Fact("rocm", replace(record.source, excerpt=f"torch {torch}"))
+            return
+        kind = maker(record.facts.get("gpu", ""))
+        if kind is not None:
+            facts.setdefault(
+                "device", Fact(kind, replace(record.source, excerpt=record.facts["gpu"]))
+            )
 
 
 def _from_config(record: ConfigRecord, facts: dict[str, Fact]) -> None:

@@ -35,8 +35,23 @@ _PATTERNS = tuple(
 
 def compute_capability(name: str) -> str | None:
     """``8.0`` for ``NVIDIA A100-SXM4-80GB``; ``None`` for what is no NVIDIA GPU that is known."""
-    if re.search(
-        r"\bAMD\b|Instinct|\bMI\d{2,3}|Radeon|Intel|Apple|Ascend|TPU", name, re.IGNORECASE
-    ):
+    if maker(name) is not None:
         return None
     return next((level for pattern, level in _PATTERNS if pattern.search(name)), None)
+
+
+_MAKERS = tuple(
+    (re.compile(pattern, re.IGNORECASE), kind)
+    for pattern, kind in (
+        (r"\bAMD\b|Instinct|\bMI\d{2,3}|Radeon", "rocm"),
+        (r"Apple", "mps"),
+        (r"Ascend", "npu"),
+        (r"TPU", "tpu"),
+        (r"Intel", "xpu"),
+    )
+)
+
+
+def maker(name: str) -> str | None:
+    """The device kind of another maker's accelerator; ``None`` for NVIDIA's and unknown ones."""
+    return next((kind for pattern, kind in _MAKERS if pattern.search(name)), None)

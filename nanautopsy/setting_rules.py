@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from nanautopsy.model import Scalar
 from nanautopsy.spellings import (
     apex_level,
+    bits,
+    device_for,
+    device_kind,
     dtype_name,
     element,
     flag_for,
     flag_unless_no,
     flash_attention,
+    is_asked,
     number,
     power_of_two,
     pure_precision,
@@ -135,6 +139,23 @@ RULES = (
     _rule("attention", r"use_flash_att(ention|n)(_2)?|flash_att(ention|n)(_2)?", flash_attention),
     _rule("compile", r"torch_compile|compile|compile_model|compile\.enable", truth),
     _rule("compile", r"dynamo_backend", flag_unless_no, False),
+    _rule("device", r"device|device_type|accelerator|platform", device_kind),
+    _rule("ram_efficient_loading", r"(fsdp_)?cpu_ram_efficient_loading", truth),
+    _rule("device", r"use_mps_device", device_for("mps")),
+    _rule("tensor_parallel", r"tensor_(model_)?parallel(_size|_degree)|tp_size", number, False),
+    _rule("pipeline_parallel", r"pipeline_(model_)?parallel(_size|_degree)|pp_size", number, False),
+    _rule(
+        "micro_batch_size",
+        r"per_device_train_batch_size|(train_)?micro_batch_size(_per_gpu)?|local_batch_size",
+        number,
+        False,
+    ),
+    _rule("quantization_bits", r"load_in_4_?bit", bits(4)),
+    _rule("quantization_bits", r"load_in_8_?bit", bits(8)),
+    _rule("quantization_bits", r"quantization_bits?", number, False),
+    _rule(
+        "fp8", r"fp8|fp8_(format|recipe|hybrid|e4m3)|enable_fp8(_linear)?|fp8\.enabled", is_asked
+    ),
     _rule("model_type", r"model_type", text),
     _rule("architecture", r"architectures\.0|architectures", text),
 )

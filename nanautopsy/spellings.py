@@ -111,3 +111,34 @@ def flash_attention(value: Scalar) -> str | None:
     words = text(value)
     named = {"fa2": "flash_attention_2", "fa3": "flash_attention_3", "disabled": "eager"}
     return None if words is None else named.get(words.lower(), words)
+
+
+_DEVICE = re.compile(r"(cuda|mps|npu|tpu|xla|xpu|hpu|rocm)(?::\d+)?")
+
+
+def device_kind(value: Scalar) -> str | None:
+    """What computes, for ``cuda:0`` and the like.
+
+    ``cpu`` is none: it is what parts are offloaded to, and ``gpu`` may be anyone's.
+    """
+    match = _DEVICE.fullmatch(str(value).strip().lower())
+    return None if match is None else {"xla": "tpu"}.get(match[1], match[1])
+
+
+def device_for(kind: str) -> Callable[[Scalar], Scalar]:
+    """A reader of flags that choose a device when they are set."""
+    return lambda value: kind if truth(value) else None
+
+
+def bits(width: int) -> Callable[[Scalar], Scalar]:
+    """A reader of flags that load weights in so many bits when they are set."""
+    return lambda value: width if truth(value) else None
+
+
+def is_asked(value: Scalar) -> bool | None:
+    """Whether a flag is set, or a choice made (``fp8: hybrid``); ``None`` where nothing is said."""
+    words = text(value)
+    if words is None:
+        return None
+    flag = truth(value)
+    return True if flag is None else flag

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from nanautopsy.known_issues.parse import KnownIssue
 from nanautopsy.model import (
     Assessment,
     Evidence,
@@ -31,6 +32,8 @@ class Case:
     findings: tuple[Finding, ...]
     onset: Onset | None
     verdict: Verdict
+    known_issues: tuple[KnownIssue, ...] = ()
+    """The catalog of library defects; empty: the package's own."""
 
     def found(self, *ids: str) -> tuple[Finding, ...]:
         """Findings of these ids that do not follow the onset: cascade never votes."""

@@ -19,53 +19,54 @@ from __future__ import annotations
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
-from nanautopsy.known_issues import Condition, KnownIssue, load, matches_version
-from nanautopsy.model import Assessment, Fact, Finding
+from nanautopsy.known_issues import KnownIssue, load, matches_version
+from nanautopsy.model import Assessment, Finding
 from nanautopsy.onset import at_first_steps
 
 
 def _assess(case: Case) -> Assessment:
     best: tuple[float, Assessment] | None = None
     in_range: list[str] = []
-    for issue in load():
+    for issue in case.known_issues or load():
         package = case.run.packages.get(issue.package)
         if package is None or not matches_version(issue, package.version):
             continue
         in_range.append(f"{issue.package} {package.version} ({issue.id})")
         assessment = _assess_issue(case, issue)
         if assessment is not None:
-            weight = sum(e.strength for e in assessment.evidence)
+            weight = sum(e.strength if e.supports else -e.strength for e in assessment.evidence)
             if best is None or weight > best[0]:
                 best = weight, assessment
     if best is not None:
         return best[1]
     if in_range:
         return quiet(
-            "in range of a known defect, but without its configuration or its signature: "
-            + ", ".join(in_range)
+            "in range of a known defect, but its configuration or its signature is not there, or "
+            "they have many other causes: " + ", ".join(in_range)
         )
     return quiet("no version that was read is in the range of a known defect")
 
 
 def _assess_issue(case: Case, issue: KnownIssue) -> Assessment | None:
     """The defect's evidence when version, configuration and signature are all there."""
-    stated = [(condition, _stated(case, condition)) for condition in issue.conditions]
-    signature = _signature(case, issue)
-    if signature is None or any(fact is None for _, fact in stated):
+    if issue.telling == "context" or any(c.refused(case.run) for c in issue.conditions):
         return None
+    signature = _signature(case, issue)
+    if signature is None:
+        return None
+    version, condition, mark = _STRENGTHS[issue.telling]
     package = case.run.packages[issue.package]
     weighing = Weighing()
     weighing.speaks_for(
-        thresholds.MODERATE,
+        version if issue.status == "confirmed" else thresholds.WEAK,
         f"{issue.package} {package.version} is in the affected range {issue.affected}",
         package.source,
     )
-    for condition, fact in stated:
+    for needed in issue.needed:
+        fact = needed.met(case.run)
         if fact is not None:
-            weighing.speaks_for(
-                thresholds.MODERATE, f"the defect needs {condition.text}", fact.source
-            )
-    weighing.speaks_for(thresholds.STRONG, f"its signature: {signature.text}", signature.source)
+            weighing.speaks_for(condition, f"the defect needs {needed.text}", fact.source)
+    weighing.speaks_for(mark, f"its signature: {signature.text}", signature.source)
     for other, source in package.conflicts:
         if not matches_version(issue, other):
             weighing.speaks_against(
@@ -75,28 +76,39 @@ def _assess_issue(case: Case, issue: KnownIssue) -> Assessment | None:
     return weighing.fired(issue.remedies, issue.links, title)
 
 
-def _stated(case: Case, condition: Condition) -> Fact | None:
-    fact = case.fact(condition.fact)
-    return fact if fact is not None and condition.holds(fact.value) else None
+_STRENGTHS = {
+    "strong": (thresholds.MODERATE, thresholds.MODERATE, thresholds.STRONG),
+    "moderate": (thresholds.WEAK, thresholds.WEAK, thresholds.MODERATE),
+}
+"""Of the version, of each condition and of the signature, by how telling these are together."""
 
 
 def _signature(case: Case, issue: KnownIssue) -> Finding | None:
-    """A finding of the defect's signature, at the onset, after enough good steps."""
-    onset = case.onset
-    if onset is None:
+    """A finding of the defect's signature, where the onset is as the defect makes it."""
+    if not _onset_fits(case, issue):
         return None
-    if issue.after_good_steps and not _trained_before(case, issue.after_good_steps):
-        return None
-    if issue.within_first_steps and not at_first_steps(case.run, onset):
+    there = {f.id for f in case.findings}
+    if not there.issuperset(issue.also) or not there.isdisjoint(issue.without):
         return None
     # The signature may unfold over the first steps after the onset (grad norm, then loss).
     found = [f for f in case.findings if f.id in issue.signature]
+    if issue.one_rank:
+        found = [f for f in found if isinstance(f.data.get("rank"), int)]
     return found[0] if found else None
 
 
-def _trained_before(case: Case, steps: int) -> bool:
+def _onset_fits(case: Case, issue: KnownIssue) -> bool:
     onset = case.onset
-    return onset is not None and onset.last_finite is not None and onset.last_finite >= steps
+    if onset is None:
+        return False
+    if issue.after_good_steps:
+        if onset.last_finite is None or onset.last_finite < issue.after_good_steps:
+            return False
+    if issue.within_first_steps and not at_first_steps(case.run, onset):
+        return False
+    if issue.quantity and onset.quantity not in issue.quantity:
+        return False
+    return issue.value is None or onset.value == issue.value
 
 
 CAUSE = Cause(

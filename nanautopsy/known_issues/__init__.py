@@ -1,102 +1,147 @@
-"""Known library defects, as data: one YAML file each, beside this module.
+"""Known library defects, as data: one YAML file each, beside this module or in a team's directory.
 
-Fields: ``id``, ``title``, ``package`` (PEP 503 name), ``affected`` (PEP 440 range), ``fixed_in``,
-``status`` (reported or confirmed), ``date``, ``conditions`` (facts that must be stated so),
-``signature`` (findings, any of which is it), ``after_good_steps`` (finite steps that come before
-it), ``within_first_steps`` (it shows at once or never), ``remedies``, ``links``.
+Fields: ``id`` (the file's name), ``title``, ``what`` (the mechanism), ``package`` (PEP 503 name),
+``affected`` (PEP 440 range), ``fixed_in``, ``status`` (reported or confirmed), ``date``,
+``conditions`` (:mod:`nanautopsy.known_issues.conditions`), ``signature`` (findings, any of which
+is it), ``also`` (findings that must be there too), ``without`` (findings that rule it out),
+``after_good_steps``, ``within_first_steps``, ``one_rank``, ``quantity``, ``value`` (of the onset),
+``telling`` (strong, moderate or context), ``remedies``, ``links``. Each is described at
+:class:`nanautopsy.known_issues.parse.KnownIssue`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-from nanautopsy.model import Scalar
+from nanautopsy.known_issues.conditions import Condition
+from nanautopsy.known_issues.parse import KnownIssue, UnclearIssue, parse
 from nanautopsy.versions import is_within
 
+__all__ = [
+    "Catalog",
+    "Condition",
+    "KnownIssue",
+    "UnclearIssue",
+    "load",
+    "matches_version",
+    "merged",
+    "page",
+    "read_directory",
+]
 
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """A canonical fact that the defect needs."""
-
-    fact: str
-    value: Scalar = None
-    """Exact value; with ``above`` unset."""
-    above: float | None = None
-    """The fact must be a number greater than this."""
-
-    def holds(self, value: Scalar) -> bool:
-        """Whether a stated value meets it."""
-        if self.above is not None:
-            return type(value) in (int, float) and value > self.above  # type: ignore[operator]
-        return value == self.value
-
-    @property
-    def text(self) -> str:
-        """In words."""
-        return (
-            f"{self.fact} > {self.above:g}"
-            if self.above is not None
-            else (f"{self.fact} = {str(self.value).lower()}")
-        )
+SUFFIXES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True, slots=True)
-class KnownIssue:
-    """One defect."""
+class Catalog:
+    """What a directory of issues holds."""
 
-    id: str
-    title: str
-    package: str
-    affected: str
-    fixed_in: str | None
-    status: str
-    date: str
-    conditions: tuple[Condition, ...]
-    signature: tuple[str, ...]
-    after_good_steps: int
-    within_first_steps: bool
-    remedies: tuple[str, ...]
-    links: tuple[str, ...]
+    issues: tuple[KnownIssue, ...]
+    problems: tuple[str, ...]
+    """A line for each file that could not be used."""
 
 
 @cache
 def load() -> tuple[KnownIssue, ...]:
     """Every issue of the package, by id."""
-    import yaml
-
-    texts = [
-        entry.read_text(encoding="utf-8")
-        for entry in files("nanautopsy.known_issues").iterdir()
-        if entry.name.endswith(".yaml")
-    ]
-    return tuple(sorted((_issue(yaml.safe_load(text)) for text in texts), key=lambda i: i.id))
+    entries = [e for e in files("nanautopsy.known_issues").iterdir() if e.name.endswith(".yaml")]
+    issues = [parse(_document(entry.read_text(encoding="utf-8"))) for entry in entries]
+    return tuple(sorted(issues, key=lambda issue: issue.id))
 
 
-def _issue(raw: Mapping[str, Any]) -> KnownIssue:
-    conditions = tuple(
-        Condition(str(c["fact"]), c.get("is"), c.get("above")) for c in raw.get("conditions", ())
-    )
-    return KnownIssue(
-        id=raw["id"],
-        title=raw["title"],
-        package=raw["package"],
-        affected=raw["affected"],
-        fixed_in=raw.get("fixed_in"),
-        status=raw["status"],
-        date=str(raw["date"]),
-        conditions=conditions,
-        signature=tuple(raw["signature"]),
-        after_good_steps=int(raw.get("after_good_steps", 0)),
-        within_first_steps=bool(raw.get("within_first_steps", False)),
-        remedies=tuple(raw["remedies"]),
-        links=tuple(raw["links"]),
-    )
+def read_directory(path: str | Path) -> Catalog:
+    """A team's own issues, by id; a file that is none becomes a problem.
+
+    Raises :class:`NotADirectoryError` when there is no such directory. Of two files with one id
+    the first counts. An id that the package has replaces the package's issue.
+    """
+    directory = Path(path)
+    if not directory.is_dir():
+        raise NotADirectoryError(f"{path}: no such directory of known issues")
+    issues: dict[str, KnownIssue] = {}
+    problems = []
+    for entry in sorted(directory.iterdir()):
+        if entry.suffix not in SUFFIXES:
+            continue
+        try:
+            issue = parse(_document(entry.read_text(encoding="utf-8")))
+        except OSError as error:
+            problems.append(f"{entry}: cannot be read: {error.strerror or error}")
+        except ValueError as error:
+            problems.append(f"{entry}: no known issue: {error}")
+        else:
+            if issue.id in issues:
+                problems.append(f"{entry}: no known issue: {issue.id} is in another file already")
+            issues.setdefault(issue.id, issue)
+    if not issues and not problems:
+        problems.append(f"{path}: no known issues: no {' or '.join(SUFFIXES)} file")
+    return Catalog(tuple(issues[name] for name in sorted(issues)), tuple(problems))
+
+
+def merged(own: Iterable[KnownIssue]) -> tuple[KnownIssue, ...]:
+    """The package's issues and a team's, which replace those of the same id."""
+    issues = {issue.id: issue for issue in (*load(), *own)}
+    return tuple(issues[name] for name in sorted(issues))
 
 
 def matches_version(issue: KnownIssue, version: str) -> bool:
     """Whether a version string lies in the affected range; one that cannot be parsed does not."""
     return is_within(version, issue.affected)
+
+
+def page(issue: KnownIssue) -> str:
+    """The text that explains one issue."""
+    fixed = f", fixed in {issue.fixed_in}" if issue.fixed_in else ""
+    needs = "; ".join(c.text for c in issue.conditions) or "no particular setting"
+    lines = [
+        issue.id,
+        "",
+        f"{issue.title[0].upper()}{issue.title[1:]}.",
+        *(["", *_wrapped(issue.what)] if issue.what else []),
+        "",
+        f"Package: {issue.package} {issue.affected}{fixed} ({issue.status}, {issue.date})",
+        f"Needs: {needs}",
+        f"Shows as: {_signature(issue)}",
+        "Alone: "
+        + {
+            "strong": "named as the cause when version, settings and findings are all there",
+            "moderate": "likely when version, settings and findings are all there",
+            "context": "mentioned, never named as the cause: its signs have many other causes",
+        }[issue.telling],
+        "",
+        "Fix:",
+        *(f"  {line}" for remedy in issue.remedies for line in _wrapped(remedy)),
+        "",
+        "References:",
+        *(f"  {link}" for link in issue.links),
+    ]
+    return "\n".join(lines)
+
+
+def _signature(issue: KnownIssue) -> str:
+    parts = [" or ".join(issue.signature)]
+    parts += [f"with {name}" for name in issue.also]
+    parts += [f"without {name}" for name in issue.without]
+    parts += ["in one rank alone"] if issue.one_rank else []
+    parts += [f"{' or '.join(issue.quantity)} first"] if issue.quantity else []
+    parts += [f"first value {issue.value}"] if issue.value else []
+    parts += [f"after {issue.after_good_steps} good steps"] if issue.after_good_steps else []
+    parts += ["within the first steps"] if issue.within_first_steps else []
+    return ", ".join(parts)
+
+
+def _wrapped(text: str) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, 96)
+
+
+def _document(text: str) -> Any:
+    from nanautopsy.readers._yaml import load as load_yaml
+
+    return load_yaml(text)
