@@ -35,6 +35,7 @@ _AXES: tuple[Axis, ...] = ("step", "record", "epoch", "samples")
 def candidates_of(run: Run, findings: Sequence[Finding]) -> list[Finding]:
     """The findings that count, earliest first."""
     found = [f for f in findings if f.id in QUANTITY and _counts(run, f, findings)]
+    found = [f for f in found if not (_is_weak(f) and _is_refuted(f, found))]
     return sorted([*found, *_leading_metrics(findings, found)], key=_order)
 
 
@@ -99,6 +100,19 @@ def _is_weak(finding: Finding) -> bool:
     """A statement that need not be about training."""
     weak = finding.data.get("quantity") in ("warning", "value")
     return weak and finding.id == "reported-nonfinite"
+
+
+def _is_refuted(weak: Finding, found: Iterable[Finding]) -> bool:
+    """Whether what was measured, and turned later, was finite after the statement: it was not
+    about training."""
+    return any(
+        not _is_weak(f)
+        and f.last_good is not None
+        and weak.step is not None
+        and axis_of(f) == axis_of(weak)
+        and f.last_good > weak.step
+        for f in found
+    )
 
 
 def _has_losses(run: Run) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nanautopsy import thresholds
-from nanautopsy.model import Run, Source
+from nanautopsy.model import Finding, Run, Series, Source
 from nanautopsy.signal import up_to
 
 
@@ -43,3 +43,31 @@ def how_high(run: Run, rate: float) -> float:
     name = str(optimizer.value).lower() if optimizer is not None else ""
     known = [usual for word, usual in thresholds.USUAL_LR.items() if word in name]
     return rate / (min(known) if known else max(thresholds.USUAL_LR.values()))
+
+
+def rising_before(run: Run, step: int | None) -> Series | None:
+    """A logged learning rate that rose at its last points up to ``step``, as in a warmup."""
+    if step is None:
+        return None
+    for series in run.by_role("learning_rate"):
+        values = series.values[series.steps <= step]
+        if len(values) >= thresholds.GROWTH_POINTS and (np.diff(values[-3:]) > 0).all():
+            return series
+    return None
+
+
+def from_the_start(run: Run, growth: Finding) -> bool:
+    """Whether what grew began to within the first points of what was logged."""
+    began = growth.data.get("began")
+    steps = [step for step in (growth.step, began) if isinstance(step, int)]
+    return bool(steps) and min(steps) <= _start_ends(run)
+
+
+def _start_ends(run: Run) -> int:
+    """Step up to which a run is at its start."""
+    ends = []
+    for series in run.by_role("loss", "grad_norm"):
+        if len(series):
+            points = max(thresholds.EARLY_POINTS, int(len(series) * thresholds.EARLY_SHARE))
+            ends.append(int(series.steps[min(points, len(series)) - 1]))
+    return max(ends, default=0)

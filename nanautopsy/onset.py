@@ -212,6 +212,22 @@ def at_first_steps(run: Run, onset: Onset) -> bool:
     return onset.step <= thresholds.FIRST_STEPS
 
 
+def finite_layer_beside(run: Run, onset: Onset) -> Series | None:
+    """A layer whose activation was logged and finite at the onset's step.
+
+    A forward pass poisons every layer behind the first bad one, so this one lies before it; where
+    there is none, the first layer that was logged may just be the first that was watched.
+    """
+    if onset.step is None:
+        return None
+    for series in run.by_role("layer_activation"):
+        index = index_at(series, onset.step)
+        if series.axis == onset.axis and series.layer not in onset.layers and index is not None:
+            if np.isfinite(series.values[index]):
+                return series
+    return None
+
+
 def loss_was_finite_at(run: Run, step: int) -> bool:
     """Whether a training loss was logged at ``step``, finite and not masked."""
     for series in run.by_role("loss"):

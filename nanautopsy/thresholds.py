@@ -162,6 +162,8 @@ HIGH_LR_FACTOR = 3.0
 """Above the usual by this much a rate needs an explanation."""
 EXTREME_LR_FACTOR = 30.0
 """Above the usual by this much a rate is a mistake."""
+LOW_LR_FACTOR = 1 / EXTREME_LR_FACTOR
+"""Below the usual by this much a rate is an odd suspect: something else made the steps long."""
 TINY_LR = 1e-7
 """Below it a rate moves no weight far enough to break it in a run's first steps."""
 EARLY_SHARE = 0.1

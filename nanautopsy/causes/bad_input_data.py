@@ -55,11 +55,24 @@ def _assess(case: Case) -> Assessment:
             weighing.speaks_against(
                 thresholds.STRONG, f"{finding.text}, which a bad number is not", finding.source
             )
-        elif finding.data.get("gradient") == "non-finite" or finding.data.get("value") == "inf":
+        elif finding.data.get("value") == "inf":
+            weighing.speaks_for(
+                thresholds.WEAK,
+                f"{finding.text}: single batches do it, or a formula that has no bound for them",
+                finding.source,
+            )
+        elif finding.data.get("gradient") == "non-finite":
             weighing.speaks_for(
                 thresholds.MODERATE, f"{finding.text}: single batches do it", finding.source
             )
         break
+    for finding in case.found("rank-alone")[:1]:
+        if finding.data.get("what") == "loss":
+            weighing.speaks_for(
+                thresholds.MODERATE,
+                f"{finding.text}: ranks share their weights, and differ in their data",
+                finding.source,
+            )
     _weigh_suddenness(case, weighing)
     if not any(evidence.supports for evidence in weighing.evidence):
         return quiet("nothing that was logged tells a bad batch from another sudden failure")

@@ -4,12 +4,13 @@ What happens: overlapping communication with computation needs streams to wait f
 missing wait, and a bucket is reduced with old or half-written gradients: a few elements of one
 rank's part are garbage, now and then NaN, at another step in each run.
 
-Evidence for: one rank, or one rank's part of the optimizer state, turns first and alone;
-overlapped communication is on with several ranks; it comes from one step to the next, in a format
-that does not overflow; a restart fails elsewhere.
+Evidence for: the gradient of one rank turns first and alone while that rank's loss is finite, or
+one rank's part of the optimizer state does; overlapped communication is on with several ranks; it
+comes from one step to the next, in a format that does not overflow; a restart fails elsewhere.
 
-Evidence against: every rank turns at once with grown gradients; a single process; a known defect
-of the installed version explains it better (version-bug).
+Evidence against: the loss of that rank turned with its gradient, as a bad batch of its own does;
+every rank turns at once with grown gradients; a single process; a known defect of the installed
+version explains it better (version-bug).
 
 Confirm: ``overlap_comm: false`` (Megatron: without ``--overlap-grad-reduce``) for a hundred steps
 past the onset; ``CUDA_LAUNCH_BLOCKING=1``.
@@ -23,14 +24,14 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
-from nanautopsy.model import Assessment, Fact, Run
+from nanautopsy.model import Assessment, Fact, Finding, Run
 from nanautopsy.signal import up_to
 
 
 def _assess(case: Case) -> Assessment:
     weighing = Weighing()
     for finding in case.found("rank-alone")[:1]:
-        weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
+        _weigh_alone(finding, weighing)
     for finding in case.found("nonfinite-moments", "nonfinite-parameters"):
         rank = finding.data.get("rank")
         if isinstance(rank, int) and not finding.data.get("everything"):
@@ -56,6 +57,23 @@ def _assess(case: Case) -> Assessment:
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     _weigh_calm(case, weighing)
     return weighing.fired()
+
+
+def _weigh_alone(finding: Finding, weighing: Weighing) -> None:
+    """A loss is computed from a rank's own batch before anything is reduced; its gradient turns
+    alone by a race only where its loss was sound."""
+    if finding.data.get("what") == "loss":
+        return
+    if finding.data.get("own_loss_finite"):
+        weighing.speaks_for(
+            thresholds.MODERATE, f"{finding.text}, while that rank's loss is finite", finding.source
+        )
+    else:
+        weighing.speaks_for(
+            thresholds.WEAK,
+            f"{finding.text}; the loss of that rank is not known",
+            finding.source,
+        )
 
 
 def _weigh_calm(case: Case, weighing: Weighing) -> None:

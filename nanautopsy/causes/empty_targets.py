@@ -57,7 +57,8 @@ def _assess(case: Case) -> Assessment:
 def _weigh_isolated(case: Case, finding: Finding, weighing: Weighing) -> None:
     gradient = finding.data.get("gradient")
     if gradient == "zero":
-        weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
+        # Not decisive: a guard that leaves out the backward pass shows a norm of 0 as well.
+        weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
     elif gradient == "non-finite":
         weighing.speaks_against(
             thresholds.STRONG,
@@ -75,10 +76,10 @@ def _weigh_isolated(case: Case, finding: Finding, weighing: Weighing) -> None:
             skipper.source,
         )
     sound = _sound_after(case, finding)
-    if sound is not None:
+    if sound is not None and gradient != "zero":  # of a gradient of 0 it is a consequence
         weighing.speaks_for(
-            thresholds.MODERATE,
-            f"the weights of {sound} are finite: the step did them no harm",
+            thresholds.WEAK,
+            f"the weights of {sound} are finite: the step did them no harm, or was left out",
             Source(sound),
         )
 

@@ -27,6 +27,7 @@ from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.detectors.attention import ATTENTION
 from nanautopsy.model import Assessment
+from nanautopsy.onset import finite_layer_beside
 from nanautopsy.versions import is_before
 
 _FUNCTION = re.compile(
@@ -47,6 +48,8 @@ def _assess(case: Case) -> Assessment:
     _weigh_layer(case, weighing)
     for finding in case.found("reported-nonfinite"):
         if finding.data.get("quantity") == "attention" and finding.data.get("value") == "nan":
+            if case.onset is not None and finding.source == case.onset.source:
+                continue  # the onset's own line, which has been weighed
             weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
             break
     if not weighing.evidence:
@@ -62,12 +65,14 @@ def _weigh_layer(case: Case, weighing: Weighing) -> None:
         return
     if not ATTENTION.search(onset.layer):
         return
-    forward = onset.quantity in ("activations", "attention logits", "reported")
-    weighing.speaks_for(
-        thresholds.STRONG if forward else thresholds.MODERATE,
-        f"the first non-finite layer, {onset.layer}, lies in attention, and it is NaN, not Inf",
-        onset.source,
-    )
+    before = finite_layer_beside(case.run, onset)
+    text = f"the first non-finite layer, {onset.layer}, lies in attention, and it is NaN, not Inf"
+    if before is not None:
+        weighing.speaks_for(
+            thresholds.STRONG, f"{text}, while {before.layer} was finite there", onset.source
+        )
+    else:
+        weighing.speaks_for(thresholds.MODERATE, text, onset.source)
 
 
 def _weigh_settings(case: Case, weighing: Weighing) -> None:

@@ -23,8 +23,8 @@ import re
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
-from nanautopsy.learning_rates import highest, how_high
-from nanautopsy.model import Assessment, Run, Source
+from nanautopsy.learning_rates import from_the_start, highest, how_high, rising_before
+from nanautopsy.model import Assessment, Finding, Run, Source
 
 _RECURRENCE = re.compile(r"(^|[._/\d])(lstm|gru|rnn)\w*([._/]|$)|weight_hh|recurrent_kernel", re.I)
 
@@ -61,6 +61,7 @@ def _assess(case: Case) -> Assessment:
             weighing.speaks_against(
                 thresholds.MODERATE, f"{loss[0].text}, before the gradients", loss[0].source
             )
+    _weigh_start(case, growth, weighing)
     _weigh_structure(case, weighing)
     _weigh_clipping(case, weighing)
     _weigh_rate(case, weighing)
@@ -74,6 +75,21 @@ def _assess(case: Case) -> Assessment:
     for finding in case.found(*_RIVALS):
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     return weighing.fired()
+
+
+def _weigh_start(case: Case, growth: Finding, weighing: Weighing) -> None:
+    """Growth that began at the start, or while the learning rate rose, is the rate's."""
+    if from_the_start(case.run, growth):
+        weighing.speaks_against(
+            thresholds.STRONG,
+            "it began with the first steps, as with a rate that is too high for the model",
+            growth.source,
+        )
+    rising = rising_before(case.run, growth.step)
+    if rising is not None:
+        weighing.speaks_against(
+            thresholds.STRONG, f"{rising.tag} was still rising when it began", rising.source
+        )
 
 
 def _weigh_structure(case: Case, weighing: Weighing) -> None:

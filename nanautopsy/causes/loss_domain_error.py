@@ -23,7 +23,7 @@ import re
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
-from nanautopsy.model import Assessment
+from nanautopsy.model import Assessment, Finding
 from nanautopsy.onset import loss_was_finite_at
 
 _FUNCTION = re.compile(
@@ -38,15 +38,13 @@ _OPERATION = re.compile(r"^(log\w*|exp\w*|divide|true_divide|reciprocal|power|xl
 def _assess(case: Case) -> Assessment:
     weighing = Weighing()
     for finding in case.found("loss-term-alone")[:1]:
-        weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
-        if finding.data.get("value") in ("inf", "-inf"):
-            weighing.speaks_for(
-                thresholds.MODERATE, "it is Inf, as the logarithm of 0 is", finding.source
-            )
+        _weigh_term(finding, weighing)
     _weigh_function(case, weighing)
     for finding in case.found("reported-nonfinite"):
         operation = finding.data.get("operation")
-        if isinstance(operation, str) and _OPERATION.match(operation):
+        # What was said long before, while the loss was finite, was said of something else.
+        near = finding.role == "initiating"
+        if near and isinstance(operation, str) and _OPERATION.match(operation):
             weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
             break
     _weigh_value(case, weighing)
@@ -54,6 +52,28 @@ def _assess(case: Case) -> Assessment:
         return quiet("no term of the loss was non-finite alone, and no operation of it is named")
     _weigh_rivals(case, weighing)
     return weighing.fired()
+
+
+def _weigh_term(finding: Finding, weighing: Weighing) -> None:
+    """A term that turned alone: by its formula, by its target, or because it is a router's."""
+    infinite = finding.data.get("value") in ("inf", "-inf")
+    if finding.data.get("router"):
+        weighing.speaks_for(
+            thresholds.WEAK, f"{finding.text}; it is a router's, which overflows", finding.source
+        )
+        return
+    if infinite or finding.data.get("data_free"):
+        weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+    else:
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            f"{finding.text}; a target that is NaN does that too",
+            finding.source,
+        )
+    if infinite:
+        weighing.speaks_for(
+            thresholds.MODERATE, "it is Inf, as the logarithm of 0 is", finding.source
+        )
 
 
 def _weigh_function(case: Case, weighing: Weighing) -> None:

@@ -56,7 +56,7 @@ def _assess(case: Case) -> Assessment:
     for resumed in case.found("resume-jump"):
         if resumed.data.get("what") == "learning_rate" and resumed.step == jump.step:
             weighing.speaks_against(
-                thresholds.MODERATE, f"{resumed.text}: the resume did it", resumed.source
+                thresholds.STRONG, f"{resumed.text}: the resume did it", resumed.source
             )
     return weighing.fired(
         remedies=(

@@ -18,12 +18,10 @@ Fix: lower the peak, warm up longer, scale the rate with the batch size, clip th
 
 from __future__ import annotations
 
-import numpy as np
-
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
-from nanautopsy.learning_rates import Rate, highest, how_high
-from nanautopsy.model import Assessment, Finding, Run, Series
+from nanautopsy.learning_rates import Rate, from_the_start, highest, how_high, rising_before
+from nanautopsy.model import Assessment, Finding, Series
 
 
 def _assess(case: Case) -> Assessment:
@@ -46,7 +44,7 @@ def _assess(case: Case) -> Assessment:
             f"{rising.tag} was still rising when it happened",
             rising.source,
         )
-    if not weighing.evidence:
+    if not any(evidence.supports for evidence in weighing.evidence):
         return quiet("nothing grew from the first steps on, and the learning rate is usual")
     _weigh_rivals(case, early, weighing)
     return weighing.fired()
@@ -57,21 +55,9 @@ def _early_growth(case: Case) -> Finding | None:
     for finding in case.findings:
         if finding.id not in ("diverged-loss", "loss-growth", "grad-norm-growth"):
             continue
-        if finding.role == "cascade" or finding.step is None:
-            continue
-        if finding.step <= _start_ends(case.run):
+        if finding.role != "cascade" and from_the_start(case.run, finding):
             return finding
     return None
-
-
-def _start_ends(run: Run) -> int:
-    """Step up to which a run is at its start."""
-    ends = []
-    for series in run.by_role("loss", "grad_norm"):
-        if len(series):
-            points = max(thresholds.EARLY_POINTS, int(len(series) * thresholds.EARLY_SHARE))
-            ends.append(int(series.steps[min(points, len(series)) - 1]))
-    return max(ends, default=0)
 
 
 def _weigh_height(case: Case, rate: Rate, weighing: Weighing) -> None:
@@ -81,6 +67,12 @@ def _weigh_height(case: Case, rate: Rate, weighing: Weighing) -> None:
     elif factor >= thresholds.HIGH_LR_FACTOR:
         strength = thresholds.MODERATE
     else:
+        if factor <= thresholds.LOW_LR_FACTOR:
+            weighing.speaks_against(
+                thresholds.MODERATE,
+                f"the learning rate reaches {rate.value:g}, far below what is usual",
+                rate.source,
+            )
         return
     weighing.speaks_for(
         strength,
@@ -93,13 +85,7 @@ def _while_rising(case: Case) -> Series | None:
     """The learning rate's series, where it rose at its last points before something grew."""
     grown = [f for f in case.findings if f.id in ("loss-growth", "grad-norm-growth")]
     starts = [f.step for f in grown if f.step is not None and f.role != "cascade"]
-    if not starts:
-        return None
-    for series in case.run.by_role("learning_rate"):
-        values = series.values[series.steps <= min(starts)]
-        if len(values) >= thresholds.GROWTH_POINTS and (np.diff(values[-3:]) > 0).all():
-            return series
-    return None
+    return rising_before(case.run, min(starts)) if starts else None
 
 
 def _weigh_rivals(case: Case, early: Finding | None, weighing: Weighing) -> None:

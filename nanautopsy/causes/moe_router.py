@@ -18,38 +18,33 @@ router's learning rate.
 
 from __future__ import annotations
 
-import re
-
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
-from nanautopsy.model import Assessment, Run
-from nanautopsy.roles import words
-
-_ROUTER = re.compile(r"(^|[._/])(router|gating|moe_gate|gate(?=[._/](weight|wg|kernel|$)))", re.I)
-_EXPERTS = re.compile(r"(num|n)_?(local_|routed_)?experts|(^|[._/])experts?[._/\d]", re.IGNORECASE)
-_AUXILIARY = frozenset("aux auxiliary router balance balancing load z zloss".split())
+from nanautopsy.experts import ROUTER, has_experts, is_auxiliary
+from nanautopsy.model import Assessment, Finding
+from nanautopsy.onset import finite_layer_beside, loss_was_finite_at
 
 
 def _assess(case: Case) -> Assessment:
     weighing = Weighing()
     onset = case.onset
-    if onset is not None and onset.layer is not None and _ROUTER.search(onset.layer):
+    if onset is not None and onset.layer is not None and ROUTER.search(onset.layer):
+        before = finite_layer_beside(case.run, onset)
+        beside = "" if before is None else f", while {before.layer} was finite there"
         weighing.speaks_for(
-            thresholds.STRONG,
-            f"the first non-finite layer is the router {onset.layer}",
+            # Where nothing before it was watched, it may just be the first that was.
+            thresholds.MODERATE if before is None else thresholds.STRONG,
+            f"the first non-finite layer is the router {onset.layer}{beside}",
             onset.source,
         )
-    for finding in case.found("loss-term-alone", "nonfinite-metric"):
-        if frozenset(words(str(finding.data.get("tag", "")))) & _AUXILIARY:
-            weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
-            break
+    _weigh_auxiliary(case, weighing)
     for finding in case.found("weight-growth"):
-        if finding.layer is not None and _ROUTER.search(finding.layer):
+        if finding.layer is not None and ROUTER.search(finding.layer):
             weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
     if not weighing.evidence:
         return quiet("neither the router nor its auxiliary loss was non-finite first")
     if onset is not None and len(onset.layers) > 1:
-        others = [name for name in onset.layers if not _ROUTER.search(name)]
+        others = [name for name in onset.layers if not ROUTER.search(name)]
         if len(others) > len(onset.layers) / 2:
             weighing.speaks_against(
                 thresholds.MODERATE,
@@ -59,20 +54,37 @@ def _assess(case: Case) -> Assessment:
     return weighing.fired()
 
 
-def _has_experts(run: Run) -> bool:
-    names = [*run.config, *(s.layer or s.tag for s in run.series)]
-    names += [t.name for c in run.checkpoints[:1] for t in c.tensors]
-    tags = (frozenset(words(s.tag)) for s in run.series)
-    return any(_EXPERTS.search(name) or _ROUTER.search(name) for name in names) or any(
-        {"aux", "loss"} <= tag or "router" in tag for tag in tags
-    )
+def _weigh_auxiliary(case: Case, weighing: Weighing) -> None:
+    """The auxiliary loss or a metric of the router that turned alone, or before the loss."""
+    onset = case.onset
+    for finding in case.found("loss-term-alone", "nonfinite-metric"):
+        if not is_auxiliary(str(finding.data.get("tag", ""))):
+            continue
+        alone = finding.id == "loss-term-alone"
+        # What turns at the same step as everything else tells nothing of where it began.
+        first = onset is not None and (onset.step is None or finding.step == onset.step)
+        if not alone and not (first and _is_alone(case, finding)):
+            continue
+        weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+        if finding.data.get("value") in ("inf", "-inf"):
+            weighing.speaks_for(
+                thresholds.MODERATE,
+                "it is Inf, as past the reach of an exponential",
+                finding.source,
+            )
+        return
+
+
+def _is_alone(case: Case, finding: Finding) -> bool:
+    """Whether a loss was logged, finite, where the metric turned."""
+    return finding.step is not None and loss_was_finite_at(case.run, finding.step)
 
 
 CAUSE = Cause(
     id="moe-router",
     title="the router of a mixture of experts overflows",
     assess=_assess,
-    needs=(Need("sign of a mixture of experts", _has_experts),),
+    needs=(Need("sign of a mixture of experts", has_experts),),
     remedies=(
         "Compute router logits and their softmax in float32, and add a z-loss on them.",
         "Raise the auxiliary coefficient slowly, and divide by `max(1, tokens)` per expert.",

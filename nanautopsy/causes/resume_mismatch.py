@@ -24,7 +24,7 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
-from nanautopsy.model import Assessment, Finding, Run
+from nanautopsy.model import Assessment, Finding, Run, Series
 
 
 def _assess(case: Case) -> Assessment:
@@ -43,13 +43,38 @@ def _assess(case: Case) -> Assessment:
     between = _points(case.run, first.step, death) or 0
     if between > thresholds.LR_JUMP_WINDOW:
         return quiet(f"{first.text}, {between} points before the onset")
-    for finding in _one_each(near):
-        weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+    for finding, strength in zip(
+        _one_each(near), (thresholds.STRONG, thresholds.MODERATE), strict=False
+    ):
+        weighing.speaks_for(strength, finding.text, finding.source)
     if between <= thresholds.RESUME_WINDOW:
         weighing.speaks_for(
             thresholds.MODERATE, f"the failure follows within {between} points", first.source
         )
+    _weigh_calm(case, first.step, death, weighing)
     return weighing.fired()
+
+
+def _weigh_calm(case: Case, start: int, death: int, weighing: Weighing) -> None:
+    """Nothing that grew from the resume to the onset: a new stage raises rate and loss on purpose,
+    and what a lost state does to the weights shows before they are NaN."""
+    if case.onset is None:
+        return
+    calm: list[Series] = []
+    for series in case.run.by_role("loss", "grad_norm"):
+        inside = (series.steps >= start) & (series.steps < death)
+        values = np.abs(series.values[inside])
+        if len(values) < thresholds.GROWTH_POINTS or not np.isfinite(values).all():
+            continue
+        if values[-1] >= thresholds.SUDDEN_FACTOR * float(values[0]):
+            return
+        calm.append(series)
+    if calm:
+        weighing.speaks_against(
+            thresholds.DECISIVE,
+            f"{calm[0].tag} did not grow from the resume to the onset: it came at once",
+            case.onset.source,
+        )
 
 
 def _one_each(jumps: list[Finding]) -> list[Finding]:

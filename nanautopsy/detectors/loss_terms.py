@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from nanautopsy.detectors.interface import Detector
+from nanautopsy.experts import has_experts, is_auxiliary
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.roles import words
 from nanautopsy.signal import first_nonfinite, kind_of, listed, shown
@@ -16,6 +17,13 @@ _TOTAL = frozenset(
 )
 """Words of a tag that names the whole objective, which turns together with any of its terms."""
 
+_DATA_FREE = frozenset(
+    "kl kld kldiv divergence entropy prior reg regularizer regularization regularisation penalty "
+    "commitment commit codebook temperature smoothness sparsity norm".split()
+)
+"""Words of terms that compare a model's output with no target, so that no bad target reaches
+them."""
+
 
 def _detect(run: Run) -> Iterator[Finding]:
     by_writer: dict[tuple[str, str, int | None], list[Series]] = {}
@@ -23,12 +31,12 @@ def _detect(run: Run) -> Iterator[Finding]:
         by_writer.setdefault((series.source.path, series.axis, series.rank), []).append(series)
     for losses in by_writer.values():
         terms = [s for s in losses if not frozenset(words(s.tag)) <= _TOTAL]
-        finding = _alone(terms)
+        finding = _alone(run, terms)
         if finding is not None:
             yield finding
 
 
-def _alone(terms: list[Series]) -> Finding | None:
+def _alone(run: Run, terms: list[Series]) -> Finding | None:
     turned = [(s, i) for s in terms if (i := first_nonfinite(s)) is not None]
     if not turned:
         return None
@@ -51,6 +59,8 @@ def _alone(terms: list[Series]) -> Finding | None:
             "value": kind_of(float(series.values[index])),
             "axis": series.axis,
             "others": tuple(s.tag for s in beside),
+            "router": is_auxiliary(series.tag) and has_experts(run),
+            "data_free": bool(frozenset(words(series.tag)) & _DATA_FREE),
         },
     )
 

@@ -17,12 +17,12 @@ def _detect(run: Run) -> Iterator[Finding]:
         if series.rank is not None:
             by_tag.setdefault((series.tag, series.axis), []).append(series)
     for ranks in by_tag.values():
-        finding = _alone(ranks)
+        finding = _alone(run, ranks)
         if finding is not None:
             yield finding
 
 
-def _alone(ranks: list[Series]) -> Finding | None:
+def _alone(run: Run, ranks: list[Series]) -> Finding | None:
     if len({s.rank for s in ranks}) < 2:
         return None
     turned = [(int(s.steps[i]), s, i) for s in ranks if (i := first_nonfinite(s)) is not None]
@@ -40,7 +40,16 @@ def _alone(ranks: list[Series]) -> Finding | None:
         source=series.at(index),
         step=step,
         last_good=int(series.steps[index - 1]) if index else None,
-        data={"rank": series.rank, "value": kind_of(value), "axis": series.axis},
+        data={
+            "rank": series.rank,
+            "value": kind_of(value),
+            "axis": series.axis,
+            "what": series.role,
+            "own_loss_finite": any(
+                s.rank == series.rank and s.axis == series.axis and _finite_at(s, step)
+                for s in run.by_role("loss")
+            ),
+        },
     )
 
 

@@ -97,8 +97,21 @@ def _growth(series: Series) -> Finding | None:
         source=series.at(start),
         step=int(series.steps[start]),
         last_good=int(series.steps[start - 1]) if start else None,
-        data={"from": base, "to": last, "points": _climb(values, base), "ratio": last / base},
+        data={
+            "from": base,
+            "to": last,
+            "points": _climb(values, base),
+            "ratio": last / base,
+            "began": _began(series.steps, values),
+        },
     )
+
+
+def _began(steps: NDArray[np.int64], values: NDArray[np.float64]) -> int:
+    """The last step at the first value's level: growth by a constant factor from the start leaves
+    it within the first percents of what was logged, and has no usual level to be compared with."""
+    near = np.flatnonzero(values <= thresholds.SUDDEN_FACTOR * values[0])
+    return int(steps[near[-1]]) if len(near) else int(steps[0])
 
 
 def _climb(values: NDArray[np.float64], base: float) -> int:

@@ -37,9 +37,7 @@ def test_suddenness_alone_is_not_enough() -> None:
 def test_growth_speaks_against() -> None:
     growing = [*NORMS, *(10.0**k for k in range(1, 8)), NAN]
     loss = [*CALM, *(3.0 * 2**k for k in range(7)), NAN]
-    assert (
-        named_cause(series("loss", loss), series("grad_norm", growing)) != "bad-input-data"
-    )
+    assert named_cause(series("loss", loss), series("grad_norm", growing)) != "bad-input-data"
 
 
 def test_pixels_of_another_range_are_another_data_set() -> None:

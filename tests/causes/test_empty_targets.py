@@ -21,9 +21,9 @@ def test_nan_without_a_gradient() -> None:
     assert named_cause(series("loss", loss), series("grad_norm", norm)) == "empty-targets"
 
 
-def test_nan_that_does_no_harm() -> None:
+def test_nan_that_does_no_harm_may_have_been_left_out_by_a_guard() -> None:
     sound = Checkpoint("checkpoint-10", "safetensors", 10, (tensor("w"),))
-    assert named_cause(series("loss", with_bad(GOOD, 4)), sound) == "empty-targets"
+    assert named_cause(series("loss", with_bad(GOOD, 4)), sound) is None
     assert named_cause(series("loss", with_bad(GOOD, 4))) is None, "the curve alone does not tell"
 
 

@@ -50,3 +50,21 @@ def test_grown_projections_are_attention_overflow() -> None:
     ]
     parts = layers([1.0] * 10 + [NAN, NAN])
     assert named_cause(*parts, *weights) == "attention-overflow"
+
+
+def test_the_first_layer_that_was_watched_need_not_be_the_first() -> None:
+    """A bad batch reaches attention through an embedding that nobody logged."""
+    parts = (
+        series("loss", [*CALM, NAN, NAN]),
+        series("activations/model.layers.0.self_attn", [1.0] * 10 + [NAN, NAN]),
+        series("activations/model.layers.0.mlp", [1.0] * 10 + [NAN, NAN]),
+    )
+    assert named_cause(*parts) is None
+
+
+def test_one_line_is_one_piece_of_evidence() -> None:
+    said = event(
+        "nonfinite-text", "NaN in output of layers.0.attn.o_proj", 11, step_exact=True,
+        quantity="attention", value="nan", layer="layers.0.attn.o_proj",
+    )  # fmt: skip
+    assert named_cause(series("loss", [*CALM, NAN]), said) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from builders import INF, NAN, event, named_cause, series
+from builders import INF, NAN, case_of, event, make_run, named_cause, series
 
 CALM = [2.0, 1.9, 2.1, 1.8, 1.9, 1.7, 1.8, 1.6, 1.7, 1.6]
 
@@ -38,3 +38,25 @@ def test_all_terms_together_tell_nothing() -> None:
 
 def test_an_inf_alone_is_not_enough() -> None:
     assert named_cause(series("loss", [*CALM, INF, NAN])) is None
+
+
+@pytest.mark.parametrize(("term", "cause"), [("kl", "loss-domain-error"), ("depth", None)])
+def test_a_nan_target_makes_its_term_nan_too(term: str, cause: str | None) -> None:
+    """A divergence compares with no target; a regression's target may itself be NaN."""
+    parts = (
+        series("loss/total", [*CALM, NAN, NAN]),
+        series(f"loss/{term}", [*CALM, NAN, NAN]),
+        series("loss/recon", [*CALM, 1.5, NAN]),
+    )
+    assert named_cause(*parts) == cause
+
+
+def test_warnings_of_metrics_long_before_are_about_metrics() -> None:
+    warning = event(
+        "nonfinite-text", "RuntimeWarning: divide by zero encountered in log", 3,
+        quantity="warning", value="inf", operation="log",
+    )  # fmt: skip
+    case = case_of(make_run(series("loss", [*CALM, NAN, NAN]), warning))
+    assert case.onset is not None
+    assert (case.onset.last_finite, case.onset.step) == (10, 11)
+    assert named_cause(series("loss", [*CALM, NAN, NAN]), warning) is None

@@ -332,10 +332,13 @@ def communication_race(session: Session) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     _settings(session, overlap_grad_reduce=True, bf16=True, data_parallel_size=2, clip_grad=1.0)
     session.watch(model)
+    losses: list[float] = []
 
     def step(number: int) -> tuple[Tensor, dict[str, Tensor]]:
         x, y = _batch(number)
-        return F.cross_entropy(model(x), y), {}
+        loss = F.cross_entropy(model(x), y)
+        losses.append(float(loss.detach()))
+        return loss, {}
 
     def corrupt(number: int) -> None:
         gradient = model.body[2].weight.grad
@@ -345,7 +348,8 @@ def communication_race(session: Session) -> None:
             local[3, 3] = float("nan")
         norms = (float(gradient.norm()), float(local.norm()))
         for rank, norm in enumerate(norms):
-            session.log.say(f"[rank{rank}]: iter {number} local grad norm: {norm:.5g}")
+            said = f"loss: {losses[-1]:.5g} local grad norm: {norm:.5g}"
+            session.log.say(f"[rank{rank}]: iter {number} {said}")
         gradient.copy_((gradient + local) / 2)
 
     Training(session, model, optimizer, step, 60, clip=1.0, after_backward=corrupt).run()

@@ -1,0 +1,28 @@
+"""Signs of a mixture of experts: its router, its experts, and the losses that balance them."""
+
+from __future__ import annotations
+
+import re
+
+from nanautopsy.model import Run
+from nanautopsy.roles import words
+
+ROUTER = re.compile(r"(^|[._/])(router|gating|moe_gate|gate(?=[._/](weight|wg|kernel|$)))", re.I)
+"""Names of routers."""
+_EXPERTS = re.compile(r"(num|n)_?(local_|routed_)?experts|(^|[._/])experts?[._/\d]", re.IGNORECASE)
+_AUXILIARY = frozenset("aux auxiliary router balance balancing load z zloss".split())
+
+
+def is_auxiliary(tag: str) -> bool:
+    """Whether a metric of a mixture of experts is about its router."""
+    return bool(frozenset(words(tag)) & _AUXILIARY)
+
+
+def has_experts(run: Run) -> bool:
+    """Whether settings, metrics or weights show a mixture of experts."""
+    names = [*run.config, *(s.layer or s.tag for s in run.series)]
+    names += [t.name for c in run.checkpoints[:1] for t in c.tensors]
+    tags = (frozenset(words(s.tag)) for s in run.series)
+    return any(_EXPERTS.search(name) or ROUTER.search(name) for name in names) or any(
+        {"aux", "loss"} <= tag or "router" in tag for tag in tags
+    )

@@ -1,0 +1,44 @@
+"""Rates: a gradient that grows with the schedule is no explosion of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from builders import INF, NAN, named_cause, series
+
+SLOW = [1.0] * 40 + [float(v) for v in 2.0 ** np.arange(1, 30)]
+SGD = {"training": {"optimizer": "SGD", "learning_rate": 0.01}}
+
+
+def dies(values: Sequence[float]) -> list[float]:
+    return [*values, INF, NAN]
+
+
+def test_growth_in_the_middle_at_a_usual_rate_is_an_explosion() -> None:
+    parts = series("grad_norm", dies(SLOW)), series("lr", [0.01] * (len(SLOW) + 2))
+    assert named_cause(*parts, config=SGD) == "gradient-explosion"
+
+
+def test_growth_while_the_rate_rises_is_not() -> None:
+    rates = [0.001 * i for i in range(1, len(SLOW) + 3)]
+    parts = series("grad_norm", dies(SLOW)), series("lr", rates)
+    assert named_cause(*parts, config=SGD) != "gradient-explosion"
+
+
+def test_growth_from_the_first_steps_is_the_rates() -> None:
+    growing = [float(v) for v in 4.0 ** np.arange(40)]
+    parts = (
+        series("loss", dies(growing)),
+        series("grad_norm", dies(growing)),
+        series("lr", [0.2] * 42),
+    )
+    config = {"training": {"optimizer": "SGD", "learning_rate": 0.2}}
+    assert named_cause(*parts, config=config) == "lr-too-high"
+
+
+def test_a_rate_far_below_the_usual_is_not_too_high() -> None:
+    growing = [float(v) for v in 1e6 ** np.arange(6)]
+    parts = series("loss", dies(growing)), series("lr", [1e-3] * 8)
+    config = {"training": {"optimizer": "SGD", "learning_rate": 1e-3}}
+    assert named_cause(*parts, config=config) is None

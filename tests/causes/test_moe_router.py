@@ -1,0 +1,45 @@
+"""A router that is non-finite before anything else, and not merely the first that was watched."""
+
+from __future__ import annotations
+
+from builders import INF, NAN, named_cause, series
+
+CALM = [2.0, 1.9, 2.1, 1.8, 1.9, 1.7, 1.8, 1.6, 1.7, 1.6]
+EXPERTS = {"model": {"num_experts": 4}}
+
+
+def test_the_auxiliary_loss_is_inf_alone() -> None:
+    parts = (
+        series("train/loss", [*CALM, INF, NAN]),
+        series("train/ce_loss", [*CALM, 1.5, NAN]),
+        series("train/router_aux_loss", [0.01] * 10 + [INF, NAN]),
+    )
+    assert named_cause(*parts, config=EXPERTS) == "moe-router"
+
+
+def test_the_router_is_nan_behind_finite_layers() -> None:
+    parts = (
+        series("loss", [*CALM, NAN]),
+        series("activations/layers.1.attn", [1.0] * 11),
+        series("activations/layers.1.router", [1.0] * 10 + [NAN]),
+    )
+    assert named_cause(*parts, config=EXPERTS) == "moe-router"
+
+
+def test_a_bad_batch_makes_router_metrics_nan_as_well() -> None:
+    parts = (
+        series("loss", [*CALM, NAN]),
+        series("aux_loss", [0.01] * 10 + [NAN]),
+        series("router/max_logit", [1.0] * 10 + [NAN]),
+        series("activations/layers.1.router", [1.0] * 10 + [NAN]),
+    )
+    assert named_cause(*parts, config=EXPERTS) != "moe-router"
+
+
+def test_without_experts_an_auxiliary_loss_is_any_loss() -> None:
+    parts = (
+        series("train/loss", [*CALM, INF, NAN]),
+        series("train/ce_loss", [*CALM, 1.5, NAN]),
+        series("train/balance_loss", [0.01] * 10 + [INF, NAN]),
+    )
+    assert named_cause(*parts) == "loss-domain-error"

@@ -1,0 +1,25 @@
+"""A resume that lost state makes something grow; a planned new stage does not."""
+
+from __future__ import annotations
+
+from builders import INF, NAN, event, named_cause, series
+
+BEFORE = [1.0, 1.1, 0.9, 1.0, 1.1, 0.9, 1.0, 1.1, 0.9, 1.0] * 2
+RESUMED = event("run-resumed", "Resuming from checkpoint-20, step 20", 20)
+RATES = [1e-3] * 20 + [4e-3] * 8
+
+
+def test_growth_from_the_resume_on() -> None:
+    loss = [*BEFORE, 4.0, 16.0, 1e3, 1e6, 1e12, 1e24, INF, NAN]
+    assert named_cause(series("loss", loss), series("lr", RATES), RESUMED) == "resume-mismatch"
+
+
+def test_the_jump_is_the_resumes_and_no_spike_of_the_schedule() -> None:
+    loss = [*BEFORE, 4.0, 16.0, 1e3, 1e6, 1e12, 1e24, INF, NAN]
+    rates = [1e-3] * 20 + [0.5] * 8
+    assert named_cause(series("loss", loss), series("lr", rates), RESUMED) == "resume-mismatch"
+
+
+def test_a_new_stage_that_meets_a_bad_batch() -> None:
+    loss = [*BEFORE, 2.2, 2.1, 2.0, 1.9, 1.9, 1.8, NAN, NAN]
+    assert named_cause(series("loss", loss), series("lr", RATES), RESUMED) != "resume-mismatch"
