@@ -16,6 +16,7 @@ from nanautopsy.detectors.interface import Detector
 from nanautopsy.diagnose import Diagnosis, diagnose, load_causes
 from nanautopsy.discover import Discovery, NothingToRead, discover
 from nanautopsy.headline import headline
+from nanautopsy.known_issues import Catalog, KnownIssue, merged, read_directory
 from nanautopsy.model import Autopsy, Finding, Reading, Run, Source
 from nanautopsy.onset import Located, locate
 from nanautopsy.plugins import load_parts
@@ -32,16 +33,20 @@ def analyze(
     redact: bool = True,
     progress: Callable[[str], None] | None = None,
     roles: Iterable[str] = (),
+    known_issues: str | Path | Iterable[KnownIssue] = (),
 ) -> Autopsy:
     """Read a run directory (or a single file) and say when, where and why it died.
 
     ``roles``: what metrics are whose names do not say it, as ``loss=my/criterion*``
-    (:mod:`nanautopsy.role_patterns`). Raises :class:`nanautopsy.discover.NothingToRead` when there
-    is nothing to read, and
-    :class:`nanautopsy.role_patterns.UnclearRole` for a role that is none.
+    (:mod:`nanautopsy.role_patterns`). ``known_issues``: a directory of defects beside the package's
+    own (:mod:`nanautopsy.known_issues`), whose unusable files are told in the run's notes, or the
+    issues themselves. Raises :class:`nanautopsy.discover.NothingToRead` when there
+    is nothing to read, :class:`nanautopsy.role_patterns.UnclearRole` for a role that is none, and
+    :class:`NotADirectoryError` for a directory of issues that is none.
     """
     patterns = parse_roles(roles)
     say = progress or (lambda text: None)
+    catalog = _catalog(known_issues)
     readers, causes = load_readers(), load_causes()
     by_name = {reader.name: reader for reader in readers.parts}
 
@@ -56,12 +61,21 @@ def analyze(
     readings = examine(readings)
 
     say("diagnosing")
-    run = align(str(path), discovery, readings, (*readers.problems, *causes.problems), patterns)
+    problems = (*readers.problems, *causes.problems, *catalog.problems)
+    run = align(str(path), discovery, readings, problems, patterns)
     findings = _detect(run)
     located = locate(run, findings)
-    case = Case(run, located.findings, located.onset, located.verdict)
+    case = Case(run, located.findings, located.onset, located.verdict, catalog.issues)
     autopsy = _assemble(case, located, diagnose(case, causes.parts))
     return hide(autopsy) if redact else autopsy
+
+
+def _catalog(known_issues: str | Path | Iterable[KnownIssue]) -> Catalog:
+    """The package's defects and the caller's."""
+    if isinstance(known_issues, (str, Path)):
+        own = read_directory(known_issues)
+        return Catalog(merged(own.issues), own.problems)
+    return Catalog(merged(known_issues), ())
 
 
 def _why_nothing(path: str | Path, discovery: Discovery, readings: Sequence[Reading]) -> str:

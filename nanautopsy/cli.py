@@ -10,7 +10,7 @@ import click
 from nanautopsy import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from nanautopsy.inspection import Inspection
     from nanautopsy.model import Autopsy
@@ -75,6 +75,13 @@ def nanautopsy() -> None:
     "learning_rate, loss_scale, layer_gradient, ...); '*' stands for anything, '{layer}' for the "
     "layer. May be repeated.",
 )
+@click.option(
+    "--known-issues",
+    "issues_directory",
+    metavar="DIR",
+    type=click.Path(),
+    help="Consult the library defects in DIR (one YAML file each) beside the known ones.",
+)
 @click.option("--exit-code", is_flag=True, help="Exit with 1 when the run failed.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing that was not asked for.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell progress and problems on stderr.")
@@ -89,6 +96,7 @@ def analyze(
     files: tuple[str, ...],
     formats: tuple[str, ...],
     roles: tuple[str, ...],
+    issues_directory: str | None,
     exit_code: bool,
     quiet: bool,
     verbose: bool,
@@ -101,6 +109,7 @@ def analyze(
     """
     from nanautopsy.autopsy import analyze as run_autopsy
     from nanautopsy.discover import NothingToRead
+    from nanautopsy.known_issues import Catalog, read_directory
     from nanautopsy.outputs import UnclearOutput, plan, refuse_to_replace_evidence
     from nanautopsy.role_patterns import UnclearRole, parse_roles
 
@@ -108,14 +117,17 @@ def analyze(
         parse_roles(roles)
         outputs = plan(path, files, formats, quiet=quiet)
         refuse_to_replace_evidence(outputs, path)
-    except (UnclearOutput, UnclearRole) as error:
+        own = read_directory(issues_directory) if issues_directory else Catalog((), ())
+    except (UnclearOutput, UnclearRole, NotADirectoryError) as error:
         raise click.UsageError(str(error), context) from None
+    _tell(own.problems)
     try:
         autopsy = run_autopsy(
             _named(path),
             redact=not no_redact,
             progress=_say if verbose and not quiet else None,
             roles=roles,
+            known_issues=own.issues,
         )
     except NothingToRead as error:
         _fail(str(error))
@@ -253,20 +265,28 @@ def _inspection_text(
 
 
 @nanautopsy.command()
-@click.argument("cause", required=False)
+@click.argument("cause", metavar="[CAUSE]", required=False)
 def explain(cause: str | None) -> None:
-    """Print the page of one CAUSE, or the list of all."""
-    from nanautopsy.explain import page, titles
+    """Print the page of one CAUSE or known issue, or the list of all."""
+    from nanautopsy.explain import issue_titles, page, titles
 
-    known = titles()
     if cause is None:
-        width = max((len(name) for name in known), default=0)
-        for name, title in known.items():
-            click.echo(f"{name:<{width}}  {title}")
-    elif cause in known:
+        _list(titles())
+        click.echo("\nKnown issues of libraries (version-bug):\n")
+        _list(issue_titles())
+        return
+    try:
         click.echo(page(cause))
-    else:
-        _fail(f"{cause}: no such cause; known are {', '.join(known)}")
+    except KeyError:
+        near = f"; known are {', '.join(titles())}, and the known issues that `explain` lists"
+        _fail(f"{cause}: no such cause{near}")
+
+
+def _list(titles: Mapping[str, str]) -> None:
+    """A line for each, titles in one column."""
+    width = max((len(name) for name in titles), default=0)
+    for name, title in titles.items():
+        click.echo(f"{name:<{width}}  {title}")
 
 
 def _named(path: str) -> str:

@@ -15,7 +15,7 @@ import factories
 import pytest
 from click.testing import CliRunner, Result
 
-from nanautopsy import __version__
+from nanautopsy import __version__, analyze
 from nanautopsy.cli import nanautopsy
 from nanautopsy.discover import NothingToRead
 from nanautopsy.outputs import (
@@ -42,7 +42,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     result = {"run": factories.failing(), "healthy": factories.healthy()}
 
     def analyze(
-        path: str, *, redact: bool = True, progress: object = None, roles: object = ()
+        path: str, *, redact: bool = True, progress: object = None, **more: object
     ) -> object:
         if callable(progress):
             progress(f"reading {path}")
@@ -249,7 +249,7 @@ def test_redaction_is_handed_on(run: Path, monkeypatch: pytest.MonkeyPatch) -> N
     seen: list[bool] = []
 
     def analyze(
-        path: str, *, redact: bool = True, progress: object = None, roles: object = ()
+        path: str, *, redact: bool = True, progress: object = None, **more: object
     ) -> object:
         seen.append(redact)
         return factories.healthy()
@@ -262,15 +262,78 @@ def test_redaction_is_handed_on(run: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_explain_lists_and_shows_pages() -> None:
     listed = call("explain").stdout
+    assert "fp16-overflow" in listed
+    causes, _, issues = listed.partition("\n\n")
+    assert "deepspeed-zero2-overlap-race" not in causes
+    assert "deepspeed-zero2-overlap-race" in issues
     for line in listed.splitlines():
-        name = line.split()[0]
+        name = line.partition(" ")[0]
+        if not line or line.startswith("Known issues"):
+            continue
         shown = call("explain", name)
         assert shown.exit_code == 0
         assert shown.stdout.startswith(f"{name}\n\n")
-    assert "fp16-overflow" in listed
     unknown = call("explain", "gremlins")
     assert unknown.exit_code == 2
     assert unknown.stderr.startswith("nanautopsy: gremlins: no such cause; known are ")
+    assert unknown.stderr.count("\n") == 1
+
+
+OWN_ISSUE = """
+id: our-kernel
+title: our kernel is wrong
+package: torch
+affected: ">=1"
+status: confirmed
+date: 2026-01
+conditions:
+  - {fact: learning_rate, above: 0}
+signature: [nonfinite-loss]
+telling: strong
+remedies: ["Use another kernel."]
+links: [https://example.com/1]
+"""
+
+
+def _run_with_versions(tmp_path: Path) -> Path:
+    run = tmp_path / "run"
+    run.mkdir()
+    rows = [{"step": i, "loss": "NaN" if i > 6 else 2 - i / 10} for i in range(12)]
+    (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (run / "requirements.txt").write_text("torch==2.3.0\n")
+    (run / "config.json").write_text('{"learning_rate": 0.001, "max_steps": 12}')
+    return run
+
+
+def test_a_team_has_its_own_known_issues(tmp_path: Path) -> None:
+    run, own = _run_with_versions(tmp_path), tmp_path / "issues"
+    own.mkdir()
+    (own / "kernel.yaml").write_text(OWN_ISSUE)
+    (own / "broken.yaml").write_text("id: [")
+    args = ("analyze", str(run), "--format", "json", "-o", "-")
+    told = call(*args, "--known-issues", str(own))
+    assert told.exit_code == 0
+    assert told.stderr.count("\n") == 1
+    assert "broken.yaml: no known issue: " in told.stderr
+    assert "our kernel is wrong" in json.loads(told.stdout)["causes"][0]["title"]
+    assert not json.loads(call(*args).stdout)["causes"]
+
+
+def test_no_directory_of_known_issues(tmp_path: Path) -> None:
+    run = _run_with_versions(tmp_path)
+    told = call("analyze", str(run), "--known-issues", str(tmp_path / "none"))
+    assert told.exit_code == 2
+    assert "no such directory of known issues" in told.stderr
+
+
+def test_known_issues_from_python(tmp_path: Path) -> None:
+    run, own = _run_with_versions(tmp_path), tmp_path / "issues"
+    own.mkdir()
+    (own / "kernel.yaml").write_text(OWN_ISSUE)
+    (own / "broken.yaml").write_text("id: [")
+    autopsy = analyze(run, known_issues=own)
+    assert autopsy.causes[0].id == "version-bug"
+    assert any("broken.yaml" in note for note in autopsy.run.notes)
 
 
 # --- as a process -----------------------------------------------------------------------------
