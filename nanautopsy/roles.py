@@ -31,6 +31,7 @@ from __future__ import annotations
 import re
 
 from nanautopsy.model import SeriesRole
+from nanautopsy.readers.text.words import in_english
 
 _WORD = re.compile(r"[lL][12](?![a-z0-9])|[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
@@ -86,15 +87,6 @@ _STEP_SIZE = frozenset({"step_size", "stepsize", "train_step_size", "optim_step_
 _CLIPPING = frozenset({"max_grad_norm", "clip_grad_norm", "grad_clip_norm", "max_gradient_norm"})
 """Settings that some programs log beside the norm that they clip."""
 _BARS = re.compile(r"\|+\s*(?:g|grads?|gradients?|dw)\s*\|+_?\d?", re.IGNORECASE)
-_CHINESE = {
-    "学习率": " learning_rate ",
-    "梯度范数": " grad_norm ",
-    "损失": " loss ",
-    "训练": " train ",
-    "验证": " val ",
-    "测试": " test ",
-    "困惑度": " perplexity ",
-}
 _NOT_A_RATE = frozenset({"momentum", "decay", "beta", "betas"})
 _NOT_MINIMIZED = frozenset({"reward", "rewards", "acc", "accuracy", "bleu", "f1", "score"})
 
@@ -118,10 +110,7 @@ _LAYER_PART = re.compile(
 
 def words(tag: str) -> tuple[str, ...]:
     """The lower-case words of a tag: ``Train/Samples/gradNorm_2`` gives train samples grad ..."""
-    if not tag.isascii():
-        for chinese, english in _CHINESE.items():
-            tag = tag.replace(chinese, english)
-    return tuple(word.lower() for word in _WORD.findall(tag))
+    return tuple(word.lower() for word in _WORD.findall(in_english(tag)))
 
 
 _OF_HISTOGRAM = re.compile(r"#(?:count|max|max_abs|min|nonfinite)\Z")

@@ -270,8 +270,8 @@ LINES = [
         "icefall",
         "Epoch 1, batch 50, loss[loss=nan, simple_loss=0.5, over 2000 frames.], tot_loss[loss=0.6, over 2 frames.], batch size: 30, lr: 1e-3, grad_scale: 8.0",
         "loss",
-        "record",
-        [0],
+        "step",
+        [50],
         [NAN],
     ),
     (

@@ -49,6 +49,8 @@ class Field:
     """In the line at hand it is written as a whole number."""
     carried: str = ""
     """A name that stands before this field and belongs to the next: ``loss at step 5: 0.3``."""
+    factor: float = 1.0
+    """What its unit stands for: 1000 for ``1.2K``."""
 
 
 def fields(parts: list[bytes]) -> list[Field]:

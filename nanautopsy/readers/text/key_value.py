@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 
+from nanautopsy.readers.text.counters import counters_of
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line
 from nanautopsy.readers.text.fields import Field, fields
 from nanautopsy.readers.text.metric_row import Row
-from nanautopsy.readers.text.metric_row import value as value
 from nanautopsy.readers.text.rows import Basis
 from nanautopsy.readers.text.words import (
     counter_kind,
@@ -44,6 +46,16 @@ _NOT_A_ROW = re.compile(
     r"|(?<!\w)[A-Za-z]\w*\([^()]{0,200}\b(?:in|out)_features="  # a module
     r"|\bParameter Group\b|^\s*(?:if|for|while|assert|return|raise|print|def|import|from)\b"
 )
+_SOURCE = re.compile(r"\.(?:pyx?|cc?|cpp|cxx|cuh?|hpp|rs|go|jl|kt|java|scala|lua)(?::\w+)?$")
+"""``train.py:42``, ``train.py:main:42``"""
+_MODULE = re.compile(r"\([a-z_]\w*:$")
+_COORDINATES = frozenset("dp pp tp cp sp dp_rank pp_rank tp_rank cp_rank ep_rank".split())
+"""Where a process stands in the parallel layout: nanotron's ``[INFO|DP=0|PP=0|TP=0]``."""
+_GROUP = re.compile(r"([A-Za-z][\w/.]*)\s*[=:]\s*\{['\"]?[^{}=]*$")
+_NUMBERED = re.compile(r"['\"]\d*_([A-Za-z]\w*)['\"]\s*:\s*-?$")
+_SCALED = re.compile(r"\s?([KMGTBP])(?=\s*(?:$|[|,;)\]]))")
+_SCALES = {"K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12, "P": 1e15}
+_SECTION = re.compile(r"\[(train|training|val|valid|validation|test|eval|dev)\]\s", re.IGNORECASE)
 _PHASE = re.compile(
     r"(?<![\w/.\-])(val|valid|validate|validation|validating|test|testing|eval|evaluate|evaluation"
     r"|evaluating|dev)(?![\w/.\-])",
@@ -57,23 +69,17 @@ _UNIT = re.compile(
     r"|[\w]+/s(?:ec)?)(?![\w])|\s?\u6beb?\u79d2"  # milli-, second
 )
 _ENDS_VALUE = re.compile(
-    r"\s*(?:$|[,;|)%\]}\"'>!.(]|\s{2,}|[A-Za-z-](?![\d])|/\w)|\s+[A-Za-z(\[]|\s*[^\x00-\x7f]"
+    r"\s*(?:$|:(?=\s)|[,;|)%\]}\"'>!.(]|\s{2,}|[A-Za-z-](?![\d])|/\w)|\s+[A-Za-z(\[]|\s*[^\x00-\x7f]"
 )
-_BARE = re.compile(r"^\s*\[?\s*$|[\[|━─╸╺]\s*$")
-_LEADS = re.compile(r"\s+(?:\|\s*)?[A-Za-z|][\w/|.\- ]{0,40}?(?:[:=]|\s$|\s+$)|\s*\|\s*[A-Za-z]")
-"""Behind a step that stands at the beginning of the line without a name."""
-_ORDINAL = re.compile(r"\s*个?(步|轮|次迭代|批)")
-_ORDINALS = {"步": "step", "次迭代": "step", "轮": "epoch", "批": "batch"}
 _RANKS = frozenset(("rank", "global_rank", "global rank"))
-_SLASH = re.compile(r"\s*(?:/|of|out of)\s*")
 
 
 def _plan(line: Line, lower: str) -> Handler | None:
     text = line.text
     if _NOT_A_ROW.search(text):
         return None
-    found = fields(line.parts)
-    basis, family, used = _counters(found, text)
+    found = _grouped([_scaled(_without_place(field)) for field in fields(line.parts)])
+    basis, family, used = counters_of(found)
     n, total, epoch = used
     points = _points(found, basis is not None, {id(f) for f in used if f is not None})
     quoted = text.lstrip().startswith(('"', "'"))  # a member of an object printed over lines
@@ -89,68 +95,6 @@ def _plan(line: Line, lower: str) -> Handler | None:
         tagged.setdefault(tag, field)
     rank = next((f for f in found if f.key.lower() in _RANKS and f.index >= 0), None)
     return Row(basis, family, n, total, epoch, tuple(tagged), tuple(tagged.values()), rank)
-
-
-def _counters(
-    found: list[Field], text: str
-) -> tuple[Basis | None, str, tuple[Field | None, Field | None, Field | None]]:
-    """The best counter of the line: basis, its name, and (number, total, epoch)."""
-    best: dict[str, tuple[Field, Field | None]] = {}
-    for i, field in enumerate(found):
-        kind = _kind(found, i)
-        if kind is None or kind in best:
-            continue
-        best[kind] = (field, _total(found, i))
-    epoch = best.get("epoch", (None, None))[0]
-    for kind, basis in (
-        ("global", Basis.STEP),
-        ("step", Basis.COUNTER),
-        ("batch", Basis.BATCH),
-        ("bare", Basis.BATCH),
-        ("bracket", Basis.COUNTER),
-        ("leading", Basis.LEADING),
-    ):
-        if kind in best:
-            n, total = best[kind]
-            name = " ".join(words(n.key)) or kind
-            return basis, name + ("" if epoch is None else " in epoch"), (n, total, epoch)
-    if epoch is not None:
-        return Basis.EPOCH, "epoch", (None, None, epoch)
-    return None, "", (None, None, None)
-
-
-def _kind(found: list[Field], i: int) -> str | None:
-    field = found[i]
-    if field.index >= 0 and field.whole and (ordinal := _ORDINAL.match(field.after)):
-        if field.before.rstrip().endswith("第"):
-            return _ORDINALS[ordinal[1]]
-    if field.index < 0 or field.negative or field.after[:1].isalpha() or field.after[:1] == "%":
-        return None
-    if field.key:
-        kind = counter_kind(field.key)
-        if not field.whole and kind != "epoch":
-            return None
-        if kind == "step" and words(field.key) == ("it",) and not field.explicit:
-            # An English word, unless the line begins with it.
-            return kind if field.before.strip().lower() == "it" else None
-        return kind
-    if field.explicit or not _BARE.search(field.before):
-        return None
-    total = _total(found, i)
-    if total is None and i == 0 and field.before.strip() == "[" and field.after[:1] == "]":
-        return "bracket"
-    if total is None and i == 0 and not field.before.strip() and _LEADS.match(field.after):
-        return "leading" if field.whole else None
-    if total is None or total.after.lstrip()[:1] in ("/", ":"):
-        return None
-    return "bare"
-
-
-def _total(found: list[Field], i: int) -> Field | None:
-    """The field behind ``/`` or ``of``."""
-    if i + 1 < len(found) and found[i + 1].index >= 0 and _SLASH.fullmatch(found[i + 1].before):
-        return found[i + 1]
-    return None
 
 
 def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str, Field]]:
@@ -179,8 +123,51 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
     return sorted(points + joining, key=lambda p: order[id(p[1])])[:_MAX_POINTS]
 
 
+def _without_place(field: Field) -> Field:
+    """Unnamed, where the number is that of a line of source or of a process."""
+    key = field.key
+    if not key or not field.whole:
+        return field
+    # loguru's main:train:42 - ...
+    place = ":" in key and field.before.endswith(":") and field.after.startswith(" - ")
+    # ESPnet's (trainer:737), and the first batch of its 3epoch:train:901-1000batch.
+    place |= _MODULE.search(field.before) is not None and field.after[:1] == ")"
+    place |= field.before == "epoch:train:"
+    coordinate = key.lower() in _COORDINATES and field.before.endswith("=")
+    if place or coordinate or (_SOURCE.search(key) and field.before.endswith(":")):
+        return replace(field, key="", explicit=False)
+    return field
+
+
+def _grouped(found: list[Field]) -> list[Field]:
+    """The members of a metric that is a dictionary, under its name: InternLM's
+    ``grad_norm={'0_default': 2.5, '1_fp32': 0.1}`` gives ``grad_norm.default``."""
+    if not any("{" in field.before for field in found):
+        return found
+    named, group = [], ""
+    for field in found:
+        if "}" in field.before:
+            group = ""
+        if opened := _GROUP.search(field.before.rpartition("}")[2]):
+            group = opened[1] if is_metric(opened[1]) else ""
+        numbered = _NUMBERED.search(field.before)
+        inner = numbered[1] if numbered else field.key
+        if group and inner and field.explicit and not is_metric(inner):
+            field = replace(field, key=f"{group}.{inner}")
+        named.append(field)
+    return named
+
+
+def _scaled(field: Field) -> Field:
+    """With the factor that the letter behind it stands for: ``lm_loss: 85.8G``."""
+    unit = _SCALED.match(field.after) if field.explicit and is_metric(field.key) else None
+    return field if unit is None else replace(field, factor=_SCALES[unit[1]])
+
+
 def _usable(field: Field) -> bool:
     """Whether the number ends where it ends: no unit, no arithmetic, no fraction."""
+    if field.factor != 1.0:
+        return True
     after = field.after
     if after[:1].isalpha() or after[:1] == "_" or after.lstrip()[:1] in ("*", "+", "^", "="):
         return False
@@ -197,6 +184,9 @@ def _with_phase(
     """Tags of a validation line say so, as its heading does."""
     if not points:
         return ()
+    sections = [_SECTION.search(field.before) for field in found]
+    if sum(section is not None for section in sections) > 1:
+        return tuple(_by_section(points, found))
     heading = ""
     for field in found:
         heading += field.before + " "
@@ -206,6 +196,18 @@ def _with_phase(
     if phase is None or _PHASE.search(points[0][0].replace("_", " ")):
         return tuple(points)
     return tuple((f"{phase[1]} {key}", field) for key, field in points)
+
+
+def _by_section(points: list[tuple[str, Field]], found: list[Field]) -> Iterator[tuple[str, Field]]:
+    """Tags of a line that reports training and validation: ``[train] loss=2.1, [valid] loss=3``."""
+    phases, current = {}, ""
+    for field in found:
+        if section := _SECTION.search(field.before):
+            current = section[1]
+        phases[id(field)] = current
+    for key, field in points:
+        phase = phases[id(field)]
+        yield (f"{phase} {key}" if _PHASE.fullmatch(phase) else key), field
 
 
 DIALECT = Dialect(

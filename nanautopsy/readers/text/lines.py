@@ -30,7 +30,7 @@ _PREFIX = re.compile(
     rb"|(?:DEBUG|INFO|WARNING|ERROR):[\w.]+:"  # logging.basicConfig
     rb"|\[?(?:DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL)\]?(?= |:|\|)(?:: (?!\w+:))?"
     rb"|\[[\w.]+:\d+:[\w<>]*\]"  # DeepSpeed: [file.py:line:function]
-    rb"|[IWEF]\d{4,8} \d\d:\d\d:\d\d\.\d+ +\d+ [\w./]+:\d+\]"  # glog
+    rb"|[IWEF]\d{4,8} \d\d:\d\d:\d\d(?:\.\d+)? +\d+ (?:[\w.]+ )?[\w./]+:\d+\]"  # glog, DINOv2
     rb"|\[titan\]|- root -|>>|\|(?= )|-(?= (?:[A-Z]+|\w+(?:\.\w+)*) - )"
     rb"))+ ?"  # what stands behind may be indented, as a traceback's lines are
 )

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
 from nanautopsy.readers.text.fields import Field, fields
-from nanautopsy.readers.text.key_value import value
+from nanautopsy.readers.text.metric_row import value
 from nanautopsy.readers.text.rows import Basis, Counter
 
 _ITERATION = re.compile(r"(?:^|\|)\s*iteration\s+\d+\s*/\s*\d+\s*\|")

@@ -54,7 +54,7 @@ class Row:
             row,
             [
                 float(numbers[field.index])
-                if field.index >= 0 and not field.negative
+                if field.index >= 0 and not field.negative and field.factor == 1.0
                 else value(field, line)
                 for field in self.points
             ],
@@ -90,7 +90,7 @@ def _values(field: Field, numbers: Numbers) -> Floats:
     """The numbers that stand in the field's place."""
     if field.index < 0:
         return np.full(len(numbers), -field.const if field.negative else field.const)
-    found = numbers.column(field.index)
+    found = numbers.column(field.index) * field.factor
     return -found if field.negative else found
 
 
@@ -106,7 +106,7 @@ def whole_numbers(field: Field, numbers: Numbers) -> Ints | None:
 
 def value(field: Field, line: Line) -> float:
     """The number that stands in the field's place."""
-    number = field.const if field.index < 0 else float(line.numbers[field.index])
+    number = field.const if field.index < 0 else float(line.numbers[field.index]) * field.factor
     return -number if field.negative else number
 
 

@@ -43,6 +43,8 @@ _SETTINGS = frozenset(
     " num dim clip clipping smoothing fn function name ignore mode dynamic static chunks"
     " reduction scaling use with without enable enabled hysteresis factor schedule".split()
 )
+_LOADING = ("data",)
+"""``Data: 0.01``: seconds, in the programs that grew from ImageNet's examples."""
 _NOT_COUNTERS = frozenset(
     "total max num warmup per logging save saving saved every gradient accumulation accum number"
     " remaining time ms sec decay size freq interval samples start end last best first after no"
@@ -56,10 +58,15 @@ _EPOCHS = frozenset("epoch epochs ep".split())
 @lru_cache(maxsize=4096)
 def words(name: str) -> tuple[str, ...]:
     """The lower-case words of a name: ``gradNorm``, ``lm loss`` and ``train/grad_norm`` alike."""
+    return tuple(word.lower() for word in _WORDS.findall(in_english(name)))
+
+
+def in_english(name: str) -> str:
+    """With the Chinese words for quantities of training translated."""
     if not name.isascii():
         for chinese, english in _CHINESE.items():
             name = name.replace(chinese, f" {english} ")
-    return tuple(word.lower() for word in _WORDS.findall(name))
+    return name
 
 
 def is_loss(name: str) -> bool:
@@ -102,7 +109,12 @@ def is_metric(name: str) -> bool:
 def may_join(name: str) -> bool:
     """A field that may come along in a row that has a metric already."""
     parts = words(name)
-    if not parts or len(parts[-1]) < 2 or name.lower().endswith(("/s", "/sec", "per second")):
+    if (
+        not parts
+        or len(parts[-1]) < 2
+        or parts == _LOADING
+        or name.lower().endswith(("/s", "/sec", "per second"))
+    ):
         return False
     return _NOT_METRICS.isdisjoint(parts)
 
@@ -110,6 +122,8 @@ def may_join(name: str) -> bool:
 def is_setting(name: str) -> bool:
     """Such a name without a counter beside it is configuration."""
     parts = words(name)
+    if parts[-3:] == ("value", "function", "loss"):  # of reinforcement learning
+        parts = parts[:-2]
     return not _SETTINGS.isdisjoint(parts) or not is_loss(name)
 
 

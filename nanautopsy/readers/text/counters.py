@@ -1,0 +1,132 @@
+"""Which numbers of a line count: the step, the batch within its epoch, the epoch.
+
+Beside what names itself, forms of public programs, in which it does not::
+
+    Train: 3 [  50/1251 (  4%)]  Loss: 6.9                    (timm: an epoch, then its batches)
+    Train: [3/300][50/1251]  loss 6.9                         (Swin Transformer)
+    Training  [   10/125000]  total_loss: 11.0                (DINOv2)
+    2|1234|Loss: 2.3:  10%|#         | 10/100 [               (torchtune: an epoch, then the step)
+    3epoch:train:901-1000batch: iter_time=0.1, loss=2.3       (ESPnet)
+    第 3 轮 损失 2.3
+"""
+
+from __future__ import annotations
+
+import re
+
+from nanautopsy.readers.text.fields import Field
+from nanautopsy.readers.text.rows import Basis
+from nanautopsy.readers.text.words import counter_kind, words
+
+_BARE = re.compile(r"^\s*\[?\s*$|[\[|━─╸╺]\s*$")
+_LEADS = re.compile(r"\s+(?:\|\s*)?[A-Za-z|][\w/|.\- ]{0,40}?(?:[:=]|\s$|\s+$)|\s*\|\s*[A-Za-z]")
+"""Behind a step that stands at the beginning of the line without a name."""
+_ORDINAL = re.compile(r"\s*个?(步|轮|次迭代|批)")
+_ORDINALS = {"步": "step", "次迭代": "step", "轮": "epoch", "批": "batch"}
+_SLASH = re.compile(r"\s*(?:/|of|out of)\s*")
+_TRAIN = frozenset((("train",), ("training",)))
+_BEGINS = re.compile(r"(?:^|\s)$")
+_OPEN = re.compile(r"\s*\[\s*$")
+_NEXT_OPEN = re.compile(r"\s*\]\s*\[\s*$")
+_PIPED = re.compile(r"\|[A-Za-z][\w ]*:\s*$")
+_ESPNET_BATCHES = re.compile(r"epoch:train:$")
+_ESPNET_RESULTS = re.compile(r"epoch results: \[")
+
+Used = tuple["Field | None", "Field | None", "Field | None"]
+"""Number, total and epoch."""
+
+
+def counters_of(found: list[Field]) -> tuple[Basis | None, str, Used]:
+    """The best counter of a line: its basis and its name, and the fields that it takes."""
+    if (special := _epoch_and_more(found)) is not None:
+        return special
+    best: dict[str, tuple[Field, Field | None]] = {}
+    for i, field in enumerate(found):
+        kind = _kind(found, i)
+        if kind is None or kind in best:
+            continue
+        best[kind] = (field, _total(found, i))
+    epoch = best.get("epoch", (None, None))[0]
+    for kind, basis in (
+        ("global", Basis.STEP),
+        ("step", Basis.COUNTER),
+        ("batch", Basis.BATCH),
+        ("bare", Basis.BATCH),
+        ("bracket", Basis.COUNTER),
+        ("leading", Basis.LEADING),
+    ):
+        if kind in best:
+            n, total = best[kind]
+            name = " ".join(words(n.key)) or kind
+            return basis, name + ("" if epoch is None else " in epoch"), (n, total, epoch)
+    if epoch is not None:
+        return Basis.EPOCH, "epoch", (None, None, epoch)
+    return None, "", (None, None, None)
+
+
+def _epoch_and_more(found: list[Field]) -> tuple[Basis, str, Used] | None:
+    """Where an epoch without a name stands in front, or has its name behind."""
+    if len(found) > 2 and found[0].whole and found[1].whole and not found[0].before.strip():
+        if found[1].before == "|" and _PIPED.fullmatch(found[2].before):
+            return Basis.COUNTER, "step in epoch", (found[1], None, found[0])
+    for i, field in enumerate(found):
+        if not field.whole or field.negative or not _BEGINS.search(field.before):
+            continue
+        if _ESPNET_RESULTS.match(field.after):
+            return Basis.EPOCH, "epoch", (None, None, field)
+        if _ESPNET_BATCHES.fullmatch(field.after) and i + 2 < len(found):
+            last = found[i + 2]
+            if last.before == "-" and last.whole:
+                return Basis.BATCH, "batch in epoch", (last, None, field)
+    return None
+
+
+def _kind(found: list[Field], i: int) -> str | None:
+    field = found[i]
+    if field.index >= 0 and field.whole and (ordinal := _ORDINAL.match(field.after)):
+        if field.before.rstrip().endswith("第"):
+            return _ORDINALS[ordinal[1]]
+    if field.index < 0 or field.negative or field.after[:1].isalpha() or field.after[:1] == "%":
+        return None
+    if field.key:
+        kind = counter_kind(field.key)
+        if kind is None and words(field.key) in _TRAIN:
+            return _of_training(found, i)
+        if not field.whole and kind != "epoch":
+            return None
+        if kind == "step" and words(field.key) == ("it",) and not field.explicit:
+            # An English word, unless the line begins with it.
+            return kind if field.before.strip().lower() == "it" else None
+        return kind
+    if field.explicit or not _BARE.search(field.before):
+        return None
+    total = _total(found, i)
+    if total is None and i == 0 and field.before.strip() == "[" and field.after[:1] == "]":
+        return "bracket"
+    if total is None and i == 0 and not field.before.strip() and _LEADS.match(field.after):
+        return "leading" if field.whole else None
+    if total is None or total.after.lstrip()[:1] in ("/", ":"):
+        return None
+    return "bare"
+
+
+def _of_training(found: list[Field], i: int) -> str | None:
+    """What a number counts that is named ``Train`` and nothing else."""
+    field = found[i]
+    total = _total(found, i)
+    behind = i + (1 if total is None else 2)
+    if not field.whole or behind > len(found):
+        return None
+    counts_batches = behind < len(found) and _total(found, behind) is not None
+    if total is None:
+        return "epoch" if counts_batches and _OPEN.fullmatch(field.after) else None
+    if not field.before.rstrip().endswith("["):
+        return None
+    return "epoch" if counts_batches and _NEXT_OPEN.fullmatch(total.after) else "bare"
+
+
+def _total(found: list[Field], i: int) -> Field | None:
+    """The field behind ``/`` or ``of``."""
+    if i + 1 < len(found) and found[i + 1].index >= 0 and _SLASH.fullmatch(found[i + 1].before):
+        return found[i + 1]
+    return None
