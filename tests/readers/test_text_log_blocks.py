@@ -18,8 +18,8 @@ from nanautopsy.readers.text.blocks import BLOCK_BYTES, Block, blocks
 from nanautopsy.readers.text.fields import fields
 from nanautopsy.readers.text.lines import clean, excerpt, strip_prefix
 from nanautopsy.readers.text.numbers import NONFINITE, SPLIT, parse
-from nanautopsy.readers.text.prefilter import Prefilter
-from nanautopsy.readers.text.segments import cut
+from nanautopsy.readers.text.prefilter import QUIET, TELLING, Prefilter
+from nanautopsy.readers.text.segments import Segments
 
 TRIGGERS = ("loss", "nan", "inf", "traceback (most recent", "overflow", "skipped=", "==", "epoch")
 PREFILTER = Prefilter(TRIGGERS)
@@ -63,9 +63,26 @@ def test_no_line_with_a_trigger_is_passed_over(data: bytes) -> None:
             assert is_candidate, line
 
 
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        (b"Epoch and inform", QUIET),
+        (b"an Epoch with nan", TELLING),
+        (b"nanny", 0),
+        (b"x ==", TELLING),
+        (b"epoch: losses", TELLING),
+        (b"=", 0),
+        (b"", 0),
+    ],
+)
+def test_lines_with_counters_alone_are_told_apart(line: bytes, kind: int) -> None:
+    found = Prefilter(TRIGGERS, quiet=["epoch"]).candidates([b"epo", line, b"ch"])
+    assert found.tolist() == [0, kind, 0]
+
+
 @given(st.lists(st.sampled_from([b"a1", b"\r", b"\n", b"\r\n", b"", b"x 2.5"])).map(b"".join))
 def test_segments_are_the_pieces_between_line_ends(data: bytes) -> None:
-    found = cut(data, 7)
+    found = Segments(data, 7)
     pieces = data.replace(b"\r", b"\n").split(b"\n")
     assert [found[i] for i in range(len(found))] == pieces
     assert found.skeletons == [re.sub(rb"\d", b"", piece) for piece in pieces]

@@ -18,7 +18,7 @@ from nanautopsy.readers.text.blocks import Block, blocks
 from nanautopsy.readers.text.numbers import SPLIT
 from nanautopsy.readers.text.patterns import pattern_of
 from nanautopsy.readers.text.records import records_of
-from nanautopsy.readers.text.segments import DIGITS
+from nanautopsy.readers.text.segments import DIGITS, Segments
 from nanautopsy.readers.text.skeletons import NOISE, Skeletons
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "deepspeed_log"
@@ -174,9 +174,57 @@ def test_skeletons_are_forgotten_before_they_fill_the_memory(
     known = Skeletons(["loss"])
     for begin in range(0, 1000, 10):
         texts = [f"{chr(97 + i % 26)}{'b' * i}loss".encode() for i in range(begin, begin + 10)]
-        numbers = known.numbers([*texts, b"quiet", b"q" * 9000, b"loss" + b"q" * 9000])
+        lines = [*texts, b"quiet", b"q" * 9000, b"loss" + b"q" * 9000]
+        numbers = known.numbers(Segments(b"\n".join(lines), 1))
+        assert numbers is not None
         assert (numbers[:10] > 1).all() and numbers[10] == numbers[11] == NOISE
         assert len(known.texts) < 40
     log = "".join(f"{'abcdefgh'[i % 8] * (i % 40)} step {i} loss {i}.5\n" for i in range(2000))
     (loss,) = [r for r in records_of("x", in_blocks(log.encode(), 999)) if isinstance(r, Series)]
     assert loss.steps.tolist() == list(range(2000))
+
+
+WORD = st.text("abcdefg ", min_size=3, max_size=12)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            WORD,
+            WORD.map("{} epoch".format),
+            st.builds("{} step {} loss {}".format, WORD, st.integers(0, 99), NUMBER),
+            st.builds("step {} loss {}".format, st.integers(0, 99), NUMBER),
+            st.sampled_from(["Epoch", "Epoch 3", "loss is nan", "fp16: True", "batch", "bf16"]),
+            st.just("Traceback (most recent call last):\n  step 3\nValueError: x"),
+        ),
+        max_size=150,
+    )
+)
+def test_prose_says_what_a_log_of_the_same_lines_says(lines: list[str]) -> None:
+    text = "\n".join(lines).encode()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        log = plain(records_of("x", in_blocks(text, 200)))
+        monkeypatch.setattr(skeletons, "_FEWEST", 1)
+        monkeypatch.setattr(skeletons, "_STRANGE", 0.0)
+        for wanted in (0.25, 1.0):
+            monkeypatch.setattr(skeletons, "_WANTED", wanted)
+            assert plain(records_of("x", in_blocks(text, 200))) == log
+
+
+def test_prose_is_not_learned_and_left_again() -> None:
+    known = Skeletons(["loss", "step"], ["step"])
+    letters = [f"{i:b}".translate({48: 97, 49: 98}) for i in range(3000)]
+    prose = Segments("\n".join(f"{word} some step" for word in letters).encode(), 1)
+    for _ in range(3):
+        numbers = known.numbers(prose)
+        assert numbers is None or not numbers.any()
+        assert not known.texts
+    counted = Segments(b"\n".join(b"step %d" % i for i in range(3000)), 1)
+    for _ in range(2):
+        numbers = known.numbers(counted)
+        assert numbers is not None and (numbers == numbers[0]).all() and numbers[0] > 1
+        assert known.texts == [b"step "]
+    silent = Segments("\n".join(letters).encode(), 1)
+    assert known.numbers(silent) is not None
+    assert known.numbers(silent) is None

@@ -14,7 +14,7 @@ from nanautopsy.readers.text.dialects import DIALECTS
 from nanautopsy.readers.text.hf_dict import steps_of
 from nanautopsy.readers.text.lines import clean, is_labelled
 from nanautopsy.readers.text.rows import Ints
-from nanautopsy.readers.text.segments import Segments, cut
+from nanautopsy.readers.text.segments import Segments
 from nanautopsy.readers.text.shapes import Shapes
 
 _HEAD = 65536
@@ -33,7 +33,7 @@ def records_of(path: str, stream: Iterable[Block | Damage]) -> Iterator[Record]:
             data = clean(block.data)
             if scan is None:
                 scan = _Scan(log, is_labelled(data[:_HEAD]))
-            scan.block(cut(data, block.first_line))
+            scan.block(Segments(data, block.first_line))
         else:
             log.out.append(Problem(block.text, Source(path, line=block.line, offset=block.offset)))
         yield from log.out
@@ -55,7 +55,11 @@ class _Scan:
 
     def block(self, cut: Segments) -> None:
         """Handle the candidate lines of a block, and every line while somebody follows."""
-        skeletons = self._shapes.numbers(cut.skeletons)
+        skeletons = self._shapes.numbers(cut)
+        if skeletons is None:
+            if not self._log.following:
+                return
+            skeletons = np.zeros(len(cut), dtype=np.int64)
         chosen = np.flatnonzero(skeletons)
         position = self._follow(cut, skeletons, 0)
         for begin in range(0, len(chosen), _SLICE):

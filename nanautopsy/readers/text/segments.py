@@ -6,7 +6,7 @@ Lines of a log repeat with other numbers, so that millions of them have a few do
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -14,24 +14,64 @@ from nanautopsy.readers.text.rows import Ints
 
 DIGITS = b"0123456789"
 _ONE_LINE_END = bytes(10 if c == 13 else c for c in range(256))
+_LOWER = _ONE_LINE_END.lower()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Segments:
     """The pieces of a block between its line ends, without them: a progress bar that is painted
-    over ends in ``\\r``, so one physical line may hold many."""
+    over ends in ``\\r``, so one physical line may hold many.
 
-    data: bytes
-    begins: Ints
-    """(n,) offset of each in ``data``."""
-    ends: Ints
-    numbers: Ints
-    """(n,) the physical line in which each begins."""
-    skeletons: list[bytes]
-    """(n,) each without its digits."""
+    A block in which nothing is of interest is never cut.
+    """
+
+    def __init__(self, data: bytes, first_line: int) -> None:
+        """``first_line``: number of the physical line with which the data begin."""
+        self.data = data
+        self._first_line = first_line
+
+    @cached_property
+    def _marks(self) -> Ints:
+        raw = np.frombuffer(self.data, dtype=np.uint8)
+        is_mark = raw == 10
+        if b"\r" in self.data:
+            is_mark |= raw == 13
+        return np.flatnonzero(is_mark)
+
+    @cached_property
+    def begins(self) -> Ints:
+        """(n,) offset of each in ``data``."""
+        return np.concatenate(([0], self._marks + 1))
+
+    @cached_property
+    def ends(self) -> Ints:
+        """(n,) offset behind each in ``data``."""
+        return np.concatenate((self._marks, [len(self.data)]))
+
+    @property
+    def lengths(self) -> Ints:
+        """(n,) bytes of each."""
+        return self.ends - self.begins
+
+    @cached_property
+    def numbers(self) -> Ints:
+        """(n,) the physical line in which each begins."""
+        numbers = np.full(len(self), self._first_line, dtype=np.int64)
+        raw = np.frombuffer(self.data, dtype=np.uint8)
+        numbers[1:] += np.cumsum(raw[self._marks] == 10)
+        return numbers
+
+    @property
+    def skeletons(self) -> list[bytes]:
+        """(n,) each without its digits."""
+        return self.data.translate(_ONE_LINE_END, DIGITS).split(b"\n")
+
+    @property
+    def lower(self) -> bytes:
+        """The skeletons in lower case, with one line end between each two."""
+        return self.data.translate(_LOWER, DIGITS)
 
     def __len__(self) -> int:
-        return len(self.skeletons)
+        return len(self._marks) + 1
 
     def __getitem__(self, i: int) -> bytes:
         return self.data[self.begins[i] : self.ends[i]]
@@ -41,21 +81,3 @@ class Segments:
         data = self.data
         begins, ends = (self.begins[places] + skip).tolist(), self.ends[places].tolist()
         return [data[begin:end] for begin, end in zip(begins, ends, strict=True)]
-
-
-def cut(data: bytes, first_line: int) -> Segments:
-    """``first_line``: number of the physical line with which the data begin."""
-    raw = np.frombuffer(data, dtype=np.uint8)
-    is_mark = raw == 10
-    if b"\r" in data:
-        is_mark |= raw == 13
-    marks = np.flatnonzero(is_mark)
-    numbers = np.full(len(marks) + 1, first_line, dtype=np.int64)
-    numbers[1:] += np.cumsum(raw[marks] == 10)
-    return Segments(
-        data,
-        np.concatenate(([0], marks + 1)),
-        np.concatenate((marks, [len(data)])),
-        numbers,
-        data.translate(_ONE_LINE_END, DIGITS).split(b"\n"),
-    )

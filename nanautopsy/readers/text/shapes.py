@@ -15,6 +15,7 @@ from nanautopsy.model import Problem, Source
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Many
 from nanautopsy.readers.text.patterns import Pattern, pattern_of
 from nanautopsy.readers.text.rows import Ints
+from nanautopsy.readers.text.segments import Segments
 from nanautopsy.readers.text.skeletons import EACH, FIRST, Skeletons
 
 _MAX_KEPT_BYTES = 4 << 20
@@ -41,6 +42,8 @@ class Known:
     """Shapes that came once."""
     idle: int = 0
     silent: bool = False
+    tells: bool | None = None
+    """Whether there is more in it than counters' names, where that was asked."""
     handled: int = 0
     """Lines that were handled one by one, and left nothing behind that concerns other lines."""
     lasting: bool = False
@@ -82,16 +85,17 @@ class Shapes:
                 self._asked.setdefault(trigger, []).append(i)
         counters = {t for d in dialects for t in d.counters}
         self._telling = [t.encode() for t in self._asked if t not in counters]
-        self._skeletons = Skeletons(self._asked)
+        self._skeletons = Skeletons(self._asked, counters)
         self._generation = 0
         self._known: list[Known] = []
         self._decided: dict[bytes, tuple[_Action, ...]] = {}
         self._kept = 0
         self._failed: set[str] = set()
 
-    def numbers(self, skeletons: list[bytes]) -> Ints:
-        """(n,) the number of each skeleton; 0 for noise. They hold until the next call."""
-        found = self._skeletons.numbers(skeletons)
+    def numbers(self, cut: Segments) -> Ints | None:
+        """(n,) the number of each line's skeleton, 0 for noise; ``None`` where all are noise. They
+        hold until the next call."""
+        found = self._skeletons.numbers(cut)
         if self._generation != self._skeletons.generation:
             self._generation = self._skeletons.generation
             self._known.clear()
@@ -127,8 +131,11 @@ class Shapes:
                     line = Line(number, whole, labelled, numbers[pattern.ranked :], rank)
                     self._act(log, line, actions)
                 return
-        if len(whole) == len(self._skeletons.texts[skeleton - FIRST]) and not self._tells(whole):
-            return  # a counter's name without a number
+        if len(whole) == len(self._skeletons.texts[skeleton - FIRST]):
+            if known.tells is None:
+                known.tells = self._tells(whole)
+            if not known.tells:
+                return  # a counter's name without a number
         line = Line(number, whole, labelled)
         self._act(log, line, self._learn(log, line, known, skeleton))
 
