@@ -5,8 +5,12 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
+
+from nanautopsy.readers._damage import Damage
+from nanautopsy.readers.text.unpack import is_packed, unpacked
 
 _BLOCK_BYTES = 1 << 20
 
@@ -18,7 +22,7 @@ class LineBlock:
     first_line: int
     """Number of the first, from 1."""
     offset: int
-    """Byte of the file, as UTF-8, at which it begins."""
+    """Byte of the file, unpacked and as UTF-8, at which it begins."""
     data: bytes
     lines: list[str]
     whole: bool
@@ -32,15 +36,20 @@ class LineBlock:
         return self.offset + at
 
 
-def line_blocks(location: Path, longest: int) -> Iterator[LineBlock]:
+def line_blocks(location: Path, longest: int, damage: Damage | None = None) -> Iterator[LineBlock]:
     """Blocks of about 1 MiB, or of one longer line; one longer than ``longest`` comes in pieces.
 
-    UTF-8, or UTF-16 where a byte order mark says so; NUL bytes, which a crash leaves, are dropped.
+    Compressed or not; UTF-8, or UTF-16 where a byte order mark says so; NUL bytes, which a crash
+    leaves, are dropped. ``damage`` is told what ends a compressed file too early.
     """
     carry = b""
     line, offset = 1, 0
     with open(location, "rb") as file:
         for chunk in _chunks(file):
+            if isinstance(chunk, str):
+                if damage is not None:
+                    damage.note(chunk, offset=offset + len(carry))
+                continue
             data = carry + chunk
             end = data.rfind(b"\n") + 1
             if end == 0 and len(data) < longest:
@@ -63,8 +72,10 @@ class Lines:
     it may be a part of a line.
     """
 
-    def __init__(self, location: Path, longest: int = _BLOCK_BYTES) -> None:
-        self._blocks = line_blocks(location, longest)
+    def __init__(
+        self, location: Path, longest: int = _BLOCK_BYTES, damage: Damage | None = None
+    ) -> None:
+        self._blocks = line_blocks(location, longest, damage)
         self._block = LineBlock(1, 0, b"", [], True)
         self._at = 0
         self.tail: tuple[int, str] | None = None
@@ -121,22 +132,41 @@ def _block(data: bytes, line: int, offset: int) -> LineBlock:
     return LineBlock(line, offset, data, lines, whole)
 
 
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    first = file.read(_BLOCK_BYTES)
+def _chunks(file: BinaryIO) -> Iterator[bytes | str]:
+    """UTF-8 chunks; a string says what ended the stream too early."""
+    raw = _raw(file)
+    first = next(raw, b"")
+    if isinstance(first, str):
+        yield first
+        return
     encoding = _utf16(first)
     if encoding is not None:
         decoder = codecs.getincrementaldecoder(encoding)("replace")
         yield decoder.decode(first[2:]).encode("utf-8", "replace")
-        while chunk := file.read(_BLOCK_BYTES):
-            yield decoder.decode(chunk).encode("utf-8", "replace")
+        for chunk in raw:
+            if isinstance(chunk, str):
+                yield chunk
+            else:
+                yield decoder.decode(chunk).encode("utf-8", "replace")
         yield decoder.decode(b"", final=True).encode("utf-8", "replace")
         return
     # The ends of lines of classic Mac OS, and of some instruments.
     only_returns = b"\r" in first and b"\n" not in first
-    chunk = first.removeprefix(codecs.BOM_UTF8)
-    while chunk:
-        yield chunk.replace(b"\r", b"\n") if only_returns else chunk
-        chunk = file.read(_BLOCK_BYTES)
+    for chunk in chain((first.removeprefix(codecs.BOM_UTF8),), raw):
+        if only_returns and isinstance(chunk, bytes):
+            chunk = chunk.replace(b"\r", b"\n")
+        yield chunk
+
+
+def _raw(file: BinaryIO) -> Iterator[bytes | str]:
+    first = file.read(_BLOCK_BYTES)
+    if is_packed(first):
+        file.seek(0)
+        yield from unpacked(file)
+        return
+    while first:
+        yield first
+        first = file.read(_BLOCK_BYTES)
 
 
 def _utf16(head: bytes) -> str | None:

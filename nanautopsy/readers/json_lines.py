@@ -2,6 +2,7 @@
 
 * ``json-lines``: LLaMA-Factory's ``trainer_log.jsonl``, ms-swift's ``logging.jsonl``, big_vision's
   ``big_vision_metrics.txt``, detectron2's and mmengine's ``metrics.json``, nanotron, OpenAI, ...
+  Compressed ones as well.
 * ``json-rows``: one array of such objects.
 * ``json-columns``: one object of lists, as Keras' ``history`` is dumped.
 * ``json-results``: ``all_results.json`` and the like, one value a metric.
@@ -22,10 +23,12 @@ import numpy as np
 
 from nanautopsy.model import Artifact, Claim, FileHead, Record
 from nanautopsy.readers._damage import Damage
+from nanautopsy.readers._decode import decode_text
 from nanautopsy.readers._json_numbers import leaves, number_of
 from nanautopsy.readers._json_scan import Damaged, JsonScan
 from nanautopsy.readers._line_blocks import LineBlock, line_blocks
 from nanautopsy.readers._metric_rows import MetricRows
+from nanautopsy.readers._packed_head import plain_head
 from nanautopsy.readers._step_keys import is_training_log, step_key, step_number
 
 _LONGEST_LINE = 16 << 20
@@ -48,6 +51,12 @@ class JsonMetricsReader:
     name = "json-metrics"
 
     def claim(self, file: FileHead) -> Claim | None:
+        plain = plain_head(file)
+        claim = None if plain is None else self._claim(plain)
+        is_log = plain is file or (claim is not None and claim.kind == "json-lines")
+        return claim if is_log else None  # compressed values that fill a file are none
+
+    def _claim(self, file: FileHead) -> Claim | None:
         head = file.head.removeprefix(b"\xef\xbb\xbf").lstrip()
         if head[:1] not in (b"{", b"["):
             return None
@@ -78,7 +87,7 @@ class JsonMetricsReader:
             return Claim("golden-values", 90)
         first = _parse(head) if file.size <= len(file.head) else None
         if first is None:
-            columns = _COLUMN.findall(_text(head))
+            columns = _COLUMN.findall(decode_text(head))
         else:
             columns = [name for name, value in first.items() if _is_column(value)]
         if is_training_log(columns) and (first is None or len(columns) * 2 >= len(first)):
@@ -111,20 +120,15 @@ READER = JsonMetricsReader()
 def _parse(line: bytes) -> dict[str, Any] | None:
     """The object that a line holds, or ``None``."""
     try:
-        value = json.loads(_text(line))
+        value = json.loads(decode_text(line))
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
 
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")
-
-
 def _first_object(head: bytes) -> dict[str, Any] | None:
-    text = _text(head[1:]).lstrip()
     try:
-        value, _ = json.JSONDecoder().raw_decode(text)
+        value, _ = json.JSONDecoder().raw_decode(decode_text(head[1:]).lstrip())
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -150,7 +154,7 @@ def _is_column(value: Any) -> bool:
 
 
 def _read_lines(artifact: Artifact, rows: MetricRows, damage: Damage) -> None:
-    for block in line_blocks(artifact.location, _LONGEST_LINE):
+    for block in line_blocks(artifact.location, _LONGEST_LINE, damage):
         texts = [line.strip(_SPACE) for line in block.lines]
         found = _rows_of(texts)
         if found is not None:

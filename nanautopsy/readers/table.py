@@ -1,4 +1,5 @@
 """CSV, TSV and semicolon tables of metrics with a header: a row a step, or a row an epoch.
+Compressed ones as well.
 
 An empty cell means that the row did not log that metric; ``nan`` means NaN; ``None``, ``null``
 and ``NA`` are explicit nulls. A header that stands again in the middle marks a restart.
@@ -23,6 +24,7 @@ from nanautopsy.readers._decode import decode_text
 from nanautopsy.readers._json_numbers import parse_number
 from nanautopsy.readers._line_blocks import Lines
 from nanautopsy.readers._metric_rows import MetricRows
+from nanautopsy.readers._packed_head import first_block, plain_head, plain_name
 from nanautopsy.readers._step_keys import is_training_log, step_key, step_number
 
 _EXTENSIONS = (".csv", ".tsv")
@@ -57,6 +59,10 @@ class TableReader:
     name = "csv"
 
     def claim(self, file: FileHead) -> Claim | None:
+        plain = plain_head(file)
+        if plain is None:
+            return None
+        file = plain
         name = file.name.lower()
         is_table = name.endswith(_EXTENSIONS)
         if b"\0" in file.head[:512] and file.head[:2] not in (b"\xff\xfe", b"\xfe\xff"):
@@ -72,8 +78,8 @@ class TableReader:
 
     def read(self, artifact: Artifact) -> Iterator[Record]:
         """Series by column; a damaged row costs itself."""
-        with open(artifact.location, "rb") as file:
-            layout = _layout(file.read(65536), artifact.bytes > 65536)
+        file = first_block(artifact.path, artifact.location, artifact.bytes)
+        layout = None if file is None else _layout(file.head, file.size > len(file.head))
         if layout is None or layout.refusal is not None:
             yield Skipped(layout.refusal if layout and layout.refusal else "no table")
             return
@@ -81,7 +87,7 @@ class TableReader:
         rename, samples = _names(artifact.path, layout.header)
         rows = MetricRows(artifact.path, key=layout.key, samples=samples)
         table = _Table(layout, rename, rows, damage)
-        lines = Lines(artifact.location)
+        lines = Lines(artifact.location, damage=damage)
         if lines.load():
             table.read_rows(lines, 1)
         while lines.load():
@@ -172,7 +178,7 @@ def _refusal(columns: Mapping[str, list[str]], key: str | None) -> str | None:
 
 def _names(path: str, header: Sequence[str]) -> tuple[dict[str, str], bool]:
     """Columns whose metric the file's name tells, and whether the counter counts samples."""
-    stem = path.rpartition("/")[2].rpartition(".")[0]
+    stem = plain_name(path).rpartition("/")[2].rpartition(".")[0]
     if tuple(name.lower() for name in header) == _TENSORBOARD:
         return {header[2]: stem.rpartition("-tag-")[2] or stem}, False
     if len(header) == 2 and header[0] == "step" and stem.endswith("_" + header[1]):
