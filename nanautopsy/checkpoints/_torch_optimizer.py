@@ -68,6 +68,14 @@ def _positions(groups: Any) -> dict[Any, int]:
     return places
 
 
+def group_sizes(values: dict[Any, Any]) -> tuple[int, ...]:
+    """How many parameters each group counts; nothing where that cannot be told."""
+    groups = values["param_groups"]
+    members = [g.get("params") if isinstance(g, dict) else None for g in groups]
+    sizes = tuple(len(m) for m in members if isinstance(m, (list, tuple)))
+    return sizes if len(sizes) == len(members) and sum(sizes) < _MOST_NUMBER else ()
+
+
 def _number(key: Any, places: dict[Any, int]) -> int | None:
     if isinstance(key, str):
         key = int(key) if len(key) < 10 else None

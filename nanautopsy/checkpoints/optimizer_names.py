@@ -3,20 +3,24 @@
 PyTorch's optimizers count parameters; names are not saved. The count follows the order in which
 the model registers its parameters, within one parameter group after the other. The Hugging Face
 Trainer makes two groups: parameters with weight decay, then biases and norms without
-(``transformers.Trainer.create_optimizer``); many scripts split by the number of dimensions.
+(``transformers.Trainer.create_optimizer``); many scripts split by the number of dimensions, or
+give each part of the model a group of its own.
 
 A name is given only where it is certain: the weights beside the state are in order of
-registration (a torch file keeps it, safetensors files are sorted by name), every shape agrees
-under one of these groupings, and no other grouping that agrees says otherwise. Where the order is
-not known, a parameter whose shape only one tensor has is certain still.
+registration (a torch file keeps it, safetensors files are sorted by name), every shape and the
+size of every group agrees under one of these groupings, and no other grouping that agrees says
+otherwise. Where the optimizer counts fewer parameters than were saved (frozen ones, buffers), a
+place is certain that is the only one possible. Where the order is not known, a parameter whose
+shape only one tensor has is certain still.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 from nanautopsy.checkpoints.formats import FORMATS
 from nanautopsy.checkpoints.lineages import home
@@ -25,51 +29,78 @@ from nanautopsy.checkpoints.stored import StoredCheckpoint, StoredTensor
 _NORM = re.compile(r"(^|[._/])(\w*norm\w*|ln_?\w*|bn_?\w*|\w*_ln)\d*[._/]", re.IGNORECASE)
 _BUFFER = re.compile(
     r"(^|[._/])(running_(mean|var)|num_batches_tracked|position_ids|masked_bias|inv_freq"
-    r"|causal_mask|freqs_cis)$"
+    r"|causal_mask|attn_mask|freqs_cis)$"
 )
 _ORDERED_KINDS = ("torch",)
 """Containers that keep the order of registration."""
 
-_Groups = tuple[list[StoredTensor], ...]
 _Numbers = Mapping[int, tuple[int, ...]]
+_Split = tuple[list[StoredTensor], list[StoredTensor]]
+_Grouping = Sequence[tuple[Sequence[StoredTensor], int]]
+"""For each group of the optimizer the weights it may hold, in order, and how many it counts."""
 
 
 def name_moments(checkpoints: Sequence[StoredCheckpoint]) -> list[StoredCheckpoint]:
     """The checkpoints, in the same order, with the moments named whose parameter is certain."""
-    models: dict[tuple[str, int | None], StoredCheckpoint] = {}
+    beside: dict[tuple[str, int | None], list[StoredCheckpoint]] = {}
     for checkpoint in checkpoints:
-        if checkpoint.holds == "model" and _parameters(checkpoint):
-            models.setdefault((home(checkpoint.path), checkpoint.step), checkpoint)
-    named = []
-    for checkpoint in checkpoints:
-        model = checkpoint if _parameters(checkpoint) else None
-        model = model or models.get((home(checkpoint.path), checkpoint.step))
-        named.append(_named(checkpoint, model) if model is not None else checkpoint)
-    return named
+        if checkpoint.holds == "model":
+            beside.setdefault(_moment_of(checkpoint), []).append(checkpoint)
+    return [
+        _named(checkpoint, beside.get(_moment_of(checkpoint), [])) for checkpoint in checkpoints
+    ]
+
+
+def _moment_of(checkpoint: StoredCheckpoint) -> tuple[str, int | None]:
+    return home(checkpoint.path), checkpoint.step
 
 
 def _parameters(checkpoint: StoredCheckpoint) -> list[StoredTensor]:
-    """What an optimizer counts: no buffers, and of tied weights the first."""
+    """What an optimizer counts: no buffers, of tied weights the first, no averaged copies."""
     seen = set()
     parameters = []
+    names = {tensor.name for tensor in checkpoint.tensors}
     for tensor in checkpoint.tensors:
+        if tensor.part != "parameter" or FORMATS[tensor.dtype].maximum is None:
+            continue
         place = tuple((p.file.path, p.offset, p.strides) for p in tensor.pieces) or tensor.name
-        is_float = FORMATS[tensor.dtype].maximum is not None
-        if tensor.part == "parameter" and is_float and not _BUFFER.search(tensor.name):
-            if place not in seen:
-                parameters.append(tensor)
-            seen.add(place)
+        is_copy = tensor.name.partition(".")[2] in names
+        if place not in seen and not is_copy and not _BUFFER.search(tensor.name):
+            parameters.append(tensor)
+        seen.add(place)
     return parameters
 
 
-def _named(checkpoint: StoredCheckpoint, model: StoredCheckpoint) -> StoredCheckpoint:
+def _named(checkpoint: StoredCheckpoint, beside: Sequence[StoredCheckpoint]) -> StoredCheckpoint:
     numbered = [t for t in checkpoint.tensors if t.parameter is None and t.index is not None]
     if not numbered:
         return checkpoint
-    names = _match(_shapes(numbered), _parameters(model), model.kind in _ORDERED_KINDS)
+    numbers = _shapes(numbered)
+    names: dict[int, str] = {}
+    own = _parameters(checkpoint)
+    if own:
+        names = _match(numbers, checkpoint.groups, own, checkpoint.kind in _ORDERED_KINDS, True)[1]
+    else:
+        answers = [
+            _match(numbers, checkpoint.groups, parameters, model.kind in _ORDERED_KINDS, False)
+            for model in beside
+            if (parameters := _parameters(model))
+        ]
+        # Of a generator and a discriminator the one counts whose order fits.
+        fitting = [found for fits, found in answers if fits] or [found for _, found in answers]
+        names = _undisputed(fitting)
     taken = {tensor.name for tensor in checkpoint.tensors}
     tensors = tuple(_with_name(tensor, names, taken) for tensor in checkpoint.tensors)
     return replace(checkpoint, tensors=tensors)
+
+
+def _undisputed(answers: Sequence[Mapping[int, str]]) -> dict[int, str]:
+    """What at least one says and none says otherwise."""
+    said: dict[int, set[str]] = {}
+    for answer in answers:
+        for number, name in answer.items():
+            said.setdefault(number, set()).add(name)
+    return {number: names.pop() for number, names in said.items() if len(names) == 1}
 
 
 def _with_name(tensor: StoredTensor, names: Mapping[int, str], taken: set[str]) -> StoredTensor:
@@ -94,28 +125,91 @@ def _shapes(numbered: Iterable[StoredTensor]) -> _Numbers:
     return dict(sorted(shapes.items()))
 
 
-def _match(numbers: _Numbers, parameters: list[StoredTensor], ordered: bool) -> dict[int, str]:
-    """Number to parameter name, for those that are certain."""
-    if ordered:
-        answers = [_in_order(numbers, group(parameters)) for group in _GROUPINGS]
+def _match(
+    numbers: _Numbers,
+    sizes: Sequence[int],
+    parameters: list[StoredTensor],
+    ordered: bool,
+    together: bool,
+) -> tuple[bool, dict[int, str]]:
+    """Number to parameter name, for those that are certain, and whether any order fits.
+
+    ``sizes``: parameters in each group, where that is known; ``together``: the weights are in the
+    optimizer's own file.
+    """
+    count = sum(sizes) if sizes else max(numbers) + 1
+    few = count * 2 < len(parameters) and not together
+    if ordered and numbers and max(numbers) < count and not few:
+        groupings = _groupings(parameters, sizes, count)
+        answers = [_in_order(numbers, grouping) for grouping in groupings]
         fitting = [answer for answer in answers if answer is not None]
         if fitting:
-            return {
+            return True, {
                 number: name
                 for number, name in fitting[0].items()
-                if all(other[number] == name for other in fitting)
+                if name and all(other[number] == name for other in fitting)
             }
-    return _by_unique_shape(numbers, parameters)
+    return False, _by_unique_shape(numbers, parameters)
 
 
-def _in_order(numbers: _Numbers, groups: _Groups) -> dict[int, str] | None:
-    """The names when every number's shape agrees with the tensor in its place."""
-    order = [tensor for group in groups for tensor in group]
-    if list(numbers) != list(range(len(order))):
-        return None
-    if any(numbers[i] != tensor.shape for i, tensor in enumerate(order)):
-        return None
-    return {i: tensor.name for i, tensor in enumerate(order)}
+def _groupings(
+    parameters: list[StoredTensor], sizes: Sequence[int], count: int
+) -> Iterator[_Grouping]:
+    """In what order the optimizer may have been given the parameters."""
+    splits = [split for split in (_by_role(parameters), _by_dimensions(parameters)) if all(split)]
+    if not sizes:
+        if count == len(parameters):
+            yield [(parameters, count)]
+            for split in splits:
+                yield [(group, len(group)) for group in split]
+    elif len(sizes) == 1:
+        yield [(parameters, count)]
+    else:
+        if len(sizes) == 2:
+            for split in splits:
+                yield list(zip(split, sizes, strict=True))
+                yield list(zip(split[::-1], sizes, strict=True))
+        if count == len(parameters):
+            yield _cut(parameters, sizes)
+            yield _cut(parameters, sizes[::-1])[::-1]
+
+
+def _cut(parameters: Sequence[StoredTensor], sizes: Sequence[int]) -> _Grouping:
+    ends = list(accumulate(sizes))
+    return [(parameters[end - size : end], size) for end, size in zip(ends, sizes, strict=True)]
+
+
+def _in_order(numbers: _Numbers, grouping: _Grouping) -> dict[int, str] | None:
+    """Each number's name, "" where several are possible; ``None`` where the shapes do not fit."""
+    names = {}
+    start = 0
+    for weights, size in grouping:
+        wanted = [numbers.get(number) for number in range(start, start + size)]
+        first = _places(wanted, [weight.shape for weight in weights])
+        last = _places(wanted[::-1], [weight.shape for weight in reversed(weights)])
+        if first is None or last is None:
+            return None
+        for i, (place, from_end) in enumerate(zip(first, reversed(last), strict=True)):
+            certain = place == len(weights) - 1 - from_end
+            names[start + i] = weights[place].name if certain else ""
+        start += size
+    return {number: names[number] for number in numbers}
+
+
+def _places(
+    wanted: Sequence[tuple[int, ...] | None], offered: Sequence[tuple[int, ...]]
+) -> list[int] | None:
+    """The earliest place of each wanted shape, one behind the other; ``None`` fits any."""
+    places = []
+    at = 0
+    for left, shape in zip(range(len(wanted), 0, -1), wanted, strict=True):
+        while at < len(offered) and shape is not None and offered[at] != shape:
+            at += 1
+        if at + left > len(offered):
+            return None
+        places.append(at)
+        at += 1
+    return places
 
 
 def _by_unique_shape(numbers: _Numbers, parameters: list[StoredTensor]) -> dict[int, str]:
@@ -129,15 +223,11 @@ def _by_unique_shape(numbers: _Numbers, parameters: list[StoredTensor]) -> dict[
     }
 
 
-def _one_group(parameters: list[StoredTensor]) -> _Groups:
-    return (parameters,)
-
-
-def _by_role(parameters: list[StoredTensor]) -> _Groups:
+def _by_role(parameters: list[StoredTensor]) -> _Split:
     return _split(parameters, lambda t: not (t.name.endswith("bias") or _is_norm(t.name)))
 
 
-def _by_dimensions(parameters: list[StoredTensor]) -> _Groups:
+def _by_dimensions(parameters: list[StoredTensor]) -> _Split:
     return _split(parameters, lambda tensor: len(tensor.shape) >= 2)
 
 
@@ -145,12 +235,5 @@ def _is_norm(name: str) -> bool:
     return bool(_NORM.search(name))
 
 
-def _split(parameters: list[StoredTensor], decays: Callable[[StoredTensor], bool]) -> _Groups:
+def _split(parameters: list[StoredTensor], decays: Callable[[StoredTensor], bool]) -> _Split:
     return [t for t in parameters if decays(t)], [t for t in parameters if not decays(t)]
-
-
-_GROUPINGS: tuple[Callable[[list[StoredTensor]], _Groups], ...] = (
-    _one_group,
-    _by_role,
-    _by_dimensions,
-)

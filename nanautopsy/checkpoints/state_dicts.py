@@ -13,7 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nanautopsy.checkpoints._torch_facts import facts_of, note_facts, versions_of
-from nanautopsy.checkpoints._torch_optimizer import group_settings, is_optimizer, moments
+from nanautopsy.checkpoints._torch_optimizer import (
+    group_settings,
+    group_sizes,
+    is_optimizer,
+    moments,
+)
 from nanautopsy.checkpoints._torch_settings import settings_of
 from nanautopsy.checkpoints._torch_walk import Leaf, Table, key_name, walk
 from nanautopsy.checkpoints.formats import FORMATS
@@ -74,6 +79,8 @@ class Contents:
     settings: list[tuple[str, dict[str, Scalar]]] = field(default_factory=list)
     """(kind, flat settings)."""
     packages: dict[str, str] = field(default_factory=dict)
+    groups: tuple[int, ...] = ()
+    """How many parameters each group of its only optimizer counts."""
 
 
 def describe(loaded: TorchFile, all_state: bool = False) -> Contents:
@@ -98,6 +105,7 @@ def describe(loaded: TorchFile, all_state: bool = False) -> Contents:
         _collect(name, value, storages, contents, optimizers, is_state)
     for number, table in enumerate(optimizers):
         _add_optimizer(table, storages, contents, first=number == 0, only=len(optimizers) == 1)
+    contents.groups = group_sizes(optimizers[0].values) if len(optimizers) == 1 else ()
     contents.tensors = list(_unique(contents.tensors))
     return contents
 
@@ -168,7 +176,9 @@ def _collect(
         elif item.tensor is None:
             contents.missing.setdefault(item.name, item.why)
         else:
-            part = _part(item, is_state)
+            # A number that stands beside the model is a loss or a score.
+            is_score = bool(name) and item.name == name and item.tensor.shape == ()
+            part = _part(item, is_state or is_score)
             contents.tensors.append(_named(item.tensor, item.name or "tensor", part))
 
 

@@ -92,3 +92,5 @@ class StoredCheckpoint:
     them: ``loss_scale``, ``skipped_steps``, ``overflow``, ``global_step``, ``epoch``,
     ``learning_rate``, ``loss``, ``growth_tracker``, ``last_epoch``, ``world_size``,
     ``zero_stage``."""
+    groups: tuple[int, ...] = ()
+    """How many parameters each group of its optimizer counts, in order, where that is stated."""

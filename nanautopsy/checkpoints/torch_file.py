@@ -55,6 +55,8 @@ class _Gathered:
     tensors: dict[str, StoredTensor] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
     state: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+    groups: tuple[int, ...] = ()
+    """Parameters that each group of the optimizer counts."""
     unread: list[str] = field(default_factory=list)
     """Why members gave nothing at all."""
 
@@ -147,6 +149,7 @@ def _checkpoint(artifact: Artifact, gathered: _Gathered) -> StoredCheckpoint:
         holds=_holds(artifact.path, gathered),
         missing=tuple(sorted(gathered.missing - gathered.tensors.keys())),
         state=gathered.state,
+        groups=gathered.groups,
     )
 
 
@@ -209,6 +212,7 @@ def _keep(contents: Contents, file: DataFile, gathered: _Gathered) -> Iterator[P
     """Take over what one file holds, unless another one held it already."""
     for key, value in contents.state.items():
         gathered.state.setdefault(key, value)
+    gathered.groups = gathered.groups or contents.groups
     if contents.missing:
         gathered.missing.update(contents.missing)
         first = next(iter(contents.missing))

@@ -26,7 +26,9 @@ def model(shapes: dict[str, tuple[int, ...]], kind: str = "torch", path: str = "
     return StoredCheckpoint(f"{path}.bin", kind, 5, tensors)
 
 
-def optimizer(shapes: list[tuple[int, ...]], path: str = "c/optimizer.pt") -> StoredCheckpoint:
+def optimizer(
+    shapes: list[tuple[int, ...]], path: str = "c/optimizer.pt", groups: tuple[int, ...] = ()
+) -> StoredCheckpoint:
     holds: Holds = "optimizer"
     tensors = []
     for i, shape in enumerate(shapes):
@@ -36,7 +38,7 @@ def optimizer(shapes: list[tuple[int, ...]], path: str = "c/optimizer.pt") -> St
                     f"state.{i}.{moment}", "F32", own, (), part="moment", moment=moment, index=i
                 )
             )
-    return StoredCheckpoint(path, "torch", 5, tuple(tensors), holds)
+    return StoredCheckpoint(path, "torch", 5, tuple(tensors), holds, groups=groups)
 
 
 def names(*checkpoints: object) -> dict[int, str | None]:
@@ -98,6 +100,61 @@ def test_tied_weights_and_buffers_are_not_counted() -> None:
     tied = StoredCheckpoint("c/m.bin", "torch", 5, tuple(tensors))
     found = names(tied, optimizer([shape for _, shape in saved[:-1]]))
     assert found == dict(enumerate(name for name, _ in saved[:-1]))
+
+
+SQUARE = {f"layers.{i}.weight": (4, 4) for i in range(4)}
+
+
+def test_one_group_is_in_order_of_registration_whatever_roles_there_are() -> None:
+    shapes = {"a.weight": (4, 4), "norm.weight": (4, 4), "b.weight": (4, 4)}
+    found = names(model(shapes), optimizer(list(shapes.values()), groups=(3,)))
+    assert found == dict(enumerate(shapes))
+
+
+def test_groups_of_equal_shapes_may_stand_in_any_order() -> None:
+    """A layer-wise learning rate often begins with the last layer."""
+    for groups in ((2, 2), (1, 1, 1, 1), (2, 1, 1)):
+        found = names(model(SQUARE), optimizer(list(SQUARE.values()), groups=groups))
+        assert set(found.values()) == {None}, groups
+
+
+def test_the_head_before_the_backbone() -> None:
+    shapes = {**SQUARE, "head.weight": (3, 4), "head.bias": (3,)}
+    order = ["head.weight", "head.bias", *SQUARE]
+    found = names(model(shapes), optimizer([shapes[n] for n in order], groups=(2, 4)))
+    assert found == dict(enumerate(order))
+
+
+def test_buffers_between_the_parameters_do_not_hide_their_order() -> None:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for i in range(3):
+        shapes |= {f"h.{i}.w": (4, 4), f"h.{i}.lookup": (9, 9), f"h.{i}.bias": (4,)}
+    order = [name for name in shapes if "lookup" not in name]
+    found = names(model(shapes), optimizer([shapes[n] for n in order], groups=(6,)))
+    assert found == dict(enumerate(order))
+
+
+def test_frozen_layers_that_look_like_the_others_leave_no_name() -> None:
+    shapes = {**SQUARE, "head.weight": (3, 4)}
+    found = names(model(shapes), optimizer([(4, 4), (4, 4), (3, 4)], groups=(3,)))
+    assert found == {0: None, 1: None, 2: "head.weight"}
+
+
+def test_of_two_models_the_one_counts_whose_order_fits() -> None:
+    generator = {"up.weight": (4, 4), "out.weight": (3, 4), "out.bias": (3,)}
+    critic = {"down.weight": (4, 4), "score.weight": (1, 4), "score.bias": (1,)}
+    found = names(
+        model(generator, path="c/netG"),
+        model(critic, path="c/netD"),
+        optimizer(list(critic.values()), groups=(3,)),
+    )
+    assert found == dict(enumerate(critic))
+
+
+def test_an_averaged_copy_is_not_counted() -> None:
+    shapes = {**MODEL, **{f"ema.{name}": shape for name, shape in MODEL.items()}}
+    found = names(model(shapes), optimizer(list(MODEL.values()), groups=(len(MODEL),)))
+    assert found == dict(enumerate(MODEL))
 
 
 @given(st.lists(st.sampled_from([(4,), (4, 4), (8, 4), ()]), max_size=12), st.randoms())

@@ -383,6 +383,20 @@ def test_the_builder_builds_a_tensor() -> None:
     assert tensor.shape == (2, 2)
 
 
+def test_a_number_beside_the_model_is_no_weight() -> None:
+    """A best loss of Inf before the first evaluation is no damage."""
+
+    def word(text: str) -> bytes:
+        return b"X" + struct.pack("<I", len(text)) + text.encode()
+
+    scalar, weight = (tensor_pickle(s, s).removeprefix(b"\x80\x02")[:-1] for s in ((), (1,)))
+    scalar = scalar.removeprefix(b"}" + word("w")).removesuffix(b"s")
+    pickle_ = b"\x80\x02}" + word("model") + weight + b"s" + word("val_loss") + scalar + b"s."
+    members = [("a/data.pkl", pickle_), ("a/data/0", bytes(16)), ("a/version", b"3")]
+    found = {tensor.name: tensor.part for tensor in load(archive(members)).tensors}
+    assert found == {"w": "parameter", "val_loss": "state"}
+
+
 @pytest.mark.parametrize(
     ("shape", "strides", "what"),
     [
