@@ -18,6 +18,7 @@ from nanautopsy.discover import Discovery, NothingToRead, discover
 from nanautopsy.headline import headline
 from nanautopsy.known_issues import Catalog, KnownIssue, merged, read_directory
 from nanautopsy.model import Autopsy, Finding, Reading, Run, Source
+from nanautopsy.next_steps import next_steps
 from nanautopsy.onset import Located, locate
 from nanautopsy.plugins import load_parts
 from nanautopsy.read import load_readers, read
@@ -102,6 +103,7 @@ def _detect(run: Run) -> list[Finding]:
 
 
 def _assemble(case: Case, located: Located, diagnosis: Diagnosis) -> Autopsy:
+    steps = next_steps(case, diagnosis.causes, diagnosis.considered)
     return Autopsy(
         run=case.run,
         verdict=located.verdict,
@@ -111,6 +113,6 @@ def _assemble(case: Case, located: Located, diagnosis: Diagnosis) -> Autopsy:
         considered=diagnosis.considered,
         findings=located.findings,
         timeline=tell(case.run, located.findings, located.onset),
-        coverage=cover(case.run, located.verdict, located.onset),
+        coverage=cover(case.run, located.verdict, located.onset, steps),
         version=__version__,
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from nanautopsy.frameworks import framework_of
 from nanautopsy.model import Coverage, MissingEvidence, Onset, Run, Verdict
 
 
@@ -21,11 +22,19 @@ class _Kind:
     needed: Callable[[Run, Onset | None], bool] = lambda run, onset: True
 
 
-def cover(run: Run, verdict: Verdict, onset: Onset | None) -> Coverage:
-    """What was seen; and, for a run that failed or cannot be judged, what was missed."""
-    framework = _framework(run)
+def cover(
+    run: Run,
+    verdict: Verdict,
+    onset: Onset | None,
+    steps: Iterable[MissingEvidence] = (),
+) -> Coverage:
+    """What was seen; and, for a run that failed or cannot be judged, what was missed.
+
+    ``steps``: what would decide between its causes (:mod:`nanautopsy.next_steps`); it comes first.
+    """
+    framework = framework_of(run)
     seen: list[str] = []
-    missing: list[MissingEvidence] = []
+    missing = list(steps)
     for kind in _KINDS:
         phrase = kind.seen(run)
         if phrase is not None:
@@ -34,19 +43,6 @@ def cover(run: Run, verdict: Verdict, onset: Onset | None) -> Coverage:
             how = kind.how.get(framework, kind.how["any"])
             missing.append(MissingEvidence(kind.what, kind.why, how))
     return Coverage(tuple(seen), tuple(missing))
-
-
-def _framework(run: Run) -> str:
-    """Whose words to use for advice."""
-    if "trainer" in run.facts:
-        return "trainer"
-    if any(key.startswith("deepspeed.") for key in run.config) or "deepspeed" in run.packages:
-        return "deepspeed"
-    if {"lightning", "pytorch-lightning"} & run.packages.keys():
-        return "lightning"
-    if {"jax", "flax"} & run.packages.keys() and "torch" not in run.packages:
-        return "jax"
-    return "any"
 
 
 def _counted(number: int, noun: str) -> str:

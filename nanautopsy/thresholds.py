@@ -24,6 +24,9 @@ WEAK = 0.7
 PROBABILITY_FLOOR = 0.5
 """Below it the cause is undetermined: a cause is named only when it is likelier than all the
 others and *something else* together."""
+SURE_ANSWER = 0.8
+"""From it on no experiment is proposed to tell a cause from its rivals: one independent piece of
+moderate evidence more would not change what is named."""
 
 # --- formats ------------------------------------------------------------------------------------
 
@@ -141,6 +144,8 @@ INPUT_HISTORY = 4
 ABSURD_WEIGHT = 1.0e6
 """A weight's largest magnitude over the median of all weights' largest: uninitialized memory and
 flipped exponent bits give such values, initializers and training give factors of hundreds."""
+FIRST_LOSS_MAX = 1.0e4
+"""A first loss below it was not computed with weights that are a million times too large."""
 HANDFUL = 16
 """Elements that count as a few: a flipped bit is one; a damaged page holds thousands."""
 

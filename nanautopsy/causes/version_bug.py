@@ -19,19 +19,17 @@ from __future__ import annotations
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
-from nanautopsy.known_issues import KnownIssue, load, matches_version
-from nanautopsy.model import Assessment, Finding
-from nanautopsy.onset import at_first_steps
+from nanautopsy.known_issues import KnownIssue, matches_version
+from nanautopsy.known_issues.match import configured, in_range, signature
+from nanautopsy.model import Assessment
 
 
 def _assess(case: Case) -> Assessment:
     best: tuple[float, Assessment] | None = None
-    in_range: list[str] = []
-    for issue in case.known_issues or load():
-        package = case.run.packages.get(issue.package)
-        if package is None or not matches_version(issue, package.version):
-            continue
-        in_range.append(f"{issue.package} {package.version} ({issue.id})")
+    seen: list[str] = []
+    for issue in in_range(case):
+        version = case.run.packages[issue.package].version
+        seen.append(f"{issue.package} {version} ({issue.id})")
         assessment = _assess_issue(case, issue)
         if assessment is not None:
             weight = sum(e.strength if e.supports else -e.strength for e in assessment.evidence)
@@ -39,22 +37,22 @@ def _assess(case: Case) -> Assessment:
                 best = weight, assessment
     if best is not None:
         return best[1]
-    if in_range:
+    if seen:
         return quiet(
             "in range of a known defect, but its configuration or its signature is not there, or "
-            "they have many other causes: " + ", ".join(in_range)
+            "they have many other causes: " + ", ".join(seen)
         )
     return quiet("no version that was read is in the range of a known defect")
 
 
 def _assess_issue(case: Case, issue: KnownIssue) -> Assessment | None:
     """The defect's evidence when version, configuration and signature are all there."""
-    if issue.telling == "context" or any(c.refused(case.run) for c in issue.conditions):
+    if issue.telling == "context" or not configured(case, issue):
         return None
-    signature = _signature(case, issue)
-    if signature is None:
+    mark = signature(case, issue)
+    if mark is None:
         return None
-    version, condition, mark = _STRENGTHS[issue.telling]
+    version, condition, shown = _STRENGTHS[issue.telling]
     package = case.run.packages[issue.package]
     weighing = Weighing()
     weighing.speaks_for(
@@ -66,7 +64,7 @@ def _assess_issue(case: Case, issue: KnownIssue) -> Assessment | None:
         fact = needed.met(case.run)
         if fact is not None:
             weighing.speaks_for(condition, f"the defect needs {needed.text}", fact.source)
-    weighing.speaks_for(mark, f"its signature: {signature.text}", signature.source)
+    weighing.speaks_for(shown, f"its signature: {mark.text}", mark.source)
     for other, source in package.conflicts:
         if not matches_version(issue, other):
             weighing.speaks_against(
@@ -81,34 +79,6 @@ _STRENGTHS = {
     "moderate": (thresholds.WEAK, thresholds.WEAK, thresholds.MODERATE),
 }
 """Of the version, of each condition and of the signature, by how telling these are together."""
-
-
-def _signature(case: Case, issue: KnownIssue) -> Finding | None:
-    """A finding of the defect's signature, where the onset is as the defect makes it."""
-    if not _onset_fits(case, issue):
-        return None
-    there = {f.id for f in case.findings}
-    if not there.issuperset(issue.also) or not there.isdisjoint(issue.without):
-        return None
-    # The signature may unfold over the first steps after the onset (grad norm, then loss).
-    found = [f for f in case.findings if f.id in issue.signature]
-    if issue.one_rank:
-        found = [f for f in found if isinstance(f.data.get("rank"), int)]
-    return found[0] if found else None
-
-
-def _onset_fits(case: Case, issue: KnownIssue) -> bool:
-    onset = case.onset
-    if onset is None:
-        return False
-    if issue.after_good_steps:
-        if onset.last_finite is None or onset.last_finite < issue.after_good_steps:
-            return False
-    if issue.within_first_steps and not at_first_steps(case.run, onset):
-        return False
-    if issue.quantity and onset.quantity not in issue.quantity:
-        return False
-    return issue.value is None or onset.value == issue.value
 
 
 CAUSE = Cause(
