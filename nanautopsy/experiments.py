@@ -28,7 +28,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             "super().training_step(model, inputs, *rest), and keep the file of step {step}",
             "lightning": "def on_train_batch_start(self, batch, batch_idx): "
             "torch.save(batch, f'batch-{self.global_step}.pt'), and keep the file of step {step}",
-            "jax": "np.savez(f'batch-{step}.npz', **batch) before the update of step {step}",
+            "jax": "np.savez('batch-{step}.npz', **batch) before the update of step {step}",
             "keras": "resume before step {step} with the same order of data and np.savez the batch",
             "megatron": "torch.save what get_batch returns at iteration {step}, on every rank",
             "any": "torch.save(batch, 'batch-{step}.pt') before the forward pass of step {step}; "
@@ -51,7 +51,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         "it names the operation whose derivative is not finite while the loss still is",
         {
             "lightning": "Trainer(detect_anomaly=True), resumed before step {step}",
-            "jax": "JAX_DEBUG_NANS=1 and jax.disable_jit() around the step {step}",
+            "jax": "JAX_DEBUG_NANS=1 and jax.disable_jit() around step {step}",
             "keras": "tf.debugging.enable_check_numerics() before the model is built",
             "any": "torch.autograd.set_detect_anomaly(True), resumed before step {step}",
         },

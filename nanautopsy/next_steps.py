@@ -158,12 +158,31 @@ def _usual(case: Case) -> Iterator[str]:
 def _experiment(case: Case, key: str, rivals: Iterable[str]) -> MissingEvidence:
     experiment = EXPERIMENTS[key]
     how = experiment.how.get(framework_of(case.run), experiment.how["any"])
-    onset = case.onset
-    step = None if onset is None else onset.step
-    at = "the onset" if step is None or (onset and onset.axis != "step") else str(step)
     return MissingEvidence(
-        f"what tells {' from '.join(rivals)}", experiment.outcome, how.replace("{step}", at)
+        f"what tells {' from '.join(rivals)}", experiment.outcome, _at(how, _step(case))
     )
+
+
+def _step(case: Case) -> int | None:
+    """The failing step, where something counts steps."""
+    counted = case.onset is None or case.onset.axis == "step"
+    return case.death if counted else None
+
+
+def _at(how: str, step: int | None) -> str:
+    """The advice for this step; in words where it is not known."""
+    if step is None:
+        for name, words in _UNKNOWN_STEP.items():
+            how = how.replace(name, words)
+    return how.replace("{step}", str(step))
+
+
+_UNKNOWN_STEP = {
+    "step {step}": "the failing step",
+    "iteration {step}": "the failing iteration",
+    "batch-{step}": "batch",
+    "{step}": "the onset",
+}
 
 
 def _for_issue(issue: KnownIssue) -> MissingEvidence:

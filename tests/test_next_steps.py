@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -96,6 +97,15 @@ def test_it_names_the_step() -> None:
     first, *_ = steps(case_of(make_run(SUDDEN)), ranked("bad-input-data", 0.4))
     assert "41" in first.how_to_collect
     assert "{step}" not in first.how_to_collect
+
+
+def test_it_says_so_where_no_step_is_known() -> None:
+    only = replace(case_of(make_run(SUDDEN)), onset=None, findings=())
+    for cause in IDS:
+        for step in steps(only, ranked(cause, 0.4)):
+            assert "step the" not in step.how_to_collect
+            assert "{" not in step.how_to_collect.replace("bf16: {", "").replace("fp16: {", "")
+            assert "None" not in step.how_to_collect
 
 
 def test_a_sure_answer_needs_none() -> None:

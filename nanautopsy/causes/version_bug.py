@@ -5,7 +5,8 @@ The catalog of such defects is data (nanautopsy/known_issues), each with the ver
 configuration that it needs and the signature that it leaves.
 
 Evidence for: the version is in the range, and the configuration is the one that it needs, and
-the signature is seen. All three together; a version in range alone is context.
+the signature is seen. All three together; a version in range alone is context. So is a defect whose
+settings and signature are too common to tell it from others; it is only mentioned.
 
 Evidence against: another version; the configuration switches the defective path off; the
 signature is not there.
@@ -17,10 +18,12 @@ Fix: upgrade or pin as the issue says.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.known_issues import KnownIssue, matches_version
-from nanautopsy.known_issues.match import configured, in_range, signature
+from nanautopsy.known_issues.match import configured, in_range, possible, signature
 from nanautopsy.model import Assessment
 
 
@@ -37,12 +40,26 @@ def _assess(case: Case) -> Assessment:
                 best = weight, assessment
     if best is not None:
         return best[1]
+    fitting = [issue.id for issue in possible(case)]
+    if fitting:
+        return quiet(
+            f"version and settings are those of {_listed(fitting)}, but what is seen has many "
+            "other causes"
+        )
     if seen:
         return quiet(
-            "in range of a known defect, but its configuration or its signature is not there, or "
-            "they have many other causes: " + ", ".join(seen)
+            "in range of a known defect, but without its configuration or its signature: "
+            + _listed(seen)
         )
     return quiet("no version that was read is in the range of a known defect")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
+
+
+_MOST_NAMES = 4
 
 
 def _assess_issue(case: Case, issue: KnownIssue) -> Assessment | None:
