@@ -43,7 +43,14 @@ def _assess(case: Case) -> Assessment:
     weighing = Weighing()
     for finding in case.found("odd-input"):
         if finding.step is None or onset.step is None or finding.step <= onset.step:
-            weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
+            if finding.data.get("stays"):
+                weighing.speaks_for(
+                    thresholds.WEAK,
+                    f"{finding.text}; it stays so, as what is computed from weights does",
+                    finding.source,
+                )
+            else:
+                weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
             break
     for finding in case.found("reported-nonfinite"):
         if finding.data.get("quantity") == "input" and _OF_INPUT.search(finding.text):
@@ -82,19 +89,30 @@ def _assess(case: Case) -> Assessment:
 
 def _weigh_recurrence(case: Case, weighing: Weighing) -> None:
     for finding in case.found("isolated-losses"):
-        if finding.data.get("period") is not None:
+        period = finding.data.get("period")
+        if not isinstance(period, int) or finding.step is None:
+            continue
+        if finding.step % period == 0:
+            weighing.speaks_for(
+                thresholds.WEAK,
+                f"{finding.text}: the end of an epoch, or what the program does every so often",
+                finding.source,
+            )
+        else:
             weighing.speaks_for(
                 thresholds.STRONG,
                 f"{finding.text}: the same place in the data each time",
                 finding.source,
             )
-            return
+        return
 
 
 def _weigh_suddenness(case: Case, weighing: Weighing) -> None:
     """Everything at its usual level up to the last point before the onset."""
     onset = case.onset
     assert onset is not None
+    if case.found("isolated-losses"):
+        return  # what is alone is sudden
     if onset.step is None or onset.quantity not in ("loss", "activations", "logits"):
         return
     calm: str | None = None
@@ -116,7 +134,10 @@ def _weigh_suddenness(case: Case, weighing: Weighing) -> None:
 
 
 def _weigh_rivals(case: Case, weighing: Weighing) -> None:
+    odd = [f.step for f in case.found("odd-input") if f.step is not None]
     for finding in case.found("loss-growth", "grad-norm-growth", "lr-jump", "loss-scale-collapse"):
+        if odd and finding.step is not None and finding.step >= min(odd):
+            continue  # the batch did that
         weighing.speaks_against(
             thresholds.STRONG, f"{finding.text}, before the onset", finding.source
         )

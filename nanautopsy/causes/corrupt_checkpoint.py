@@ -56,7 +56,7 @@ def _assess(case: Case) -> Assessment:
         return quiet("no checkpoint from before the onset is damaged")
     onset = case.onset
     if onset is not None and onset.step is not None:
-        if at_first_steps(case.run, onset):
+        if at_first_steps(case.run, onset) and not _was_sound(case):
             weighing.speaks_for(
                 thresholds.MODERATE,
                 f"it was non-finite at step {onset.step}, with the weights as they were loaded",
@@ -69,6 +69,16 @@ def _assess(case: Case) -> Assessment:
                 onset.source,
             )
     return weighing.fired()
+
+
+def _was_sound(case: Case) -> bool:
+    """Whether a loss was ordinary with the weights as they were loaded."""
+    onset = case.onset
+    assert onset is not None and onset.step is not None
+    return onset.quantity != "parameters" and any(
+        len(s) and s.steps[0] < onset.step and abs(s.values[0]) <= thresholds.FIRST_LOSS_MAX
+        for s in case.run.by_role("loss")
+    )
 
 
 def _from_before(case: Case, step: int | None) -> bool:

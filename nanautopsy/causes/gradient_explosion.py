@@ -51,16 +51,7 @@ def _assess(case: Case) -> Assessment:
     weighing.speaks_for(
         thresholds.STRONG, f"{growth.text}, over {2 * points} points and more", growth.source
     )
-    loss = case.found("loss-growth")
-    if loss and loss[0].step is not None and growth.step is not None:
-        if loss[0].step > growth.step:
-            weighing.speaks_for(
-                thresholds.MODERATE, f"{loss[0].text}, after the gradients", loss[0].source
-            )
-        elif loss[0].step < growth.step:
-            weighing.speaks_against(
-                thresholds.MODERATE, f"{loss[0].text}, before the gradients", loss[0].source
-            )
+    _weigh_loss(case, growth, weighing)
     _weigh_start(case, growth, weighing)
     _weigh_structure(case, weighing)
     _weigh_clipping(case, weighing)
@@ -75,6 +66,28 @@ def _assess(case: Case) -> Assessment:
     for finding in case.found(*_RIVALS):
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     return weighing.fired()
+
+
+def _weigh_loss(case: Case, growth: Finding, weighing: Weighing) -> None:
+    """Gradients that explode lead the loss, and end in an overflow."""
+    if case.onset is None:
+        weighing.speaks_against(
+            thresholds.STRONG, "nothing overflowed: gradients stayed finite", growth.source
+        )
+    loss = next(iter(case.found("loss-growth")), None)
+    if loss is None or loss.step is None or growth.step is None:
+        return
+    points = loss.data.get("points")
+    if isinstance(points, int) and points < thresholds.GROWTH_POINTS:
+        weighing.speaks_against(
+            thresholds.STRONG, f"{loss.text}, within {points} points: it jumped", loss.source
+        )
+    elif loss.step > growth.step:
+        weighing.speaks_for(thresholds.MODERATE, f"{loss.text}, after the gradients", loss.source)
+    elif loss.step < growth.step:
+        weighing.speaks_against(
+            thresholds.MODERATE, f"{loss.text}, before the gradients", loss.source
+        )
 
 
 def _weigh_start(case: Case, growth: Finding, weighing: Weighing) -> None:
@@ -124,6 +137,12 @@ def _weigh_clipping(case: Case, weighing: Weighing) -> None:
 def _weigh_rate(case: Case, weighing: Weighing) -> None:
     rate = highest(case.run, case.death)
     if rate is None:
+        if case.run.by_role("grad_norm"):
+            weighing.speaks_against(
+                thresholds.MODERATE,
+                "no learning rate is known, so that nothing says that it was usual",
+                case.run.by_role("grad_norm")[0].source,
+            )
         return
     factor = how_high(case.run, rate.value)
     if factor >= thresholds.HIGH_LR_FACTOR:

@@ -10,12 +10,13 @@ from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.roles import words
-from nanautopsy.signal import first_nonfinite, shown
+from nanautopsy.signal import first_nonfinite, persistent, shown
 
 _FED = frozenset(
-    "input inputs image images pixel pixels waveform audio features target targets label labels "
-    "data x".split()
+    "input inputs image images pixel pixels waveform waveforms audio spectrogram target targets "
+    "label labels observation observations obs data".split()
 )
+"""What is fed; features and hidden states come from weights."""
 _STATISTIC = frozenset("max min mean std absmax abs norm rms amax amin range abs_max".split())
 _NOT_FED = frozenset("loss grad gradient time tokens size length count lr layernorm".split())
 
@@ -32,7 +33,7 @@ def _detect(run: Run) -> Iterator[Finding]:
                     source=series.at(index),
                     step=int(series.steps[index]),
                     last_good=int(series.steps[index - 1]) if index else None,
-                    data={"tag": series.tag, "axis": series.axis},
+                    data={"tag": series.tag, "axis": series.axis, "stays": _stays(series, index)},
                 )
 
 
@@ -57,6 +58,11 @@ def _first_odd(series: Series) -> tuple[int | None, str]:
     if usual > 0 and values[peak] >= thresholds.ABSURD_INPUT * usual:
         return peak, f"{values[peak] / usual:.3g} times its median {shown(usual)}"
     return None, ""
+
+
+def _stays(series: Series, index: int) -> bool:
+    """Whether every later point is non-finite too: batches differ, and weights stay NaN."""
+    return len(series) - index > thresholds.ISOLATED_POINTS and persistent(series, index)
 
 
 DETECTOR = Detector("input-statistics", _detect)

@@ -44,3 +44,28 @@ def test_pixels_of_another_range_are_another_data_set() -> None:
     run = make_run(series("loss", CALM), series("input_max", [1.0] * 10 + [255.0] * 10))
     assert case_of(run).verdict == "healthy"
     assert not case_of(run).found("odd-input")
+
+
+def test_a_statistic_that_stays_nan_is_computed_from_weights() -> None:
+    loss = [2.0] * 20 + [NAN] * 6
+    back = [1.0] * 20 + [NAN] + [1.0] * 5
+    assert named_cause(series("loss", loss), series("input/std", back)) == "bad-input-data"
+    assert named_cause(series("loss", loss), series("target/std", [1.0] * 20 + [NAN] * 6)) is None
+    assert named_cause(series("loss", loss), series("features/norm", back)) is None
+
+
+def test_a_huge_batch_explains_the_growth_that_it_makes() -> None:
+    loss = [2.0] * 20 + [4e24] + [NAN] * 5
+    peak = [1.0] * 20 + [2e12] + [1.0] * 5
+    assert named_cause(series("loss", loss), series("inputs/abs_max", peak)) == "bad-input-data"
+
+
+def test_every_so_many_steps_may_be_the_programs_own_doing() -> None:
+    def guarded(first: int) -> str | None:
+        bad = range(first, 100, 20)
+        loss = [NAN if step in bad else 2.0 for step in range(1, 101)]
+        norm = [NAN if step in bad else 1.0 for step in range(1, 101)]
+        return named_cause(series("loss", loss), series("grad_norm", norm))
+
+    assert guarded(13) == "bad-input-data"
+    assert guarded(20) is None

@@ -1,0 +1,32 @@
+"""Growth that leads the loss and overflows, at a rate that is known to be usual."""
+
+from __future__ import annotations
+
+import numpy as np
+from builders import INF, NAN, named_cause, series
+
+CLIMB = [float(v) for v in 2.0 ** np.arange(1, 40)]
+RATE = {"training": {"optimizer": "SGD", "learning_rate": 0.01}}
+
+
+def test_gradients_lead_the_loss() -> None:
+    norm = series("grad_norm", [1.0] * 40 + CLIMB + [INF, NAN])
+    loss = series("loss", [2.0] * 50 + CLIMB[:29] + [1e20, NAN])
+    assert named_cause(norm, loss, config=RATE) == "gradient-explosion"
+
+
+def test_a_rate_that_nobody_knows_is_not_usual() -> None:
+    norm = series("grad_norm", [1.0] * 40 + CLIMB + [INF, NAN])
+    assert named_cause(norm) is None
+
+
+def test_a_divergence_that_stays_finite() -> None:
+    norm = series("grad_norm", [1.0] * 30 + CLIMB)
+    loss = series("loss", [2.0] * 30 + CLIMB)
+    assert named_cause(norm, loss, config=RATE) is None
+
+
+def test_a_loss_that_jumps_takes_its_gradients_along() -> None:
+    norm = series("grad_norm", [1.0] * 40 + CLIMB + [INF, NAN])
+    loss = series("loss", [2.0] * 40 + [1e6] * 39 + [INF, NAN])
+    assert named_cause(norm, loss, config=RATE) is None
