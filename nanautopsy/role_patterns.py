@@ -14,6 +14,7 @@ from typing import get_args
 
 import numpy as np
 
+from nanautopsy.directory_roles import of_evaluation
 from nanautopsy.model import Series, SeriesRole
 from nanautopsy.roles import classify, words
 
@@ -71,10 +72,13 @@ def give_roles(
 ) -> list[Series]:
     """Every series with its role and layer; what was decided by values is noted."""
     used: dict[RolePattern, int] = dict.fromkeys(patterns, 0)
+    held_out = of_evaluation(series)
     named: list[Series] = []
     for one in series:
         found = _by_user(one.tag, used)
         role, layer = found if found is not None else classify(one.tag)
+        if role == "loss" and found is None and (one.source.path, one.tag) in held_out:
+            role = "eval_loss"
         if role == "other" and found is None:
             role = _by_values(one, notes)
         named.append(replace(one, role=role, layer=layer))

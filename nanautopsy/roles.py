@@ -35,10 +35,11 @@ from nanautopsy.readers.text.words import in_english
 
 _WORD = re.compile(r"[lL][12](?![a-z0-9])|[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
-_EVALUATION = frozenset(
+EVALUATION = frozenset(
     {"eval", "evaluation", "val", "valid", "validation", "test", "dev", "predict", "holdout"}
     | {"heldout"}
 )
+"""Words that tell what is measured on data apart from what is trained on."""
 _LOSS = frozenset(
     {
         "loss",
@@ -117,6 +118,13 @@ _OF_HISTOGRAM = re.compile(r"#(?:count|max|max_abs|min|nonfinite)\Z")
 """What readers append to the tag of a histogram for the numbers that they take from it."""
 
 
+_KERAS = re.compile(
+    r"(?P<variable>.+/(?:\w*kernel|bias|gamma|beta|embeddings|moving_mean|moving_variance)"
+    r"(?:[_:]\d+)?)(?:/histogram)?" + _OF_HISTOGRAM.pattern
+)
+"""Histograms of Keras' callback: ``dense_1/kernel_0``, ``dense_1/kernel_0/histogram``."""
+
+
 def classify(tag: str) -> tuple[SeriesRole, str | None]:
     """The role of a metric and, for a per-layer metric, its layer as the tag spells it."""
     _, separator, metric = tag.rpartition(" - ")
@@ -128,6 +136,8 @@ def classify(tag: str) -> tuple[SeriesRole, str | None]:
     tag = tag.removesuffix(" vs samples")
     if _BARS.fullmatch(tag.rpartition("/")[2].strip()):
         return "grad_norm", None
+    if (keras := _KERAS.fullmatch(tag)) is not None and not _GRADIENT & frozenset(words(tag)):
+        return "layer_parameter", keras["variable"]
     parts = words(tag)
     have = frozenset(parts)
     if have & _ATTENTION and have & _LOGIT and not have & _LOSS:
@@ -264,7 +274,7 @@ def _global_role(parts: tuple[str, ...], have: frozenset[str]) -> SeriesRole:
     if have & _PERPLEXITY:
         return "eval_loss"
     if _is_loss(parts, have, joined):
-        return "eval_loss" if have & _EVALUATION else "loss"
+        return "eval_loss" if have & EVALUATION else "loss"
     if have & _COUNTER and have <= _COUNTER | _COUNTED:
         return "counter"
     return "other"
@@ -274,7 +284,7 @@ def _is_loss(parts: tuple[str, ...], have: frozenset[str], joined: str) -> bool:
     if have & _NOT_A_LOSS:
         return False
     if "cost" in have:
-        return have <= _COST | _EVALUATION
+        return have <= _COST | EVALUATION
     named = [word for word in parts if not word.isdigit()]
     if named and named[-1] in ("loss", "losses"):
         return True
