@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from nanautopsy.checkpoints.damage import parameter_name
 from nanautopsy.checkpoints.formats import FORMATS
@@ -12,6 +13,9 @@ from nanautopsy.inspection import Inspected, Inspection
 from nanautopsy.layers import forward_key
 from nanautopsy.model import TensorHealth
 from nanautopsy.render._facts import badness, tensor_note
+
+_Key: TypeAlias = Any
+"""Sorts; of another shape for every order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +52,18 @@ def telling_rows(inspection: Inspection) -> list[Row]:
     return rows_of(history.telling for history in inspection.histories)
 
 
-def in_order(rows: Iterable[Row], sort: str) -> list[Row]:
-    """The rows sorted by a key of :data:`SORTS`; equal ones by name."""
-    key = SORTS[sort]
-    return sorted(rows, key=lambda row: (key(row), natural_key(row.tensor.name)))
+def in_order(rows: Iterable[Row], sort: str, top: int | None = None) -> list[Row]:
+    """The rows sorted by a key of :data:`SORTS`, the first ``top``; equal ones by name."""
+    keyed = [(SORTS[sort](row), row) for row in rows]
+    if top is not None and top < len(keyed):
+        # Names are taken apart only for the rows that may come first.
+        last = sorted(key for key, _ in keyed)[top]
+        keyed = [(key, row) for key, row in keyed if key <= last]
+    keyed.sort(key=lambda pair: (pair[0], natural_key(pair[1].tensor.name)))
+    return [row for _, row in keyed[:top]]
 
 
-def _worst(row: Row) -> object:
+def _worst(row: Row) -> _Key:
     rank, much, _ = badness(row.tensor)
     if row.by_design:
         return (1.5, 0.0)
@@ -66,20 +75,20 @@ def is_counter(tensor: TensorHealth) -> bool:
     return tensor.part == "state" or tensor.moment == "step" or tensor.format_max is None
 
 
-def _most(value: Callable[[Row], float | None]) -> Callable[[Row], object]:
+def _most(value: Callable[[Row], float | None]) -> Callable[[Row], _Key]:
     """Largest first, those without a value last."""
 
-    def key(row: Row) -> object:
+    def key(row: Row) -> _Key:
         number = value(row)
         return (number is None, -(number or 0.0))
 
     return key
 
 
-def _least(value: Callable[[Row], float | None]) -> Callable[[Row], object]:
+def _least(value: Callable[[Row], float | None]) -> Callable[[Row], _Key]:
     """Smallest first, those without a value last."""
 
-    def key(row: Row) -> object:
+    def key(row: Row) -> _Key:
         number = value(row)
         return (number is None, number or 0.0)
 
@@ -91,7 +100,7 @@ def share(count: int | None, tensor: TensorHealth) -> float | None:
     return None if count is None or not tensor.numel else count / tensor.numel
 
 
-SORTS: Mapping[str, Callable[[Row], object]] = {
+SORTS: Mapping[str, Callable[[Row], _Key]] = {
     "worst": _worst,
     "forward": lambda row: forward_key(parameter_name(row.tensor)),
     "name": lambda row: natural_key(row.tensor.name),

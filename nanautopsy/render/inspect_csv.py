@@ -41,7 +41,7 @@ def render(inspection: Inspection, *, sort: str = "worst", top: int | None = Non
         return out.getvalue()
     writer.writerow(COLUMNS)
     for member in inspection.inspected:
-        rows = in_order(rows_of([member]), sort)[: top or None]
+        rows = in_order(rows_of([member]), sort, top or None)
         writer.writerows(_shown(_cells(row)) for row in rows)
     return out.getvalue()
 

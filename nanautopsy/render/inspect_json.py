@@ -1,10 +1,15 @@
-"""An inspection for machines: strict JSON, every measured tensor, schema version 1."""
+"""An inspection for machines: strict JSON, every measured tensor, schema version 1.
+
+Each tensor is one line: there may be hundreds of thousands, and the encoder that indents is the
+slow one.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from nanautopsy.checkpoint_diff import CheckpointDiff, TensorDiff
@@ -19,11 +24,39 @@ from nanautopsy.render.json import SCHEMA_VERSION
 
 def render(inspection: Inspection, *, sort: str = "worst", top: int | None = None) -> str:
     """The document, with a line end. ``top``: tensors of one checkpoint, all by default."""
-    parts = _parts(inspection, sort, top or None)
-    return json.dumps(strict(_cleaned(dict(parts))), indent=2, allow_nan=False) + "\n"
+    document = dict(_parts(inspection))
+    lines: list[str] = []
+    if inspection.diff is None:
+        for about, member in zip(document["checkpoints"], inspection.inspected, strict=True):
+            rows = in_order(rows_of([member]), sort, top or None)
+            about["tensors"] = _put(lines, (_tensor(row.tensor) for row in rows))
+    else:
+        tensors = map(_tensor_diff, inspection.diff.tensors)
+        document["diff"]["tensors"] = _put(lines, tensors)
+    text = json.dumps(strict(_cleaned(document)), indent=2, allow_nan=False) + "\n"
+    # No cleaned string holds the character that marks the places.
+    return _PLACE.sub(lambda place: lines[int(place[1])], text)
 
 
-def _parts(inspection: Inspection, sort: str, top: int | None) -> Iterator[tuple[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the text of a long list belongs."""
+
+    number: int
+
+
+_PLACE = re.compile(r'"\\u0000(\d+)"')
+
+
+def _put(lines: list[str], values: Iterable[dict[str, Any]]) -> _Place:
+    """A place for a list, whose items are encoded a line each."""
+    items = (json.dumps(strict(_cleaned(value)), allow_nan=False) for value in values)
+    body = ",\n        ".join(items)
+    lines.append(f"[\n        {body}\n      ]" if body else "[]")
+    return _Place(len(lines) - 1)
+
+
+def _parts(inspection: Inspection) -> Iterator[tuple[str, Any]]:
     yield "schema_version", SCHEMA_VERSION
     yield "nanautopsy_version", inspection.version
     yield "command", "inspect"
@@ -35,7 +68,7 @@ def _parts(inspection: Inspection, sort: str, top: int | None) -> Iterator[tuple
     yield "headline", one_line(headline(inspection))
     if inspection.diff is None:
         yield "histories", [_history(history) for history in inspection.histories]
-        yield "checkpoints", [_inspected(m, sort, top) for m in inspection.inspected]
+        yield "checkpoints", [_inspected(m) for m in inspection.inspected]
     else:
         yield "against", inspection.against
         yield "diff", _diff(inspection.diff)
@@ -57,7 +90,7 @@ def _history(history: History) -> dict[str, Any]:
     }
 
 
-def _inspected(member: Inspected, sort: str, top: int | None) -> dict[str, Any]:
+def _inspected(member: Inspected) -> dict[str, Any]:
     checkpoint = member.checkpoint
     about = {
         "path": checkpoint.path,
@@ -73,7 +106,6 @@ def _inspected(member: Inspected, sort: str, top: int | None) -> dict[str, Any]:
         "nonfinite_tensors": list(member.damage),
         "nonfinite_by_design": list(member.by_design),
         "unread_tensors": list(checkpoint.missing),
-        "tensors": [_tensor(row.tensor) for row in in_order(rows_of([member]), sort)[:top]],
     }
     return present(about, "inferred", "state")
 
@@ -90,7 +122,6 @@ def _diff(diff: CheckpointDiff) -> dict[str, Any]:
         "only_after": [tensor.name for tensor in diff.only_after],
         "turned_nonfinite": [tensor.name for tensor in diff.turned],
         "nonfinite": list(diff.damage),
-        "tensors": [_tensor_diff(tensor) for tensor in diff.tensors],
     }
 
 
@@ -112,6 +143,8 @@ def _cleaned(value: Any) -> Any:
     """Every string and key harmless to show."""
     if isinstance(value, str):
         return clean(value)
+    if isinstance(value, _Place):
+        return f"\0{value.number}"
     if isinstance(value, dict):
         return {clean(str(key)): _cleaned(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

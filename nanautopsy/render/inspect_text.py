@@ -172,10 +172,10 @@ def _tensor_lines(
 ) -> Iterator[Text]:
     from rich.text import Text
 
-    rows = in_order(telling_rows(inspection), sort)
+    rows = telling_rows(inspection)
     if not rows:
         return
-    shown = rows[:limit] if limit else rows
+    shown = in_order(rows, sort, limit or None)
     yield Text()
     if len(inspection.inspected) > len(inspection.histories):
         paths = [h.telling.checkpoint.path for h in inspection.histories]
@@ -185,7 +185,7 @@ def _tensor_lines(
     yield from table(_tensor_columns(shown, any_bad), width, [_style(row) for row in shown])
     left = len(rows) - len(shown)
     if left:
-        hidden = sum(map(_damaged, rows[len(shown) :]))
+        hidden = sum(map(_damaged, rows)) - sum(map(_damaged, shown))
         what = f", {hidden} of them non-finite" if hidden else ", all finite"
         yield aside(f"... {count(left, 'more tensor')}{what} (--top 0 shows all)", width)
 
