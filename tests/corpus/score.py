@@ -1,7 +1,9 @@
-"""How well the corpus is judged: ``python tests/corpus/score.py`` prints the table.
+"""How well the corpus is judged: ``python tests/corpus/score.py`` prints the tables.
 
-A truth's step counts as met when it lies in the interval that the onset gives; its cause when it
-is named first. Nothing here knows how a run was made.
+Each answer is asked only where the kept artifacts can tell it, which ``harness/knowable.py``
+decided before. A step counts as met when it lies in the interval that the onset gives; a layer
+when the onset names the module; a cause when it is named first, or among the first three that
+fired. Nothing here knows how a run was made.
 """
 
 from __future__ import annotations
@@ -9,16 +11,18 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from nanautopsy.autopsy import analyze
-from nanautopsy.model import Autopsy
+from nanautopsy.model import Autopsy, RankedCause
 
 HERE = Path(__file__).resolve().parent
-
+PARTS = ("tune", "test")
+BINS = (0.0, 0.2, 0.5, 0.7, 0.9, 1.0)
 
 _COMPUTED = ("forward", "loss", "gradient")
 """What a step computes from its batch; weights and moments turn at the end of it, unless they were
@@ -32,6 +36,10 @@ class Judged:
     truth: dict[str, Any]
     autopsy: Autopsy
 
+    def asks(self, what: str) -> bool:
+        """Whether ``verdict``, ``step``, ``layer`` or ``cause`` can be told."""
+        return bool(self.truth["knowable"][what])
+
     @property
     def verdict_is_right(self) -> bool:
         """Healthy runs are left alone, failed ones are not."""
@@ -43,19 +51,62 @@ class Judged:
         return self.autopsy.causes[0].id if self.autopsy.causes else None
 
     @property
-    def step_is_right(self) -> bool | None:
-        """Whether the first non-finite step lies in the onset's interval; ``None``: not to tell."""
+    def is_wrong(self) -> bool:
+        """Whether another cause than the true one is named."""
+        return self.named not in (None, self.truth["cause"])
+
+    @property
+    def ranked(self) -> Sequence[RankedCause]:
+        """All causes that fired, most probable first, those below the floor too."""
+        below = [c for c in self.autopsy.considered if c.status == "fired"]
+        below.sort(key=lambda cause: -cause.probability)
+        return [*self.autopsy.causes, *below]
+
+    @property
+    def probability(self) -> float:
+        """Of the first cause; 0 where none fired."""
+        return self.ranked[0].probability if self.ranked else 0.0
+
+    @property
+    def first_is_right(self) -> bool:
+        """Whether the most probable cause is the true one, named or not."""
+        return bool(self.ranked) and self.ranked[0].id == self.truth["cause"]
+
+    @property
+    def in_top_three(self) -> bool:
+        """Whether the true cause is among the three most probable."""
+        return self.truth["cause"] in [cause.id for cause in self.ranked[:3]]
+
+    @property
+    def step_is_right(self) -> bool:
+        """Whether the first non-finite step lies in the onset's interval."""
         first = self.truth["first"]
         steps = [s["step"] for kind, s in first.items() if kind in _COMPUTED or not s["step"]]
         steps = steps or [s["step"] for s in first.values()]
         onset = self.autopsy.onset
-        if not steps or self.autopsy.verdict != "non-finite":
-            return None
-        if onset is None or onset.step is None:
+        if onset is None or onset.step is None or not steps:
             return False
         return (onset.last_finite is None or onset.last_finite < min(steps)) and (
             min(steps) <= onset.step
         )
+
+    @property
+    def layer_is_right(self) -> bool:
+        """Whether a module that was first in one of the kinds is among the onset's first three."""
+        onset = self.autopsy.onset
+        said = onset.layers[:3] if onset is not None else ()
+        modules = {_module(seen["module"]) for seen in self.truth["first"].values()}
+        return any(
+            module == name or name.startswith(module + ".") or module.startswith(name + ".")
+            for name in map(_module, said)
+            for module in modules
+        )
+
+
+def _module(name: str) -> str:
+    for suffix in (".weight", ".bias", ".kernel"):
+        name = name.removesuffix(suffix)
+    return name.replace("/", ".")
 
 
 def judged() -> Iterator[Judged]:
@@ -66,41 +117,119 @@ def judged() -> Iterator[Judged]:
 
 
 def table(results: list[Judged]) -> str:
-    """Markdown: totals, then a row a cause."""
-    failed = [r for r in results if r.truth["cause"] is not None]
-    healthy = [r for r in results if r.truth["cause"] is None]
-    steps = [r.step_is_right for r in failed if r.step_is_right is not None]
-    lines = [
-        f"{len(results)} runs: {len(failed)} failed, {len(healthy)} healthy.",
-        "",
-        f"- verdict right: {sum(r.verdict_is_right for r in results)} of {len(results)}",
-        f"- false alarms on healthy runs: {sum(r.autopsy.failed for r in healthy)}",
-        f"- first step inside the interval: {sum(map(bool, steps))} of {len(steps)}",
-        f"- cause named first: {sum(r.named == r.truth['cause'] for r in failed)} of {len(failed)}",
-        f"- another cause named: {sum(r.named not in (None, r.truth['cause']) for r in failed)}",
-        "",
-        "| cause | runs | named first | undetermined | another |",
-        "| --- | --- | --- | --- | --- |",
+    """Markdown: totals of both parts, by artifact set, calibration, then a row a cause."""
+    parts = [[r for r in results if r.truth["part"] == part] for part in PARTS]
+    keeps = sorted({r.truth["keep"] for r in results})
+    blocks = [
+        f"{len(results)} runs, judged where their artifacts can tell.",
+        _totals([("all", results), *zip(PARTS, parts, strict=True)]),
+        "By artifact set:",
+        _totals([(keep, [r for r in results if r.truth["keep"] == keep]) for keep in keeps]),
+        "By framework:",
+        _totals(
+            [
+                (name, [r for r in results if r.truth["framework"] == name])
+                for name in sorted({r.truth["framework"] for r in results})
+            ]
+        ),
+        "Reliability of the first cause's probability, failed runs:",
+        _reliability([r for r in results if r.truth["cause"] is not None]),
+        "By cause, where it is knowable:",
+        _by_cause([r for r in results if r.asks("cause")]),
     ]
-    for cause, runs in sorted(Counter(r.truth["cause"] for r in failed).items()):
-        own = [r for r in failed if r.truth["cause"] == cause]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _totals(columns: Sequence[tuple[str, list[Judged]]]) -> str:
+    rows: dict[str, Callable[[list[Judged]], str]] = {
+        "runs, failed and well": lambda runs: f"{len(_failed(runs))} + {len(_well(runs))}",
+        "with a decoy": lambda runs: str(sum(r.truth["decoy"] is not None for r in runs)),
+        "verdict right": lambda runs: _share(runs, "verdict", lambda r: r.verdict_is_right),
+        "false alarms": lambda runs: str(sum(r.autopsy.failed for r in _well(runs))),
+        "step in the interval": lambda runs: _share(runs, "step", lambda r: r.step_is_right),
+        "layer named": lambda runs: _share(runs, "layer", lambda r: r.layer_is_right),
+        "cause named first": lambda runs: _share(
+            runs, "cause", lambda r: r.named == r.truth["cause"]
+        ),
+        "cause in the first three": lambda runs: _share(runs, "cause", lambda r: r.in_top_three),
+        "another cause named": lambda runs: str(sum(r.is_wrong for r in runs)),
+        "undetermined, of the failed": lambda runs: _of([r.named is None for r in _failed(runs)]),
+        "Brier score, of the failed": lambda runs: _brier(_failed(runs)),
+    }
+    lines = ["| | " + " | ".join(name for name, _ in columns) + " |"]
+    lines.append("| --- |" + " --- |" * len(columns))
+    for title, cell in rows.items():
+        lines.append(f"| {title} | " + " | ".join(cell(runs) for _, runs in columns) + " |")
+    return "\n".join(lines)
+
+
+def _failed(runs: list[Judged]) -> list[Judged]:
+    return [r for r in runs if r.truth["cause"] is not None]
+
+
+def _well(runs: list[Judged]) -> list[Judged]:
+    return [r for r in runs if r.truth["cause"] is None]
+
+
+def _share(runs: list[Judged], what: str, right: Callable[[Judged], bool]) -> str:
+    return _of([right(r) for r in runs if r.asks(what)])
+
+
+def _of(hits: list[bool]) -> str:
+    return f"{sum(hits)} of {len(hits)}" if hits else "-"
+
+
+def _brier(runs: list[Judged]) -> str:
+    """Mean square of the first cause's probability less 1 or 0, right or wrong."""
+    if not runs:
+        return "-"
+    return f"{sum((r.probability - r.first_is_right) ** 2 for r in runs) / len(runs):.2f}"
+
+
+def _reliability(runs: list[Judged]) -> str:
+    lines = ["| said | runs | mean said | right |", "| --- | --- | --- | --- |"]
+    for low, high in pairwise(BINS):
+        own = [r for r in runs if low <= r.probability < high or r.probability == high == 1.0]
+        if own:
+            mean = sum(r.probability for r in own) / len(own)
+            right = sum(r.first_is_right for r in own) / len(own)
+            lines.append(f"| {low:.1f} to {high:.1f} | {len(own)} | {mean:.1f} | {right:.2f} |")
+    return "\n".join(lines)
+
+
+def _by_cause(runs: list[Judged]) -> str:
+    lines = ["| cause | runs | named first | undetermined | another |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    for cause, count in sorted(Counter(r.truth["cause"] for r in runs).items()):
+        own = [r for r in runs if r.truth["cause"] == cause]
         right = sum(r.named == cause for r in own)
         none = sum(r.named is None for r in own)
-        others = ", ".join(sorted({r.named for r in own if r.named not in (None, cause)}))
-        lines.append(f"| {cause} | {runs} | {right} | {none} | {others} |")
-    return "\n".join(lines) + "\n"
+        others = ", ".join(sorted({str(r.named) for r in own if r.is_wrong}))
+        lines.append(f"| {cause} | {count} | {right} | {none} | {others} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
-    """Print the table; with ``--write``, keep it in ``score.md``."""
+    """Print the tables; with ``--write``, keep them in ``score.md``."""
     results = list(judged())
     text = table(results)
     print(text)
     for result in results:
-        right = result.named == result.truth["cause"] and result.verdict_is_right
-        if not right or result.step_is_right is False:
+        missed = [
+            what
+            for what, right in (
+                ("verdict", result.verdict_is_right),
+                ("step", result.step_is_right),
+                ("layer", result.layer_is_right),
+                ("cause", result.named == result.truth["cause"]),
+            )
+            if result.asks(what) and not right and (what == "verdict" or result.truth["cause"])
+        ]
+        if missed or result.is_wrong:
             said = f"{result.autopsy.verdict}, {result.named}: {result.autopsy.headline}"
-            print(f"{result.truth['id']} ({result.truth['cause']}): {said}")
+            truth = result.truth
+            about = truth["cause"] or f"well, {truth['healthy_twin_of']}"
+            print(f"{truth['id']} ({about}; {truth['keep']}) misses {', '.join(missed)}: {said}")
     if "--write" in sys.argv:
         (HERE / "score.md").write_text(text, encoding="utf-8")
 

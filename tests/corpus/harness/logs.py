@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol, TextIO
@@ -60,7 +61,9 @@ class WithTable:
         self.console.close()
         with open(self.path, "w", encoding="utf-8", newline="") as file:
             if self.kind == "csv":
-                writer = csv.DictWriter(file, list(self.rows[0]))
+                writer = csv.DictWriter(
+                    file, list(dict.fromkeys(t for row in self.rows for t in row))
+                )
                 writer.writeheader()
                 writer.writerows(self.rows)
             else:
@@ -88,6 +91,81 @@ class Board:
         self.console.close()
 
 
+class Offline:
+    """A console for words and an offline run of Weights & Biases for numbers."""
+
+    def __init__(self, directory: Path) -> None:
+        import wandb
+
+        self.console = Console(directory, bars, "train.log")
+        settings = wandb.Settings(
+            host="localhost",
+            username="trainer",
+            program="train.py",
+            program_relpath="train.py",
+            disable_git=True,
+            save_code=False,
+            console="off",
+            x_disable_stats=True,
+            x_disable_machine_info=True,
+            run_id="t4k9w2xe",
+            silent=True,
+        )
+        self.run = wandb.init(
+            project="train", mode="offline", dir=str(directory), settings=settings
+        )
+        self.directory = directory
+
+    def row(self, step: int, values: Row) -> None:
+        self.run.log(dict(values), step=step)
+
+    def say(self, text: str) -> None:
+        self.console.say(text)
+
+    def close(self) -> None:
+        self.run.finish()
+        self.console.close()
+        for path in (self.directory / "wandb").iterdir():
+            if path.is_symlink():
+                path.unlink()
+        shutil.rmtree(self.directory / "wandb" / "latest-run", ignore_errors=True)
+        for path in (self.directory / "wandb").glob("debug*.log"):
+            path.unlink()
+        for path in (self.directory / "wandb").rglob("logs"):
+            shutil.rmtree(path)
+
+
+class Named:
+    """A log whose tags follow another habit."""
+
+    def __init__(self, log: Log, rename: Callable[[str], str]) -> None:
+        self.log = log
+        self.rename = rename
+
+    def row(self, step: int, values: Row) -> None:
+        self.log.row(step, {self.rename(tag): value for tag, value in values.items()})
+
+    def say(self, text: str) -> None:
+        self.log.say(text)
+
+    def close(self) -> None:
+        self.log.close()
+
+
+def slash(tag: str) -> str:
+    """``loss`` as ``train/loss``, ``lr`` as ``optim/lr``; other groups as they are."""
+    if "/" in tag:
+        return tag
+    return f"optim/{tag}" if tag in ("lr", "grad_norm", "loss_scale") else f"train/{tag}"
+
+
+def camel(tag: str) -> str:
+    """``loss`` as ``trainLoss``, ``grad_norm`` as ``gradNorm``, ``lr`` as ``learningRate``."""
+    full = {"loss": "train_loss", "lr": "learning_rate"}.get(tag, tag)
+    head, *rest = full.split("_")
+    return head + "".join(word.capitalize() for word in rest)
+
+
 def bars(step: int, values: Row) -> str:
     """``step 12 | loss 1.234 | lr 0.001``"""
     return " | ".join([f"step {step}", *(f"{tag} {value:.6g}" for tag, value in values.items())])
@@ -104,8 +182,17 @@ def dictionary(step: int, values: Row) -> str:
 
 
 def open_log(style: str, directory: Path) -> Log:
-    """The log of a style: ``bars``, ``pairs``, ``dict``, ``csv``, ``jsonl`` or ``board``."""
+    """The log of a style: ``bars``, ``pairs``, ``dict``, ``csv``, ``jsonl``, ``board``, ``wandb``;
+    after a colon, how its tags are named: ``slash`` or ``camel``."""
+    style, _, naming = style.partition(":")
+    log = _open(style, directory)
+    return Named(log, {"slash": slash, "camel": camel}[naming]) if naming else log
+
+
+def _open(style: str, directory: Path) -> Log:
     shapes = {"bars": bars, "pairs": pairs, "dict": dictionary}
     if style in shapes:
         return Console(directory, shapes[style], "stdout.log")
+    if style == "wandb":
+        return Offline(directory)
     return Board(directory) if style == "board" else WithTable(directory, style)

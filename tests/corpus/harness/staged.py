@@ -1,0 +1,36 @@
+"""What a recipe trains: a story, what it stages, and in which family of models and framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Keep = Literal["all", "log", "checkpoints", "curves"]
+TEST_FRAMEWORKS = frozenset({"jax", "lightning"})
+TEST_FAMILIES = frozenset({"cnn", "lstm", "encoder-decoder", "diffusion"})
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A story with its truth, as far as it is known before training."""
+
+    train: Callable[[Any], None]
+    """Takes a :class:`harness.session.Session`; its ``healthy`` chooses the twin."""
+    about: str
+    """The cause that it stages, or that its benign course resembles."""
+    family: str
+    """Of the model."""
+    framework: str = "torch"
+    benign: str | None = None
+    """What looks suspicious in it, where it never fails."""
+    decoy: str | None = None
+    """What else looks suspicious in its failing variant, and is not the cause."""
+    sees_layers: bool = False
+    """Whether its log names modules with numbers of their own."""
+
+    @property
+    def part(self) -> str:
+        """``tune`` or ``test``: by family and framework, so that no twin crosses the split."""
+        held_out = self.framework in TEST_FRAMEWORKS or self.family in TEST_FAMILIES
+        return "test" if held_out else "tune"
