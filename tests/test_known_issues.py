@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 from dataclasses import replace
 from importlib.resources import files
@@ -18,7 +19,8 @@ from packaging.version import Version
 
 import nanautopsy.detectors
 from nanautopsy.candidates import QUANTITY
-from nanautopsy.diagnose import assess, load_causes
+from nanautopsy.causes.interface import Case
+from nanautopsy.diagnose import assess, diagnose, load_causes
 from nanautopsy.facts import FACTS
 from nanautopsy.known_issues import (
     Condition,
@@ -29,7 +31,7 @@ from nanautopsy.known_issues import (
     page,
     read_directory,
 )
-from nanautopsy.model import Assessment, Fact, Run, Source
+from nanautopsy.model import Assessment, Fact, Finding, Onset, Run, Source
 
 ENTRIES = sorted(
     (entry for entry in files("nanautopsy.known_issues").iterdir() if entry.name.endswith(".yaml")),
@@ -162,6 +164,49 @@ def _version_bug(run: Run, *issues: KnownIssue) -> Assessment:
     return assess(cause, replace(case_of(run), known_issues=issues))
 
 
+TELLING = [name for name, issue in ISSUES.items() if issue.telling != "context"]
+
+
+@pytest.mark.parametrize("name", TELLING)
+def test_with_version_configuration_and_signature_it_is_named(name: str) -> None:
+    issue = ISSUES[name]
+    case = _meeting(issue)
+    result = diagnose(case, load_causes().parts)
+    version_bug = next(c for c in (*result.causes, *result.considered) if c.id == "version-bug")
+    assert version_bug.status == "fired"
+    assert issue.title in version_bug.title
+    assert version_bug.remedies[: len(issue.remedies)] == issue.remedies
+    for gone in issue.needed:
+        without = replace(issue, conditions=(replace(gone, name="no-such-thing"),))
+        assert _version_bug(case.run, without).status == "quiet"
+
+
+def _meeting(issue: KnownIssue) -> Case:
+    """A run that has all that the issue needs, seen through its last sign."""
+    asked = {c.name: c for c in issue.needed}
+    packages = {c.name: "1.0" if not c.value else str(c.value).strip("=<>") for c in issue.needed
+                if c.subject == "package"}  # fmt: skip
+    run = make_run(
+        series("loss", [2.0, 1.9, 1.8, 1.7, 1.6, 1.5, 1.4, 1.3]),
+        packages={issue.package: _version_in(issue)} | packages,
+        config={"training": {c.name: c.values[0] for c in issue.needed if c.subject == "setting"}},
+    )
+    facts = {n: _fact(_meets(c)) for n, c in asked.items() if c.subject == "fact"}
+    step = 2 if issue.within_first_steps else 500
+    data = {"rank": 1} if issue.one_rank else {}
+    sign = Finding(issue.signature[0], "the sign", Source("x"), step, role="initiating", data=data)
+    quantity = issue.quantity[0] if issue.quantity else "loss"
+    onset = Onset(step, step - 1, quantity, issue.value or "nan", True, None, (), None, False, "",
+                  Source("x"))  # type: ignore[arg-type] # fmt: skip
+    run = replace(run, facts={**run.facts, **facts})
+    return Case(run, (sign,), onset, "non-finite", (issue,))
+
+
+def _meets(condition: Condition) -> Any:
+    value = condition.values[0]
+    return value + 1 if condition.test == "above" and isinstance(value, (int, float)) else value
+
+
 def test_one_that_is_met_is_named() -> None:
     run = make_run(
         series("loss", [2.0, 1.9, 1.8, NAN, NAN, NAN, NAN, NAN, NAN]),
@@ -239,10 +284,13 @@ def test_a_directory_of_issues(tmp_path: Path) -> None:
     (tmp_path / "d.yaml").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "e.yaml").write_text(OWN)
     (tmp_path / "f.yaml").mkdir()
+    with (tmp_path / "g.yaml").open("wb") as large:
+        large.truncate(1 << 30)
+    os.mkfifo(tmp_path / "h.yaml")
     (tmp_path / "notes.txt").write_text("nothing")
     catalog = read_directory(tmp_path)
     assert [issue.id for issue in catalog.issues] == ["other", "our-kernel"]
-    assert len(catalog.problems) == 4
+    assert len(catalog.problems) == 6
     assert all("\n" not in line and str(tmp_path) in line for line in catalog.problems)
 
 

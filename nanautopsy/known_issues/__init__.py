@@ -35,6 +35,8 @@ __all__ = [
 ]
 
 SUFFIXES = (".yaml", ".yml")
+LARGEST_FILE = 1 << 20
+"""Bytes; an issue has a few thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def read_directory(path: str | Path) -> Catalog:
         if entry.suffix not in SUFFIXES:
             continue
         try:
-            issue = parse(_document(entry.read_text(encoding="utf-8")))
+            issue = parse(_document(_text(entry)))
         except OSError as error:
             problems.append(f"{entry}: cannot be read: {error.strerror or error}")
         except ValueError as error:
@@ -81,6 +83,15 @@ def read_directory(path: str | Path) -> Catalog:
     if not issues and not problems:
         problems.append(f"{path}: no known issues: no {' or '.join(SUFFIXES)} file")
     return Catalog(tuple(issues[name] for name in sorted(issues)), tuple(problems))
+
+
+def _text(entry: Path) -> str:
+    """A team's file; what is no plain file, or is too large to be an issue, is not opened."""
+    if not entry.is_file():
+        raise UnclearIssue("it is no plain file")
+    if entry.stat().st_size > LARGEST_FILE:
+        raise UnclearIssue(f"it has more than {LARGEST_FILE} bytes")
+    return entry.read_text(encoding="utf-8")
 
 
 def merged(own: Iterable[KnownIssue]) -> tuple[KnownIssue, ...]:
