@@ -112,7 +112,7 @@ def page(issue: KnownIssue) -> str:
     lines = [
         issue.id,
         "",
-        f"{issue.title[0].upper()}{issue.title[1:]}.",
+        f"{_sentence(issue.title)}.",
         *(["", *_wrapped(issue.what)] if issue.what else []),
         "",
         f"Package: {issue.package} {issue.affected}{fixed} ({issue.status}, {issue.date})",
@@ -132,6 +132,12 @@ def page(issue: KnownIssue) -> str:
         *(f"  {link}" for link in issue.links),
     ]
     return "\n".join(lines)
+
+
+def _sentence(title: str) -> str:
+    """With a capital, except for names that have their own spelling (cuDNN, clip_by_norm)."""
+    word = title.split()[0]
+    return title[0].upper() + title[1:] if word.isalpha() and word.islower() else title
 
 
 def _signature(issue: KnownIssue) -> str:
