@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from nanautopsy.detectors.interface import Detector
+from nanautopsy.mask_buffers import is_mask_buffer
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.scaler_skips import skipped_points
 from nanautopsy.signal import first_nonfinite, kind_of, last_finite_before, persistent, shown
@@ -30,7 +31,7 @@ def _detect(run: Run) -> Iterator[Finding]:
     per_layer: dict[tuple[str, int, bool], list[tuple[Series, int]]] = {}
     for series in run.by_role(*_ID):  # type: ignore[arg-type]
         index = first_nonfinite(series)
-        if index is None or _is_benign(series):
+        if index is None or _is_benign(series) or is_mask_buffer(series, run.series):
             continue
         index, skipped = _beyond_skips(run, series, index)
         if series.layer is None:

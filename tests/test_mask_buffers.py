@@ -1,0 +1,43 @@
+"""A causal mask's histogram is no failure; a weight that turned to -Inf is one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from builders import INF, NAN, make_run, series
+
+from nanautopsy.detectors.nonfinite import DETECTOR
+from nanautopsy.model import Finding
+
+TAG = "h.0.attn.bias"
+
+
+def findings(smallest: Sequence[float], largest: Sequence[float]) -> list[Finding]:
+    run = make_run(series(f"{TAG}#min", smallest), series(f"{TAG}#max", largest))
+    return list(DETECTOR.detect(run))
+
+
+@pytest.mark.parametrize("largest", [0.0, -INF])
+def test_a_mask_is_no_parameter_that_failed(largest: float) -> None:
+    assert findings([-INF] * 4, [largest] * 4) == []
+
+
+@pytest.mark.parametrize(
+    ("smallest", "largest"),
+    [
+        ([-1.0, -INF, -INF], [0.0, 0.0, 0.0]),
+        ([-INF, -INF, -INF], [1.0, 1.1, 1.2]),
+        ([-INF, -INF, NAN], [0.0, 0.0, NAN]),
+        ([-INF, -INF, -INF], [0.0, 0.0, NAN]),
+        ([-INF, -INF], [INF, INF]),
+        ([-INF], [0.0]),
+    ],
+)
+def test_a_parameter_that_failed(smallest: list[float], largest: list[float]) -> None:
+    assert {one.id for one in findings(smallest, largest)} == {"nonfinite-layer-parameter"}
+
+
+def test_a_lone_extreme_tells_nothing() -> None:
+    run = make_run(series(f"{TAG}#min", [-INF, -INF]))
+    assert list(DETECTOR.detect(run))
