@@ -74,6 +74,9 @@ by a constant factor a step, so it leaves float32 within tens of steps, not hund
 LR_CALM_POINTS = 5
 """Points at the usual level after a jump that speak against it: growth by a constant factor a
 step shows within a few of them."""
+LR_CALM_STEPS = 2
+"""The same where every step is logged: from a usual level no growth reaches float32's maximum in
+one step. One step is no sign, since a rate may be logged before it is used."""
 LR_WARMUP_POINTS = 3
 """Points at the beginning of a schedule that are no history to compare with."""
 

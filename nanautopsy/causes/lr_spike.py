@@ -91,7 +91,7 @@ def _weigh_growth(growth: Finding, jump: Finding, weighing: Weighing) -> None:
 def _weigh_calm(case: Case, jump: Finding, death: int, weighing: Weighing) -> None:
     """Points after the jump at which nothing had grown: overshooting shows from the start."""
     assert jump.step is not None
-    calm = 0
+    calm, enough = 0, thresholds.LR_CALM_POINTS
     for series in case.run.by_role("loss", "grad_norm"):
         values = np.abs(np.where(np.isfinite(series.values), series.values, np.inf))
         before = values[series.steps < jump.step][-thresholds.LR_JUMP_WINDOW :]
@@ -101,7 +101,9 @@ def _weigh_calm(case: Case, jump: Finding, death: int, weighing: Weighing) -> No
         if after.max() > thresholds.SUDDEN_FACTOR * float(np.median(before)):
             return
         calm = max(calm, len(after))
-    if calm >= thresholds.LR_CALM_POINTS:
+        if len(after) == death - jump.step - 1 and case.states("compute_dtype", "F16") is None:
+            enough = thresholds.LR_CALM_STEPS
+    if calm >= enough:
         weighing.speaks_against(
             thresholds.STRONG,
             f"loss and gradients stayed at their level for {calm} points after the jump",

@@ -30,6 +30,9 @@ from nanautopsy.onset import at_first_steps
 def _assess(case: Case) -> Assessment:
     weighing = Weighing()
     for finding in case.found("policy-divergence")[:1]:
+        if not finding.data.get("running"):
+            weighing.speaks_for(thresholds.WEAK, f"{finding.text}, steadily", finding.source)
+            continue
         weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
         if finding.data.get("far"):
             weighing.speaks_for(

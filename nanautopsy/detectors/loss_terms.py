@@ -23,6 +23,8 @@ _DATA_FREE = frozenset(
 )
 """Words of terms that compare a model's output with no target, so that no bad target reaches
 them."""
+_TAUGHT = frozenset("distill distillation distil kd teacher student soft label labels".split())
+"""Words of divergences from something that is handed in."""
 
 
 def _detect(run: Run) -> Iterator[Finding]:
@@ -60,9 +62,14 @@ def _alone(run: Run, terms: list[Series]) -> Finding | None:
             "axis": series.axis,
             "others": tuple(s.tag for s in beside),
             "router": is_auxiliary(series.tag) and has_experts(run),
-            "data_free": bool(frozenset(words(series.tag)) & _DATA_FREE),
+            "data_free": _is_data_free(series.tag),
         },
     )
+
+
+def _is_data_free(tag: str) -> bool:
+    have = frozenset(words(tag))
+    return bool(have & _DATA_FREE) and not have & _TAUGHT
 
 
 def _finite_at(series: Series, step: int) -> bool:

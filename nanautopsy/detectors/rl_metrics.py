@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
@@ -64,8 +65,16 @@ def _blown(series: Series) -> Finding | None:
         data={
             "tag": series.tag,
             "far": "kl" in words(series.tag) and float(values[-1]) >= thresholds.KL_FAR,
+            "running": _is_running(values),
         },
     )
+
+
+def _is_running(values: NDArray[np.float64]) -> bool:
+    """Whether it was still running away at the end: a divergence from the reference rises steadily
+    and levels off in a sound run, at whatever its sum over tokens gives."""
+    late = values[-max(3, len(values) // 3) :]
+    return float(values[-1]) >= thresholds.SUDDEN_FACTOR * float(np.median(late))
 
 
 def _gone(series: Series) -> Finding | None:

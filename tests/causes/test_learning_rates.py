@@ -42,3 +42,14 @@ def test_a_rate_far_below_the_usual_is_not_too_high() -> None:
     parts = series("loss", dies(growing)), series("lr", [1e-3] * 8)
     config = {"training": {"optimizer": "SGD", "learning_rate": 1e-3}}
     assert named_cause(*parts, config=config) is None
+
+
+def test_a_planned_stage_that_meets_a_bad_batch() -> None:
+    """Calm steps at the new rate: one that is too high shows before anything is NaN."""
+    rates = [0.01] * 80 + [0.1] * 10
+    parts = (
+        series("loss", [1.0] * 83 + [NAN] * 7),
+        series("grad_norm", [1.0] * 83 + [NAN] * 7),
+        series("lr", rates),
+    )
+    assert named_cause(*parts) != "lr-spike"

@@ -60,3 +60,12 @@ def test_warnings_of_metrics_long_before_are_about_metrics() -> None:
     assert case.onset is not None
     assert (case.onset.last_finite, case.onset.step) == (10, 11)
     assert named_cause(series("loss", [*CALM, NAN, NAN]), warning) is None
+
+
+def test_a_teacher_is_handed_in_like_a_target() -> None:
+    parts = (
+        series("loss/total", [*CALM, NAN, NAN]),
+        series("loss/distill_kl", [*CALM, NAN, NAN]),
+        series("loss/ce", [*CALM, 1.5, NAN]),
+    )
+    assert named_cause(*parts) is None

@@ -1,0 +1,24 @@
+"""A policy that runs away, and one that has moved as far as it was meant to."""
+
+from __future__ import annotations
+
+import numpy as np
+from builders import INF, NAN, named_cause, series
+
+CALM = [0.5] * 60
+ENTROPY = series("train/entropy", [1.3] * 62)
+
+
+def rl(kl: list[float], loss: list[float]) -> str | None:
+    reward = series("rollout/reward", [0.4] * len(kl))
+    return named_cause(series("train/loss", loss), series("train/kl", kl), reward, ENTROPY)
+
+
+def test_kl_runs_away() -> None:
+    kl = [0.01] * 50 + [float(v) for v in 0.01 * 3.0 ** np.arange(1, 11)] + [INF, NAN]
+    assert rl(kl, [*CALM, NAN, NAN]) == "rl-collapse"
+
+
+def test_kl_that_rose_steadily_is_where_training_took_it() -> None:
+    kl = [float(v) for v in 8 * np.linspace(0.01, 1, 60) ** 2] + [NAN, NAN]
+    assert rl(kl, [*CALM, NAN, NAN]) != "rl-collapse"
