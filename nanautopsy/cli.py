@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -389,6 +390,9 @@ def _fail(text: str, status: int = NOTHING_READ) -> NoReturn:
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    # Tensors by the hundred thousand are kept to the end: looking for garbage among them so often
+    # takes as long as the work itself.
+    gc.set_threshold(50_000, 20, 50)
     try:
         status = nanautopsy(prog_name="nanautopsy", standalone_mode=False)
     except click.ClickException as error:

@@ -174,7 +174,7 @@ def _collect(
                 optimizers.append(item)
                 answer = True
         elif item.tensor is None:
-            contents.missing.setdefault(item.name, item.why)
+            contents.missing.setdefault(item.name or "tensor", item.why)
         else:
             # A number that stands beside the model is a loss or a score.
             is_score = bool(name) and item.name == name and item.tensor.shape == ()

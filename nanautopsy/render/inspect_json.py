@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any
 
 from nanautopsy.checkpoint_diff import CheckpointDiff, TensorDiff
@@ -50,10 +51,24 @@ _PLACE = re.compile(r'"\\u0000(\d+)"')
 
 def _put(lines: list[str], values: Iterable[dict[str, Any]]) -> _Place:
     """A place for a list, whose items are encoded a line each."""
-    items = (json.dumps(strict(_cleaned(value)), allow_nan=False) for value in values)
+    items = (json.dumps(_plain(value), allow_nan=False) for value in values)
     body = ",\n        ".join(items)
     lines.append(f"[\n        {body}\n      ]" if body else "[]")
     return _Place(len(lines) - 1)
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Harmless and strict; what most values are is not looked into."""
+    simple = {}
+    for key, value in values.items():
+        kind = type(value)
+        if kind is str:
+            simple[key] = clean(value)
+        elif value is None or kind is int or (kind is float and isfinite(value)):
+            simple[key] = value
+        else:
+            simple[key] = strict(_cleaned(value))
+    return simple
 
 
 def _parts(inspection: Inspection) -> Iterator[tuple[str, Any]]:
