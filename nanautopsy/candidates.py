@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from nanautopsy.detectors.loss_terms import TOTAL
 from nanautopsy.model import Axis, Finding, Run
+from nanautopsy.roles import words
 
 QUANTITY = {
     "nonfinite-layer-activation": ("activations", 0),
@@ -59,9 +61,13 @@ def _counts(run: Run, finding: Finding, findings: Sequence[Finding]) -> bool:
         return not finding.data.get("skipped")
     if finding.id == "nonfinite-eval-loss":
         return _is_evaluation_failure(run, finding)
+    if finding.id == "nonfinite-loss":
+        return not _is_outside_the_total(run, finding)
     if finding.id == "nonfinite-metric":
         return not _has_losses(run)
     if finding.id == "reported-nonfinite":
+        if _is_preamble(run, finding):
+            return False
         if finding.data.get("quantity") == "gradient" and _says_a_skip(run, finding, findings):
             return False
         # Arithmetic warnings come from metrics too, and values are printed to look at masks:
@@ -113,6 +119,37 @@ def _is_refuted(weak: Finding, found: Iterable[Finding]) -> bool:
         and f.last_good > weak.step
         for f in found
     )
+
+
+def _is_preamble(run: Run, said: Finding) -> bool:
+    """Whether it was said before the first step of a training that stayed sound: of data that were
+    then mended, or of a check that is switched on."""
+    line = said.source.line
+    return (
+        said.step is None
+        and said.data.get("count") == 1
+        and line is not None
+        and _loss_is_sound(run)
+        and any(
+            s.source.path == said.source.path and s.lines is not None and line < int(s.lines[0])
+            for s in run.by_role("loss")
+            if len(s)
+        )
+    )
+
+
+def _is_outside_the_total(run: Run, finding: Finding) -> bool:
+    """Whether a term was non-finite for a time while the total was finite at the same steps: it
+    was not added yet, and a placeholder was logged."""
+    if finding.data.get("persistent"):
+        return False
+    losses = [s for s in run.by_role("loss") if s.axis == axis_of(finding)]
+    terms = [s for s in losses if s.tag == finding.data.get("tag") and s.rank is None]
+    totals = [s for s in losses if frozenset(words(s.tag)) <= TOTAL and s not in terms]
+    if len(terms) != 1 or frozenset(words(terms[0].tag)) <= TOTAL:
+        return False
+    bad = terms[0].steps[~np.isfinite(terms[0].values)]
+    return any(np.isin(bad, s.steps[np.isfinite(s.values) & (s.values != 0)]).all() for s in totals)
 
 
 def _has_losses(run: Run) -> bool:

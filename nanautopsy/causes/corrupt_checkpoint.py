@@ -9,7 +9,8 @@ or overlapping); a handful of values in a single tensor is non-finite or absurd 
 step; the sizes contradict the index.
 
 Evidence against: the damaged file was written at or after the onset, by a run that was dying;
-training was finite for long; many tensors are non-finite throughout.
+training was finite for long, or its first loss was ordinary with these weights; many tensors are
+non-finite throughout.
 
 Confirm: compare checksums with the source, or ``nanautopsy inspect`` the file that was loaded.
 

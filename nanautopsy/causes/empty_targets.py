@@ -11,7 +11,8 @@ exactly 0; finite losses right after although nothing skips steps; later checkpo
 messages that a sample's labels were all masked.
 
 Evidence against: the gradients are NaN at that step; the loss stays non-finite; it is Inf and
-not NaN; a loss scaler or the program skips bad steps.
+not NaN; a loss scaler or the program skips bad steps (a guard that leaves out the backward pass
+leaves a norm of 0 and sound weights too).
 
 Confirm: count the labels that are not ignored in the batch of that step.
 

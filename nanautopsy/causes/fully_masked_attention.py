@@ -11,7 +11,8 @@ anomaly mode names the backward function of softmax or of scaled dot-product att
 batches are those with padding.
 
 Evidence against: queries, keys or attention logits that grew (attention-overflow); Inf first;
-growing gradients; no attention in the model.
+growing gradients; no layer before attention was watched, so that a bad batch may have come through
+one; no attention in the model.
 
 Confirm: ask ``mask.any(-1).all()`` of the combined mask of that batch; use batch size 1 for it.
 

@@ -9,7 +9,8 @@ Evidence for: the gradient norm grows over several points before the loss does; 
 is unchanged and usual; no clipping; a recurrence; gradients grow toward the input.
 
 Evidence against: the learning rate jumped, or is far above what is usual; it comes from one step
-to the next; float16 with a falling loss scale; the loss rises first and from the start.
+to the next; float16 with a falling loss scale; the loss rises first or jumps; growth began with the
+first steps or while the rate rose; no rate is known; nothing overflowed.
 
 Confirm: log the norm of every layer's gradient for the steps before the onset.
 

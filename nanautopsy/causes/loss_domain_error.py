@@ -9,7 +9,8 @@ logarithm, an exponential or a divergence and the loss was non-finite too; a war
 operation; the loss is Inf before anything grew.
 
 Evidence against: loss or gradients grew before; float16 signs of overflow; the gradients were
-non-finite while the loss was finite.
+non-finite while the loss was finite; the term compares with a target, which may be NaN itself; it
+is a router's.
 
 Confirm: print the arguments of the term at that batch; ``torch.autograd.set_detect_anomaly(True)``.
 

@@ -9,7 +9,8 @@ Evidence for: loss or gradients grow from the first steps on, or while the rate 
 rate is far above what is usual for the optimizer; it starts at its peak.
 
 Evidence against: a tiny rate fails too; the run trained well for long; it comes from one step to
-the next; it was non-finite at the very first step, before any update; the rate jumped later.
+the next; it was non-finite at the very first step, before any update; the rate jumped later, or is
+far below what is usual.
 
 Confirm: a tenth of the rate, everything else equal.
 

@@ -7,7 +7,8 @@ counts that are 0 for an expert without tokens, or multiplies by the number of e
 Evidence for: the router or its auxiliary loss is non-finite first, while the main loss is still
 finite; router logits grow before it.
 
-Evidence against: the router turned together with everything else; the model has no experts.
+Evidence against: the router turned together with everything else; no layer before it was watched,
+so that it may just be the first that was; the model has no experts.
 
 Confirm: log the largest router logit and the tokens per expert; set the auxiliary coefficient to 0
 for a hundred steps.

@@ -9,7 +9,7 @@ Evidence for: loss, learning rate or gradient norm jumps at the very point where
 and the failure follows within a few points.
 
 Evidence against: the run went on smoothly after the resume; the failure comes long after it, or
-before; what jumped is a learning rate that the new stage was planned to have.
+before; nothing grew from the resume to the onset: a new stage raises rate and loss on purpose.
 
 Confirm: compare the first logged points after the resume with the last ones before it; list what
 the checkpoint directory holds.

@@ -9,7 +9,8 @@ Evidence for: KL, the ratio or the clip fraction rises far above its history, or
 vanishes, before loss and gradients; sampling fails with "probability tensor contains either inf,
 nan or element < 0".
 
-Evidence against: the policy's metrics were ordinary up to the onset; no reinforcement learning.
+Evidence against: the policy's metrics were ordinary up to the onset; KL had risen steadily and
+levelled off, as a divergence from the reference does in a sound run; no reinforcement learning.
 
 Confirm: plot KL, entropy and reward before the onset; recompute the sampled tokens'
 log-probabilities with the training model and compare.

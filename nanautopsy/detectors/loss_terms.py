@@ -12,7 +12,7 @@ from nanautopsy.model import Finding, Run, Series
 from nanautopsy.roles import words
 from nanautopsy.signal import first_nonfinite, kind_of, listed, shown
 
-_TOTAL = frozenset(
+TOTAL = frozenset(
     "loss losses total train training sum overall all lm batch step avg mean objective".split()
 )
 """Words of a tag that names the whole objective, which turns together with any of its terms."""
@@ -32,7 +32,7 @@ def _detect(run: Run) -> Iterator[Finding]:
     for series in run.by_role("loss"):
         by_writer.setdefault((series.source.path, series.axis, series.rank), []).append(series)
     for losses in by_writer.values():
-        terms = [s for s in losses if not frozenset(words(s.tag)) <= _TOTAL]
+        terms = [s for s in losses if not frozenset(words(s.tag)) <= TOTAL]
         finding = _alone(run, terms)
         if finding is not None:
             yield finding
