@@ -24,6 +24,7 @@ from nanautopsy.readers.text import (
     traceback_text,
     underflow_table,
     wandb_summary,
+    yaml_echo,
     yolo_rows,
 )
 from nanautopsy.readers.text.dialect import Dialect
@@ -41,6 +42,7 @@ DIALECTS: tuple[Dialect, ...] = tuple(
         boxed_table,
         wandb_summary,
         config_echo,
+        yaml_echo,
         amp_options,
         settings_dict,
         environment_text,
