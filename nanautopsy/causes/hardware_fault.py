@@ -33,7 +33,8 @@ _WRONG_NUMBERS = re.compile(
 
 _NONE = re.compile(
     r"(?:errors?|counts?|ecc|bits?|xid|volatile|aggregate|total)\b(?:(?: \w+){1,3} ?[:=])?"
-    r"[\s:=|(\[]*(?:0(?![\w.])|none\b|n/?a\b|off\b|disabled)|\b(?:no|0|zero) (?:\w+ ){0,3}(?:errors?|xids?)\b",
+    r"[\s:=|(\[]*(?:0(?![\w.])|none\b|n/?a\b|off\b|disabled)"
+    r"|\b(?:no|0|zero) (?:\w+ ){0,3}(?:errors?|xids?)\b",
     re.IGNORECASE,
 )
 """A counter that stands at zero, as health checks print it."""
