@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from nanautopsy.model import Axis, Record, Skipped
 from nanautopsy.readers._cell_columns import Nested, Numbers, numbers_of, steps_of
+from nanautopsy.readers._clock import clock_time
 from nanautopsy.readers._damage import Damage
 from nanautopsy.readers._json_numbers import leaves, number_of, parse_number
 from nanautopsy.readers._step_keys import axis_of, rank_in_name, step_key, step_number
 from nanautopsy.readers.columns import Columns
 
-_TIME_KEYS = ("timestamp", "_timestamp", "wall_time", "Wall time", "time", "created_at")
+_TIME_KEYS = ("timestamp", "_timestamp", "wall_time", "Wall time", "time", "created_at", "datetime")
 _EPOCH_SECONDS = (1e9, 1e11)
 """Between 2001 and 5138; smaller numbers are durations."""
 _SPLIT_KEYS = ("mode", "split", "phase", "stage")
@@ -86,6 +87,8 @@ class MetricRows:
         except Nested:
             return False
         times, time_key = _times_of(found)
+        if times is None and time_key is None:
+            times = _clock_times(names, columns)
         if times is None and time_key is not None:
             return False
         for tag, numbers in found.items():
@@ -194,6 +197,18 @@ def _times_of(found: Mapping[str, Numbers]) -> _Times:
     return None, None
 
 
+def _clock_times(
+    names: Sequence[str], columns: Sequence[Sequence[Any]]
+) -> NDArray[np.float64] | None:
+    """The same of times written as text; NaN in a row that has none."""
+    for key in _TIME_KEYS:
+        column = columns[names.index(key)] if key in names else ()
+        if len(column) and isinstance(column[0], str) and clock_time(column[0]) is not None:
+            read = (clock_time(cell) if isinstance(cell, str) else None for cell in column)
+            return np.array([np.nan if time is None else time for time in read])
+    return None
+
+
 def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
     """What :func:`leaves` gives, without its detours for cells and plain floats."""
     for tag, value in row.items():
@@ -219,7 +234,10 @@ def _evaluation_prefix(row: Mapping[str, Any]) -> str:
 def _time_of(row: Mapping[str, Any]) -> tuple[str | None, float | None]:
     """The field that tells the time, and its seconds since 1970."""
     for key in _TIME_KEYS:
-        time = number_of(row[key]) if key in row else None
+        value = row.get(key)
+        if isinstance(value, str) and (moment := clock_time(value)) is not None:
+            return key, moment
+        time = number_of(value) if key in row else None
         if time is not None:
             if time > _EPOCH_SECONDS[1]:
                 time /= 1000  # JavaScript's milliseconds
