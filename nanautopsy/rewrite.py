@@ -28,6 +28,10 @@ class Place:
     """The leaf is a mapping's key, not a value."""
 
 
+_NOTHING = frozenset({type(None)})
+_PASSED = frozenset({type(None), bool, int, float})
+"""Types of which no value outside a mapping is visited."""
+
 Visit: TypeAlias = Callable[[Any, Place], Any]
 """Called with each string, and with each number that stands in a mapping."""
 
@@ -51,6 +55,8 @@ def _rewrite(value: Any, visit: Visit, place: Place) -> Any:
     if isinstance(value, (int, float)):
         return visit(value, place) if place.key is not None else value
     if isinstance(value, (tuple, list)):
+        if place.key is None and all(type(item) in _PASSED for item in value):
+            return value
         items = [_rewrite(item, visit, place) for item in value]
         same = all(new is old for new, old in zip(items, value, strict=True))
         return value if same else type(value)(items)
@@ -65,13 +71,17 @@ def _rewrite_dataclass(
     value: Any, visit: Visit, place: Place, places: tuple[tuple[str, Place], ...]
 ) -> Any:
     changed = {}
+    passed = _PASSED if place.key is None else _NOTHING
     for name, inner in places:
         old = getattr(value, name)
-        if old is None:
-            continue
+        kind = type(old)
+        if kind in passed:
+            continue  # most of a tensor's health, and there may be very many tensors
         if place.key is not None:
             inner = dataclasses.replace(inner, key=place.key)
-        new = _rewrite(old, visit, inner)
+        new = visit(old, inner) if kind is str else _rewrite(old, visit, inner)
+        if kind is str and new == old:
+            continue
         if new is not old:
             changed[name] = new
     return dataclasses.replace(value, **changed) if changed else value
