@@ -18,7 +18,16 @@ from nanautopsy.model import Checkpoint
 AnyCheckpoint = TypeVar("AnyCheckpoint", StoredCheckpoint, Checkpoint)
 
 _NUMBER = re.compile(r"\d+")
-_EPOCH = re.compile(r"(?i)(epoch|ep|checkpoint|ckpt|model|net|save)([-_=.]?)(\d+)")
+_EPOCH = re.compile(
+    r"(?i)(?<![a-z])(epoch|ep|checkpoint|ckpt|chk|ck|cp|weights|snapshot|model|net|save)([-_=.]?)"
+    r"(\d+)(?:-\d+\.\d+(?=\.(?:weights|h5|hdf5|keras)))?"
+)
+"""A whole word and the number of a save: ``resnet50`` is a model. Keras puts the loss behind it."""
+_SCORE = re.compile(
+    r"(?i)[-_](?:(?:val|valid|train|test|eval)[-_]?)?(?:loss|acc|accuracy|f1|ppl|mse|score)"
+    r"[-_=]\d+\.\d+(?!\w)"
+)
+"""What a save scored, as Lightning's names say."""
 
 
 def lineages(checkpoints: Sequence[AnyCheckpoint]) -> list[list[AnyCheckpoint]]:
@@ -51,7 +60,7 @@ def home(path: str) -> str:
 
 def _key(checkpoint: StoredCheckpoint | Checkpoint) -> tuple[str, ...]:
     step = checkpoint.step
-    path = _EPOCH.sub(r"\1\2#", checkpoint.path)
+    path = _SCORE.sub("", _EPOCH.sub(r"\1\2#", checkpoint.path))
     if step is not None:
         path = _NUMBER.sub(lambda match: "#" if int(match[0][:18]) == step else match[0], path)
     return checkpoint.kind, checkpoint.holds, path

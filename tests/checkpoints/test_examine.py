@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from nanautopsy.checkpoints.data_file import MemoryFile
 from nanautopsy.checkpoints.examine import examine
@@ -123,6 +124,26 @@ def test_epochs_without_steps_are_one_lineage_in_order() -> None:
     saved = [stored(f"checkpoint{epoch}.pt", None) for epoch in (10, 2, 1)]
     (line,) = lineages(saved)
     assert [c.path for c in line] == ["checkpoint1.pt", "checkpoint2.pt", "checkpoint10.pt"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["ck-01.weights.h5", "ck-02.weights.h5", "ck-10.weights.h5"],
+        ["weights.01-0.93.h5", "weights.02-0.51.h5", "weights.03-1.20.h5"],
+        ["epoch=1-val_loss=0.93.ckpt", "epoch=2-val_loss=0.51.ckpt"],
+    ],
+)
+def test_what_a_save_scored_does_not_part_it_from_the_others(names: list[str]) -> None:
+    (line,) = lineages([stored(name, None) for name in reversed(names)])
+    assert [c.path for c in line] == names
+
+
+def test_models_of_several_sizes_are_no_history() -> None:
+    """Of a history few are read; each of these has to be."""
+    names = [f"resnet{depth}.pth" for depth in (18, 34, 50, 101, 152)]
+    names += [f"lr_{rate}_epoch3.pt" for rate in (0.1, 0.01)]
+    assert len(lineages([stored(name, None) for name in names])) == len(names)
 
 
 def test_home_of_a_checkpoint() -> None:
