@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from reading import of_type
-from textlogs import points_of, read_text
+from textlogs import points_of, read_log, read_text
 
 from nanautopsy.model import ConfigRecord, Scalar
 
@@ -88,3 +88,11 @@ def test_an_endless_block_is_left(tmp_path: Path) -> None:
 def test_the_lines_of_a_block_stay_metrics(tmp_path: Path) -> None:
     text = "".join(f"training:\nstep: {i} loss: 2.5\nlr: 0.1\n" for i in range(30))
     assert len(points_of(read_text(tmp_path, text))[("loss", "step")][0]) == 30
+
+
+def test_headings_that_come_with_every_step_cost_little(tmp_path: Path) -> None:
+    path = tmp_path / "train.log"
+    path.write_text("".join(f"model:\nstep {i} loss 2.5\n" for i in range(1000)) + BLOCK)
+    records = read_log(path)
+    assert of_type(records, ConfigRecord) == []  # too late for settings
+    assert len(points_of(records)[("loss", "step")][0]) == 1002

@@ -52,6 +52,8 @@ _MODULE = re.compile(r"\([a-z_]\w*:$")
 _COORDINATES = frozenset("dp pp tp cp sp dp_rank pp_rank tp_rank cp_rank ep_rank".split())
 """Where a process stands in the parallel layout: nanotron's ``[INFO|DP=0|PP=0|TP=0]``."""
 _GROUP = re.compile(r"([A-Za-z][\w/.]*)\s*[=:]\s*\{['\"]?[^{}=]*$")
+_GROUP_CHARACTERS = 200
+"""Before a number, in which its name and its group's stand."""
 _NUMBERED = re.compile(r"['\"]\d*_([A-Za-z]\w*)['\"]\s*:\s*-?$")
 _SCALED = re.compile(r"\s?([KMGTBP])(?=\s*(?:$|[|,;)\]]))")
 _SCALES = {"K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12, "P": 1e15}
@@ -148,9 +150,9 @@ def _grouped(found: list[Field]) -> list[Field]:
     for field in found:
         if "}" in field.before:
             group = ""
-        if opened := _GROUP.search(field.before.rpartition("}")[2]):
+        if opened := _GROUP.search(field.before.rpartition("}")[2][-_GROUP_CHARACTERS:]):
             group = opened[1] if is_metric(opened[1]) else ""
-        numbered = _NUMBERED.search(field.before)
+        numbered = _NUMBERED.search(field.before[-_GROUP_CHARACTERS:])
         inner = numbered[1] if numbered else field.key
         if group and inner and field.explicit and not is_metric(inner):
             field = replace(field, key=f"{group}.{inner}")

@@ -33,12 +33,18 @@ _FEWEST = 5
 """Indented settings."""
 _MAX_LINES = 2000
 _MAX_TEXT = 1 << 18
+_MOST_BLOCKS = 64
+"""Looked at in one log, by which time every rank has printed its settings."""
+_MEMORY = "yaml_echo"
 
 
 def _on_first(log: Log, line: Line) -> None:
-    if line.rank in log.following:
+    looked_at = log.memory.get(_MEMORY, 0)
+    if line.rank in log.following or not isinstance(looked_at, int) or looked_at >= _MOST_BLOCKS:
         return
-    texts = [_LOGGER.sub("", line.text, count=1)]
+    log.memory[_MEMORY] = looked_at + 1
+    prefix = _LOGGER.match(line.text)
+    texts = [line.text[0 if prefix is None else prefix.end() :]]
     origin = line
     size = 0
     is_record = True
