@@ -247,6 +247,8 @@ def inspect(
     colored = not no_color and target.path is None and _wants_color()
     text = _inspection_text(inspection, target.format, sort=sort, top=top, color=colored)
     _put(text, target, quiet=quiet)
+    if inspection.nothing_read:
+        context.exit(NOTHING_READ)
     if exit_code and inspection.failed:
         context.exit(FOUND_FAILURE)
 

@@ -121,6 +121,12 @@ class Inspection:
         after = () if self.diff is None else self.diff.damage
         return bool(after) or any(member.damage for member in self.inspected)
 
+    @property
+    def nothing_read(self) -> bool:
+        """Whether there are tensors, and not one could be measured."""
+        about = [member.checkpoint for member in self.inspected]
+        return any(c.missing for c in about) and not any(c.tensors for c in about)
+
 
 @np.errstate(all="ignore")
 def inspect(

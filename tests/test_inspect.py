@@ -506,3 +506,26 @@ def test_public_checkpoints_are_finite(name: str) -> None:
 def test_the_error_of_a_missing_path_is_documented() -> None:
     with pytest.raises(NothingToRead):
         inspect("/nowhere/at/all")
+
+
+def test_a_file_of_which_no_tensor_is_left_is_nothing_read(tmp_path: Path) -> None:
+    """A script that asks for the exit status must not take it for a sound one."""
+    path = tmp_path / "model.safetensors"
+    stfiles.write(path, weights())
+    data = path.read_bytes()
+    path.write_bytes(data[: 9 + int.from_bytes(data[:8], "little")])
+    result = call(path, "--exit-code")
+    assert result.exit_code == 2
+    assert "NOTHING MEASURED" in result.output
+    whole = tmp_path / "whole"
+    stfiles.write(whole / "model.safetensors", weights())
+    assert call(path, whole, "--exit-code").exit_code == 0
+
+
+def test_a_part_of_the_rows_comes_in_the_order_of_all(run: Path) -> None:
+    """Names are compared only for the rows that may be shown."""
+    measured = inspect(run, everything=True, depth="full")
+    for sort in SORTS:
+        every = json.loads(inspect_json.render(measured, sort=sort))["checkpoints"]
+        first = json.loads(inspect_json.render(measured, sort=sort, top=3))["checkpoints"]
+        assert [c["tensors"] for c in first] == [c["tensors"][:3] for c in every]
