@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,17 @@ def main(wanted: list[str]) -> None:
             if old.exists():
                 write_truth(recipe, json.loads(old.read_text(encoding="utf-8"))["first"])
             continue
+        if not _installed(recipe.staged.needs):
+            print(f"{recipe.id} needs {recipe.staged.needs}", file=sys.stderr)
+            continue
         generate(recipe)
+
+
+def _installed(needs: str | None) -> bool:
+    if needs is None:
+        return True
+    package, _, version = needs.partition("==")
+    return metadata.version(package) == version
 
 
 if __name__ == "__main__":

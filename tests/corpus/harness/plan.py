@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from dataclasses import dataclass
 
 from harness.staged import Keep, Staged
@@ -15,6 +17,15 @@ FAMILIES = {
     "rl-collapse": "rl",
 }
 """Of the first fifteen stories; the others train an MLP."""
+MODULES = (
+    "stories_families",
+    "stories_decoys",
+    "stories_benign",
+    "stories_trainer",
+    "stories_jax",
+    "stories_lightning",
+    "stories_loading",
+)
 NAMES_LAYERS = frozenset({"fully-masked-attention"})
 
 
@@ -52,18 +63,23 @@ def recipes() -> list[Recipe]:
             name, healthy = f"run-{number:04}", variant % 2 == 1
             found.append(Recipe(name, cause, stories[cause], healthy, style, 100 + number))
     stories |= further_stories()
-    for story, variant_name, style, keep in MORE:
-        number = len(found) + 1
+    for number, (story, variant_name, style, keep) in enumerate(MORE, len(found) + 1):
+        if story not in stories:
+            continue
         staged, healthy = stories[story], variant_name == "well"
         found.append(Recipe(f"run-{number:04}", story, staged, healthy, style, 100 + number, keep))
     return found
 
 
 def further_stories() -> dict[str, Staged]:
-    """Those of the other modules, by name."""
-    from harness import stories_benign, stories_families
-
-    return stories_families.STAGED | stories_benign.STAGED
+    """Those of the other modules, by name. A framework that is not installed has none."""
+    found: dict[str, Staged] = {}
+    for name in MODULES:
+        try:
+            found |= importlib.import_module(f"harness.{name}").STAGED
+        except ModuleNotFoundError as missing:
+            print(f"no {name}: {missing}", file=sys.stderr)
+    return found
 
 
 MORE: tuple[tuple[str, str, str, Keep], ...] = (
@@ -122,5 +138,43 @@ MORE: tuple[tuple[str, str, str, Keep], ...] = (
     ("stage-change", "well", "bars", "log"),
     ("cyclic-rate", "well", "board", "curves"),
     ("large-loss", "well", "pairs", "log"),
+    # Other frameworks.
+    ("trainer-rate", "fails", "dict", "all"),
+    ("trainer-rate", "well", "pairs", "all"),
+    ("trainer-labels", "fails", "dict", "all"),
+    ("trainer-labels", "fails", "pairs", "curves"),
+    ("trainer-labels", "well", "dict", "log"),
+    ("trainer-epsilon", "fails", "dict", "all"),
+    ("trainer-epsilon", "well", "pairs", "all"),
+    ("trainer-jump", "fails", "dict", "curves"),
+    ("trainer-jump", "well", "dict", "log"),
+    ("trainer-undefined", "well", "dict", "all"),
+    ("trainer-undefined", "well", "pairs", "curves"),
+    ("trainer-t5", "well", "dict", "all"),
+    ("jax-jump", "fails", "csv", "all"),
+    ("jax-jump", "fails", "board:slash", "curves"),
+    ("jax-jump", "well", "jsonl", "all"),
+    ("jax-half", "fails", "bars", "all"),
+    ("jax-half", "well", "csv", "all"),
+    ("jax-logarithm", "fails", "jsonl:slash", "all"),
+    ("jax-logarithm", "well", "board", "curves"),
+    ("jax-broken-image", "fails", "wandb", "curves"),
+    ("jax-broken-image", "fails", "pairs", "log"),
+    ("jax-broken-image", "well", "bars", "all"),
+    ("jax-warmup", "well", "board:camel", "all"),
+    ("jax-warmup", "well", "csv:slash", "curves"),
+    ("lightning-critic", "fails", "bars", "all"),
+    ("lightning-critic", "well", "bars", "all"),
+    ("lightning-autoencoder", "fails", "bars", "curves"),
+    ("lightning-autoencoder", "well", "bars", "all"),
+    ("lightning-spikes", "well", "bars", "curves"),
+    ("lightning-spikes", "well", "bars", "checkpoints"),
+    ("adapter-decoy", "fails", "jsonl:slash", "all"),
+    ("resume-decoy", "fails", "bars", "all"),
+    ("composite-loaded", "fails", "pairs", "all"),
+    ("composite-loaded", "fails", "bars", "log"),
+    ("composite-loaded", "well", "dict", "all"),
+    ("new-head", "fails", "bars", "all"),
+    ("new-head", "well", "pairs", "all"),
 )
 """Story, ``fails`` or ``well``, style (``writer:naming``), what is kept."""

@@ -29,6 +29,9 @@ class Staged:
     sees_layers: bool = False
     """Whether its log names modules with numbers of their own."""
 
+    needs: str | None = None
+    """The release that it must be trained with, as ``package==version``."""
+
     @property
     def part(self) -> str:
         """``tune`` or ``test``: by family and framework, so that no twin crosses the split."""
