@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from nanautopsy.checkpoints._open_torch import open_torch
 from nanautopsy.checkpoints._read_budget import within_budget
-from nanautopsy.checkpoints._zero_groups import MASTER
 from nanautopsy.checkpoints.data_file import DataFile
 from nanautopsy.checkpoints.step_names import step_of
 from nanautopsy.checkpoints.stored import Part, StoredCheckpoint, StoredTensor
 from nanautopsy.checkpoints.torch_objects import BadTensor, tensor_of
+from nanautopsy.checkpoints.torch_parts.opening import open_torch
+from nanautopsy.checkpoints.zero.groups import MASTER
 from nanautopsy.model import Artifact, Claim, FileHead, Problem, Record, Skipped, Source
 
 _STATE = re.compile(r"(?:(?P<root>.+)/)?zero/(?P<parameter>[^/]+)/(?P<state>\w{1,60})\.pt")

@@ -1,7 +1,7 @@
 """DeepSpeed checkpoints: all files of one tag directory as one checkpoint.
 
 Weights come from the model, layer and expert files, fp32 copies and moments from the optimizer
-files of all ranks, cut back into parameters by :mod:`._zero_maps`. ``param_shapes`` decides which
+files of all ranks, cut back into parameters by :mod:`.zero.maps`. ``param_shapes`` decides which
 parameter lies where; the ranks' own slice mappings are wrong under ``round_robin_gradients`` and
 serve only where nothing else is left.
 """
@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nanautopsy.checkpoints._open_torch import open_torch
-from nanautopsy.checkpoints._torch_facts import versions_of
-from nanautopsy.checkpoints._torch_settings import settings_of
-from nanautopsy.checkpoints._zero_files import StateFile, name_of, state_file
-from nanautopsy.checkpoints._zero_gather import Gathered, gather
-from nanautopsy.checkpoints._zero_model import settings_of_optimizer, stated
 from nanautopsy.checkpoints.step_names import step_of
 from nanautopsy.checkpoints.stored import StoredCheckpoint
+from nanautopsy.checkpoints.torch_parts.facts import versions_of
+from nanautopsy.checkpoints.torch_parts.opening import open_torch
+from nanautopsy.checkpoints.torch_parts.settings import settings_of
+from nanautopsy.checkpoints.zero.files import StateFile, name_of, state_file
+from nanautopsy.checkpoints.zero.gather import Gathered, gather
+from nanautopsy.checkpoints.zero.model import settings_of_optimizer, stated
 from nanautopsy.model import (
     Artifact,
     Claim,

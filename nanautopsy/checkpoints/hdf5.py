@@ -16,7 +16,6 @@ from nanautopsy.checkpoints._decoded_file import is_bomb
 from nanautopsy.checkpoints._hdf5_datasets import BadDataset, NotNumbers, stored_dataset
 from nanautopsy.checkpoints._hdf5_process import list_datasets
 from nanautopsy.checkpoints._safetensors_header import quote
-from nanautopsy.checkpoints._torch_zip import BadZip, read_archive
 from nanautopsy.checkpoints._tree_paths import (
     Path,
     holds_of,
@@ -28,6 +27,7 @@ from nanautopsy.checkpoints.data_file import DataFile
 from nanautopsy.checkpoints.formats import FORMATS
 from nanautopsy.checkpoints.step_names import step_of
 from nanautopsy.checkpoints.stored import StoredCheckpoint, StoredTensor
+from nanautopsy.checkpoints.torch_parts.zip import BadZip, read_archive
 from nanautopsy.discover import natural_key
 from nanautopsy.model import (
     Artifact,

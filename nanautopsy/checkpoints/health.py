@@ -1,8 +1,8 @@
 """What was counted over the elements of one tensor, and the health that follows from it.
 
-The kernel (:mod:`nanautopsy.checkpoints._kernel`) gives one :class:`Tally` a block; they are added
-in the order of the blocks, so that the sum of squares has the same last bit however many threads
-counted.
+The kernel (:mod:`nanautopsy.checkpoints.kernel.passes`) gives one :class:`Tally` a block; they are
+added in the order of the blocks, so that the sum of squares has the same last bit however many
+threads counted.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from nanautopsy.checkpoints._bad_places import BadPlaces
 from nanautopsy.checkpoints.formats import FORMATS
+from nanautopsy.checkpoints.kernel.bad_places import BadPlaces
 from nanautopsy.checkpoints.stored import StoredTensor
 from nanautopsy.model import BadRows, Depth, TensorHealth
 

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
 from typing import TypeAlias
 
-from nanautopsy.checkpoints._batches import Batch
-from nanautopsy.checkpoints._jobs import Job, Measurement, Workspace
-from nanautopsy.checkpoints._plan import Plan
 from nanautopsy.checkpoints._safetensors_header import quote
 from nanautopsy.checkpoints.formats import FORMATS
 from nanautopsy.checkpoints.health import Tally, health_of
+from nanautopsy.checkpoints.kernel.batches import Batch
+from nanautopsy.checkpoints.kernel.jobs import Job, Measurement, Workspace
+from nanautopsy.checkpoints.kernel.plan import Plan
 from nanautopsy.checkpoints.stored import StoredTensor
 from nanautopsy.model import Depth, Problem, Source, TensorHealth
 

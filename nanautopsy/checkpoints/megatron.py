@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from nanautopsy.checkpoints._open_torch import open_torch
 from nanautopsy.checkpoints._part_labels import told_apart
 from nanautopsy.checkpoints._read_budget import within_budget
 from nanautopsy.checkpoints.optimizer_names import name_moments
 from nanautopsy.checkpoints.state_dicts import Contents, describe
 from nanautopsy.checkpoints.step_names import step_of
 from nanautopsy.checkpoints.stored import StoredCheckpoint, StoredTensor
+from nanautopsy.checkpoints.torch_parts.opening import open_torch
 from nanautopsy.model import (
     Artifact,
     Claim,

@@ -20,7 +20,6 @@ from nanautopsy.checkpoints._npy_header import (
     read_array_header,
 )
 from nanautopsy.checkpoints._safetensors_header import quote
-from nanautopsy.checkpoints._torch_zip import Archive, BadZip, Member, read_archive
 from nanautopsy.checkpoints._tree_paths import (
     Path,
     holds_of,
@@ -31,6 +30,7 @@ from nanautopsy.checkpoints._tree_paths import (
 from nanautopsy.checkpoints.data_file import DataFile, Handle
 from nanautopsy.checkpoints.step_names import step_of
 from nanautopsy.checkpoints.stored import Holds, Piece, StoredCheckpoint, StoredTensor
+from nanautopsy.checkpoints.torch_parts.zip import Archive, BadZip, Member, read_archive
 from nanautopsy.discover import natural_key
 from nanautopsy.model import Artifact, Claim, FileHead, Problem, Record, Skipped
 from nanautopsy.readers._damage import LFS_POINTER, Damage

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from nanautopsy.checkpoints._orbax_layout import KIND, UNFINISHED, claim_of, root_of
-from nanautopsy.checkpoints._orbax_store import (
+from nanautopsy.checkpoints._tree_paths import holds_of, like_parameters, with_roles
+from nanautopsy.checkpoints.data_file import DataFile
+from nanautopsy.checkpoints.orbax_parts.layout import KIND, UNFINISHED, claim_of, root_of
+from nanautopsy.checkpoints.orbax_parts.store import (
     ARRAY_METADATA,
     Tree,
     guess_path,
     open_store,
     tensors_of,
 )
-from nanautopsy.checkpoints._tree_paths import holds_of, like_parameters, with_roles
-from nanautopsy.checkpoints.data_file import DataFile
 from nanautopsy.checkpoints.step_names import step_of
 from nanautopsy.checkpoints.stored import StoredCheckpoint
 from nanautopsy.discover import natural_key

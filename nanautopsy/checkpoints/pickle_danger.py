@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from nanautopsy.checkpoints._danger_tables import (
+from nanautopsy.checkpoints.pickle_data import BytesAt, Call, Global, Unpickled
+from nanautopsy.checkpoints.pickles.danger_tables import (
     BUILTIN_NAMES,
     BUILTINS,
     CODE,
@@ -22,7 +23,6 @@ from nanautopsy.checkpoints._danger_tables import (
     PATTERNS,
     VERBS,
 )
-from nanautopsy.checkpoints.pickle_data import BytesAt, Call, Global, Unpickled
 
 _LONGEST_ARGUMENT = 60
 _MOST_ARGUMENTS = 3

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nanautopsy.checkpoints._pickle_machine import LOADERS, Broken, Machine
-from nanautopsy.checkpoints._pickle_opcodes import OPCODES
-from nanautopsy.checkpoints._pickle_records import (
+from nanautopsy.checkpoints.data_file import DataFile
+from nanautopsy.checkpoints.pickles.machine import LOADERS, Broken, Machine
+from nanautopsy.checkpoints.pickles.opcodes import OPCODES
+from nanautopsy.checkpoints.pickles.records import (
     BytesAt,
     Call,
     Global,
@@ -24,8 +25,7 @@ from nanautopsy.checkpoints._pickle_records import (
     PersistentId,
     Use,
 )
-from nanautopsy.checkpoints._pickle_source import EndOfBytes
-from nanautopsy.checkpoints.data_file import DataFile
+from nanautopsy.checkpoints.pickles.source import EndOfBytes
 
 __all__ = [
     "LOADERS",

@@ -12,20 +12,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from nanautopsy.checkpoints._torch_facts import facts_of, note_facts, versions_of
-from nanautopsy.checkpoints._torch_optimizer import (
-    group_settings,
-    group_sizes,
-    is_optimizer,
-    moments,
-)
-from nanautopsy.checkpoints._torch_settings import settings_of
-from nanautopsy.checkpoints._torch_walk import Leaf, Table, key_name, walk
 from nanautopsy.checkpoints.formats import FORMATS
 from nanautopsy.checkpoints.pickle_data import Call, Global
 from nanautopsy.checkpoints.stored import Part, StoredTensor
 from nanautopsy.checkpoints.torch_load import TorchFile
 from nanautopsy.checkpoints.torch_objects import Storages
+from nanautopsy.checkpoints.torch_parts.facts import facts_of, note_facts, versions_of
+from nanautopsy.checkpoints.torch_parts.optimizer import (
+    group_settings,
+    group_sizes,
+    is_optimizer,
+    moments,
+)
+from nanautopsy.checkpoints.torch_parts.settings import settings_of
+from nanautopsy.checkpoints.torch_parts.walk import Leaf, Table, key_name, walk
 from nanautopsy.model import Scalar
 
 _WRAPPERS = (

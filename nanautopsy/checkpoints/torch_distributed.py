@@ -12,12 +12,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from nanautopsy.checkpoints._dcp_metadata import Entry, entries_of
-from nanautopsy.checkpoints._dcp_salvage import chunks_of
-from nanautopsy.checkpoints._dcp_tensors import Losses, joined, objects, rank_of
 from nanautopsy.checkpoints._read_budget import within_budget
-from nanautopsy.checkpoints._torch_settings import number_of, plain
 from nanautopsy.checkpoints.data_file import DataFile
+from nanautopsy.checkpoints.dcp.metadata import Entry, entries_of
+from nanautopsy.checkpoints.dcp.salvage import chunks_of
+from nanautopsy.checkpoints.dcp.tensors import Losses, joined, objects, rank_of
 from nanautopsy.checkpoints.formats import FORMATS
 from nanautopsy.checkpoints.pickle_danger import dangers
 from nanautopsy.checkpoints.pickle_data import interpret
@@ -25,6 +24,7 @@ from nanautopsy.checkpoints.step_names import step_of
 from nanautopsy.checkpoints.stored import Holds, Part, StoredCheckpoint, StoredTensor
 from nanautopsy.checkpoints.torch_load import TorchFile
 from nanautopsy.checkpoints.torch_objects import BadTensor, tensor_of
+from nanautopsy.checkpoints.torch_parts.settings import number_of, plain
 from nanautopsy.model import (
     Artifact,
     Claim,

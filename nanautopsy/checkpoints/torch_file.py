@@ -6,16 +6,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from nanautopsy.checkpoints._pickle_opcodes import OPCODES
-from nanautopsy.checkpoints._torch_legacy import MAGIC
 from nanautopsy.checkpoints.data_file import DataFile
 from nanautopsy.checkpoints.pickle_danger import dangers
+from nanautopsy.checkpoints.pickles.opcodes import OPCODES
 from nanautopsy.checkpoints.shard_index import check_index
 from nanautopsy.checkpoints.state_dicts import Contents, describe
 from nanautopsy.checkpoints.step_names import step_of
 from nanautopsy.checkpoints.stored import Holds, StoredCheckpoint, StoredTensor
 from nanautopsy.checkpoints.torch_load import ZIP_MAGIC, NotTorch, TorchFile, load_torch
 from nanautopsy.checkpoints.torch_objects import BadTensor, Storages, tensor_of
+from nanautopsy.checkpoints.torch_parts.legacy import MAGIC
 from nanautopsy.model import (
     Artifact,
     Claim,

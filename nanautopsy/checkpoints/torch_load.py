@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from nanautopsy.checkpoints import _torch_legacy as legacy
-from nanautopsy.checkpoints._torch_tables import Storage
-from nanautopsy.checkpoints._torch_zip import Archive, BadZip, Member, read_archive
 from nanautopsy.checkpoints.data_file import DataFile, MemoryFile
 from nanautopsy.checkpoints.pickle_danger import dangers
 from nanautopsy.checkpoints.pickle_data import Lost, Unpickled, interpret
 from nanautopsy.checkpoints.torch_objects import Storages
+from nanautopsy.checkpoints.torch_parts import legacy
+from nanautopsy.checkpoints.torch_parts.tables import Storage
+from nanautopsy.checkpoints.torch_parts.zip import Archive, BadZip, Member, read_archive
 
 Form: TypeAlias = Literal["zip", "legacy", "pickle"]
 ZIP_MAGIC = b"PK\x03\x04"

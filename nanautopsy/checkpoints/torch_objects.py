@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeGuard
 
-from nanautopsy.checkpoints._numpy_pickles import array_of_buffer, array_of_state
-from nanautopsy.checkpoints._torch_tables import COMPLEX_HALF, DTYPES, STORAGES, Storage
 from nanautopsy.checkpoints.data_file import DataFile
 from nanautopsy.checkpoints.formats import FORMATS
 from nanautopsy.checkpoints.pickle_data import LOADERS, Call, Global, Lost, PersistentId
+from nanautopsy.checkpoints.pickles.numpy_arrays import array_of_buffer, array_of_state
 from nanautopsy.checkpoints.stored import Piece, StoredTensor
+from nanautopsy.checkpoints.torch_parts.tables import COMPLEX_HALF, DTYPES, STORAGES, Storage
 
 _MOST_DIMENSIONS = 64
 _REPEATS = 1 << 22

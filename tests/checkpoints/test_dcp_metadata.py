@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from nanautopsy.checkpoints._dcp_metadata import entries_of
-from nanautopsy.checkpoints._dcp_names import Meaning, meaning_of
+from nanautopsy.checkpoints.dcp.metadata import entries_of
+from nanautopsy.checkpoints.dcp.names import Meaning, meaning_of
 from nanautopsy.checkpoints.pickle_data import Call, Global
 
 MODULE = "torch.distributed.checkpoint.metadata"

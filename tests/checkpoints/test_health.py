@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from stored_tensors import VALUE_DTYPES, check, judge, measured, whole
 
-from nanautopsy.checkpoints import _plan
 from nanautopsy.checkpoints.formats import FORMATS, decode_table
+from nanautopsy.checkpoints.kernel import plan
 from nanautopsy.model import Depth
 
 DEPTHS: tuple[Depth, ...] = ("finite", "full")
 INTEGERS = [name for name, format in FORMATS.items() if format.kind == "integer"]
-BATCHED = _plan.SMALL_ELEMENTS - 1
+BATCHED = plan.SMALL_ELEMENTS - 1
 """Tensors of so many elements are counted together with others, larger ones alone."""
 SPECIAL = [0.0, -0.0, 1.5, -3e38, 1e-310, -1e-42, 1e-5, math.nan, math.inf, -math.inf]
 

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stored_tensors import check, judge, measured, troubled, whole
 
-from nanautopsy.checkpoints import _layout, _plan
 from nanautopsy.checkpoints._decoded_file import DecodedFile
 from nanautopsy.checkpoints.data_file import LocalFile, MemoryFile
+from nanautopsy.checkpoints.kernel import layout, plan
 from nanautopsy.checkpoints.measure import measure_all
 from nanautopsy.checkpoints.stored import Piece, StoredTensor
 from nanautopsy.model import Depth, Problem, TensorHealth
@@ -30,11 +30,11 @@ SPECIAL = (1.0, -2.5, 0.0, 1e-41, math.nan, math.inf, -math.inf)
 def block_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the smallest blocks, a few hundred elements pass through every path."""
     if request.param != "as in use":
-        monkeypatch.setattr(_layout, "BLOCK_BYTES", 512)
-        monkeypatch.setattr(_layout, "_FAR_BYTES", 100)
-        monkeypatch.setattr(_plan, "JOB_BYTES", 1024)
-        monkeypatch.setattr(_plan, "_CALL_BYTES", 64)
-        monkeypatch.setattr(_plan, "SMALL_ELEMENTS", 8)
+        monkeypatch.setattr(layout, "BLOCK_BYTES", 512)
+        monkeypatch.setattr(layout, "_FAR_BYTES", 100)
+        monkeypatch.setattr(plan, "JOB_BYTES", 1024)
+        monkeypatch.setattr(plan, "_CALL_BYTES", 64)
+        monkeypatch.setattr(plan, "SMALL_ELEMENTS", 8)
 
 
 @st.composite
@@ -109,7 +109,7 @@ def test_large_transposes_and_gaps(dtype: type, depth: Depth) -> None:
 
 @pytest.mark.parametrize("shape", [(3000, 700), (700, 3000), (70, 100, 300)])
 def test_damage_throughout_a_column_major_tensor(shape: tuple[int, ...]) -> None:
-    strides = tuple(reversed(_layout.row_major_strides(shape[::-1])))
+    strides = tuple(reversed(layout.row_major_strides(shape[::-1])))
     array = np.full(math.prod(shape), np.nan, dtype=np.float16)
     got = measured(whole(array.tobytes(), "F16", shape, strides=strides), "finite")
     assert got.nan == got.numel and got.first_nonfinite == (0,) * len(shape)

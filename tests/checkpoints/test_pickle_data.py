@@ -17,7 +17,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanautopsy.checkpoints._pickle_opcodes import OPCODES
 from nanautopsy.checkpoints.data_file import MemoryFile
 from nanautopsy.checkpoints.pickle_data import (
     BytesAt,
@@ -29,6 +28,7 @@ from nanautopsy.checkpoints.pickle_data import (
     Unpickled,
     interpret,
 )
+from nanautopsy.checkpoints.pickles.opcodes import OPCODES
 
 PROTOCOLS = range(6)
 

@@ -16,7 +16,9 @@ from nanautopsy.model import ConfigRecord, Record, TensorHealth
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "distributed"
 SCENARIOS = sorted(
-    p.parent.name for p in FIXTURES.glob("*/expected.json") if p.parent.name not in ("compressed", "megatron")
+    p.parent.name
+    for p in FIXTURES.glob("*/expected.json")
+    if p.parent.name not in ("compressed", "megatron")
 )
 DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64"}
 

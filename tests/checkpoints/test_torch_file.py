@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading import SHARED, head_of, of_type, problems_of, read_artifact, read_file
 
-from nanautopsy.checkpoints._torch_zip import read_archive
 from nanautopsy.checkpoints.data_file import MemoryFile
 from nanautopsy.checkpoints.state_dicts import describe
 from nanautopsy.checkpoints.torch_file import READER, NotTorch, load_torch
+from nanautopsy.checkpoints.torch_parts.zip import read_archive
 from nanautopsy.model import (
     Artifact,
     Checkpoint,

@@ -11,18 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nanautopsy.checkpoints._zero_files import FileName, Slices, StateFile
-from nanautopsy.checkpoints._zero_groups import groups_of
-from nanautopsy.checkpoints._zero_maps import (
+from nanautopsy.checkpoints.data_file import LocalFile
+from nanautopsy.checkpoints.stored import Piece, StoredTensor
+from nanautopsy.checkpoints.torch_objects import Storages
+from nanautopsy.checkpoints.zero.files import FileName, Slices, StateFile
+from nanautopsy.checkpoints.zero.groups import groups_of
+from nanautopsy.checkpoints.zero.maps import (
     cut,
     length_of_part,
     length_of_slices,
     spans_of_part,
     spans_of_slices,
 )
-from nanautopsy.checkpoints.data_file import LocalFile
-from nanautopsy.checkpoints.stored import Piece, StoredTensor
-from nanautopsy.checkpoints.torch_objects import Storages
 
 SHAPES = st.lists(st.lists(st.integers(0, 7), max_size=3).map(tuple), min_size=1, max_size=8).map(
     lambda shapes: {f"p{i}": shape for i, shape in enumerate(shapes)}

@@ -1,0 +1,1 @@
+"""Orbax's stores: zarr arrays, plain or in an OCDBT database."""

@@ -1,0 +1,1 @@
+"""The interpreter of pickle opcodes behind ``pickle_data``, which executes nothing."""

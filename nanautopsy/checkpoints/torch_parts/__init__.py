@@ -1,0 +1,1 @@
+"""The containers of torch files, and what their objects say."""

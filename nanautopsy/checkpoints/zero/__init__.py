@@ -1,0 +1,1 @@
+"""DeepSpeed's ZeRO files: from flat partitions to parameters."""
