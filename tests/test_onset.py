@@ -505,3 +505,16 @@ def test_any_loss_gives_the_first_nonfinite_step(values: list[float]) -> None:
         assert located.onset.last_finite == (bad[0] or None)
     else:
         assert located.verdict in ("healthy", "diverged")
+
+
+def staged(after: list[float]) -> Run:
+    before = [2.1 - 0.002 * i + 0.02 * (i % 3) for i in range(40)]
+    return make_run(series("loss", before + after))
+
+
+def test_a_new_objective_that_is_being_learned_is_no_divergence() -> None:
+    assert judge(staged([11.0 * 0.985**i for i in range(40)])).verdict == "healthy"
+
+
+def test_a_level_that_stays_after_a_jump_is_one() -> None:
+    assert judge(staged([11.0 + 0.1 * (i % 3) for i in range(40)])).verdict == "diverged"

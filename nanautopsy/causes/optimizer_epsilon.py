@@ -126,7 +126,8 @@ def _weigh_time(case: Case, weighing: Weighing) -> None:
     onset = case.onset
     if onset is None or onset.step is None:
         return
-    if not at_first_steps(case.run, onset):
+    trained = onset.last_finite is not None and onset.last_finite > thresholds.FIRST_STEPS
+    if trained and not at_first_steps(case.run, onset):
         weighing.speaks_against(
             thresholds.STRONG, f"training was finite until step {onset.last_finite}", onset.source
         )

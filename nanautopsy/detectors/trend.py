@@ -138,7 +138,7 @@ def _diverged(series: Series, moving_target: bool, jumps: Sequence[int]) -> Find
     tail = values[-max(3, int(len(values) * thresholds.DIVERGED_TAIL)) :]
     initial, level = float(values[0]), float(np.median(tail))
     beyond = float(tail.min()) >= thresholds.FLOAT32_SQUARE_MAX
-    rose = not moving_target and _rises(values, tail)
+    rose = not moving_target and _rises(values, tail) and not _is_new_objective(series, jumps)
     lost = None if moving_target else _loses_it(series, jumps)
     if beyond:
         text = "where the squares of its gradients are past float32's maximum"
@@ -174,6 +174,27 @@ def _rises(values: NDArray[np.float64], tail: NDArray[np.float64]) -> bool:
         and level >= thresholds.NEVER_LEARNED_FACTOR * initial
         and float(smoothed.min()) >= thresholds.NEVER_LEARNED_BEST * initial
     )
+
+
+def _is_new_objective(series: Series, jumps: Sequence[int]) -> bool:
+    """A step from one level to another, from which the loss goes on falling.
+
+    A term that is added to the objective lifts it so; a run that was broken climbs, overshoots or
+    stays. The level before must have been held for long, and no learning rate have jumped.
+    """
+    values = series.values
+    ratios = values[1:] / values[:-1]
+    at = int(ratios.argmax()) + 1
+    before, after = values[:at], values[at:]
+    if min(len(before), len(after)) < max(thresholds.DIVERGED_MIN_POINTS, len(values) // 5):
+        return False
+    window = series.steps[max(0, at - thresholds.LR_JUMP_WINDOW)], series.steps[at]
+    if any(window[0] <= step <= window[1] for step in jumps):
+        return False
+    calm = float(before.max()) < thresholds.GROWTH_FACTOR / 2 * float(np.median(before))
+    first, middle, last = (float(np.median(part)) for part in np.array_split(after, 3))
+    falls = middle < thresholds.STILL_LEARNING * first and last < thresholds.STILL_LEARNING * middle
+    return calm and falls and float(after.max()) < thresholds.OVERSHOOT_FACTOR * first
 
 
 def _loses_it(series: Series, jumps: Sequence[int]) -> int | None:

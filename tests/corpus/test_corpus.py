@@ -15,13 +15,6 @@ from corpus.score import PARTS, Judged, judged, table
 HERE = Path(__file__).resolve().parent
 RESULTS = list(judged())
 
-KNOWN_WRONG = {
-    "run-0061": "float16 weights that die of a vanished epsilon look like an overflow by weights",
-    "run-0109": "a second objective that lifts the loss is taken for a divergence",
-    "run-0110": "a second objective that lifts the loss is taken for a divergence",
-}
-"""Runs that are judged wrongly, and why. Whoever mends one takes it out: the test is strict."""
-
 
 @pytest.fixture(params=RESULTS, ids=lambda result: result.truth["id"])
 def result(request: pytest.FixtureRequest) -> Judged:
@@ -29,11 +22,7 @@ def result(request: pytest.FixtureRequest) -> Judged:
     return judgement
 
 
-def test_verdict_is_right_and_no_cause_is_wrong(
-    result: Judged, request: pytest.FixtureRequest
-) -> None:
-    if reason := KNOWN_WRONG.get(result.truth["id"]):
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+def test_verdict_is_right_and_no_cause_is_wrong(result: Judged) -> None:
     if result.asks("verdict"):
         assert result.verdict_is_right, result.autopsy.headline
     assert not result.is_wrong, f"{result.named} named, {result.truth['cause']} is true"
