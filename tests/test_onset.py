@@ -10,6 +10,8 @@ from builders import INF, NAN, checkpoint, event, judge, make_run, series, tenso
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nanautopsy.model import Run
+
 FALLING = [4.0, 3.6, 3.3, 3.1, 3.0, 2.9, 2.85, 2.8, 2.77, 2.75, 2.74, 2.73]
 NORMS = [1.3, 1.2, 1.1, 1.15, 1.0, 0.9, 0.95, 0.9, 0.85, 0.9, 0.8, 0.85]
 FP16 = {"training": {"fp16": True}}
