@@ -25,7 +25,7 @@ _FEWEST_STEPS = 64
 _MOST_STEPS = 1024
 _HISTORY = 4096
 _CONTEXT = 256
-_MOST_PLACES = 256
+_MOST_PLACES = 64
 _MOST_GUESSED = 1 << 16
 _SHORT = 1024
 """Bytes; where records are longer, following them takes less than looking at all bytes."""
