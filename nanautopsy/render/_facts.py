@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nanautopsy import thresholds
+from nanautopsy.checkpoints.damage import is_mask
 from nanautopsy.model import (
     Autopsy,
     Checkpoint,
@@ -210,7 +211,7 @@ def summarize(series: Series) -> SeriesSummary:
 def tensor_note(tensor: TensorHealth) -> str:
     """What is remarkable about a tensor; empty when nothing is."""
     if tensor.nonfinite:
-        return "non-finite"
+        return BY_DESIGN if is_mask(tensor) else "non-finite"
     if tensor.all_zero:
         return "all zero"
     headroom = tensor.headroom
@@ -218,6 +219,9 @@ def tensor_note(tensor: TensorHealth) -> str:
         return "low headroom"
     return ""
 
+
+BY_DESIGN = "by design"
+"""Note of an additive mask, whose -Inf is what it is for."""
 
 LOW_HEADROOM = 16.0
 """Headroom below which the table marks a tensor: four doublings from overflow. It marks only; it
@@ -231,6 +235,8 @@ def worst_first(checkpoint: Checkpoint) -> list[TensorHealth]:
 
 def badness(tensor: TensorHealth) -> tuple[int, float, str]:
     """Sort key, the worst first."""
+    if tensor.nonfinite and is_mask(tensor):
+        return (3, 0.0, tensor.name)
     if tensor.nonfinite:
         return (0, -tensor.nonfinite / tensor.numel, tensor.name)
     if tensor.all_zero:

@@ -10,7 +10,7 @@ from nanautopsy.checkpoints.damage import damaged, damaged_moments
 from nanautopsy.checkpoints.lineages import lineages
 from nanautopsy.model import Autopsy, Checkpoint, Series, Source, TensorHealth
 from nanautopsy.render._clean import one_line
-from nanautopsy.render._facts import summarize, tensor_note, worst_first
+from nanautopsy.render._facts import BY_DESIGN, summarize, tensor_note, worst_first
 from nanautopsy.render._format import moment, number, scalar, shape, size
 
 MAX_TENSORS = 500
@@ -203,7 +203,7 @@ def checkpoints(autopsy: Autopsy) -> Table:
                 _text(c.kind),
                 _text(c.holds),
                 _count(len(c.tensors) if measured else None),
-                _count(len(c.nonfinite) if measured else None, bad=True),
+                _count(len(damaged(c)) + len(damaged_moments(c)) if measured else None, bad=True),
                 _count(sum(t.all_zero for t in c.tensors) if measured else None),
                 _headroom(lowest),
                 _count(len(c.missing), bad=True),
@@ -244,10 +244,10 @@ def _tensor(tensor: TensorHealth) -> tuple[Cell, ...]:
         _text(tensor.dtype),
         Cell(shape(tensor.shape), tensor.numel),
         _count(tensor.nan, bad=True),
-        _count(infinite, bad=True),
+        _count(infinite, bad=note != BY_DESIGN),
         Cell(f"{100 * share:.3g}%", share, bad=tensor.all_zero),
         _number(tensor.max_abs, number(tensor.max_abs)),
         _headroom(tensor.headroom, bad=note == "low headroom"),
         _number(tensor.rms, number(tensor.rms)),
-        Cell(note, bad=bool(note)),
+        Cell(note, bad=bool(note) and note != BY_DESIGN),
     )
