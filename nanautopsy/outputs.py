@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from nanautopsy.languages import ENGLISH, Language, translated
 from nanautopsy.model import Autopsy
 from nanautopsy.own_reports import is_own_report
 
@@ -127,14 +128,26 @@ def _is_ours(path: Path) -> bool:
 
 
 def render(
-    autopsy: Autopsy, format_name: str, *, width: int | None = None, color: bool = False
+    autopsy: Autopsy,
+    format_name: str,
+    *,
+    width: int | None = None,
+    color: bool = False,
+    language: Language = ENGLISH,
 ) -> str:
-    """The result in one format; ``width`` and ``color`` are for text alone."""
+    """The result in one format; ``width`` and ``color`` are for text alone.
+
+    JSON is for machines and stays English.
+    """
     renderer = import_module(f"nanautopsy.render.{_MODULES[format_name]}")
+    if format_name == "json":
+        text: str = renderer.render(autopsy)
+        return text
+    autopsy = translated(autopsy, language)
     if format_name == "text":
-        text: str = renderer.render(autopsy, width=width, color=color)
+        text = renderer.render(autopsy, width=width, color=color, language=language)
     else:
-        text = renderer.render(autopsy)
+        text = renderer.render(autopsy, language=language)
     return text
 
 

@@ -28,6 +28,7 @@ from nanautopsy.redact_patterns import (
     looks_random,
 )
 from nanautopsy.rewrite import Place, T, rewrite
+from nanautopsy.wording import rephrased
 
 SECRET = "<secret>"
 HOME = "~"
@@ -90,7 +91,7 @@ class Redactor:
         self._telling_names: re.Pattern[str] | None = None
         self._known_secrets: re.Pattern[str] | None = None
         self._hidden: set[str] = set()
-        self._memory: dict[tuple[str, bool, bool], str] = {}
+        self._memory: dict[tuple[str, type, bool, bool], str] = {}
 
     @property
     def count(self) -> int:
@@ -165,9 +166,13 @@ class Redactor:
             return leaf
         prose = place.field not in _NAME_FIELDS and not place.is_key
         version = place.owner == "Package"
-        memory_key = (leaf, prose, version)
+        memory_key = (leaf, type(leaf), prose, version)
         if memory_key not in self._memory:
-            self._memory[memory_key] = self.text(leaf, prose=prose, version=version)
+
+            def hide(text: str) -> str:
+                return self.text(text, prose=prose, version=version)
+
+            self._memory[memory_key] = rephrased(leaf, hide)
         return self._memory[memory_key]
 
     def text(self, text: str, *, prose: bool = True, version: bool = False) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from nanautopsy.model import Autopsy
 from nanautopsy.rewrite import Place, rewrite
+from nanautopsy.wording import rephrased
 
 _ESCAPES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colors, cursor movement
@@ -30,7 +31,7 @@ def cleaned(autopsy: Autopsy) -> Autopsy:
     """The same result with every string passed through :func:`clean`."""
 
     def visit(leaf: Any, place: Place) -> Any:
-        return clean(leaf) if isinstance(leaf, str) else leaf
+        return rephrased(leaf, clean) if isinstance(leaf, str) else leaf
 
     return rewrite(autopsy, visit)
 

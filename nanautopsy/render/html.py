@@ -12,16 +12,18 @@ import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from nanautopsy.languages import ENGLISH, Language
 from nanautopsy.model import Autopsy, RankedCause, Source
 from nanautopsy.render import _facts, _format, _page
 from nanautopsy.render._clean import cleaned, one_line
+from nanautopsy.wording import phrase
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
 
-def render(autopsy: Autopsy) -> str:
+def render(autopsy: Autopsy, *, language: Language = ENGLISH) -> str:
     """The whole page."""
     from markupsafe import Markup
 
@@ -29,7 +31,7 @@ def render(autopsy: Autopsy) -> str:
     style, script = _resource("report.css"), _resource("report.js")
     figures, trouble = _figures(autopsy)
     return (
-        _environment()
+        _environment(language)
         .get_template("report.html.j2")
         .render(
             autopsy=autopsy,
@@ -86,7 +88,7 @@ def _resource(name: str) -> str:
     return text.replace("\r\n", "\n")
 
 
-def _environment() -> Environment:
+def _environment(language: Language) -> Environment:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
@@ -97,6 +99,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         undefined=StrictUndefined,
     )
+    environment.globals["_"] = lambda text, **values: language.say(phrase(text, **values))
     environment.filters |= {
         "prose": _prose,
         "cite": _cite,

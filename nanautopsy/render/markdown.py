@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from nanautopsy.languages import ENGLISH, Language
 from nanautopsy.model import Autopsy, Evidence, RankedCause, Source
 from nanautopsy.render import _facts
 from nanautopsy.render._clean import cleaned, one_line
@@ -26,7 +27,7 @@ _LINKING = re.compile(r"(?<![A-Za-z0-9])([@#])(?=\w)|(?<=\w)(#)(?=\d)|(?<=\bGH)(
 _LINE_START = re.compile(r"^(\d{0,9})([#+=-]|(?<=\d)[.)](?=\s|$))")
 
 
-def render(autopsy: Autopsy) -> str:
+def render(autopsy: Autopsy, *, language: Language = ENGLISH) -> str:
     """The document; sections from the end are left out when it grows too long for a comment."""
     autopsy = cleaned(autopsy)
     sections = [f"<!-- nanautopsy {_attribute(autopsy.version)} -->", *_sections(autopsy)]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nanautopsy.languages import ENGLISH, Language
 from nanautopsy.model import Autopsy, Evidence, RankedCause, Source
 from nanautopsy.render import _facts
 from nanautopsy.render._clean import cleaned, one_line
@@ -68,7 +69,13 @@ class _Row:
     """Shown after the text in a quieter style: the source."""
 
 
-def render(autopsy: Autopsy, *, width: int | None = None, color: bool = False) -> str:
+def render(
+    autopsy: Autopsy,
+    *,
+    width: int | None = None,
+    color: bool = False,
+    language: Language = ENGLISH,
+) -> str:
     """The verdict as lines of at most ``width`` columns (80 if not given)."""
     autopsy = cleaned(autopsy)
     to = console(max(MIN_WIDTH, min(width or WIDTH, MAX_WIDTH)), color=color)
