@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,9 +60,3 @@ def shown(value: float) -> str:
     if np.isinf(value):
         return "Inf" if value > 0 else "-Inf"
     return f"{value:.4g}"
-
-
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """The names in a row, and how many more there are."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -10,7 +10,7 @@ Templates are written out where they are used, as arguments of :func:`phrase` an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -82,6 +82,12 @@ def counted(n: int, one: str, many: str, /, **values: object) -> Phrase:
 def listed(parts: Iterable[str], separator: str = ", ") -> Phrase:
     """The parts in a row. Separators are phrases too (``", "``, ``"; "``, ``" and "``)."""
     return Listing(separator, {f"part{i}": part for i, part in enumerate(parts)})
+
+
+def shortlist(names: Sequence[str], most: int = 5) -> Phrase:
+    """The names in a row, and how many more there are."""
+    row, more = listed(names[:most]), len(names) - most
+    return phrase("{names} and {more} more", names=row, more=more) if more > 0 else row
 
 
 def _said(value: object, translate: Callable[[str], str]) -> object:

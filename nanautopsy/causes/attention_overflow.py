@@ -26,6 +26,7 @@ from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.detectors.attention import ATTENTION, QUERY_KEY
 from nanautopsy.model import Assessment
+from nanautopsy.wording import phrase
 
 
 def _assess(case: Case) -> Assessment:
@@ -38,31 +39,39 @@ def _assess(case: Case) -> Assessment:
             weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
     if not weighing.evidence:
         return quiet(
-            "no sign of growing queries and keys: neither their weights nor logged attention "
-            "logits grew beyond the others"
+            phrase(
+                "no sign of growing queries and keys: neither their weights nor logged attention "
+                "logits grew beyond the others"
+            )
         )
     onset = case.onset
     if onset is not None and onset.layer is not None and onset.quantity != "attention logits":
         if ATTENTION.search(onset.layer) or QUERY_KEY.search(onset.layer):
             weighing.speaks_for(
                 thresholds.MODERATE,
-                f"the first non-finite layer, {onset.layer}, lies in attention",
+                phrase("the first non-finite layer, {layer}, lies in attention", layer=onset.layer),
                 onset.source,
             )
         else:
             weighing.speaks_against(
                 thresholds.STRONG,
-                f"the first non-finite layer, {onset.layer}, is no attention layer",
+                phrase(
+                    "the first non-finite layer, {layer}, is no attention layer", layer=onset.layer
+                ),
                 onset.source,
             )
     eager = case.states("attention", "eager")
     if eager is not None:
         weighing.speaks_for(
-            thresholds.WEAK, "eager attention keeps the logits in the compute format", eager.source
+            thresholds.WEAK,
+            phrase("eager attention keeps the logits in the compute format"),
+            eager.source,
         )
     half = case.states("compute_dtype", "F16")
     if half is not None:
-        weighing.speaks_for(thresholds.WEAK, "in float16 a logit past 65504 is Inf", half.source)
+        weighing.speaks_for(
+            thresholds.WEAK, phrase("in float16 a logit past 65504 is Inf"), half.source
+        )
     for finding in case.found("lr-jump"):
         weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)
     return weighing.fired()
@@ -70,13 +79,17 @@ def _assess(case: Case) -> Assessment:
 
 CAUSE = Cause(
     id="attention-overflow",
-    title="attention logits grew past the format",
+    title=phrase("attention logits grew past the format"),
     assess=_assess,
     remedies=(
-        "Normalize queries and keys before their product (QK-norm), or cap the logits.",
-        "Use a fused kernel (`attn_implementation='sdpa'` or `'flash_attention_2'`), which "
-        "accumulates logits in float32.",
-        "Lower the learning rate of the query and key projections, or give them weight decay.",
+        phrase("Normalize queries and keys before their product (QK-norm), or cap the logits."),
+        phrase(
+            "Use a fused kernel (`attn_implementation='sdpa'` or `'flash_attention_2'`), which "
+            "accumulates logits in float32."
+        ),
+        phrase(
+            "Lower the learning rate of the query and key projections, or give them weight decay."
+        ),
     ),
     references=(
         "https://arxiv.org/abs/2302.05442",

@@ -28,6 +28,7 @@ from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.model import Assessment
 from nanautopsy.signal import shown, up_to
+from nanautopsy.wording import phrase
 
 _OF_INPUT = re.compile(
     r"\b(inputs?|images?|pixels?|pixel_values|waveforms?|audio|features?|targets?|labels?|samples?"
@@ -39,14 +40,17 @@ _OF_INPUT = re.compile(
 def _assess(case: Case) -> Assessment:
     onset = case.onset
     if onset is None:
-        return quiet("nothing is non-finite, and a bad batch leaves more than a high loss")
+        return quiet(phrase("nothing is non-finite, and a bad batch leaves more than a high loss"))
     weighing = Weighing()
     for finding in case.found("odd-input"):
         if finding.step is None or onset.step is None or finding.step <= onset.step:
             if finding.data.get("stays"):
                 weighing.speaks_for(
                     thresholds.WEAK,
-                    f"{finding.text}; it stays so, as what is computed from weights does",
+                    phrase(
+                        "{finding}; it stays so, as what is computed from weights does",
+                        finding=finding.text,
+                    ),
                     finding.source,
                 )
             else:
@@ -60,29 +64,41 @@ def _assess(case: Case) -> Assessment:
         _weigh_recurrence(case, weighing)
         if finding.data.get("gradient") == "zero":
             weighing.speaks_against(
-                thresholds.STRONG, f"{finding.text}, which a bad number is not", finding.source
+                thresholds.STRONG,
+                phrase("{finding}, which a bad number is not", finding=finding.text),
+                finding.source,
             )
         elif finding.data.get("value") == "inf":
             weighing.speaks_for(
                 thresholds.WEAK,
-                f"{finding.text}: single batches do it, or a formula that has no bound for them",
+                phrase(
+                    "{finding}: single batches do it, or a formula that has no bound for them",
+                    finding=finding.text,
+                ),
                 finding.source,
             )
         elif finding.data.get("gradient") == "non-finite":
             weighing.speaks_for(
-                thresholds.MODERATE, f"{finding.text}: single batches do it", finding.source
+                thresholds.MODERATE,
+                phrase("{finding}: single batches do it", finding=finding.text),
+                finding.source,
             )
         break
     for finding in case.found("rank-alone")[:1]:
         if finding.data.get("what") == "loss":
             weighing.speaks_for(
                 thresholds.MODERATE,
-                f"{finding.text}: ranks share their weights, and differ in their data",
+                phrase(
+                    "{finding}: ranks share their weights, and differ in their data",
+                    finding=finding.text,
+                ),
                 finding.source,
             )
     _weigh_suddenness(case, weighing)
     if not any(evidence.supports for evidence in weighing.evidence):
-        return quiet("nothing that was logged tells a bad batch from another sudden failure")
+        return quiet(
+            phrase("nothing that was logged tells a bad batch from another sudden failure")
+        )
     _weigh_rivals(case, weighing)
     return weighing.fired()
 
@@ -95,13 +111,16 @@ def _weigh_recurrence(case: Case, weighing: Weighing) -> None:
         if finding.step % period == 0:
             weighing.speaks_for(
                 thresholds.WEAK,
-                f"{finding.text}: the end of an epoch, or what the program does every so often",
+                phrase(
+                    "{finding}: the end of an epoch, or what the program does every so often",
+                    finding=finding.text,
+                ),
                 finding.source,
             )
         else:
             weighing.speaks_for(
                 thresholds.STRONG,
-                f"{finding.text}: the same place in the data each time",
+                phrase("{finding}: the same place in the data each time", finding=finding.text),
                 finding.source,
             )
         return
@@ -124,12 +143,17 @@ def _weigh_suddenness(case: Case, weighing: Weighing) -> None:
         if before[-1] > thresholds.SUDDEN_FACTOR * usual:
             return
         if series.role == "grad_norm":
-            calm = (
-                f"{series.tag} was {shown(float(before[-1]))} right before, median {shown(usual)}"
+            calm = phrase(
+                "{tag} was {before} right before, median {usual}",
+                tag=series.tag,
+                before=shown(float(before[-1])),
+                usual=shown(usual),
             )
     if calm is not None:
         weighing.speaks_for(
-            thresholds.MODERATE, f"it came from one step to the next: {calm}", onset.source
+            thresholds.MODERATE,
+            phrase("it came from one step to the next: {calm}", calm=calm),
+            onset.source,
         )
 
 
@@ -139,12 +163,16 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
         if odd and finding.step is not None and finding.step >= min(odd):
             continue  # the batch did that
         weighing.speaks_against(
-            thresholds.STRONG, f"{finding.text}, before the onset", finding.source
+            thresholds.STRONG,
+            phrase("{finding}, before the onset", finding=finding.text),
+            finding.source,
         )
     half = case.states("compute_dtype", "F16")
     if half is not None and not case.found("odd-input"):
         weighing.speaks_against(
-            thresholds.MODERATE, "the run computes in float16, which overflows too", half.source
+            thresholds.MODERATE,
+            phrase("the run computes in float16, which overflows too"),
+            half.source,
         )
     for finding in case.found("masked-loss", "gradient-sentinel"):
         if finding.data.get("no_gradient"):
@@ -153,12 +181,14 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
 
 CAUSE = Cause(
     id="bad-input-data",
-    title="non-finite or absurd values in a batch",
+    title=phrase("non-finite or absurd values in a batch"),
     assess=_assess,
     remedies=(
-        "Save the batch of the failing step and ask `torch.isfinite(x).all()` of every tensor in "
-        "it, inputs and targets.",
-        "Check the whole data set once, offline; drop or mend what is not finite.",
+        phrase(
+            "Save the batch of the failing step and ask `torch.isfinite(x).all()` of every tensor "
+            "in it, inputs and targets."
+        ),
+        phrase("Check the whole data set once, offline; drop or mend what is not finite."),
     ),
     references=(
         "https://github.com/prs-eth/Marigold/issues/111",

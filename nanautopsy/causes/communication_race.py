@@ -26,6 +26,7 @@ from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.model import Assessment, Fact, Finding, Run
 from nanautopsy.signal import up_to
+from nanautopsy.wording import phrase
 
 
 def _assess(case: Case) -> Assessment:
@@ -37,21 +38,25 @@ def _assess(case: Case) -> Assessment:
         if isinstance(rank, int) and not finding.data.get("everything"):
             weighing.speaks_for(
                 thresholds.MODERATE,
-                f"only rank {rank}'s part of the state is non-finite: {finding.text}",
+                phrase(
+                    "only rank {rank}'s part of the state is non-finite: {finding}",
+                    rank=rank,
+                    finding=finding.text,
+                ),
                 finding.source,
             )
             break
     if not weighing.evidence:
-        return quiet("nothing shows one rank, or one rank's part, that turned alone")
+        return quiet(phrase("nothing shows one rank, or one rank's part, that turned alone"))
     overlap = _overlap(case.run)
     if overlap is not None:
         weighing.speaks_for(
-            thresholds.MODERATE, "communication overlaps with computation", overlap.source
+            thresholds.MODERATE, phrase("communication overlaps with computation"), overlap.source
         )
     half = case.states("compute_dtype", "F16")
     if half is not None:
         weighing.speaks_against(
-            thresholds.MODERATE, "the run computes in float16, which overflows", half.source
+            thresholds.MODERATE, phrase("the run computes in float16, which overflows"), half.source
         )
     for finding in case.found("grad-norm-growth", "loss-growth", "lr-jump", "hardware-error"):
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
@@ -66,12 +71,14 @@ def _weigh_alone(finding: Finding, weighing: Weighing) -> None:
         return
     if finding.data.get("own_loss_finite"):
         weighing.speaks_for(
-            thresholds.MODERATE, f"{finding.text}, while that rank's loss is finite", finding.source
+            thresholds.MODERATE,
+            phrase("{finding}, while that rank's loss is finite", finding=finding.text),
+            finding.source,
         )
     else:
         weighing.speaks_for(
             thresholds.WEAK,
-            f"{finding.text}; the loss of that rank is not known",
+            phrase("{finding}; the loss of that rank is not known", finding=finding.text),
             finding.source,
         )
 
@@ -85,7 +92,9 @@ def _weigh_calm(case: Case, weighing: Weighing) -> None:
         if len(before) >= thresholds.DIVERGED_MIN_POINTS:
             if before[-1] <= thresholds.SUDDEN_FACTOR * float(np.median(before)):
                 weighing.speaks_for(
-                    thresholds.WEAK, f"{norm.tag} was at its usual level right before", norm.source
+                    thresholds.WEAK,
+                    phrase("{tag} was at its usual level right before", tag=norm.tag),
+                    norm.source,
                 )
             return
 
@@ -110,13 +119,15 @@ def _several_ranks(run: Run) -> bool:
 
 CAUSE = Cause(
     id="communication-race",
-    title="overlapped communication corrupts gradients",
+    title=phrase("overlapped communication corrupts gradients"),
     assess=_assess,
-    needs=(Need("sign of several ranks", _several_ranks),),
+    needs=(Need(phrase("sign of several ranks"), _several_ranks),),
     remedies=(
-        "Switch the overlap off (`overlap_comm: false`, no `--overlap-grad-reduce`) and run past "
-        "the onset.",
-        "Set TORCH_NCCL_NAN_CHECK=1: it names the first rank that sends a NaN.",
+        phrase(
+            "Switch the overlap off (`overlap_comm: false`, no `--overlap-grad-reduce`) and run "
+            "past the onset."
+        ),
+        phrase("Set TORCH_NCCL_NAN_CHECK=1: it names the first rank that sends a NaN."),
     ),
     references=(
         "https://github.com/deepspeedai/DeepSpeed/issues/4298",

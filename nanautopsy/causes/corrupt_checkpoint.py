@@ -25,6 +25,7 @@ from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.model import ArtifactReport, Assessment, Checkpoint, Source
 from nanautopsy.onset import at_first_steps
+from nanautopsy.wording import phrase
 
 _DAMAGE = re.compile(
     r"cut short|truncat|overlap|checksum|CRC|corrupt|names shard|cannot be read|bytes at byte"
@@ -39,7 +40,11 @@ def _assess(case: Case) -> Assessment:
         if few and finding.data.get("first_checkpoint") and _from_before(case, finding.step):
             weighing.speaks_for(
                 thresholds.STRONG,
-                f"{finding.text}: {elements} elements in all, before training",
+                phrase(
+                    "{finding}: {elements} elements in all, before training",
+                    finding=finding.text,
+                    elements=elements,
+                ),
                 finding.source,
             )
     for finding in case.found("absurd-weight"):
@@ -50,23 +55,32 @@ def _assess(case: Case) -> Assessment:
         report, text = damaged
         weighing.speaks_for(
             thresholds.STRONG,
-            f"{report.path}, which the run started from, is damaged: {text}",
+            phrase(
+                "{path}, which the run started from, is damaged: {text}",
+                path=report.path,
+                text=text,
+            ),
             Source(report.path),
         )
     if not weighing.evidence:
-        return quiet("no checkpoint from before the onset is damaged")
+        return quiet(phrase("no checkpoint from before the onset is damaged"))
     onset = case.onset
     if onset is not None and onset.step is not None:
         if at_first_steps(case.run, onset) and not _was_sound(case):
             weighing.speaks_for(
                 thresholds.MODERATE,
-                f"it was non-finite at step {onset.step}, with the weights as they were loaded",
+                phrase(
+                    "it was non-finite at step {step}, with the weights as they were loaded",
+                    step=onset.step,
+                ),
                 onset.source,
             )
         elif onset.last_finite is not None:
             weighing.speaks_against(
                 thresholds.MODERATE,
-                f"training was finite until step {onset.last_finite}",
+                phrase(
+                    "training was finite until step {last_finite}", last_finite=onset.last_finite
+                ),
                 onset.source,
             )
     return weighing.fired()
@@ -117,12 +131,14 @@ def _is_of(report: ArtifactReport, checkpoint: Checkpoint) -> bool:
 
 CAUSE = Cause(
     id="corrupt-checkpoint",
-    title="the checkpoint that was loaded is damaged",
+    title=phrase("the checkpoint that was loaded is damaged"),
     assess=_assess,
-    needs=(Need("checkpoint", lambda run: bool(run.checkpoints)),),
+    needs=(Need(phrase("checkpoint"), lambda run: bool(run.checkpoints)),),
     remedies=(
-        "Fetch the file again and compare its checksum; `nanautopsy inspect` shows which tensor "
-        "is affected.",
+        phrase(
+            "Fetch the file again and compare its checksum; `nanautopsy inspect` shows which "
+            "tensor is affected."
+        ),
     ),
     references=(
         "https://github.com/vllm-project/vllm/issues/53537",

@@ -26,6 +26,8 @@ from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.checkpoints.damage import damaged
 from nanautopsy.model import Assessment, Finding, Source
+from nanautopsy.quantities import quantity_words
+from nanautopsy.wording import phrase
 
 
 def _assess(case: Case) -> Assessment:
@@ -34,11 +36,16 @@ def _assess(case: Case) -> Assessment:
     masked = [f for f in case.found("masked-loss") if f.data.get("no_gradient")]
     isolated = [f for f in case.found("isolated-losses") if f.data.get("value") == "nan"]
     if not (mismatches or masked or isolated):
-        return quiet("no loss is NaN at single steps, and nothing says that labels are missing")
+        return quiet(
+            phrase("no loss is NaN at single steps, and nothing says that labels are missing")
+        )
     if mismatches:
         weighing.speaks_for(
             thresholds.STRONG,
-            f"the program says that labels are missing: {mismatches[0].text}",
+            phrase(
+                "the program says that labels are missing: {line}",
+                line=mismatches[0].text,
+            ),
             mismatches[0].source,
         )
     for finding in masked[:1]:
@@ -48,8 +55,11 @@ def _assess(case: Case) -> Assessment:
     if case.onset is not None and case.onset.persistent:
         weighing.speaks_against(
             thresholds.STRONG,
-            f"the {case.onset.quantity} stays non-finite; a batch without targets leaves the "
-            "weights as they were",
+            phrase(
+                "{quantity} stays non-finite; a batch without targets leaves the "
+                "weights as they were",
+                quantity=quantity_words(case.onset.quantity),
+            ),
             case.onset.source,
         )
     return weighing.fired()
@@ -63,7 +73,7 @@ def _weigh_isolated(case: Case, finding: Finding, weighing: Weighing) -> None:
     elif gradient == "non-finite":
         weighing.speaks_against(
             thresholds.STRONG,
-            f"{finding.text}: a mean over nothing has no gradient",
+            phrase("{finding}: a mean over nothing has no gradient", finding=finding.text),
             finding.source,
         )
         return
@@ -73,14 +83,19 @@ def _weigh_isolated(case: Case, finding: Finding, weighing: Weighing) -> None:
     if skipper is not None and gradient != "zero":
         weighing.speaks_against(
             thresholds.MODERATE,
-            "a loss scaler skips steps with non-finite gradients, which leaves the same picture",
+            phrase(
+                "a loss scaler skips steps with non-finite gradients, which leaves the same picture"
+            ),
             skipper.source,
         )
     sound = _sound_after(case, finding)
     if sound is not None and gradient != "zero":  # of a gradient of 0 it is a consequence
         weighing.speaks_for(
             thresholds.WEAK,
-            f"the weights of {sound} are finite: the step did them no harm, or was left out",
+            phrase(
+                "the weights of {path} are finite: the step did them no harm, or was left out",
+                path=sound,
+            ),
             Source(sound),
         )
 
@@ -96,13 +111,15 @@ def _sound_after(case: Case, finding: Finding) -> str | None:
 
 CAUSE = Cause(
     id="empty-targets",
-    title="a batch in which every label is ignored",
+    title=phrase("a batch in which every label is ignored"),
     assess=_assess,
-    needs=(Need("training loss", lambda run: bool(run.by_role("loss") or run.events)),),
+    needs=(Need(phrase("training loss"), lambda run: bool(run.by_role("loss") or run.events)),),
     remedies=(
-        "Count `(labels != -100).sum()` per batch; drop samples for which it is 0, or raise the "
-        "maximum length so that the answer is not cut off.",
-        "Sum the losses and divide by `max(1, count)` instead of taking the mean.",
+        phrase(
+            "Count `(labels != -100).sum()` per batch; drop samples for which it is 0, or raise "
+            "the maximum length so that the answer is not cut off."
+        ),
+        phrase("Sum the losses and divide by `max(1, count)` instead of taking the mean."),
     ),
     references=(
         "https://github.com/pytorch/pytorch/issues/70348",

@@ -32,6 +32,7 @@ from nanautopsy.checkpoints.damage import damaged
 from nanautopsy.model import Assessment, Checkpoint, Finding, Source
 from nanautopsy.onset import at_first_steps
 from nanautopsy.signal import shown, up_to
+from nanautopsy.wording import phrase
 
 
 def _assess(case: Case) -> Assessment:
@@ -40,29 +41,42 @@ def _assess(case: Case) -> Assessment:
     collapse = case.found("loss-scale-collapse")
     skips = case.found("overflow-skips")
     if dtype is not None and dtype.value in ("BF16", "F32") and not (collapse or skips):
-        name = "bfloat16, which has float32's range" if dtype.value == "BF16" else "float32"
-        return quiet(f"the run computes in {name} ({dtype.source})")
+        name = "float32"
+        if dtype.value == "BF16":
+            name = phrase("bfloat16, which has float32's range")
+        return quiet(
+            phrase("the run computes in {name} ({source})", name=name, source=dtype.source)
+        )
     if dtype is None and not (collapse or skips or half):
         return Assessment(
             "not-applicable",
-            reason="nothing says that the run computes in float16: no precision in the "
-            "configuration, no loss scaler in the log, no float16 weights saved",
+            reason=phrase(
+                "nothing says that the run computes in float16: no precision in the "
+                "configuration, no loss scaler in the log, no float16 weights saved"
+            ),
         )
     weighing = Weighing()
     if dtype is not None and dtype.value == "F16":
-        weighing.speaks_for(thresholds.MODERATE, "the run computes in float16", dtype.source)
+        weighing.speaks_for(
+            thresholds.MODERATE, phrase("the run computes in float16"), dtype.source
+        )
         _weigh_model(case, weighing)
         survivor = _survivor(case)
         if survivor is not None:
             weighing.speaks_for(
                 thresholds.MODERATE,
-                f"the weights of {survivor.path} are finite and the loss is not: the forward pass "
-                "itself overflows, and every step is skipped",
+                phrase(
+                    "the weights of {path} are finite and the loss is not: the forward pass "
+                    "itself overflows, and every step is skipped",
+                    path=survivor.path,
+                ),
                 Source(survivor.path),
             )
     elif half is not None and dtype is None:
         weighing.speaks_for(
-            thresholds.MODERATE, f"the weights of {half.path} are float16", Source(half.path)
+            thresholds.MODERATE,
+            phrase("the weights of {path} are float16", path=half.path),
+            Source(half.path),
         )
     _weigh_scaler(case, half, weighing)
     _weigh_magnitudes(case, weighing)
@@ -86,7 +100,7 @@ def _weigh_model(case: Case, weighing: Weighing) -> None:
     if published is not None and published.value == "BF16":
         weighing.speaks_for(
             thresholds.STRONG,
-            "the model was published in bfloat16, whose range float16 does not have",
+            phrase("the model was published in bfloat16, whose range float16 does not have"),
             published.source,
         )
 
@@ -112,7 +126,10 @@ def _weigh_scaler(case: Case, half: Checkpoint | None, weighing: Weighing) -> No
     if half is not None and not deepspeed and (dtype is None or dtype.value == "F16"):
         weighing.speaks_for(
             thresholds.MODERATE,
-            "torch's GradScaler does not take the gradients of float16 weights, so none was used",
+            phrase(
+                "torch's GradScaler does not take the gradients of float16 weights, so none was "
+                "used"
+            ),
             Source(half.path),
         )
     elif (
@@ -122,7 +139,9 @@ def _weigh_scaler(case: Case, half: Checkpoint | None, weighing: Weighing) -> No
     ):
         weighing.speaks_for(
             thresholds.MODERATE,
-            "no trace of a loss scaler: the first gradient that overflows goes into the weights",
+            phrase(
+                "no trace of a loss scaler: the first gradient that overflows goes into the weights"
+            ),
             dtype.source,
         )
 
@@ -156,8 +175,12 @@ def _weigh_magnitudes(case: Case, weighing: Weighing) -> None:
             index = int(np.nanargmax(np.where(np.isfinite(values), np.abs(values), -1)))
             weighing.speaks_for(
                 thresholds.DECISIVE,
-                f"{series.layer or series.tag} reaches {shown(float(finite.max()))}, at "
-                f"float16's maximum of {thresholds.FP16_MAX:.0f}",
+                phrase(
+                    "{layer} reaches {largest}, at float16's maximum of {limit:.0f}",
+                    layer=series.layer or series.tag,
+                    largest=shown(float(finite.max())),
+                    limit=thresholds.FP16_MAX,
+                ),
                 series.at(index),
             )
             break
@@ -171,14 +194,19 @@ def _weigh_onset(case: Case, weighing: Weighing) -> None:
         return
     if onset.value in ("inf", "-inf"):
         weighing.speaks_for(
-            thresholds.MODERATE, "Inf came before NaN, as past a format's maximum", onset.source
+            thresholds.MODERATE,
+            phrase("Inf came before NaN, as past a format's maximum"),
+            onset.source,
         )
     forward = onset.quantity not in ("grad_norm", "gradients", "parameters")
     if forward and onset.persistent and at_first_steps(case.run, onset):
         weighing.speaks_for(
             thresholds.MODERATE,
-            f"the forward pass is non-finite from step {onset.step} on, before training could "
-            "have changed the weights",
+            phrase(
+                "the forward pass is non-finite from step {step} on, before training could "
+                "have changed the weights",
+                step=onset.step,
+            ),
             onset.source,
         )
 
@@ -193,7 +221,10 @@ def _weigh_history(case: Case, weighing: Weighing) -> None:
     if grown:
         weighing.speaks_for(
             thresholds.WEAK,
-            f"{grown[0].text}: magnitudes grew, and ended far below float32's maximum",
+            phrase(
+                "{grown}: magnitudes grew, and ended far below float32's maximum",
+                grown=grown[0].text,
+            ),
             grown[0].source,
         )
     if grown or _survivor(case) is not None:
@@ -205,8 +236,13 @@ def _weigh_history(case: Case, weighing: Weighing) -> None:
         if settled and onset.value == "nan" and before[-1] <= thresholds.SUDDEN_FACTOR * usual:
             weighing.speaks_against(
                 thresholds.WEAK,
-                f"{norm.tag} was at its usual level right before ({shown(float(before[-1]))}, "
-                f"median {shown(usual)}), and no Inf was seen",
+                phrase(
+                    "{tag} was at its usual level right before ({last_before}, "
+                    "median {usual}), and no Inf was seen",
+                    tag=norm.tag,
+                    last_before=shown(float(before[-1])),
+                    usual=shown(usual),
+                ),
                 norm.source,
             )
             return
@@ -222,7 +258,9 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
     """Facts that explain the magnitude without float16 being at fault first."""
     for finding in case.found("lr-jump", "projection-growth"):
         weighing.speaks_against(
-            thresholds.MODERATE, f"{finding.text}, which explains the magnitudes", finding.source
+            thresholds.MODERATE,
+            phrase("{finding}, which explains the magnitudes", finding=finding.text),
+            finding.source,
         )
     for finding in case.found("newly-initialized"):
         if finding.data.get("blocks"):
@@ -231,14 +269,20 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
 
 CAUSE = Cause(
     id="fp16-overflow",
-    title="float16 overflow: values past 65504",
+    title=phrase("float16 overflow: values past 65504"),
     assess=_assess,
     remedies=(
-        "Train in bfloat16 (`bf16=True`, `torch.autocast(dtype=torch.bfloat16)`) on hardware "
-        "with compute capability 8.0 or above; elsewhere in float32.",
-        "If it must be float16: float32 weights, autocast, and a GradScaler around the step.",
-        "Find the module: `--debug underflow_overflow`, or forward hooks that print the largest "
-        "magnitude.",
+        phrase(
+            "Train in bfloat16 (`bf16=True`, `torch.autocast(dtype=torch.bfloat16)`) on hardware "
+            "with compute capability 8.0 or above; elsewhere in float32."
+        ),
+        phrase(
+            "If it must be float16: float32 weights, autocast, and a GradScaler around the step."
+        ),
+        phrase(
+            "Find the module: `--debug underflow_overflow`, or forward hooks that print the "
+            "largest magnitude."
+        ),
     ),
     references=(
         "https://github.com/huggingface/nanoVLM/issues/50",

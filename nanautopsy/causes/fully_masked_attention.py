@@ -30,6 +30,7 @@ from nanautopsy.detectors.attention import ATTENTION
 from nanautopsy.model import Assessment
 from nanautopsy.onset import finite_layer_beside
 from nanautopsy.versions import is_before
+from nanautopsy.wording import phrase
 
 _FUNCTION = re.compile(
     r"^(Softmax|SafeSoftmax|ScaledDotProduct\w*|\w*FlashAttention\w*|\w*EfficientAttention\w*)"
@@ -54,7 +55,7 @@ def _assess(case: Case) -> Assessment:
             weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
             break
     if not weighing.evidence:
-        return quiet("nothing says that attention was NaN first")
+        return quiet(phrase("nothing says that attention was NaN first"))
     _weigh_settings(case, weighing)
     _weigh_rivals(case, weighing)
     return weighing.fired()
@@ -67,10 +68,15 @@ def _weigh_layer(case: Case, weighing: Weighing) -> None:
     if not ATTENTION.search(onset.layer):
         return
     before = finite_layer_beside(case.run, onset)
-    text = f"the first non-finite layer, {onset.layer}, lies in attention, and it is NaN, not Inf"
+    text = phrase(
+        "the first non-finite layer, {layer}, lies in attention, and it is NaN, not Inf",
+        layer=onset.layer,
+    )
     if before is not None:
         weighing.speaks_for(
-            thresholds.STRONG, f"{text}, while {before.layer} was finite there", onset.source
+            thresholds.STRONG,
+            phrase("{text}, while {layer} was finite there", text=text, layer=before.layer),
+            onset.source,
         )
     else:
         weighing.speaks_for(thresholds.MODERATE, text, onset.source)
@@ -82,13 +88,16 @@ def _weigh_settings(case: Case, weighing: Weighing) -> None:
     if torch is not None and attention is not None and is_before(torch.version, _SAFE_SDPA):
         weighing.speaks_for(
             thresholds.WEAK,
-            f"scaled dot-product attention of torch {torch.version} gives NaN for such rows",
+            phrase(
+                "scaled dot-product attention of torch {version} gives NaN for such rows",
+                version=torch.version,
+            ),
             torch.source,
         )
     eager = case.states("attention", "eager")
     if eager is not None:
         weighing.speaks_for(
-            thresholds.WEAK, "eager attention gives NaN for such rows", eager.source
+            thresholds.WEAK, phrase("eager attention gives NaN for such rows"), eager.source
         )
 
 
@@ -101,18 +110,23 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
     if onset is not None and onset.layer is not None and not ATTENTION.search(onset.layer):
         weighing.speaks_against(
             thresholds.MODERATE,
-            f"the first non-finite layer, {onset.layer}, is no attention layer",
+            phrase("the first non-finite layer, {layer}, is no attention layer", layer=onset.layer),
             onset.source,
         )
 
 
 CAUSE = Cause(
     id="fully-masked-attention",
-    title="an attention row in which every key is masked",
+    title=phrase("an attention row in which every key is masked"),
     assess=_assess,
     remedies=(
-        "Leave one key visible in every row of the combined mask; padding rows may see themselves.",
-        "Combine masks as booleans and fill once with `finfo.min`, instead of adding two masks.",
+        phrase(
+            "Leave one key visible in every row of the combined mask; padding rows may see "
+            "themselves."
+        ),
+        phrase(
+            "Combine masks as booleans and fill once with `finfo.min`, instead of adding two masks."
+        ),
     ),
     references=(
         "https://github.com/pytorch/pytorch/issues/103749",

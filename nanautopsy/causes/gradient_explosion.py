@@ -26,6 +26,7 @@ from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.learning_rates import from_the_start, highest, how_high, rising_before
 from nanautopsy.model import Assessment, Finding, Run, Source
+from nanautopsy.wording import phrase
 
 _RECURRENCE = re.compile(r"(^|[._/\d])(lstm|gru|rnn)\w*([._/]|$)|weight_hh|recurrent_kernel", re.I)
 
@@ -43,14 +44,22 @@ _RIVALS = (
 def _assess(case: Case) -> Assessment:
     growths = case.found("grad-norm-growth")
     if not growths:
-        return quiet("the gradient norm does not grow before the onset")
+        return quiet(phrase("the gradient norm does not grow before the onset"))
     growth = growths[0]
     points = growth.data.get("points")
     if not isinstance(points, int) or points < thresholds.GROWTH_POINTS:
-        return quiet(f"{growth.text}, but within {points} points: it came at once")
+        return quiet(
+            phrase(
+                "{growth}, but within {points} points: it came at once",
+                growth=growth.text,
+                points=points,
+            )
+        )
     weighing = Weighing()
     weighing.speaks_for(
-        thresholds.STRONG, f"{growth.text}, over {2 * points} points and more", growth.source
+        thresholds.STRONG,
+        phrase("{growth}, over {count} points and more", growth=growth.text, count=2 * points),
+        growth.source,
     )
     _weigh_loss(case, growth, weighing)
     _weigh_start(case, growth, weighing)
@@ -61,7 +70,9 @@ def _assess(case: Case) -> Assessment:
     if half is not None:
         weighing.speaks_against(
             thresholds.STRONG,
-            "the run computes in float16, whose end is reached long before gradients explode",
+            phrase(
+                "the run computes in float16, whose end is reached long before gradients explode"
+            ),
             half.source,
         )
     for finding in case.found(*_RIVALS):
@@ -73,7 +84,7 @@ def _weigh_loss(case: Case, growth: Finding, weighing: Weighing) -> None:
     """Gradients that explode lead the loss, and end in an overflow."""
     if case.onset is None:
         weighing.speaks_against(
-            thresholds.STRONG, "nothing overflowed: gradients stayed finite", growth.source
+            thresholds.STRONG, phrase("nothing overflowed: gradients stayed finite"), growth.source
         )
     loss = next(iter(case.found("loss-growth")), None)
     if loss is None or loss.step is None or growth.step is None:
@@ -81,13 +92,17 @@ def _weigh_loss(case: Case, growth: Finding, weighing: Weighing) -> None:
     points = loss.data.get("points")
     if isinstance(points, int) and points < thresholds.GROWTH_POINTS:
         weighing.speaks_against(
-            thresholds.STRONG, f"{loss.text}, within {points} points: it jumped", loss.source
+            thresholds.STRONG,
+            phrase("{loss}, within {points} points: it jumped", loss=loss.text, points=points),
+            loss.source,
         )
     elif loss.step > growth.step:
-        weighing.speaks_for(thresholds.MODERATE, f"{loss.text}, after the gradients", loss.source)
+        weighing.speaks_for(
+            thresholds.MODERATE, phrase("{loss}, after the gradients", loss=loss.text), loss.source
+        )
     elif loss.step < growth.step:
         weighing.speaks_against(
-            thresholds.MODERATE, f"{loss.text}, before the gradients", loss.source
+            thresholds.MODERATE, phrase("{loss}, before the gradients", loss=loss.text), loss.source
         )
 
 
@@ -96,20 +111,26 @@ def _weigh_start(case: Case, growth: Finding, weighing: Weighing) -> None:
     if from_the_start(case.run, growth):
         weighing.speaks_against(
             thresholds.STRONG,
-            "it began with the first steps, as with a rate that is too high for the model",
+            phrase("it began with the first steps, as with a rate that is too high for the model"),
             growth.source,
         )
     rising = rising_before(case.run, growth.step)
     if rising is not None:
         weighing.speaks_against(
-            thresholds.STRONG, f"{rising.tag} was still rising when it began", rising.source
+            thresholds.STRONG,
+            phrase("{tag} was still rising when it began", tag=rising.tag),
+            rising.source,
         )
 
 
 def _weigh_structure(case: Case, weighing: Weighing) -> None:
     place = _recurrence(case.run)
     if place is not None:
-        weighing.speaks_for(thresholds.WEAK, f"the model has a recurrence ({place[0]})", place[1])
+        weighing.speaks_for(
+            thresholds.WEAK,
+            phrase("the model has a recurrence ({place})", place=place[0]),
+            place[1],
+        )
 
 
 def _recurrence(run: Run) -> tuple[str, Source] | None:
@@ -129,10 +150,12 @@ def _weigh_clipping(case: Case, weighing: Weighing) -> None:
         return
     if clipping.value:
         weighing.speaks_against(
-            thresholds.WEAK, f"gradients are clipped at {clipping.value:g}", clipping.source
+            thresholds.WEAK,
+            phrase("gradients are clipped at {clipping:g}", clipping=clipping.value),
+            clipping.source,
         )
     else:
-        weighing.speaks_for(thresholds.WEAK, "gradients are not clipped", clipping.source)
+        weighing.speaks_for(thresholds.WEAK, phrase("gradients are not clipped"), clipping.source)
 
 
 def _weigh_rate(case: Case, weighing: Weighing) -> None:
@@ -141,7 +164,7 @@ def _weigh_rate(case: Case, weighing: Weighing) -> None:
         if case.run.by_role("grad_norm"):
             weighing.speaks_against(
                 thresholds.MODERATE,
-                "no learning rate is known, so that nothing says that it was usual",
+                phrase("no learning rate is known, so that nothing says that it was usual"),
                 case.run.by_role("grad_norm")[0].source,
             )
         return
@@ -149,23 +172,29 @@ def _weigh_rate(case: Case, weighing: Weighing) -> None:
     if factor >= thresholds.HIGH_LR_FACTOR:
         weighing.speaks_against(
             thresholds.STRONG if factor >= thresholds.EXTREME_LR_FACTOR else thresholds.MODERATE,
-            f"the learning rate reaches {rate.value:g}, {factor:.0f} times what is usual",
+            phrase(
+                "the learning rate reaches {rate:g}, {factor:.0f} times what is usual",
+                rate=rate.value,
+                factor=factor,
+            ),
             rate.source,
         )
     elif factor <= 1.0:
         weighing.speaks_for(
-            thresholds.WEAK, f"the learning rate of {rate.value:g} is usual", rate.source
+            thresholds.WEAK,
+            phrase("the learning rate of {rate:g} is usual", rate=rate.value),
+            rate.source,
         )
 
 
 CAUSE = Cause(
     id="gradient-explosion",
-    title="gradients grew until they overflowed",
+    title=phrase("gradients grew until they overflowed"),
     assess=_assess,
-    needs=(Need("gradient norm", lambda run: bool(run.by_role("grad_norm"))),),
+    needs=(Need(phrase("gradient norm"), lambda run: bool(run.by_role("grad_norm"))),),
     remedies=(
-        "Clip the gradient norm, for example at 1.0; a lower threshold clips harder.",
-        "Normalize (LayerNorm, weight norm), or initialize recurrent weights orthogonally.",
+        phrase("Clip the gradient norm, for example at 1.0; a lower threshold clips harder."),
+        phrase("Normalize (LayerNorm, weight norm), or initialize recurrent weights orthogonally."),
     ),
     references=(
         "https://arxiv.org/abs/1211.5063",

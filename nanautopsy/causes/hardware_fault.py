@@ -22,6 +22,7 @@ import re
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.model import Assessment, LogEvent
+from nanautopsy.wording import phrase
 
 _WRONG_NUMBERS = re.compile(
     r"uncorrectable|double.?bit|fallen off the bus|Machine check|\[Hardware Error\]"
@@ -47,18 +48,22 @@ def _assess(case: Case) -> Assessment:
     wrong = [e for e in events if _WRONG_NUMBERS.search(e.text)]
     if wrong:
         weighing.speaks_for(
-            thresholds.DECISIVE, f"the log shows a hardware error: {wrong[0].text}", wrong[0].source
+            thresholds.DECISIVE,
+            phrase("the log shows a hardware error: {line}", line=wrong[0].text),
+            wrong[0].source,
         )
     elif events:
         weighing.speaks_for(
             thresholds.WEAK,
-            f"the log shows an error of a device: {events[0].text}",
+            phrase("the log shows an error of a device: {line}", line=events[0].text),
             events[0].source,
         )
     for finding in case.found("rank-alone")[:1]:
         weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
     if not weighing.evidence:
-        return quiet("no hardware error was logged before the onset, and no rank turned alone")
+        return quiet(
+            phrase("no hardware error was logged before the onset, and no rank turned alone")
+        )
     for finding in case.found("grad-norm-growth", "lr-jump", "loss-scale-collapse"):
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     return weighing.fired()
@@ -71,12 +76,14 @@ def _is_before(case: Case, event: LogEvent) -> bool:
 
 CAUSE = Cause(
     id="hardware-fault",
-    title="a device computed wrongly",
+    title=phrase("a device computed wrongly"),
     assess=_assess,
     remedies=(
-        "Exclude the node and resume from a checkpoint before the first error; run "
-        "`dcgmi diag -r 3` on it.",
-        "Set TORCH_NCCL_NAN_CHECK=1 to learn which rank sends the first NaN.",
+        phrase(
+            "Exclude the node and resume from a checkpoint before the first error; run "
+            "`dcgmi diag -r 3` on it."
+        ),
+        phrase("Set TORCH_NCCL_NAN_CHECK=1 to learn which rank sends the first NaN."),
     ),
     references=(
         "https://github.com/pytorch/torchtitan/issues/951",

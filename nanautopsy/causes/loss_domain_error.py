@@ -26,6 +26,8 @@ from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.model import Assessment, Finding
 from nanautopsy.onset import loss_was_finite_at
+from nanautopsy.quantities import quantity_words
+from nanautopsy.wording import phrase
 
 _FUNCTION = re.compile(
     r"^(Log(?!Softmax|Sumexp|addexp)\w*|Log1P|Logit|Xlogy|BinaryCrossEntropy(?!WithLogits)\w*|KlDiv"
@@ -50,7 +52,9 @@ def _assess(case: Case) -> Assessment:
             break
     _weigh_value(case, weighing)
     if not any(evidence.supports for evidence in weighing.evidence):
-        return quiet("no term of the loss was non-finite alone, and no operation of it is named")
+        return quiet(
+            phrase("no term of the loss was non-finite alone, and no operation of it is named")
+        )
     _weigh_rivals(case, weighing)
     return weighing.fired()
 
@@ -60,7 +64,9 @@ def _weigh_term(finding: Finding, weighing: Weighing) -> None:
     infinite = finding.data.get("value") in ("inf", "-inf")
     if finding.data.get("router"):
         weighing.speaks_for(
-            thresholds.WEAK, f"{finding.text}; it is a router's, which overflows", finding.source
+            thresholds.WEAK,
+            phrase("{finding}; it is a router's, which overflows", finding=finding.text),
+            finding.source,
         )
         return
     if infinite or finding.data.get("data_free"):
@@ -68,12 +74,12 @@ def _weigh_term(finding: Finding, weighing: Weighing) -> None:
     else:
         weighing.speaks_for(
             thresholds.MODERATE,
-            f"{finding.text}; a target that is NaN does that too",
+            phrase("{finding}; a target that is NaN does that too", finding=finding.text),
             finding.source,
         )
     if infinite:
         weighing.speaks_for(
-            thresholds.MODERATE, "it is Inf, as the logarithm of 0 is", finding.source
+            thresholds.MODERATE, phrase("it is Inf, as the logarithm of 0 is"), finding.source
         )
 
 
@@ -85,7 +91,9 @@ def _weigh_function(case: Case, weighing: Weighing) -> None:
         step = finding.step
         if step is not None and loss_was_finite_at(case.run, step):
             weighing.speaks_for(
-                thresholds.MODERATE, f"{finding.text}, with a finite loss", finding.source
+                thresholds.MODERATE,
+                phrase("{finding}, with a finite loss", finding=finding.text),
+                finding.source,
             )
         else:
             weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
@@ -99,24 +107,32 @@ def _weigh_value(case: Case, weighing: Weighing) -> None:
     if case.found("loss-growth", "grad-norm-growth", "diverged-loss"):
         return
     weighing.speaks_for(
-        thresholds.MODERATE, "the loss is Inf first, with nothing grown before it", onset.source
+        thresholds.MODERATE,
+        phrase("the loss is Inf first, with nothing grown before it"),
+        onset.source,
     )
 
 
 def _weigh_rivals(case: Case, weighing: Weighing) -> None:
     for finding in case.found("loss-growth", "grad-norm-growth", "lr-jump", "loss-scale-collapse"):
         weighing.speaks_against(
-            thresholds.STRONG, f"{finding.text}, before the onset", finding.source
+            thresholds.STRONG,
+            phrase("{finding}, before the onset", finding=finding.text),
+            finding.source,
         )
     onset = case.onset
     if onset is not None and onset.quantity in ("grad_norm", "gradients", "parameters"):
         weighing.speaks_against(
-            thresholds.MODERATE, f"the {onset.quantity} were non-finite first", onset.source
+            thresholds.MODERATE,
+            phrase("{quantity} turned non-finite first", quantity=quantity_words(onset.quantity)),
+            onset.source,
         )
     half = case.states("compute_dtype", "F16")
     if half is not None:
         weighing.speaks_against(
-            thresholds.MODERATE, "the run computes in float16, which overflows too", half.source
+            thresholds.MODERATE,
+            phrase("the run computes in float16, which overflows too"),
+            half.source,
         )
     for finding in case.found("isolated-losses"):
         if finding.data.get("gradient") == "zero":
@@ -125,12 +141,14 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
 
 CAUSE = Cause(
     id="loss-domain-error",
-    title="the loss formula leaves its domain",
+    title=phrase("the loss formula leaves its domain"),
     assess=_assess,
     remedies=(
-        "Use the fused, stable form of the loss (`log_softmax`, `*_with_logits`, `logsumexp`), in "
-        "float32.",
-        "Clamp inside the logarithm or the quotient (`x.clamp_min(eps)`), not after it.",
+        phrase(
+            "Use the fused, stable form of the loss (`log_softmax`, `*_with_logits`, "
+            "`logsumexp`), in float32."
+        ),
+        phrase("Clamp inside the logarithm or the quotient (`x.clamp_min(eps)`), not after it."),
     ),
     references=(
         "https://github.com/huggingface/trl/issues/1473",

@@ -25,18 +25,19 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.model import Assessment, Finding
+from nanautopsy.wording import phrase
 
 
 def _assess(case: Case) -> Assessment:
     jumps = case.found("lr-jump")
     death = case.death
     if not jumps:
-        return quiet("the learning rate never jumps against its own history")
+        return quiet(phrase("the learning rate never jumps against its own history"))
     if death is None:
-        return quiet("the learning rate jumps, but no step is known for the failure")
+        return quiet(phrase("the learning rate jumps, but no step is known for the failure"))
     before = [f for f in jumps if f.step is not None and f.step <= death]
     if not before:
-        return quiet("the learning rate jumps only after the onset")
+        return quiet(phrase("the learning rate jumps only after the onset"))
     weighing = Weighing()
     jump = before[-1]
     assert jump.step is not None
@@ -47,7 +48,7 @@ def _assess(case: Case) -> Assessment:
         weighing.speaks_for(thresholds.MODERATE, jump.text, jump.source)
         weighing.speaks_against(
             thresholds.STRONG,
-            f"{between} points were logged between the jump and the onset",
+            phrase("{between} points were logged between the jump and the onset", between=between),
             jump.source,
         )
     for growth in case.found("loss-growth", "grad-norm-growth"):
@@ -56,12 +57,18 @@ def _assess(case: Case) -> Assessment:
     for resumed in case.found("resume-jump"):
         if resumed.data.get("what") == "learning_rate" and resumed.step == jump.step:
             weighing.speaks_against(
-                thresholds.STRONG, f"{resumed.text}: the resume did it", resumed.source
+                thresholds.STRONG,
+                phrase("{resumed}: the resume did it", resumed=resumed.text),
+                resumed.source,
             )
     return weighing.fired(
         remedies=(
-            f"Resume from the last checkpoint before step {jump.step} with the learning rate at "
-            f"{jump.data.get('from'):.3g}.",
+            phrase(
+                "Resume from the last checkpoint before step {step} with the learning rate at "
+                "{rate:.3g}.",
+                step=jump.step,
+                rate=jump.data.get("from"),
+            ),
         )
     )
 
@@ -80,11 +87,15 @@ def _weigh_growth(growth: Finding, jump: Finding, weighing: Weighing) -> None:
         return
     if growth.step >= jump.step:
         weighing.speaks_for(
-            thresholds.MODERATE, f"{growth.text}, after the learning rate", growth.source
+            thresholds.MODERATE,
+            phrase("{growth}, after the learning rate", growth=growth.text),
+            growth.source,
         )
     else:
         weighing.speaks_against(
-            thresholds.STRONG, f"{growth.text}, from before the jump on", growth.source
+            thresholds.STRONG,
+            phrase("{growth}, from before the jump on", growth=growth.text),
+            growth.source,
         )
 
 
@@ -106,21 +117,28 @@ def _weigh_calm(case: Case, jump: Finding, death: int, weighing: Weighing) -> No
     if calm >= enough:
         weighing.speaks_against(
             thresholds.STRONG,
-            f"loss and gradients stayed at their level for {calm} points after the jump",
+            phrase(
+                "loss and gradients stayed at their level for {calm} points after the jump",
+                calm=calm,
+            ),
             jump.source,
         )
 
 
 CAUSE = Cause(
     id="lr-spike",
-    title="the learning rate jumped",
+    title=phrase("the learning rate jumped"),
     assess=_assess,
-    needs=(Need("learning rate", lambda run: bool(run.by_role("learning_rate"))),),
+    needs=(Need(phrase("learning rate"), lambda run: bool(run.by_role("learning_rate"))),),
     remedies=(
-        "Print the whole schedule without training and look for the jump; on resume, check what "
-        "the scheduler counts (steps, epochs, micro-steps).",
-        "Clip the gradient norm (a lower threshold clips harder), so that one bad step cannot "
-        "end the run.",
+        phrase(
+            "Print the whole schedule without training and look for the jump; on resume, check "
+            "what the scheduler counts (steps, epochs, micro-steps)."
+        ),
+        phrase(
+            "Clip the gradient norm (a lower threshold clips harder), so that one bad step cannot "
+            "end the run."
+        ),
     ),
     references=("https://github.com/mosaicml/llm-foundry/issues/232",),
 )

@@ -23,30 +23,34 @@ from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.learning_rates import Rate, from_the_start, highest, how_high, rising_before
 from nanautopsy.model import Assessment, Finding, Series
+from nanautopsy.quantities import quantity_words
+from nanautopsy.wording import phrase
 
 
 def _assess(case: Case) -> Assessment:
     rate = highest(case.run, case.death)
     if rate is None:
-        return quiet("no learning rate is known up to the onset")
+        return quiet(phrase("no learning rate is known up to the onset"))
     if rate.value <= thresholds.TINY_LR:
-        return quiet(f"the learning rate never passes {rate.value:g}")
+        return quiet(phrase("the learning rate never passes {rate:g}", rate=rate.value))
     weighing = Weighing()
     early = _early_growth(case)
     if early is not None:
         weighing.speaks_for(
-            thresholds.STRONG, f"{early.text}, from the first steps on", early.source
+            thresholds.STRONG,
+            phrase("{early}, from the first steps on", early=early.text),
+            early.source,
         )
     _weigh_height(case, rate, weighing)
     rising = _while_rising(case)
     if rising is not None:
         weighing.speaks_for(
             thresholds.MODERATE,
-            f"{rising.tag} was still rising when it happened",
+            phrase("{tag} was still rising when it happened", tag=rising.tag),
             rising.source,
         )
     if not any(evidence.supports for evidence in weighing.evidence):
-        return quiet("nothing grew from the first steps on, and the learning rate is usual")
+        return quiet(phrase("nothing grew from the first steps on, and the learning rate is usual"))
     _weigh_rivals(case, early, weighing)
     return weighing.fired()
 
@@ -71,13 +75,19 @@ def _weigh_height(case: Case, rate: Rate, weighing: Weighing) -> None:
         if factor <= thresholds.LOW_LR_FACTOR:
             weighing.speaks_against(
                 thresholds.MODERATE,
-                f"the learning rate reaches {rate.value:g}, far below what is usual",
+                phrase(
+                    "the learning rate reaches {rate:g}, far below what is usual", rate=rate.value
+                ),
                 rate.source,
             )
         return
     weighing.speaks_for(
         strength,
-        f"the learning rate reaches {rate.value:g}, {factor:.0f} times what is usual",
+        phrase(
+            "the learning rate reaches {rate:g}, {factor:.0f} times what is usual",
+            rate=rate.value,
+            factor=factor,
+        ),
         rate.source,
     )
 
@@ -98,29 +108,34 @@ def _weigh_rivals(case: Case, early: Finding | None, weighing: Weighing) -> None
     if onset.last_finite is None:
         weighing.speaks_against(
             thresholds.STRONG,
-            f"the {onset.quantity} was non-finite from the first point on",
+            phrase(
+                "non-finite from the first point on: {quantity}",
+                quantity=quantity_words(onset.quantity),
+            ),
             onset.source,
         )
     elif not case.found("loss-growth", "grad-norm-growth"):
         weighing.speaks_against(
-            thresholds.STRONG, "nothing grew before it: it came at once", onset.source
+            thresholds.STRONG, phrase("nothing grew before it: it came at once"), onset.source
         )
 
 
 CAUSE = Cause(
     id="lr-too-high",
-    title="the learning rate is too high",
+    title=phrase("the learning rate is too high"),
     assess=_assess,
     needs=(
         Need(
-            "learning rate",
+            phrase("learning rate"),
             lambda run: bool(run.by_role("learning_rate")) or "learning_rate" in run.facts,
         ),
     ),
     remedies=(
-        "Try a tenth of the learning rate; if that trains, search between.",
-        "Warm up over more steps, and scale the rate with the batch size that the recipe used.",
-        "Clip the gradient norm (a lower threshold clips harder).",
+        phrase("Try a tenth of the learning rate; if that trains, search between."),
+        phrase(
+            "Warm up over more steps, and scale the rate with the batch size that the recipe used."
+        ),
+        phrase("Clip the gradient norm (a lower threshold clips harder)."),
     ),
     references=(
         "https://github.com/mosaicml/llm-foundry/issues/232",

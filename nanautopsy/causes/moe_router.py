@@ -24,6 +24,7 @@ from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.experts import ROUTER, has_experts, is_auxiliary
 from nanautopsy.model import Assessment, Finding
 from nanautopsy.onset import finite_layer_beside, loss_was_finite_at
+from nanautopsy.wording import phrase
 
 
 def _assess(case: Case) -> Assessment:
@@ -31,11 +32,17 @@ def _assess(case: Case) -> Assessment:
     onset = case.onset
     if onset is not None and onset.layer is not None and ROUTER.search(onset.layer):
         before = finite_layer_beside(case.run, onset)
-        beside = "" if before is None else f", while {before.layer} was finite there"
+        beside = ""
+        if before is not None:
+            beside = phrase(", while {layer} was finite there", layer=before.layer)
         weighing.speaks_for(
             # Where nothing before it was watched, it may just be the first that was.
             thresholds.MODERATE if before is None else thresholds.STRONG,
-            f"the first non-finite layer is the router {onset.layer}{beside}",
+            phrase(
+                "the first non-finite layer is the router {layer}{beside}",
+                layer=onset.layer,
+                beside=beside,
+            ),
             onset.source,
         )
     _weigh_auxiliary(case, weighing)
@@ -43,13 +50,13 @@ def _assess(case: Case) -> Assessment:
         if finding.layer is not None and ROUTER.search(finding.layer):
             weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
     if not weighing.evidence:
-        return quiet("neither the router nor its auxiliary loss was non-finite first")
+        return quiet(phrase("neither the router nor its auxiliary loss was non-finite first"))
     if onset is not None and len(onset.layers) > 1:
         others = [name for name in onset.layers if not ROUTER.search(name)]
         if len(others) > len(onset.layers) / 2:
             weighing.speaks_against(
                 thresholds.MODERATE,
-                f"{len(others)} other layers were non-finite at the same step",
+                phrase("{n} other layers were non-finite at the same step", n=len(others)),
                 onset.source,
             )
     return weighing.fired()
@@ -70,7 +77,7 @@ def _weigh_auxiliary(case: Case, weighing: Weighing) -> None:
         if finding.data.get("value") in ("inf", "-inf"):
             weighing.speaks_for(
                 thresholds.MODERATE,
-                "it is Inf, as past the reach of an exponential",
+                phrase("it is Inf, as past the reach of an exponential"),
                 finding.source,
             )
         return
@@ -83,12 +90,14 @@ def _is_alone(case: Case, finding: Finding) -> bool:
 
 CAUSE = Cause(
     id="moe-router",
-    title="the router of a mixture of experts overflows",
+    title=phrase("the router of a mixture of experts overflows"),
     assess=_assess,
-    needs=(Need("sign of a mixture of experts", has_experts),),
+    needs=(Need(phrase("sign of a mixture of experts"), has_experts),),
     remedies=(
-        "Compute router logits and their softmax in float32, and add a z-loss on them.",
-        "Raise the auxiliary coefficient slowly, and divide by `max(1, tokens)` per expert.",
+        phrase("Compute router logits and their softmax in float32, and add a z-loss on them."),
+        phrase(
+            "Raise the auxiliary coefficient slowly, and divide by `max(1, tokens)` per expert."
+        ),
     ),
     references=(
         "https://github.com/AI-Hypercomputer/maxtext/issues/3864",

@@ -28,6 +28,7 @@ from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.checkpoints.damage import weights
 from nanautopsy.model import Assessment, Checkpoint, Source, TensorHealth
 from nanautopsy.onset import at_first_steps
+from nanautopsy.wording import phrase
 
 _ADAM = re.compile(r"adam|lamb|adan|radam|nadam|lion8", re.IGNORECASE)
 _SQUARES = re.compile(r"exp_avg_sq|(^|[._/])nu($|[._/])|second_moment|(^|[._/])v$")
@@ -36,11 +37,22 @@ _SQUARES = re.compile(r"exp_avg_sq|(^|[._/])nu($|[._/])|second_moment|(^|[._/])v
 def _assess(case: Case) -> Assessment:
     optimizer = case.fact("optimizer")
     if optimizer is not None and not _ADAM.search(str(optimizer.value)):
-        return quiet(f"the optimizer is {optimizer.value}, which divides by no small number")
+        return quiet(
+            phrase(
+                "the optimizer is {optimizer}, which divides by no small number",
+                optimizer=optimizer.value,
+            )
+        )
     moments = [(c, t) for c in case.run.checkpoints for t in _moments(c)]
     wide = [(c, t) for c, t in moments if t.dtype in ("F32", "F64", "BF16")]
     if wide and not any(t.dtype == "F16" for _, t in moments):
-        return quiet(f"the optimizer state is {wide[0][1].dtype} ({wide[0][0].path})")
+        return quiet(
+            phrase(
+                "the optimizer state is {dtype} ({path})",
+                dtype=wide[0][1].dtype,
+                path=wide[0][0].path,
+            )
+        )
     weighing = Weighing()
     _weigh_moments(case, moments, weighing)
     half = _half_weights(case.run.checkpoints)
@@ -48,21 +60,26 @@ def _assess(case: Case) -> Assessment:
     if half is not None and scaler is None and not moments:
         weighing.speaks_for(
             thresholds.STRONG,
-            f"the weights of {half.path} are float16, and nothing shows a scaler or a master copy",
+            phrase(
+                "the weights of {path} are float16, and nothing shows a scaler or a master copy",
+                path=half.path,
+            ),
             Source(half.path),
         )
     if not weighing.evidence:
-        return quiet("nothing shows weights and optimizer state in float16")
+        return quiet(phrase("nothing shows weights and optimizer state in float16"))
     _weigh_epsilon(case, weighing)
     _weigh_time(case, weighing)
     if scaler is not None:
         weighing.speaks_against(
             thresholds.STRONG,
-            "a loss scaler is at work, which float16 weights do not go with",
+            phrase("a loss scaler is at work, which float16 weights do not go with"),
             scaler.source,
         )
     for finding in case.found("grad-norm-growth", "loss-growth", "lr-jump"):
-        weighing.speaks_against(thresholds.STRONG, f"{finding.text}, before it", finding.source)
+        weighing.speaks_against(
+            thresholds.STRONG, phrase("{finding}, before it", finding=finding.text), finding.source
+        )
     return weighing.fired()
 
 
@@ -82,14 +99,19 @@ def _weigh_moments(
         return
     checkpoint, tensor = half[0]
     weighing.speaks_for(
-        thresholds.STRONG, f"the optimizer state of {checkpoint.path} is float16", tensor.at()
+        thresholds.STRONG,
+        phrase("the optimizer state of {path} is float16", path=checkpoint.path),
+        tensor.at(),
     )
     vanished = [t for _, t in half if _SQUARES.search(t.name) and t.all_zero]
     if vanished:
         weighing.speaks_for(
             thresholds.MODERATE,
-            f"{vanished[0].name} is zero throughout: the squares of its gradients are below what "
-            "float16 holds",
+            phrase(
+                "{vanished} is zero throughout: the squares of its gradients are below what "
+                "float16 holds",
+                vanished=vanished[0].name,
+            ),
             vanished[0].at(),
         )
 
@@ -110,13 +132,13 @@ def _weigh_epsilon(case: Case, weighing: Weighing) -> None:
     if stated.value < thresholds.ADAM_EPSILON_MIN:
         weighing.speaks_for(
             thresholds.MODERATE,
-            f"Adam's epsilon is {stated.value:g}, which is 0 in float16",
+            phrase("Adam's epsilon is {stated:g}, which is 0 in float16", stated=stated.value),
             stated.source,
         )
     else:
         weighing.speaks_against(
             thresholds.STRONG,
-            f"Adam's epsilon is {stated.value:g}, which float16 holds",
+            phrase("Adam's epsilon is {stated:g}, which float16 holds", stated=stated.value),
             stated.source,
         )
 
@@ -129,32 +151,41 @@ def _weigh_time(case: Case, weighing: Weighing) -> None:
     trained = onset.last_finite is not None and onset.last_finite > thresholds.FIRST_STEPS
     if trained and not at_first_steps(case.run, onset):
         weighing.speaks_against(
-            thresholds.STRONG, f"training was finite until step {onset.last_finite}", onset.source
+            thresholds.STRONG,
+            phrase("training was finite until step {last_finite}", last_finite=onset.last_finite),
+            onset.source,
         )
     elif onset.last_finite is not None:
         weighing.speaks_for(
             thresholds.MODERATE,
-            f"all was finite at step {onset.last_finite}, and not at {onset.step}: the first "
-            "updates did it",
+            phrase(
+                "all was finite at step {last_finite}, and not at {step}: the first updates did it",
+                last_finite=onset.last_finite,
+                step=onset.step,
+            ),
             onset.source,
         )
     if onset.quantity in ("grad_norm", "gradients") and onset.last_finite is None:
         first = onset.step <= 1 and onset.axis == "step"
         weighing.speaks_against(
             thresholds.DECISIVE if first else thresholds.MODERATE,
-            "the gradients were non-finite " + ("before any update" if first else "first"),
+            phrase("the gradients were non-finite before any update")
+            if first
+            else phrase("the gradients were non-finite first"),
             onset.source,
         )
 
 
 CAUSE = Cause(
     id="optimizer-epsilon",
-    title="Adam's epsilon vanishes in float16",
+    title=phrase("Adam's epsilon vanishes in float16"),
     assess=_assess,
     remedies=(
-        "Keep weights in float32 and compute under autocast (`precision='16-mixed'`, not "
-        "`'16-true'`), or keep a float32 master copy.",
-        "If weights must be float16: `eps=1e-4`, or bfloat16, which holds 1e-8.",
+        phrase(
+            "Keep weights in float32 and compute under autocast (`precision='16-mixed'`, not "
+            "`'16-true'`), or keep a float32 master copy."
+        ),
+        phrase("If weights must be float16: `eps=1e-4`, or bfloat16, which holds 1e-8."),
     ),
     references=(
         "https://github.com/NVIDIA/apex/issues/240",

@@ -25,31 +25,38 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.model import Assessment, Finding, Run, Series
+from nanautopsy.wording import phrase
 
 
 def _assess(case: Case) -> Assessment:
     jumps = case.found("resume-jump")
     death = case.death
     if not jumps:
-        return quiet("nothing jumps where the run resumed")
+        return quiet(phrase("nothing jumps where the run resumed"))
     if death is None:
-        return quiet("something jumps where the run resumed, but no step is known for the failure")
+        return quiet(
+            phrase("something jumps where the run resumed, but no step is known for the failure")
+        )
     near = [f for f in jumps if f.step is not None and _points(case.run, f.step, death) is not None]
     if not near:
-        return quiet(f"{jumps[0].text}, after the onset")
+        return quiet(phrase("{jumps}, after the onset", jumps=jumps[0].text))
     weighing = Weighing()
     first = near[0]
     assert first.step is not None
     between = _points(case.run, first.step, death) or 0
     if between > thresholds.LR_JUMP_WINDOW:
-        return quiet(f"{first.text}, {between} points before the onset")
+        return quiet(
+            phrase("{first}, {between} points before the onset", first=first.text, between=between)
+        )
     for finding, strength in zip(
         _one_each(near), (thresholds.STRONG, thresholds.MODERATE), strict=False
     ):
         weighing.speaks_for(strength, finding.text, finding.source)
     if between <= thresholds.RESUME_WINDOW:
         weighing.speaks_for(
-            thresholds.MODERATE, f"the failure follows within {between} points", first.source
+            thresholds.MODERATE,
+            phrase("the failure follows within {between} points", between=between),
+            first.source,
         )
     _weigh_calm(case, first.step, death, weighing)
     return weighing.fired()
@@ -72,7 +79,9 @@ def _weigh_calm(case: Case, start: int, death: int, weighing: Weighing) -> None:
     if calm:
         weighing.speaks_against(
             thresholds.DECISIVE,
-            f"{calm[0].tag} did not grow from the resume to the onset: it came at once",
+            phrase(
+                "{tag} did not grow from the resume to the onset: it came at once", tag=calm[0].tag
+            ),
             case.onset.source,
         )
 
@@ -98,13 +107,18 @@ def _points(run: Run, start: int, end: int) -> int | None:
 
 CAUSE = Cause(
     id="resume-mismatch",
-    title="the resume lost part of the state",
+    title=phrase("the resume lost part of the state"),
     assess=_assess,
-    needs=(Need("resume", lambda run: bool(run.events_of("run-resumed"))),),
+    needs=(Need(phrase("resume"), lambda run: bool(run.events_of("run-resumed"))),),
     remedies=(
-        "Save and load optimizer, scheduler, scaler, random generators and data position together.",
-        "Where the optimizer state is gone, warm the learning rate up again over some hundred "
-        "steps.",
+        phrase(
+            "Save and load optimizer, scheduler, scaler, random generators and data position "
+            "together."
+        ),
+        phrase(
+            "Where the optimizer state is gone, warm the learning rate up again over some hundred "
+            "steps."
+        ),
     ),
     references=(
         "https://github.com/NVIDIA/apex/issues/480",

@@ -26,20 +26,26 @@ from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.detectors.rl_metrics import is_reinforcement
 from nanautopsy.model import Assessment
 from nanautopsy.onset import at_first_steps
+from nanautopsy.wording import phrase
 
 
 def _assess(case: Case) -> Assessment:
     weighing = Weighing()
     for finding in case.found("policy-divergence")[:1]:
         if not finding.data.get("running"):
-            weighing.speaks_for(thresholds.WEAK, f"{finding.text}, steadily", finding.source)
+            weighing.speaks_for(
+                thresholds.WEAK, phrase("{finding}, steadily", finding=finding.text), finding.source
+            )
             continue
         weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
         if finding.data.get("far"):
             weighing.speaks_for(
                 thresholds.MODERATE,
-                f"{finding.data.get('tag')} is past {thresholds.KL_FAR:g}: the policies hardly "
-                "overlap any more",
+                phrase(
+                    "{tag} is past {limit:g}: the policies hardly overlap any more",
+                    tag=finding.data.get("tag"),
+                    limit=thresholds.KL_FAR,
+                ),
                 finding.source,
             )
     for finding in case.found("entropy-collapse")[:1]:
@@ -47,12 +53,12 @@ def _assess(case: Case) -> Assessment:
     for finding in case.found("sampling-assert")[:1]:
         weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
     if not weighing.evidence:
-        return quiet("KL, ratio and entropy were at their usual level up to the onset")
+        return quiet(phrase("KL, ratio and entropy were at their usual level up to the onset"))
     onset = case.onset
     if onset is not None and onset.step is not None and at_first_steps(case.run, onset):
         weighing.speaks_against(
             thresholds.STRONG,
-            f"it was non-finite at step {onset.step}, before a policy could move",
+            phrase("it was non-finite at step {step}, before a policy could move", step=onset.step),
             onset.source,
         )
     for finding in case.found("lr-jump", "loss-scale-collapse"):
@@ -62,13 +68,18 @@ def _assess(case: Case) -> Assessment:
 
 CAUSE = Cause(
     id="rl-collapse",
-    title="the policy collapsed",
+    title=phrase("the policy collapsed"),
     assess=_assess,
-    needs=(Need("metric of a policy and its reward", is_reinforcement),),
+    needs=(Need(phrase("metric of a policy and its reward"), is_reinforcement),),
     remedies=(
-        "Raise the KL coefficient, lower the learning rate, or stop an epoch early when KL passes "
-        "its target.",
-        "Clamp log-ratios before the exponential, and train on the sampled token ids themselves.",
+        phrase(
+            "Raise the KL coefficient, lower the learning rate, or stop an epoch early when KL "
+            "passes its target."
+        ),
+        phrase(
+            "Clamp log-ratios before the exponential, and train on the sampled token ids "
+            "themselves."
+        ),
     ),
     references=(
         "https://github.com/volcengine/verl/issues/747",

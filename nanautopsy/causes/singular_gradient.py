@@ -26,6 +26,7 @@ from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.model import Assessment
 from nanautopsy.onset import loss_was_finite_at
+from nanautopsy.wording import phrase
 
 _FUNCTION = re.compile(
     r"^(Sqrt|Rsqrt|Norm|LinalgVectorNorm|LinalgMatrixNorm|Std|Var|StdMean|VarMean|Pow|Div|Reciprocal"
@@ -49,7 +50,9 @@ def _assess(case: Case) -> Assessment:
             place = finding.data.get("forward")
             if isinstance(place, str):
                 weighing.speaks_for(
-                    thresholds.WEAK, f"its forward call stands at {place}", finding.source
+                    thresholds.WEAK,
+                    phrase("its forward call stands at {place}", place=place),
+                    finding.source,
                 )
             break
     gradients_first = onset is not None and onset.quantity in ("grad_norm", "gradients")
@@ -62,13 +65,18 @@ def _assess(case: Case) -> Assessment:
     ):
         weighing.speaks_for(
             thresholds.MODERATE,
-            f"gradients are non-finite at step {onset.step} while the loss there is finite",
+            phrase(
+                "gradients are non-finite at step {step} while the loss there is finite",
+                step=onset.step,
+            ),
             onset.source,
         )
     if not weighing.evidence:
         return quiet(
-            "no backward function of a singular operation is named, and no gradient was "
-            "non-finite beside a finite loss"
+            phrase(
+                "no backward function of a singular operation is named, and no gradient was "
+                "non-finite beside a finite loss"
+            )
         )
     _weigh_rivals(case, weighing)
     return weighing.fired()
@@ -84,23 +92,29 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
     if half is not None:
         weighing.speaks_against(
             thresholds.MODERATE,
-            "the run computes in float16, whose backward pass overflows with a finite loss too",
+            phrase(
+                "the run computes in float16, whose backward pass overflows with a finite loss too"
+            ),
             half.source,
         )
     for finding in case.found("zero-weight"):
         if not finding.data.get("by_design"):
             weighing.speaks_against(
-                thresholds.WEAK, f"{finding.text}, which has such a point too", finding.source
+                thresholds.WEAK,
+                phrase("{finding}, which has such a point too", finding=finding.text),
+                finding.source,
             )
 
 
 CAUSE = Cause(
     id="singular-gradient",
-    title="an operation whose derivative is infinite at 0",
+    title=phrase("an operation whose derivative is infinite at 0"),
     assess=_assess,
     remedies=(
-        "Put the epsilon inside the root or the norm: `torch.sqrt(x.square().sum() + eps)`.",
-        "Where a mask hides the bad values, mask the argument before the operation too.",
+        phrase(
+            "Put the epsilon inside the root or the norm: `torch.sqrt(x.square().sum() + eps)`."
+        ),
+        phrase("Where a mask hides the bad values, mask the argument before the operation too."),
     ),
     references=(
         "https://github.com/pytorch/pytorch/issues/2421",

@@ -25,6 +25,7 @@ from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.detectors.load_report import keys_of
 from nanautopsy.model import Assessment, Finding, Run
 from nanautopsy.onset import at_first_steps
+from nanautopsy.wording import phrase
 
 
 def _assess(case: Case) -> Assessment:
@@ -40,13 +41,17 @@ def _assess(case: Case) -> Assessment:
         within = _within(finding, new)
         weighing.speaks_for(
             thresholds.STRONG if within else thresholds.MODERATE,
-            finding.text + (", and it was newly initialized" if within else ""),
+            phrase("{finding}, and it was newly initialized", finding=finding.text)
+            if within
+            else finding.text,
             finding.source,
         )
         break
     if not weighing.evidence:
         return quiet(
-            "no parameter of the first checkpoint is non-finite or absurd in its new part alone"
+            phrase(
+                "no parameter of the first checkpoint is non-finite or absurd in its new part alone"
+            )
         )
     _weigh_time(case, weighing)
     return weighing.fired()
@@ -59,19 +64,27 @@ def _weigh_damage(finding: Finding, new: set[str], weighing: Weighing) -> None:
     if _within(finding, new):
         weighing.speaks_for(
             thresholds.DECISIVE,
-            f"{finding.text}: just the parameters that were newly initialized",
+            phrase(
+                "{finding}: just the parameters that were newly initialized", finding=finding.text
+            ),
             finding.source,
         )
     elif rows and finding.data.get("whole_rows") and finding.step == 0:
         weighing.speaks_for(
             thresholds.STRONG,
-            f"of {finding.layer} only {rows} are non-finite, throughout, before training",
+            phrase(
+                "of {layer} only {rows} are non-finite, throughout, before training",
+                layer=finding.layer,
+                rows=rows,
+            ),
             finding.source,
         )
     rank = finding.data.get("rank")
     if isinstance(rank, int) and rank > 0 and finding.step == 0:
         weighing.speaks_for(
-            thresholds.MODERATE, f"only rank {rank}'s part is non-finite", finding.source
+            thresholds.MODERATE,
+            phrase("only rank {rank}'s part is non-finite", rank=rank),
+            finding.source,
         )
 
 
@@ -88,12 +101,17 @@ def _weigh_time(case: Case, weighing: Weighing) -> None:
     if at_first_steps(case.run, onset):
         weighing.speaks_for(
             thresholds.MODERATE,
-            f"it was non-finite at step {onset.step}, with the weights as they were loaded",
+            phrase(
+                "it was non-finite at step {step}, with the weights as they were loaded",
+                step=onset.step,
+            ),
             onset.source,
         )
     else:
         weighing.speaks_against(
-            thresholds.STRONG, f"training was finite until step {onset.last_finite}", onset.source
+            thresholds.STRONG,
+            phrase("training was finite until step {last_finite}", last_finite=onset.last_finite),
+            onset.source,
         )
 
 
@@ -103,13 +121,15 @@ def _can_tell(run: Run) -> bool:
 
 CAUSE = Cause(
     id="uninitialized-params",
-    title="parameters that were never initialized",
+    title=phrase("parameters that were never initialized"),
     assess=_assess,
-    needs=(Need("checkpoint", _can_tell),),
+    needs=(Need(phrase("checkpoint"), _can_tell),),
     remedies=(
-        "Initialize new rows and keys explicitly, and assert `isfinite` on every parameter before "
-        "the first step.",
-        "After `resize_token_embeddings`, set the new rows to the mean of the old ones.",
+        phrase(
+            "Initialize new rows and keys explicitly, and assert `isfinite` on every parameter "
+            "before the first step."
+        ),
+        phrase("After `resize_token_embeddings`, set the new rows to the mean of the old ones."),
     ),
     references=(
         "https://github.com/huggingface/transformers/issues/35437",

@@ -18,13 +18,12 @@ Fix: upgrade or pin as the issue says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.known_issues import KnownIssue, matches_version
 from nanautopsy.known_issues.match import configured, in_range, possible, signature
 from nanautopsy.model import Assessment
+from nanautopsy.wording import phrase, shortlist
 
 
 def _assess(case: Case) -> Assessment:
@@ -43,20 +42,21 @@ def _assess(case: Case) -> Assessment:
     fitting = [issue.id for issue in possible(case)]
     if fitting:
         return quiet(
-            f"version and settings are those of {_listed(fitting)}, but what is seen has many "
-            "other causes"
+            phrase(
+                "version and settings are those of {issues}, but what is seen has many "
+                "other causes",
+                issues=shortlist(fitting, _MOST_NAMES),
+            )
         )
     if seen:
         return quiet(
-            "in range of a known defect, but without its configuration or its signature: "
-            + _listed(seen)
+            phrase(
+                "in range of a known defect, but without its configuration or its signature: "
+                "{seen}",
+                seen=shortlist(seen, _MOST_NAMES),
+            )
         )
-    return quiet("no version that was read is in the range of a known defect")
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(names[:_MOST_NAMES]) + more
+    return quiet(phrase("no version that was read is in the range of a known defect"))
 
 
 _MOST_NAMES = 4
@@ -74,20 +74,36 @@ def _assess_issue(case: Case, issue: KnownIssue) -> Assessment | None:
     weighing = Weighing()
     weighing.speaks_for(
         version if issue.status == "confirmed" else thresholds.WEAK,
-        f"{issue.package} {package.version} is in the affected range {issue.affected}",
+        phrase(
+            "{package} {version} is in the affected range {affected}",
+            package=issue.package,
+            version=package.version,
+            affected=issue.affected,
+        ),
         package.source,
     )
     for needed in issue.needed:
         fact = needed.met(case.run)
         if fact is not None:
-            weighing.speaks_for(condition, f"the defect needs {needed.text}", fact.source)
-    weighing.speaks_for(shown, f"its signature: {mark.text}", mark.source)
+            weighing.speaks_for(
+                condition, phrase("the defect needs {needed}", needed=needed.text), fact.source
+            )
+    weighing.speaks_for(shown, phrase("its signature: {mark}", mark=mark.text), mark.source)
     for other, source in package.conflicts:
         if not matches_version(issue, other):
             weighing.speaks_against(
-                thresholds.MODERATE, f"another artifact says {issue.package} {other}", source
+                thresholds.MODERATE,
+                phrase(
+                    "another artifact says {package} {other}", package=issue.package, other=other
+                ),
+                source,
             )
-    title = f"known defect of {issue.package} {package.version}: {issue.title}"
+    title = phrase(
+        "known defect of {package} {version}: {title}",
+        package=issue.package,
+        version=package.version,
+        title=issue.title,
+    )
     return weighing.fired(issue.remedies, issue.links, title)
 
 
@@ -100,9 +116,9 @@ _STRENGTHS = {
 
 CAUSE = Cause(
     id="version-bug",
-    title="a known defect of a library version",
+    title=phrase("a known defect of a library version"),
     assess=_assess,
-    needs=(Need("list of library versions", lambda run: bool(run.packages)),),
-    remedies=("Run once with a release outside the affected range to confirm.",),
+    needs=(Need(phrase("list of library versions"), lambda run: bool(run.packages)),),
+    remedies=(phrase("Run once with a release outside the affected range to confirm."),),
     references=(),
 )

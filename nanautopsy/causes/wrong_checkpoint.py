@@ -27,6 +27,7 @@ from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.model import Assessment, Finding, Run
 from nanautopsy.onset import at_first_steps
+from nanautopsy.wording import phrase
 
 _LOAD_EVENTS = ("weights-newly-initialized", "weights-not-used", "weights-mismatched")
 
@@ -42,7 +43,7 @@ def _assess(case: Case) -> Assessment:
         weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
     _weigh_architecture(case, new, weighing)
     if not weighing.evidence:
-        return quiet("only a head was newly initialized, as for fine-tuning")
+        return quiet(phrase("only a head was newly initialized, as for fine-tuning"))
     if unused:
         weighing.speaks_for(thresholds.MODERATE, unused[0].text, unused[0].source)
     onset = case.onset
@@ -50,13 +51,18 @@ def _assess(case: Case) -> Assessment:
         if at_first_steps(case.run, onset):
             weighing.speaks_for(
                 thresholds.MODERATE,
-                f"it was non-finite at step {onset.step}, with the weights as they were loaded",
+                phrase(
+                    "it was non-finite at step {step}, with the weights as they were loaded",
+                    step=onset.step,
+                ),
                 onset.source,
             )
         else:
             weighing.speaks_against(
                 thresholds.STRONG,
-                f"training was finite until step {onset.last_finite}",
+                phrase(
+                    "training was finite until step {last_finite}", last_finite=onset.last_finite
+                ),
                 onset.source,
             )
     return weighing.fired()
@@ -69,8 +75,14 @@ def _weigh_new(finding: Finding, weighing: Weighing) -> None:
     if renamed and renamed >= thresholds.CORE_SHARE_NEW * listed:
         weighing.speaks_for(
             thresholds.DECISIVE,
-            f"{finding.text}; the checkpoint holds {renamed} of them under another prefix "
-            f"({finding.data.get('example_old')} for {finding.data.get('example_new')})",
+            phrase(
+                "{finding}; the checkpoint holds {renamed} of them under another prefix "
+                "({example_old} for {example_new})",
+                finding=finding.text,
+                renamed=renamed,
+                example_old=finding.data.get("example_old"),
+                example_new=finding.data.get("example_new"),
+            ),
             finding.source,
         )
     elif blocks and blocks >= thresholds.CORE_SHARE_NEW * listed:
@@ -94,7 +106,11 @@ def _weigh_architecture(case: Case, new: list[Finding], weighing: Weighing) -> N
     if built != name and _family(built) != _family(name):
         weighing.speaks_for(
             thresholds.STRONG,
-            f"the checkpoint is a {name} (config.json), the program built {built}",
+            phrase(
+                "the checkpoint is a {name} (config.json), the program built {built}",
+                name=name,
+                built=built,
+            ),
             stated.source,
         )
 
@@ -110,12 +126,14 @@ def _has_report(run: Run) -> bool:
 
 CAUSE = Cause(
     id="wrong-checkpoint",
-    title="the weights of another model were loaded",
+    title=phrase("the weights of another model were loaded"),
     assess=_assess,
-    needs=(Need("load report of the weights", _has_report),),
+    needs=(Need(phrase("load report of the weights"), _has_report),),
     remedies=(
-        "Compare `architectures` in the checkpoint's config.json with the class that is built.",
-        "Treat `newly initialized` for anything but a head as an error.",
+        phrase(
+            "Compare `architectures` in the checkpoint's config.json with the class that is built."
+        ),
+        phrase("Treat `newly initialized` for anything but a head as an error."),
     ),
     references=(
         "https://github.com/zjunlp/EasyEdit/issues/526",

@@ -26,6 +26,8 @@ from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.model import Assessment, Finding
 from nanautopsy.onset import at_first_steps, loss_was_finite_at
+from nanautopsy.quantities import quantity_words
+from nanautopsy.wording import phrase
 
 
 def _assess(case: Case) -> Assessment:
@@ -34,18 +36,23 @@ def _assess(case: Case) -> Assessment:
     if not zero:
         by_design = case.found("zero-weight")
         return quiet(
-            f"the only all-zero weights are so by design ({by_design[0].layer})"
+            phrase("the only all-zero weights are so by design ({layer})", layer=by_design[0].layer)
             if by_design
-            else "no weight matrix is all zero in the first checkpoint"
+            else phrase("no weight matrix is all zero in the first checkpoint")
         )
     if onset is None or onset.step is None:
-        return quiet("an all-zero weight is there, but no step is known for the failure")
+        return quiet(phrase("an all-zero weight is there, but no step is known for the failure"))
     before = [f for f in zero if f.step is None or f.step <= onset.step]
     if not before:
-        return quiet("the all-zero weight appears only after the onset")
+        return quiet(phrase("the all-zero weight appears only after the onset"))
     if not at_first_steps(case.run, onset):
         # What a zero does to a normalization it does at the first backward pass.
-        return quiet(f"training was finite until step {onset.last_finite} with the zeros in place")
+        return quiet(
+            phrase(
+                "training was finite until step {last_finite} with the zeros in place",
+                last_finite=onset.last_finite,
+            )
+        )
     weighing = Weighing()
     finding = before[0]
     weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
@@ -55,10 +62,12 @@ def _assess(case: Case) -> Assessment:
     if dtype is not None:
         weighing.speaks_against(
             thresholds.MODERATE,
-            "the run computes in float16, where Inf has commoner causes",
+            phrase("the run computes in float16, where Inf has commoner causes"),
             dtype.source,
         )
-    return weighing.fired(remedies=(f"Initialize {finding.layer} with small random values.",))
+    return weighing.fired(
+        remedies=(phrase("Initialize {layer} with small random values.", layer=finding.layer),)
+    )
 
 
 def _weigh_order(case: Case, weighing: Weighing) -> None:
@@ -68,19 +77,25 @@ def _weigh_order(case: Case, weighing: Weighing) -> None:
     if gradients_first and loss_was_finite_at(case.run, onset.step):
         weighing.speaks_for(
             thresholds.STRONG,
-            f"gradients are non-finite at step {onset.step} while the loss there is finite: the "
-            "backward pass is where it arises",
+            phrase(
+                "gradients are non-finite at step {step} while the loss there is finite: the "
+                "backward pass is where it arises",
+                step=onset.step,
+            ),
             onset.source,
         )
     elif not gradients_first and (_saw_gradients(case) or onset.last_finite is None):
         weighing.speaks_against(
             thresholds.STRONG,
-            f"{onset.quantity} was non-finite first; a layer of zeros gives finite outputs",
+            phrase(
+                "{quantity} turned non-finite first; a layer of zeros gives finite outputs",
+                quantity=quantity_words(onset.quantity),
+            ),
             onset.source,
         )
     weighing.speaks_for(
         thresholds.MODERATE,
-        f"it happened at step {onset.step}, before training changed the weights",
+        phrase("it happened at step {step}, before training changed the weights", step=onset.step),
         onset.source,
     )
 
@@ -99,7 +114,9 @@ def _weigh_place(case: Case, finding: Finding, weighing: Weighing) -> None:
     if touched:
         weighing.speaks_for(
             thresholds.MODERATE,
-            f"{touched[0]} is among the first layers with non-finite gradients",
+            phrase(
+                "{touched} is among the first layers with non-finite gradients", touched=touched[0]
+            ),
             onset.source,
         )
 
@@ -118,14 +135,18 @@ def _module(name: str) -> str:
 
 CAUSE = Cause(
     id="zero-init",
-    title="a layer of zeros in front of a normalization",
+    title=phrase("a layer of zeros in front of a normalization"),
     assess=_assess,
-    needs=(Need("checkpoint", lambda run: any(c.tensors for c in run.checkpoints)),),
+    needs=(Need(phrase("checkpoint"), lambda run: any(c.tensors for c in run.checkpoints)),),
     remedies=(
-        "Initialize the layer with small random values, or load the pretrained weights that it "
-        "should have had.",
-        "Check the flag that chooses the initializer: in big_vision `head_zeroinit=True`, the "
-        "default, means zeros.",
+        phrase(
+            "Initialize the layer with small random values, or load the pretrained weights that it "
+            "should have had."
+        ),
+        phrase(
+            "Check the flag that chooses the initializer: in big_vision `head_zeroinit=True`, the "
+            "default, means zeros."
+        ),
     ),
     references=("https://github.com/google-research/big_vision/issues/129",),
 )

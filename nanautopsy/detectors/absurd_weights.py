@@ -11,6 +11,7 @@ from nanautopsy.checkpoints.lineages import in_order
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Source, TensorHealth
 from nanautopsy.signal import shown
+from nanautopsy.wording import counted, phrase
 
 
 def _detect(run: Run) -> Iterator[Finding]:
@@ -25,11 +26,22 @@ def _detect(run: Run) -> Iterator[Finding]:
     absurd = [t for t in matrices if (t.max_abs or 0.0) >= thresholds.ABSURD_WEIGHT * usual]
     for tensor in sorted(absurd, key=lambda t: -(t.max_abs or 0.0))[:1]:
         few = _dominating(tensor)
-        count = "" if few is None else f", about {few} elements of that size"
+        count = ""
+        if few is not None:
+            count = counted(
+                few, ", about 1 element of that size", ", about {n} elements of that size"
+            )
         yield Finding(
             id="absurd-weight",
-            text=f"{tensor.name} reaches {shown(tensor.max_abs or 0.0)} in {first.path}, where the "
-            f"weights reach {shown(usual)} (median){count}",
+            text=phrase(
+                "{tensor} reaches {max_abs} in {path}, where the "
+                "weights reach {usual} (median){count}",
+                tensor=tensor.name,
+                max_abs=shown(tensor.max_abs or 0.0),
+                path=first.path,
+                usual=shown(usual),
+                count=count,
+            ),
             source=Source(tensor.path, tensor=tensor.name),
             step=first.step,
             layer=parameter_name(tensor),

@@ -12,6 +12,7 @@ from nanautopsy.checkpoints.damage import damaged
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series, Source
 from nanautopsy.signal import shown
+from nanautopsy.wording import phrase
 
 QUERY_KEY = re.compile(
     r"(^|[._/])(q|k|qk|qkv|query|key|query_key_value|c_attn|wq|wk|wqkv|in_proj|to_q|to_k)"
@@ -42,8 +43,13 @@ def _logits(run: Run) -> Iterator[Finding]:
             above = int((values >= thresholds.ATTENTION_LOGIT_LARGE).argmax())
             yield Finding(
                 id="attention-logits-large",
-                text=f"{series.tag} grows from {shown(float(values[0]))} to "
-                f"{shown(float(values[-1]))} at step {int(series.steps[end - 1])}",
+                text=phrase(
+                    "{tag} grows from {first} to {last} at step {step}",
+                    tag=series.tag,
+                    first=shown(float(values[0])),
+                    last=shown(float(values[-1])),
+                    step=int(series.steps[end - 1]),
+                ),
                 source=series.at(above),
                 step=int(series.steps[above]),
                 layer=series.layer,
@@ -93,7 +99,7 @@ def _from_checkpoints(run: Run) -> _Growth:
             worst = (ratio, Source(tensor.path, tensor=tensor.name), tensor.name)
     if worst is None:
         return ratios, None, None, ""
-    return ratios, worst[1], sound[-1].step, f"RMS of {worst[2]}"
+    return ratios, worst[1], sound[-1].step, phrase("RMS of {tensor}", tensor=worst[2])
 
 
 def _growth(
@@ -110,8 +116,14 @@ def _growth(
         return None
     return Finding(
         id="projection-growth",
-        text=f"{what} grows {largest:.3g} times by step {step}, while the other weights grow "
-        f"{usual:.3g} times (median)",
+        text=phrase(
+            "{what} grows {largest:.3g} times by step {step}, while the other weights grow "
+            "{usual:.3g} times (median)",
+            what=what,
+            largest=largest,
+            step=step,
+            usual=usual,
+        ),
         source=source,
         step=step,
         layer=source.tensor or source.tag,

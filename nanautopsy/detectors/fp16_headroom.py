@@ -10,6 +10,7 @@ from nanautopsy.checkpoints.lineages import in_order
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Source
 from nanautopsy.signal import shown
+from nanautopsy.wording import phrase
 
 
 def _detect(run: Run) -> Iterator[Finding]:
@@ -24,8 +25,13 @@ def _detect(run: Run) -> Iterator[Finding]:
         worst = max(large, key=lambda t: t.max_abs or 0.0)
         yield Finding(
             id="low-fp16-headroom",
-            text=f"{worst.name} reaches {shown(worst.max_abs or 0.0)} in {last.path}; "
-            f"float16 ends at {thresholds.FP16_MAX:.0f}",
+            text=phrase(
+                "{tensor} reaches {max_abs} in {path}; float16 ends at {largest:.0f}",
+                tensor=worst.name,
+                max_abs=shown(worst.max_abs or 0.0),
+                path=last.path,
+                largest=thresholds.FP16_MAX,
+            ),
             source=Source(worst.path, tensor=worst.name),
             step=last.step,
             layer=worst.name,

@@ -19,6 +19,7 @@ from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.signal import stretches
+from nanautopsy.wording import counted, phrase
 
 
 def _detect(run: Run) -> Iterator[Finding]:
@@ -68,12 +69,24 @@ def _is_sentinel(sure: bool, deepspeed: bool, repeats: int, zero_loss: bool) -> 
 def _finding(run: Run, norm: Series, hit: NDArray[np.bool_], first: int, groups: int) -> Finding:
     count = int(hit[first:].sum())
     package = run.packages.get("deepspeed")
-    version = f"deepspeed {package.version}" if package else "DeepSpeed (version not stated)"
+    version = phrase("DeepSpeed (version not stated)")
+    if package:
+        version = phrase("deepspeed {version}", version=package.version)
+    of_groups = counted(groups, "1 parameter group", "{n} parameter groups")
     return Finding(
         id="gradient-sentinel",
-        text=f"{norm.tag} is {float(norm.values[first])!r} = sqrt({groups}) at step "
-        f"{int(norm.steps[first])} ({count} times): {version} reports a non-finite gradient of "
-        f"{groups} parameter group{'s' if groups > 1 else ''} so",
+        text=phrase(
+            "{tag} is {value!r} = sqrt({groups}) at step "
+            "{step} ({count} times): {version} reports a non-finite gradient of "
+            "{of_groups} so",
+            tag=norm.tag,
+            value=float(norm.values[first]),
+            groups=groups,
+            step=int(norm.steps[first]),
+            count=count,
+            version=version,
+            of_groups=of_groups,
+        ),
         source=norm.at(first),
         step=int(norm.steps[first]),
         last_good=int(norm.steps[first - 1]) if first else None,

@@ -9,8 +9,10 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
+from nanautopsy.quantities import position
 from nanautopsy.roles import words
 from nanautopsy.signal import first_nonfinite, persistent, shown
+from nanautopsy.wording import phrase
 
 _FED = frozenset(
     "input inputs image images pixel pixels waveform waveforms audio spectrogram target targets "
@@ -28,8 +30,13 @@ def _detect(run: Run) -> Iterator[Finding]:
             if index is not None:
                 yield Finding(
                     id="odd-input",
-                    text=f"{series.tag} is {shown(float(series.values[index]))} at {series.axis} "
-                    f"{int(series.steps[index])}, {how}",
+                    text=phrase(
+                        "{tag} is {value} at {place}, {how}",
+                        tag=series.tag,
+                        value=shown(float(series.values[index])),
+                        place=position(series.axis, int(series.steps[index])),
+                        how=how,
+                    ),
                     source=series.at(index),
                     step=int(series.steps[index]),
                     last_good=int(series.steps[index - 1]) if index else None,
@@ -49,14 +56,18 @@ def _first_odd(series: Series) -> tuple[int | None, str]:
     """
     bad = first_nonfinite(series)
     if bad is not None:
-        return bad, "so the batch held non-finite values"
+        return bad, phrase("so the batch held non-finite values")
     values = np.abs(series.values)
     if len(values) < thresholds.INPUT_HISTORY:
         return None, ""
     usual = float(np.median(values))
     peak = int(values.argmax())
     if usual > 0 and values[peak] >= thresholds.ABSURD_INPUT * usual:
-        return peak, f"{values[peak] / usual:.3g} times its median {shown(usual)}"
+        return peak, phrase(
+            "{ratio:.3g} times its median {usual}",
+            ratio=float(values[peak] / usual),
+            usual=shown(usual),
+        )
     return None, ""
 
 

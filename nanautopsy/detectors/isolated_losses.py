@@ -11,7 +11,9 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
+from nanautopsy.quantities import every, position
 from nanautopsy.signal import index_at, kind_of, stretches
+from nanautopsy.wording import Phrase, phrase
 
 Gradient = Literal["zero", "finite", "non-finite", "unknown"]
 
@@ -40,11 +42,13 @@ def _finding(run: Run, series: Series, points: list[int]) -> Finding:
     gradient = _gradient(run, series, points)
     values = {kind_of(float(series.values[i])) for i in points}
     told = ", ".join(str(step) for step in steps[:4]) + (", ..." if len(steps) > 4 else "")
-    text = f"{series.tag} is non-finite at {series.axis} {told} and finite right after each time"
-    if period is not None:
-        text += f", every {period} {series.axis}s"
-    if gradient in ("zero", "non-finite"):
-        text += f"; the gradient norm there is {'exactly 0' if gradient == 'zero' else gradient}"
+    text = phrase(
+        "{tag} is non-finite at {place} and finite right after each time{period}{gradient}",
+        tag=series.tag,
+        place=position(series.axis, told),
+        period="" if period is None else every(series.axis, period),
+        gradient=_BESIDE.get(gradient, ""),
+    )
     return Finding(
         id="isolated-losses",
         text=text,
@@ -59,6 +63,12 @@ def _finding(run: Run, series: Series, points: list[int]) -> Finding:
             "axis": series.axis,
         },
     )
+
+
+_BESIDE: dict[Gradient, Phrase] = {
+    "zero": phrase("; the gradient norm there is exactly 0"),
+    "non-finite": phrase("; the gradient norm there is non-finite"),
+}
 
 
 def _period(steps: list[int]) -> int | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, LogEvent, Run
+from nanautopsy.wording import counted, phrase
 
 _BLOCK = re.compile(
     r"(?:^|\.)(?:layers?|blocks?|h|layer|resblocks|block|decoder|encoder)"
@@ -18,16 +19,28 @@ _HEAD = re.compile(
 )
 
 
+_LEFT = {
+    "weights-not-used": (
+        phrase("{n} checkpoint tensor has no place in the model"),
+        phrase("{n} checkpoint tensors have no place in the model"),
+    ),
+    "weights-mismatched": (
+        phrase("{n} checkpoint tensor differs in shape"),
+        phrase("{n} checkpoint tensors differ in shape"),
+    ),
+}
+"""What is said of one tensor, and of several."""
+
+
 def _detect(run: Run) -> Iterator[Finding]:
     unused = run.events_of("weights-not-used")
     for event in run.events_of("weights-newly-initialized"):
         yield _new_weights(event, unused)
-    for kind in ("weights-not-used", "weights-mismatched"):
+    for kind, (one, many) in _LEFT.items():
         for event in run.events_of(kind):
             yield Finding(
                 id=kind,
-                text=f"{_count(event)} checkpoint tensors "
-                + ("have no place in the model" if kind.endswith("used") else "differ in shape"),
+                text=counted(_count(event), one, many),
                 source=event.source,
                 step=event.step,
                 data={"count": _count(event), "keys": keys_of(event)},
@@ -53,11 +66,16 @@ def _new_weights(event: LogEvent, unused: tuple[LogEvent, ...]) -> Finding:
     left = {_tail(key) for other in unused for key in keys_of(other)}
     renamed = [key for key in keys if _tail(key) in left] if left else []
     heads = bool(keys) and all(_HEAD.search(key) for key in keys)
-    where = " of the model's blocks" if blocks else ""
-    text = f"{_count(event)} parameters were newly initialized, {len(blocks)} listed ones{where}"
+    text = phrase("{count} parameters were newly initialized", count=_count(event))
+    if blocks:
+        text = phrase(
+            "{count} parameters were newly initialized, {blocks} listed ones of the model's blocks",
+            count=_count(event),
+            blocks=len(blocks),
+        )
     return Finding(
         id="newly-initialized",
-        text=text if blocks else f"{_count(event)} parameters were newly initialized",
+        text=text,
         source=event.source,
         step=event.step,
         layer=keys[0] if keys else None,

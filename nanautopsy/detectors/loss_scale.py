@@ -11,6 +11,7 @@ from nanautopsy.checkpoints.states import state_series
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, LogEvent, Run, Series
 from nanautopsy.signal import shown
+from nanautopsy.wording import phrase
 
 
 def _detect(run: Run) -> Iterator[Finding]:
@@ -18,7 +19,7 @@ def _detect(run: Run) -> Iterator[Finding]:
     if exhausted:
         yield Finding(
             id="loss-scale-collapse",
-            text="the loss scaler gave up at its minimum",
+            text=phrase("the loss scaler gave up at its minimum"),
             source=exhausted[0].source,
             step=exhausted[0].step,
             data={"exhausted": True, "persistent": True},
@@ -59,7 +60,7 @@ def _from_skips(skips: Sequence[LogEvent], exhausted: bool, interval: int) -> It
     known = [s for s in scales if s is not None]
     lowest = min(known) if known else None
     first = skips[best] if longest > thresholds.SCALE_COLLAPSE_SKIPS else skips[0]
-    reached = f", down to {shown(lowest)}" if lowest is not None else ""
+    reached = phrase(", down to {lowest}", lowest=shown(lowest)) if lowest is not None else ""
     collapsed = (
         lowest is not None
         and lowest <= thresholds.SCALE_PATHOLOGICAL
@@ -68,8 +69,13 @@ def _from_skips(skips: Sequence[LogEvent], exhausted: bool, interval: int) -> It
     )
     yield Finding(
         id="loss-scale-collapse" if collapsed else "overflow-skips",
-        text=f"{len(skips)} steps skipped for overflow, {longest} of them in a row without the "
-        f"loss scale rising between{reached}",
+        text=phrase(
+            "{count} steps skipped for overflow, {longest} of them in a row without the "
+            "loss scale rising between{reached}",
+            count=len(skips),
+            longest=longest,
+            reached=reached,
+        ),
         source=first.source,
         step=first.step,
         data={
@@ -106,8 +112,13 @@ def _from_series(series: Series, interval: int) -> Iterator[Finding]:
     if falls >= thresholds.SCALE_COLLAPSE_SKIPS:
         yield Finding(
             id="loss-scale-collapse",
-            text=f"{series.tag} falls from {shown(float(series.values[before]))} at "
-            f"step {int(series.steps[before])} to {shown(float(values[-1]))} and stays there",
+            text=phrase(
+                "{tag} falls from {before} at step {step} to {last} and stays there",
+                tag=series.tag,
+                before=shown(float(series.values[before])),
+                step=int(series.steps[before]),
+                last=shown(float(values[-1])),
+            ),
             source=series.at(start),
             step=int(series.steps[start]),
             last_good=int(series.steps[start - 1]) if start else None,

@@ -9,8 +9,10 @@ import numpy as np
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.experts import has_experts, is_auxiliary
 from nanautopsy.model import Finding, Run, Series
+from nanautopsy.quantities import position
 from nanautopsy.roles import words
-from nanautopsy.signal import first_nonfinite, kind_of, listed, shown
+from nanautopsy.signal import first_nonfinite, kind_of, shown
+from nanautopsy.wording import phrase, shortlist
 
 TOTAL = frozenset(
     "loss losses total train training sum overall all lm batch step avg mean objective".split()
@@ -48,11 +50,16 @@ def _alone(run: Run, terms: list[Series]) -> Finding | None:
     if len(first) != 1 or not beside:
         return None
     series, index = first[0]
-    others = listed([s.tag for s in beside], 3)
+    others = shortlist([s.tag for s in beside], 3)
     return Finding(
         id="loss-term-alone",
-        text=f"of the terms of the loss only {series.tag} is {shown(float(series.values[index]))} "
-        f"at {series.axis} {step}; {others} are finite there",
+        text=phrase(
+            "of the terms of the loss only {tag} is {value} at {place}; {others} are finite there",
+            tag=series.tag,
+            value=shown(float(series.values[index])),
+            place=position(series.axis, step),
+            others=others,
+        ),
         source=series.at(index),
         step=step,
         last_good=int(series.steps[index - 1]) if index else None,

@@ -10,6 +10,7 @@ from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.signal import shown
+from nanautopsy.wording import phrase
 
 
 def _detect(run: Run) -> Iterator[Finding]:
@@ -39,8 +40,16 @@ def _jump(series: Series) -> Iterator[Finding]:
     index = int(np.flatnonzero(usable)[at + 1])
     yield Finding(
         id="lr-jump",
-        text=f"{series.tag} jumps from {shown(float(values[at]))} at step {int(steps[at])} to "
-        f"{shown(float(values[at + 1]))} at step {int(steps[at + 1])}, {ratios[at]:.0f} times",
+        text=phrase(
+            "{tag} jumps from {before} at step {step} to {after} at step {next_step}, "
+            "{ratio:.0f} times",
+            tag=series.tag,
+            before=shown(float(values[at])),
+            step=int(steps[at]),
+            after=shown(float(values[at + 1])),
+            next_step=int(steps[at + 1]),
+            ratio=float(ratios[at]),
+        ),
         source=series.at(index),
         step=int(steps[at + 1]),
         last_good=int(steps[at]),

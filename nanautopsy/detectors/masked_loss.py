@@ -15,6 +15,7 @@ from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.signal import shown
 from nanautopsy.versions import is_before
+from nanautopsy.wording import phrase
 
 _FILTER_SINCE = "4.11.0"
 """First transformers release with the filter (transformers#13619)."""
@@ -47,12 +48,20 @@ def _zero_beside_nan(loss: Series, norm: Series) -> Finding | None:
     index = int(at_loss[first])
     before = loss.values[:index]
     before = before[np.isfinite(before) & (before != 0.0)]
-    history = f" after {shown(float(before[-1]))}" if len(before) else " from the first point on"
+    history = phrase(" from the first point on")
+    if len(before):
+        history = phrase(" after {before}", before=shown(float(before[-1])))
     return Finding(
         id="masked-loss",
-        text=f"{loss.tag} is exactly 0.0{history} while {norm.tag} is "
-        f"{shown(float(norm.values[int(at_norm[first])]))} at step {int(common[first])}: "
-        "the logged loss hides a non-finite one",
+        text=phrase(
+            "{loss} is exactly 0.0{history} while {norm} is {value} at step {step}: "
+            "the logged loss hides a non-finite one",
+            loss=loss.tag,
+            history=history,
+            norm=norm.tag,
+            value=shown(float(norm.values[int(at_norm[first])])),
+            step=int(common[first]),
+        ),
         source=loss.at(index),
         step=int(common[first]),
         last_good=int(loss.steps[index - 1]) if index else None,
@@ -85,10 +94,16 @@ def _zero_beside_zero(run: Run, loss: Series, norm: Series) -> Finding | None:
         return None
     return Finding(
         id="masked-loss",
-        text=f"{loss.tag} and {norm.tag} are exactly 0.0 at step {int(loss.steps[first])}, between "
-        f"{shown(float(loss.values[first - 1]))} and {shown(float(loss.values[after]))}: the "
-        "Trainer's filter prints 0.0 for a non-finite loss, and only a batch without a label has "
-        "no gradient",
+        text=phrase(
+            "{loss} and {norm} are exactly 0.0 at step {step}, between {before} and {after}: the "
+            "Trainer's filter prints 0.0 for a non-finite loss, and only a batch without a label "
+            "has no gradient",
+            loss=loss.tag,
+            norm=norm.tag,
+            step=int(loss.steps[first]),
+            before=shown(float(loss.values[first - 1])),
+            after=shown(float(loss.values[after])),
+        ),
         source=loss.at(first),
         step=int(loss.steps[first]),
         last_good=int(loss.steps[first - 1]),
@@ -116,9 +131,13 @@ def _falls_to_zero(run: Run, loss: Series) -> Finding | None:
         return None
     return Finding(
         id="masked-loss",
-        text=f"{loss.tag} falls from {shown(float(loss.values[first - 1]))} to exactly 0.0 at "
-        f"step {int(loss.steps[first])} and stays there: the Trainer's filter prints 0.0 for a "
-        "non-finite loss",
+        text=phrase(
+            "{tag} falls from {before} to exactly 0.0 at step {step} and stays there: the "
+            "Trainer's filter prints 0.0 for a non-finite loss",
+            tag=loss.tag,
+            before=shown(float(loss.values[first - 1])),
+            step=int(loss.steps[first]),
+        ),
         source=loss.at(first),
         step=int(loss.steps[first]),
         last_good=int(loss.steps[first - 1]),

@@ -10,7 +10,7 @@ from nanautopsy.detectors.interface import Detector
 from nanautopsy.detectors.weights import one_rank, tells_layer
 from nanautopsy.layers import in_forward_order
 from nanautopsy.model import Checkpoint, Finding, Run
-from nanautopsy.signal import listed
+from nanautopsy.wording import phrase, shortlist
 
 
 def _detect(run: Run) -> Iterator[Finding]:
@@ -35,9 +35,15 @@ def _turned(run: Run, line: Sequence[Checkpoint], first: int) -> Finding:
     sound = _parameters_are_finite(run, checkpoint, set(parameters))
     return Finding(
         id="nonfinite-moments",
-        text=f"{len(bad)} of {_moments(checkpoint)} tensors of optimizer state in "
-        f"{checkpoint.path} hold non-finite values: {listed([t.name for t in bad])}"
-        + (", while the parameters are finite" if sound else ""),
+        text=phrase(
+            "{bad} of {all} tensors of optimizer state in {path} hold non-finite values: "
+            "{names}{sound}",
+            bad=len(bad),
+            all=_moments(checkpoint),
+            path=checkpoint.path,
+            names=shortlist([t.name for t in bad]),
+            sound=phrase(", while the parameters are finite") if sound else "",
+        ),
         source=bad[0].at(),
         step=checkpoint.step,
         last_good=good[-1].step if good else None,

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.mask_buffers import is_mask_buffer
 from nanautopsy.model import Finding, Run, Series
+from nanautopsy.quantities import position
 from nanautopsy.scaler_skips import skipped_points
 from nanautopsy.signal import first_nonfinite, kind_of, last_finite_before, persistent, shown
+from nanautopsy.wording import Phrase, counted, phrase
 
 _ID = {
     "loss": "nonfinite-loss",
@@ -64,9 +67,21 @@ def _together(run: Run, members: list[tuple[Series, int]]) -> Finding:
     everything = set(layers) == {s.layer for s in run.by_role(role) if s.layer is not None}
     finding = _finding(*members[0])
     text = finding.text
-    if len(layers) > 1:
-        text += f" (and {len(layers) - 1} other layers at that step"
-        text += ", which are all there are)" if everything else ")"
+    others = len(layers) - 1
+    if others and everything:
+        text = counted(
+            others,
+            "{first} (and 1 other layer at that step, which are all there are)",
+            "{first} (and {n} other layers at that step, which are all there are)",
+            first=text,
+        )
+    elif others:
+        text = counted(
+            others,
+            "{first} (and 1 other layer at that step)",
+            "{first} (and {n} other layers at that step)",
+            first=text,
+        )
     data = dict(finding.data) | {"layers": tuple(layers), "everything": everything}
     data["persistent"] = all(persistent(s, i) for s, i in members)
     return replace(finding, text=text, data=data)
@@ -84,13 +99,20 @@ def _finding(series: Series, index: int) -> Finding:
     step = int(series.steps[index])
     stays = persistent(series, index)
     after = series.values[index:]
-    text = f"{series.tag} is {shown(float(series.values[index]))} at {series.axis} {step}"
-    if stays:
-        text += " and stays non-finite" if len(after) > 1 else ", its last point"
-    else:
-        text += f", then finite again ({int((~np.isfinite(after)).sum())} non-finite points in all)"
-    if good is not None:
-        text += f"; last finite {shown(float(series.values[good]))} at {int(series.steps[good])}"
+    text = phrase(
+        "{tag} is {value} at {place}{then}{before}",
+        tag=series.tag,
+        value=shown(float(series.values[index])),
+        place=position(series.axis, step),
+        then=_then(after, stays),
+        before=""
+        if good is None
+        else phrase(
+            "; last finite {value} at {step}",
+            value=shown(float(series.values[good])),
+            step=int(series.steps[good]),
+        ),
+    )
     return Finding(
         id=_ID[series.role],
         text=text,
@@ -108,6 +130,17 @@ def _finding(series: Series, index: int) -> Finding:
             "rank": series.rank,
             "position": index,
         },
+    )
+
+
+def _then(after: NDArray[np.float64], stays: bool) -> Phrase:
+    """What follows the first non-finite point."""
+    if stays:
+        return phrase(" and stays non-finite") if len(after) > 1 else phrase(", its last point")
+    return counted(
+        int((~np.isfinite(after)).sum()),
+        ", then finite again (1 non-finite point in all)",
+        ", then finite again ({n} non-finite points in all)",
     )
 
 

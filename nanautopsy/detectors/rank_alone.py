@@ -8,7 +8,9 @@ import numpy as np
 
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
+from nanautopsy.quantities import position
 from nanautopsy.signal import first_nonfinite, kind_of, shown
+from nanautopsy.wording import phrase
 
 
 def _detect(run: Run) -> Iterator[Finding]:
@@ -35,8 +37,14 @@ def _alone(run: Run, ranks: list[Series]) -> Finding | None:
     value = float(series.values[index])
     return Finding(
         id="rank-alone",
-        text=f"{series.tag} of rank {series.rank} is {shown(value)} at {series.axis} {step}, where "
-        f"the other {len(others)} ranks are finite",
+        text=phrase(
+            "{tag} of rank {rank} is {value} at {place}, where the other {count} ranks are finite",
+            tag=series.tag,
+            rank=series.rank,
+            value=shown(value),
+            place=position(series.axis, step),
+            count=len(others),
+        ),
         source=series.at(index),
         step=step,
         last_good=int(series.steps[index - 1]) if index else None,

@@ -10,15 +10,16 @@ import numpy as np
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, LogEvent, Run
 from nanautopsy.signal import index_at
+from nanautopsy.wording import phrase
 
 _KINDS = (
-    ("backward-nonfinite", "anomaly mode names a backward function"),
-    ("sampling-assert", "sampling met probabilities that are NaN, Inf or negative"),
-    ("hardware-error", "the log shows a hardware error"),
+    ("backward-nonfinite", phrase("anomaly mode names a backward function")),
+    ("sampling-assert", phrase("sampling met probabilities that are NaN, Inf or negative")),
+    ("hardware-error", phrase("the log shows a hardware error")),
 )
 _WEAK = {
-    "warning": "an arithmetic warning",
-    "value": "the program prints a non-finite value",
+    "warning": phrase("an arithmetic warning"),
+    "value": phrase("the program prints a non-finite value"),
 }
 """Statements that need not be about training, by the quantity that they name."""
 
@@ -36,7 +37,8 @@ def _detect(run: Run) -> Iterator[Finding]:
     statements = run.events_of("nonfinite-text")
     plain = tuple(e for e in statements if e.data.get("quantity") not in _WEAK)
     if plain:
-        yield _finding(run, "reported-nonfinite", "the program reports a non-finite value", plain)
+        said = phrase("the program reports a non-finite value")
+        yield _finding(run, "reported-nonfinite", said, plain)
     for quantity, said in _WEAK.items():
         events = tuple(e for e in statements if e.data.get("quantity") == quantity)
         if events:
@@ -70,7 +72,7 @@ def _placed(run: Run, event: LogEvent) -> tuple[int | None, bool]:
 def _finding(run: Run, kind: str, said: str, events: tuple[LogEvent, ...]) -> Finding:
     first = events[0]
     step, ended = _placed(run, first)
-    times = f" ({len(events)} times)" if len(events) > 1 else ""
+    times = phrase(" ({n} times)", n=len(events)) if len(events) > 1 else ""
     layer = next((e.data["layer"] for e in events if isinstance(e.data.get("layer"), str)), None)
     data = dict(first.data) | {"count": len(events), "step_exact": first.step_exact}
     if all(_SKIPS.search(e.text) for e in events):
@@ -79,7 +81,7 @@ def _finding(run: Run, kind: str, said: str, events: tuple[LogEvent, ...]) -> Fi
         data["persistent"] = True
     return Finding(
         id=kind,
-        text=f"{said}{times}: {first.text}",
+        text=phrase("{said}{times}: {line}", said=said, times=times, line=first.text),
         source=first.source,
         step=step,
         last_good=None if step == first.step else first.step,

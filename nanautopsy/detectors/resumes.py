@@ -10,6 +10,7 @@ from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, LogEvent, Run, Series, SeriesRole
 from nanautopsy.signal import shown
+from nanautopsy.wording import phrase
 
 _ROLES: tuple[SeriesRole, ...] = ("learning_rate", "loss", "grad_norm", "loss_scale")
 
@@ -53,8 +54,13 @@ def _jump(series: Series, event: LogEvent, step: int) -> Finding | None:
     index = int(np.searchsorted(series.steps, step, side="right"))
     return Finding(
         id="resume-jump",
-        text=f"{series.tag} goes from about {shown(old)} to about {shown(new)} where the run "
-        f"resumed at step {step}",
+        text=phrase(
+            "{tag} goes from about {old} to about {new} where the run resumed at step {step}",
+            tag=series.tag,
+            old=shown(old),
+            new=shown(new),
+            step=step,
+        ),
         source=series.at(min(index, len(series) - 1)),
         step=int(series.steps[min(index, len(series) - 1)]),
         last_good=step,

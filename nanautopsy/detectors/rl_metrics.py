@@ -12,6 +12,7 @@ from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.roles import words
 from nanautopsy.signal import shown
+from nanautopsy.wording import phrase
 
 _REWARD = frozenset("reward rewards rew return returns episode ep_rew_mean score advantage".split())
 _POLICY = frozenset("policy kl entropy ratio clipfrac clip_frac actor critic ppo grpo".split())
@@ -57,8 +58,13 @@ def _blown(series: Series) -> Finding | None:
     start = len(high) - int((~high[::-1]).argmax()) if not high.all() else 0
     return Finding(
         id="policy-divergence",
-        text=f"{series.tag} rises from about {shown(usual)} to {shown(float(values[-1]))} by step "
-        f"{int(series.steps[end - 1])}",
+        text=phrase(
+            "{tag} rises from about {usual} to {last} by step {step}",
+            tag=series.tag,
+            usual=shown(usual),
+            last=shown(float(values[-1])),
+            step=int(series.steps[end - 1]),
+        ),
         source=series.at(start),
         step=int(series.steps[start]),
         last_good=int(series.steps[start - 1]) if start else None,
@@ -89,8 +95,12 @@ def _gone(series: Series) -> Finding | None:
     start = int((values <= thresholds.ENTROPY_GONE * first).argmax())
     return Finding(
         id="entropy-collapse",
-        text=f"{series.tag} falls from {shown(first)} to {shown(float(values[-1]))}: the policy is "
-        "nearly deterministic",
+        text=phrase(
+            "{tag} falls from {first} to {last}: the policy is nearly deterministic",
+            tag=series.tag,
+            first=shown(first),
+            last=shown(float(values[-1])),
+        ),
         source=series.at(start),
         step=int(series.steps[start]),
         data={"tag": series.tag},

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from nanautopsy.checkpoints.lineages import in_order
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Source
+from nanautopsy.wording import phrase
 
 _LOSS = "loss"
 
@@ -24,7 +25,7 @@ def _detect(run: Run) -> Iterator[Finding]:
     value = values[bad[0]]
     yield Finding(
         id="nonfinite-loss",
-        text=f"{first.path} was saved with loss = {value}",
+        text=phrase("{path} was saved with loss = {value}", path=first.path, value=value),
         source=Source(first.path),
         step=first.step,
         last_good=good[-1] if good else None,

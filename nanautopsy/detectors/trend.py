@@ -13,6 +13,7 @@ from nanautopsy.detectors.lr_schedule import DETECTOR as LR_SCHEDULE
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.roles import words
 from nanautopsy.signal import shown
+from nanautopsy.wording import phrase
 
 _ADVERSARIAL = frozenset(
     {"d", "g", "disc", "discriminator", "generator", "gan", "adv", "adversarial"}
@@ -92,8 +93,13 @@ def _growth(series: Series) -> Finding | None:
     start = len(values) - int((~above[::-1]).argmax()) if not above.all() else 0
     return Finding(
         id="grad-norm-growth" if series.role == "grad_norm" else "loss-growth",
-        text=f"{series.tag} rises from about {shown(base)} to {shown(last)} by step "
-        f"{int(series.steps[end - 1])}",
+        text=phrase(
+            "{tag} rises from about {base} to {last} by step {step}",
+            tag=series.tag,
+            base=shown(base),
+            last=shown(last),
+            step=int(series.steps[end - 1]),
+        ),
         source=series.at(start),
         step=int(series.steps[start]),
         last_good=int(series.steps[start - 1]) if start else None,
@@ -141,20 +147,28 @@ def _diverged(series: Series, moving_target: bool, jumps: Sequence[int]) -> Find
     rose = not moving_target and _rises(values, tail) and not _is_new_objective(series, jumps)
     lost = None if moving_target else _loses_it(series, jumps)
     if beyond:
-        text = "where the squares of its gradients are past float32's maximum"
+        text = phrase("where the squares of its gradients are past float32's maximum")
     elif rose:
-        text = f"{level / initial:.3g} times its first value {shown(initial)}, and does not come "
-        text += "back"
+        text = phrase(
+            "{ratio:.3g} times its first value {initial}, and does not come back",
+            ratio=level / initial,
+            initial=shown(initial),
+        )
     elif lost is not None:
-        text = f"after it had come from {shown(initial)} to {shown(float(values.min()))}: what was "
-        text += "learned is lost"
+        text = phrase(
+            "after it had come from {initial} to {best}: what was learned is lost",
+            initial=shown(initial),
+            best=shown(float(values.min())),
+        )
     else:
         return None
     high = values >= min(level, thresholds.NEVER_LEARNED_FACTOR * initial)
     start = int(high.argmax()) if lost is None else lost
     return Finding(
         id="diverged-loss",
-        text=f"{series.tag} ends at about {shown(level)}, {text}",
+        text=phrase(
+            "{tag} ends at about {level}, {how}", tag=series.tag, level=shown(level), how=text
+        ),
         source=series.at(start),
         step=int(series.steps[start]),
         last_good=int(series.steps[start - 1]) if start else None,

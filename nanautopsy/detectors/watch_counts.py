@@ -18,6 +18,7 @@ import numpy as np
 
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
+from nanautopsy.wording import counted, phrase
 
 _SUFFIX = "#count"
 _STATED = "#nonfinite"
@@ -118,18 +119,29 @@ def _finding(name: str, losses: Sequence[_Loss], all_layers: bool) -> Finding:
     first = losses[0]
     tag = first.series.tag
     if tag.endswith(_STATED):
-        text = (
-            f"the histogram of {tag.removesuffix(_STATED)} holds {first.missing} elements fewer "
-            f"than it counts at step {first.step}: those are not finite"
+        text = phrase(
+            "the histogram of {tag} holds {n} elements fewer than it counts at step {step}: those "
+            "are not finite",
+            tag=tag.removesuffix(_STATED),
+            n=first.missing,
+            step=first.step,
         )
     else:
-        what = "is missing" if first.persistent else f"lacks {first.missing} elements"
-        text = (
-            f"the histogram of {tag.removesuffix(_SUFFIX)} {what} at step {first.step}: "
-            "watch leaves out what is not finite"
+        text = phrase(
+            "the histogram of {tag} {what} at step {step}: watch leaves out what is not finite",
+            tag=tag.removesuffix(_SUFFIX),
+            what=phrase("is missing")
+            if first.persistent
+            else counted(first.missing, "lacks 1 element", "lacks {n} elements"),
+            step=first.step,
         )
     if len(losses) > 1:
-        text += f" (and {len(losses) - 1} other layers at that step)"
+        text = counted(
+            len(losses) - 1,
+            "{first} (and 1 other layer at that step)",
+            "{first} (and {n} other layers at that step)",
+            first=text,
+        )
     place = first.step if tag.endswith(_STATED) else first.last_good or 0
     last = int(np.searchsorted(first.series.steps, place))
     return Finding(

@@ -12,6 +12,7 @@ from nanautopsy.checkpoints.lineages import lineages
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Source
 from nanautopsy.signal import shown
+from nanautopsy.wording import phrase
 
 
 def _detect(run: Run) -> Iterator[Finding]:
@@ -26,9 +27,18 @@ def _detect(run: Run) -> Iterator[Finding]:
         places = most.checkpoints
         yield Finding(
             id="weight-growth",
-            text=f"{most.name}'s largest magnitude grows {most.ratio:.3g} times, from "
-            f"{shown(first.max_abs or 0.0)} in {places[0].path} to {shown(last.max_abs or 0.0)} "
-            f"in {places[-1].path}; the other weights grow {usual:.3g} times (median)",
+            text=phrase(
+                "{tensor}'s largest magnitude grows {ratio:.3g} times, from "
+                "{before} in {path} to {after} "
+                "in {last_path}; the other weights grow {usual:.3g} times (median)",
+                tensor=most.name,
+                ratio=most.ratio,
+                before=shown(first.max_abs or 0.0),
+                path=places[0].path,
+                after=shown(last.max_abs or 0.0),
+                last_path=places[-1].path,
+                usual=usual,
+            ),
             source=Source(last.path, tensor=most.name),
             step=places[-1].step,
             layer=most.name,

@@ -15,7 +15,7 @@ from nanautopsy.checkpoints.lineages import lineages, ordered_ones
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.layers import in_forward_order
 from nanautopsy.model import Checkpoint, Finding, Run, TensorHealth
-from nanautopsy.signal import listed
+from nanautopsy.wording import counted, listed, phrase, shortlist
 
 _SPREAD_SHARE = 0.5
 """Share of the tensors beyond which damage has spread."""
@@ -42,11 +42,17 @@ def _turned(line: Sequence[Checkpoint], first: int) -> Finding:
     good = [c for c in line[:first] if c.step is not None]
     everything = len(bad) == len(floats)
     telling = tells_layer(bad, len(floats))
-    text = (
-        f"{len(bad)} of {len(floats)} tensors of {checkpoint.path} hold non-finite values: "
-        + ("all of them" if everything and len(bad) > 1 else listed([t.name for t in bad]))
-        + ("" if checkpoint.step is None else f" (step {checkpoint.step})")
-        + (f", in {rows_of(bad[0])}" if telling and rows_of(bad[0]) else "")
+    rows = rows_of(bad[0]) if telling else ""
+    text = phrase(
+        "{bad} of {all} tensors of {path} hold non-finite values: {names}{step}{rows}",
+        bad=len(bad),
+        all=len(floats),
+        path=checkpoint.path,
+        names=phrase("all of them")
+        if everything and len(bad) > 1
+        else shortlist([t.name for t in bad]),
+        step="" if checkpoint.step is None else phrase(" (step {step})", step=checkpoint.step),
+        rows=phrase(", in {rows}", rows=rows) if rows else "",
     )
     return Finding(
         id="nonfinite-parameters",
@@ -90,9 +96,17 @@ def rows_of(tensor: TensorHealth) -> str:
     rows = tensor.bad_rows
     if rows is None or rows.count == tensor.shape[0] or len(rows.ranges) > 3:
         return ""
-    runs = [f"{a}" if b - a == 1 else f"{a} to {b - 1}" for a, b in rows.ranges]
-    word = "row" if rows.count == 1 else "rows"
-    return f"{word} {', '.join(runs)} of {tensor.shape[0]}"
+    runs = [
+        str(a) if b - a == 1 else phrase("{first} to {last}", first=a, last=b - 1)
+        for a, b in rows.ranges
+    ]
+    return counted(
+        rows.count,
+        "row {rows} of {all}",
+        "rows {rows} of {all}",
+        rows=listed(runs),
+        all=tensor.shape[0],
+    )
 
 
 def one_rank(checkpoint: Checkpoint, bad: Sequence[TensorHealth]) -> int | None:

@@ -10,7 +10,7 @@ from nanautopsy.checkpoints.damage import weights
 from nanautopsy.checkpoints.lineages import in_order
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Source, TensorHealth
-from nanautopsy.signal import listed
+from nanautopsy.wording import phrase, shortlist
 
 _ZERO_BY_DESIGN = re.compile(
     r"lora_(B|embedding_B)|adaln|ada_ln|modulation|zero_conv|zero_module|controlnet|zero_init"
@@ -47,11 +47,16 @@ def _detect(run: Run) -> Iterator[Finding]:
             if (t.name in repeated or bool(_ZERO_BY_DESIGN.search(t.name))) is by_design
         ]
         if some:
-            names = listed([t.name for t in some])
-            note = ", as such layers are initialized by design" if by_design else ""
+            names = shortlist([t.name for t in some])
+            note = phrase(", as such layers are initialized by design") if by_design else ""
             yield Finding(
                 id="zero-weight",
-                text=f"{names} in {first.path}: every element is zero{note}",
+                text=phrase(
+                    "{names} in {path}: every element is zero{note}",
+                    names=names,
+                    path=first.path,
+                    note=note,
+                ),
                 source=Source(some[0].path, tensor=some[0].name),
                 step=first.step,
                 layer=some[0].name,

@@ -10,7 +10,7 @@ from nanautopsy.model import TensorHealth
 from nanautopsy.render._format import count, scalar, size
 from nanautopsy.render._inspect_cells import number_or_blank, ratio
 from nanautopsy.render._inspect_rows import is_counter
-from nanautopsy.signal import listed
+from nanautopsy.wording import shortlist
 
 _TIGHT_HEADROOM = 1e6
 """Headroom of a tensor's own format that is worth a word; that of float32 and bfloat16 is vast."""
@@ -175,7 +175,7 @@ def _effort(inspection: Inspection) -> Iterator[str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return listed(list(dict.fromkeys(names)), _NAMES)
+    return shortlist(list(dict.fromkeys(names)), _NAMES)
 
 
 def worst(member: Inspected) -> str:
