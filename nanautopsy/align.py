@@ -34,6 +34,7 @@ from nanautopsy.readers._step_keys import rank_in_name
 from nanautopsy.role_patterns import RolePattern, give_roles
 from nanautopsy.setting_conflicts import machine_conflicts, setting_conflicts
 from nanautopsy.step_axis import count_steps, counted_in_samples, on_training_step
+from nanautopsy.wording import phrase, shortlist
 
 _TAGS_TOLD = 3
 """Tags that one note lists."""
@@ -140,9 +141,11 @@ def _several_runs(series: Sequence[Series]) -> Iterator[str]:
             homes.setdefault(one.tag, set()).add(home)
     most = max(homes, key=lambda tag: len(homes[tag]), default=None)
     if most is not None and len(homes[most]) > 1:
-        yield (
-            f"{len(homes[most])} places hold a {most!r} of their own: they are judged as one "
-            "run, and the earliest failure counts"
+        yield phrase(
+            "{n} places hold a {tag!r} of their own: they are judged as one run, and the earliest "
+            "failure counts",
+            n=len(homes[most]),
+            tag=most,
         )
 
 
@@ -162,11 +165,13 @@ def _without_nulls(series: Sequence[Series], notes: list[str]) -> list[Series]:
         nulls[one.tag] = int(one.missing.sum())
         kept.append(take(one, np.flatnonzero(~one.missing)))
     if nulls:
-        tags = ", ".join(f"{tag!r}" for tag in list(nulls)[:_TAGS_TOLD])
-        more = f" and {len(nulls) - _TAGS_TOLD} more" if len(nulls) > _TAGS_TOLD else ""
         notes.append(
-            f"{series[0].source.path}: {sum(nulls.values())} null values of {tags}{more} are "
-            "missing values, not NaN"
+            phrase(
+                "{path}: {n} null values of {tags} are missing values, not NaN",
+                path=series[0].source.path,
+                n=sum(nulls.values()),
+                tags=shortlist([repr(tag) for tag in nulls], _TAGS_TOLD),
+            )
         )
     return kept
 
@@ -178,7 +183,10 @@ def _reports(discovery: Discovery, readings: Sequence[Reading]) -> tuple[Artifac
     reports = []
     for reading in readings:
         problems = [
-            str(p.source) + ": " + p.text if p.source.path else p.text for p in reading.problems
+            phrase("{place}: {problem}", place=p.source, problem=p.text)
+            if p.source.path
+            else p.text
+            for p in reading.problems
         ]
         if reading.skipped is not None and reading.skipped not in (
             p.text for p in reading.problems
@@ -200,7 +208,9 @@ def _reports(discovery: Discovery, readings: Sequence[Reading]) -> tuple[Artifac
         for problem in discovery.problems
     )
     reports.extend(
-        ArtifactReport(path, "unknown", size, "skipped", ("no reader knows this kind of file",))
+        ArtifactReport(
+            path, "unknown", size, "skipped", (phrase("no reader knows this kind of file"),)
+        )
         for path, size in discovery.unclaimed
     )
     return tuple(reports)

@@ -17,6 +17,7 @@ import numpy as np
 from nanautopsy.copies import without_copies
 from nanautopsy.discover import natural_key
 from nanautopsy.model import Series
+from nanautopsy.wording import phrase
 
 _MOST_ATTEMPTS = 100
 """More falls of a step counter than this are writers that interleave, not restarts."""
@@ -70,8 +71,12 @@ def merge_attempts(series: Sequence[Series]) -> tuple[list[Series], list[str]]:
         merged.extend(_join(chain, dropped) for chain in chains)
     notes = [_told(path, cut, what) for (path, cut, _), what in dropped.items()]
     notes += [
-        f"{path}: begins {overlap:.0f} s before the file that it goes on from ends, by their"
-        " clocks; taken for one after the other"
+        phrase(
+            "{path}: begins {overlap:.0f} s before the file that it goes on from ends, by their "
+            "clocks; taken for one after the other",
+            path=path,
+            overlap=overlap,
+        )
         for path, overlap in skewed.items()
     ]
     return without_copies([one for one in merged if len(one)]), notes
@@ -79,16 +84,26 @@ def merge_attempts(series: Sequence[Series]) -> tuple[list[Series], list[str]]:
 
 def _told(path: str, cut: int, dropped: _Dropped) -> str:
     more = len(dropped.tags) - 1
-    tags = repr(dropped.tags[0]) + (f" and {more} other series" if more else "")
-    bad = f", {dropped.nonfinite} of them non-finite" if dropped.nonfinite else ""
+    tags: str = repr(dropped.tags[0])
+    if more:
+        tags = phrase("{tag} and {n} other series", tag=tags, n=more)
     if not dropped.later:
-        return (
-            f"{path}: an attempt that begins again at step {cut} was broken off; its "
-            f"{dropped.points} points of {tags} are set aside"
+        return phrase(
+            "{path}: an attempt that begins again at step {step} was broken off; its {points} "
+            "points of {tags} are set aside",
+            path=path,
+            step=cut,
+            points=dropped.points,
+            tags=tags,
         )
-    return (
-        f"{path}: logged again from step {cut} on by a later attempt, which counts; "
-        f"{dropped.points} points of {tags} are set aside{bad}"
+    return phrase(
+        "{path}: logged again from step {step} on by a later attempt, which counts; {points} "
+        "points of {tags} are set aside{bad}",
+        path=path,
+        step=cut,
+        points=dropped.points,
+        tags=tags,
+        bad=phrase(", {n} of them non-finite", n=dropped.nonfinite) if dropped.nonfinite else "",
     )
 
 

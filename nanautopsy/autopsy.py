@@ -25,6 +25,7 @@ from nanautopsy.read import load_readers, read
 from nanautopsy.redact import redact as hide
 from nanautopsy.role_patterns import parse_roles
 from nanautopsy.timeline import tell
+from nanautopsy.wording import phrase
 
 
 @np.errstate(all="ignore")
@@ -97,7 +98,11 @@ def _detect(run: Run) -> list[Finding]:
         try:
             findings.extend(detector.detect(run))
         except Exception as error:
-            text = f"the {detector.id} detector failed: {type(error).__name__}: {error}"
+            text = phrase(
+                "the {detector} detector failed: {error}",
+                detector=detector.id,
+                error=f"{type(error).__name__}: {error}",
+            )
             findings.append(Finding("detector-failed", text, Source(".")))
     return findings
 

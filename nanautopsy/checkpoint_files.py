@@ -18,6 +18,7 @@ from nanautopsy.plugins import load_parts
 from nanautopsy.read import load_readers, read
 from nanautopsy.remote import RemoteFile, is_url, shown
 from nanautopsy.targets import found, targets
+from nanautopsy.wording import phrase
 
 
 def display(path: str | os.PathLike[str]) -> str:
@@ -54,7 +55,12 @@ def load(
         if reading.skipped is not None and reading.skipped not in {
             p.text for p in reading.problems
         }:
-            problems.append(Problem(f"not read: {reading.skipped}", Source(reading.artifact.path)))
+            problems.append(
+                Problem(
+                    phrase("not read: {skipped}", skipped=reading.skipped),
+                    Source(reading.artifact.path),
+                )
+            )
     readings = _chosen(readings, filters, named)
     if not stored(readings):
         why = f": {problems[0].source}: {problems[0].text}" if problems else ""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanautopsy.model import LogEvent, Series
+from nanautopsy.wording import phrase
 
 _MIN_OVERLAP = 3
 """Rows that must agree: fewer may agree by accident."""
@@ -52,7 +53,13 @@ def rows_of_consoles(series: Sequence[Series], notes: list[str]) -> Mapping[str,
             if steps is not None:
                 found[path] = Rows(one.lines, steps)
                 if not np.array_equal(steps, one.steps):
-                    notes.append(f"{path}: steps are those of the same rows in {state.source.path}")
+                    notes.append(
+                        phrase(
+                            "{path}: steps are those of the same rows in {other}",
+                            path=path,
+                            other=state.source.path,
+                        )
+                    )
     return found
 
 

@@ -15,6 +15,7 @@ from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause
 from nanautopsy.model import Assessment, RankedCause
 from nanautopsy.plugins import Parts, load_parts
+from nanautopsy.wording import Phrase, listed, phrase
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +48,22 @@ def diagnose(case: Case, causes: Iterable[Cause]) -> Diagnosis:
 def assess(cause: Cause, case: Case) -> Assessment:
     """One cause's answer; one that fails becomes a visible failure, not a crash."""
     if case.verdict not in ("non-finite", "diverged"):
-        return Assessment("quiet", reason="the run did not fail")
+        return Assessment("quiet", reason=phrase("the run did not fail"))
     missing = [need.what for need in cause.needs if not need.present(case.run)]
     if missing:
-        return Assessment("not-applicable", reason=f"no {', no '.join(missing)} was read")
+        return Assessment("not-applicable", reason=_unread(missing))
     try:
         return cause.assess(case)
     except Exception as error:
-        return Assessment("failed", reason=f"the rule failed: {type(error).__name__}: {error}")
+        return Assessment(
+            "failed",
+            reason=phrase("the rule failed: {error}", error=f"{type(error).__name__}: {error}"),
+        )
+
+
+def _unread(missing: Sequence[str]) -> Phrase:
+    none = [phrase("no {what}", what=what) for what in missing]
+    return phrase("{none} was read", none=listed(none))
 
 
 def _odds(assessment: Assessment) -> float:
@@ -66,7 +75,7 @@ def _ranked(cause: Cause, assessment: Assessment, probability: float) -> RankedC
     fired = assessment.status == "fired"
     reason = assessment.reason
     if fired and probability < thresholds.PROBABILITY_FLOOR:
-        reason = reason or "possible, but the evidence does not reach the floor"
+        reason = reason or phrase("possible, but the evidence does not reach the floor")
     return RankedCause(
         id=cause.id,
         title=assessment.title or cause.title,

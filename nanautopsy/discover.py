@@ -13,6 +13,7 @@ from nanautopsy.checkpoints.data_file import Location
 from nanautopsy.model import Artifact, Claim, FileHead, Problem, Source
 from nanautopsy.own_reports import is_own_report
 from nanautopsy.readers.interface import Reader
+from nanautopsy.wording import phrase
 
 HEAD_BYTES = 65536
 """The first block shown to readers: two W&B blocks, and more than any header that tells."""
@@ -93,8 +94,10 @@ def claim_all(
         else:
             claimed.append(_Claimed(head.path, location, head.size, best[0], best[1]))
     notes = [
-        text[0] + (f" (and at {len(text) - 1} more files)" if len(text) > 1 else "")
-        for text in failures.values()
+        phrase("{text} (and at {n} more files)", text=texts[0], n=len(texts) - 1)
+        if len(texts) > 1
+        else texts[0]
+        for texts in failures.values()
     ]
     return Discovery(tuple(_group(claimed)), tuple(unclaimed), tuple(problems), tuple(notes))
 
@@ -107,10 +110,12 @@ def heads(
         try:
             head = _head(relative, location)
         except OSError as error:
-            problems.append(Problem(f"cannot be read: {error.strerror}", Source(relative)))
+            problems.append(
+                Problem(phrase("cannot be read: {error}", error=error.strerror), Source(relative))
+            )
             continue
         if head is None:
-            problems.append(Problem("not a regular file; not read", Source(relative)))
+            problems.append(Problem(phrase("not a regular file; not read"), Source(relative)))
         else:
             yield head, location
 
@@ -132,7 +137,9 @@ def files(root: Path, problems: list[Problem], under: str = "") -> Iterator[tupl
                 entries = sorted(listing, key=lambda entry: natural_key(entry.name))
         except OSError as error:
             source = Source(prefix.rstrip("/") or ".")
-            problems.append(Problem(f"directory cannot be read: {error.strerror}", source))
+            problems.append(
+                Problem(phrase("directory cannot be read: {error}", error=error.strerror), source)
+            )
             continue
         below = []
         for entry in entries:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from nanautopsy import thresholds
@@ -13,6 +13,7 @@ from nanautopsy.known_issues import KnownIssue
 from nanautopsy.known_issues.match import possible
 from nanautopsy.model import MissingEvidence, RankedCause
 from nanautopsy.onset import at_first_steps
+from nanautopsy.wording import Phrase, phrase
 
 _DECIDES: Mapping[str, str] = {
     "attention-overflow": "attention-logits",
@@ -155,12 +156,16 @@ def _usual(case: Case) -> Iterator[str]:
     yield from ("bad-input-data", "singular-gradient")
 
 
-def _experiment(case: Case, key: str, rivals: Iterable[str]) -> MissingEvidence:
+def _experiment(case: Case, key: str, rivals: Sequence[str]) -> MissingEvidence:
     experiment = EXPERIMENTS[key]
     how = experiment.how.get(framework_of(case.run), experiment.how["any"])
-    return MissingEvidence(
-        f"what tells {' from '.join(rivals)}", experiment.outcome, _at(how, _step(case))
-    )
+    return MissingEvidence(_tells(rivals), experiment.outcome, _at(how, _step(case)))
+
+
+def _tells(rivals: Sequence[str]) -> Phrase:
+    if len(rivals) == 1:
+        return phrase("what confirms or refutes {cause}", cause=rivals[0])
+    return phrase("what tells {cause} from {rival}", cause=rivals[0], rival=rivals[1])
 
 
 def _step(case: Case) -> int | None:
@@ -169,25 +174,28 @@ def _step(case: Case) -> int | None:
     return case.death if counted else None
 
 
-def _at(how: str, step: int | None) -> str:
+def _at(how: str, step: int | None) -> Phrase:
     """The advice for this step; in words where it is not known."""
     if step is None:
-        for name, words in _UNKNOWN_STEP.items():
-            how = how.replace(name, words)
-    return how.replace("{step}", str(step))
-
-
-_UNKNOWN_STEP = {
-    "step {step}": "the failing step",
-    "iteration {step}": "the failing iteration",
-    "batch-{step}": "batch",
-    "{step}": "the onset",
-}
+        return phrase(
+            how,
+            step=phrase("the failing step"),
+            iteration=phrase("the failing iteration"),
+            batch="batch",
+            onset=phrase("the onset"),
+        )
+    return phrase(
+        how,
+        step=phrase("step {step}", step=step),
+        iteration=phrase("iteration {step}", step=step),
+        batch=f"batch-{step}",
+        onset=step,
+    )
 
 
 def _for_issue(issue: KnownIssue) -> MissingEvidence:
     return MissingEvidence(
-        f"whether the known issue {issue.id} is at work",
-        f"version and settings are those of it: {issue.title}",
+        phrase("whether the known issue {id} is at work", id=issue.id),
+        phrase("version and settings are those of it: {title}", title=issue.title),
         issue.remedies[0],
     )

@@ -12,7 +12,9 @@ from nanautopsy.candidates import QUANTITY, axis_of, candidates_of
 from nanautopsy.checkpoints.damage import damaged, damaged_moments
 from nanautopsy.layers import in_forward_order
 from nanautopsy.model import Finding, NonFinite, Onset, Run, Series, Verdict
+from nanautopsy.quantities import position
 from nanautopsy.signal import index_at
+from nanautopsy.wording import listed, phrase
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,23 +171,29 @@ def _how(
     ordered: Sequence[Finding],
 ) -> str:
     """The onset's story in a sentence or three."""
-    parts = [first.text + "."]
+    parts = [phrase("{finding}.", finding=first.text)]
     if first.step is None:
-        parts.append("No artifact says at which step.")
+        parts.append(phrase("No artifact says at which step."))
     elif last is not None and first.step - last > 1:
-        parts.append(f"It happened after step {last} and by step {first.step}.")
+        parts.append(
+            phrase(
+                "It happened after {before} and by {place}.",
+                before=position(axis_of(first), last),
+                place=position(axis_of(first), first.step),
+            )
+        )
     elif last is None:
-        parts.append("Nothing finite was seen before it.")
+        parts.append(phrase("Nothing finite was seen before it."))
     if masked and first not in masked:
-        parts.append(masked[0].text + ".")
+        parts.append(phrase("{finding}.", finding=masked[0].text))
     if not layers:
         whole = any(f.id == "nonfinite-parameters" for f in ordered)
         parts.append(
-            "The first bad checkpoint is non-finite all over, so it cannot tell the layer."
+            phrase("The first bad checkpoint is non-finite all over, so it cannot tell the layer.")
             if whole
-            else "No artifact tells the layer."
+            else phrase("No artifact tells the layer.")
         )
-    return " ".join(parts)
+    return listed(parts, " ")
 
 
 def _with_role(finding: Finding, counted: bool, onset: Onset | None) -> Finding:

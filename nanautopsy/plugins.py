@@ -12,6 +12,8 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
+from nanautopsy.wording import phrase
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -43,7 +45,12 @@ def load_parts(packages: tuple[str, ...], attribute: str, group: str | None = No
             try:
                 found.append(entry.load())
             except (Exception, SystemExit) as error:
-                text = f"{group} entry point {entry.name!r} did not load: "
-                text += f"{type(error).__name__}: {error}"
-                problems.append(" ".join(text.split()))
+                problems.append(
+                    phrase(
+                        "{group} entry point {name!r} did not load: {error}",
+                        group=group,
+                        name=entry.name,
+                        error=" ".join(f"{type(error).__name__}: {error}".split()),
+                    )
+                )
     return Parts(tuple(found), tuple(problems))

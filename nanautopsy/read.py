@@ -9,6 +9,7 @@ from nanautopsy.checkpoints.data_file import DataFile
 from nanautopsy.model import Artifact, Problem, Reading, Record, Skipped, Source
 from nanautopsy.plugins import Parts, load_parts
 from nanautopsy.readers.interface import Reader
+from nanautopsy.wording import phrase
 
 _DIGEST_WHOLE_BYTES = 64 << 20
 _DIGEST_END_BYTES = 1 << 20
@@ -25,9 +26,11 @@ def load_readers() -> Parts:
         name = getattr(part, "name", None)
         whole = callable(getattr(part, "claim", None)) and callable(getattr(part, "read", None))
         if not isinstance(name, str) or not whole:
-            problems.append(f"{part!r:.200} is no reader: it lacks name, claim or read")
+            problems.append(
+                phrase("{part!r:.200} is no reader: it lacks name, claim or read", part=part)
+            )
         elif name in readers:
-            problems.append(f"a second reader named {name!r} is left out")
+            problems.append(phrase("a second reader named {name!r} is left out", name=name))
         else:
             readers[name] = part
     return Parts(tuple(readers.values()), tuple(problems))
@@ -51,11 +54,15 @@ def read(artifact: Artifact, readers: Mapping[str, Reader], *, digest: bool = Tr
                 records.append(record)
     except OSError as error:
         problems.append(
-            Problem(f"cannot be read: {error.strerror or error}", Source(artifact.path))
+            Problem(
+                phrase("cannot be read: {error}", error=error.strerror or error),
+                Source(artifact.path),
+            )
         )
     except Exception as error:
-        text = f"the {artifact.reader} reader failed: {type(error).__name__}: {error}"
-        problems.append(Problem(" ".join(text.split()), Source(artifact.path)))
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        text = phrase("the {reader} reader failed: {error}", reader=artifact.reader, error=told)
+        problems.append(Problem(text, Source(artifact.path)))
     if not records and problems and skipped is None:
         skipped = problems[0].text
     identity = _digest(artifact) if digest else None

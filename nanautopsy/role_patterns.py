@@ -17,6 +17,7 @@ import numpy as np
 from nanautopsy.directory_roles import of_evaluation
 from nanautopsy.model import Series, SeriesRole
 from nanautopsy.roles import classify, words
+from nanautopsy.wording import phrase
 
 ROLES: tuple[SeriesRole, ...] = get_args(SeriesRole)
 _LAYER = "{layer}"
@@ -83,7 +84,11 @@ def give_roles(
             role = _by_values(one, notes)
         named.append(replace(one, role=role, layer=layer))
     notes.extend(
-        f"no metric fits the pattern {pattern.text!r} that was given for the role {pattern.role}"
+        phrase(
+            "no metric fits the pattern {pattern!r} that was given for the role {role}",
+            pattern=pattern.text,
+            role=pattern.role,
+        )
         for pattern, count in used.items()
         if not count
     )
@@ -111,8 +116,13 @@ def _by_values(one: Series, notes: list[str]) -> SeriesRole:
         if finite.max() > _LARGEST_RATE:
             return "other"
         notes.append(
-            f"{one.source.path}: {one.tag!r} is taken for the learning rate, since no value is"
-            f" above {_LARGEST_RATE}; were it remaining time, --role other={one.tag} would say so"
+            phrase(
+                "{path}: {tag!r} is taken for the learning rate, since no value is"
+                " above {limit}; were it remaining time, --role other={tag} would say so",
+                path=one.source.path,
+                tag=one.tag,
+                limit=_LARGEST_RATE,
+            )
         )
         return "learning_rate"
     mantissa, _ = np.frexp(finite)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from nanautopsy.facts import in_order, stated_by
 from nanautopsy.model import ConfigRecord, EnvironmentRecord, Fact, Scalar
+from nanautopsy.wording import phrase, shortlist
 
 _COMPARED = (
     *("compute_dtype", "parameter_dtype", "loss_scaler", "loss_scale_initial", "optimizer"),
@@ -60,9 +61,13 @@ def _note(name: str, counts: Fact, others: Sequence[Fact]) -> str:
     told: dict[Scalar, str] = {}
     for fact in others:
         told.setdefault(fact.value, f"{fact.value} ({_place(fact)})")
-    listed = ", ".join(list(told.values())[:_TOLD])
-    more = f" and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
-    return f"{name}: {counts.value} ({_place(counts)}) is taken; there is also {listed}{more}"
+    return phrase(
+        "{name}: {value} ({place}) is taken; there is also {others}",
+        name=name,
+        value=counts.value,
+        place=_place(counts),
+        others=shortlist(list(told.values()), _TOLD),
+    )
 
 
 def _place(fact: Fact) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from nanautopsy.model import Fact, Scalar, Series
 from nanautopsy.roles import words
 from nanautopsy.spellings import number
+from nanautopsy.wording import phrase
 
 _COUNTERS = (
     *("train/global_step", "trainer/global_step", "training/global_step", "global_step"),
@@ -69,15 +70,22 @@ def _on_counter(one: Series, counter: Series, notes: list[str]) -> Series:
     usable = _table(counter)
     if usable is None:
         notes.append(
-            f"{counter.source.path}: {counter.tag!r} is no steady counter; steps are the "
-            "tracker's row numbers"
+            phrase(
+                "{path}: {tag!r} is no steady counter; steps are the tracker's row numbers",
+                path=counter.source.path,
+                tag=counter.tag,
+            )
         )
         return one
     rows, counts = usable
     if np.array_equal(rows, counts):
         return one
     notes.append(
-        f"{counter.source.path}: steps are those of {counter.tag!r}, not the tracker's row numbers"
+        phrase(
+            "{path}: steps are those of {tag!r}, not the tracker's row numbers",
+            path=counter.source.path,
+            tag=counter.tag,
+        )
     )
     # A row without the counter belongs to the last training step that was logged before it.
     position = np.searchsorted(rows, one.steps, side="right") - 1
@@ -88,7 +96,11 @@ def _on_counter(one: Series, counter: Series, notes: list[str]) -> Series:
     if 2 * int(shared.sum()) > len(one):
         steps = _between(one.steps, rows, counts)
         notes.append(
-            f"{counter.source.path}: steps are interpolated where {counter.tag!r} was not logged"
+            phrase(
+                "{path}: steps are interpolated where {tag!r} was not logged",
+                path=counter.source.path,
+                tag=counter.tag,
+            )
         )
     return replace(one, steps=steps)
 
@@ -155,16 +167,25 @@ def _counted(one: Series, facts: Mapping[str, Fact], notes: list[str]) -> Series
         interval = _whole(facts.get("logging_steps"))
         if interval is not None and _within(one.steps, _LARGEST // interval):
             notes.append(
-                f"{one.source.path}: states no steps; counted as every {interval} steps "
-                f"({facts['logging_steps'].source.path}: logging_steps)"
+                phrase(
+                    "{path}: states no steps; counted as every {interval} steps "
+                    "({config}: logging_steps)",
+                    path=one.source.path,
+                    interval=interval,
+                    config=facts["logging_steps"].source.path,
+                )
             )
             return replace(one, steps=one.steps * interval, axis="step")
     if one.axis == "samples":
         batch = _whole(facts.get("train_batch_size"))
         if batch is not None and not (one.steps % batch).any():
             notes.append(
-                f"{one.source.path}: counts samples; steps of {batch} samples "
-                f"({facts['train_batch_size'].source.path}: train_batch_size)"
+                phrase(
+                    "{path}: counts samples; steps of {batch} samples ({config}: train_batch_size)",
+                    path=one.source.path,
+                    batch=batch,
+                    config=facts["train_batch_size"].source.path,
+                )
             )
             return replace(one, steps=one.steps // batch, axis="step")
     return one

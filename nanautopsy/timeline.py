@@ -7,16 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from nanautopsy.checkpoints.damage import damaged
 from nanautopsy.model import Finding, Onset, Run, Source, TimelineEntry
+from nanautopsy.wording import phrase
 
 _STORY_EVENTS = {
-    "run-started": "training starts",
-    "run-resumed": "resumes from a checkpoint",
-    "run-finished": "training ends",
-    "loss-scale-minimum": "the loss scaler gives up at its minimum",
-    "weights-newly-initialized": "weights are newly initialized",
-    "traceback": "ends in an exception",
-    "out-of-memory": "runs out of memory",
-    "hardware-error": "hardware error",
+    "run-started": phrase("training starts"),
+    "run-resumed": phrase("resumes from a checkpoint"),
+    "run-finished": phrase("training ends"),
+    "loss-scale-minimum": phrase("the loss scaler gives up at its minimum"),
+    "weights-newly-initialized": phrase("weights are newly initialized"),
+    "traceback": phrase("ends in an exception"),
+    "out-of-memory": phrase("runs out of memory"),
+    "hardware-error": phrase("hardware error"),
 }
 _STORY_FINDINGS = {
     "lr-jump",
@@ -61,7 +62,7 @@ def _events(run: Run) -> Iterator[tuple[str, TimelineEntry]]:
         words = _STORY_EVENTS.get(event.kind)
         if words is not None and event.kind not in told:
             told.add(event.kind)
-            quoted = f"{words}: {event.text}" if event.text else words
+            quoted = phrase("{what}: {line}", what=words, line=event.text) if event.text else words
             yield event.kind, TimelineEntry(event.step, event.time, quoted, event.source)
 
 
@@ -72,7 +73,7 @@ def _checkpoints(run: Run, onset: Onset | None) -> Iterator[TimelineEntry]:
     if onset is not None and onset.step is not None:
         sound = [c for c in sound if (c.step or 0) <= (onset.step or 0)]
     if sound and onset is not None:
-        text = f"last sound checkpoint: {sound[-1].path}"
+        text = phrase("last sound checkpoint: {path}", path=sound[-1].path)
         yield TimelineEntry(sound[-1].step, None, text, Source(sound[-1].path))
 
 
@@ -92,5 +93,5 @@ def _ends(run: Run) -> Iterator[TimelineEntry]:
         longest = max(losses, key=lambda s: int(s.steps[-1]))
         time = None if longest.times is None else float(longest.times[-1])
         time = time if time is not None and math.isfinite(time) else None
-        text = f"last logged point of {longest.tag}"
+        text = phrase("last logged point of {tag}", tag=longest.tag)
         yield TimelineEntry(int(longest.steps[-1]), time, text, longest.at(len(longest) - 1))

@@ -19,6 +19,7 @@ from nanautopsy.checkpoints.torch_objects import BadTensor, tensor_of
 from nanautopsy.checkpoints.torch_parts.opening import open_torch
 from nanautopsy.checkpoints.zero.groups import MASTER
 from nanautopsy.model import Artifact, Claim, FileHead, Problem, Record, Skipped, Source
+from nanautopsy.wording import phrase
 
 _STATE = re.compile(r"(?:(?P<root>.+)/)?zero/(?P<parameter>[^/]+)/(?P<state>\w{1,60})\.pt")
 _SHARED = re.compile(r"(?:(?P<root>.+)/)?zero/optimizer_state\.pt")
@@ -114,7 +115,10 @@ def _read_file(file: DataFile, empty: StoredTensor) -> tuple[StoredTensor | None
         tensor = tensor_of(value, loaded.storages)
     except BadTensor as error:
         source = Source(file.path, tensor=empty.name)
-        return None, [*problems, Problem(f"the tensor cannot be read: {error}", source)]
+        return None, [
+            *problems,
+            Problem(phrase("the tensor cannot be read: {error}", error=error), source),
+        ]
     if tensor is None:
         return None, problems
     found = replace(

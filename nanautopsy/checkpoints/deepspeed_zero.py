@@ -30,6 +30,7 @@ from nanautopsy.model import (
     Skipped,
     Source,
 )
+from nanautopsy.wording import phrase
 
 _SETTINGS = {"ds_config": "deepspeed", "args": "training", "hyper_parameters": "training"}
 """Key of a file's content to the kind of the settings under it."""
@@ -55,11 +56,13 @@ class DeepSpeedReader:
             if opened is not None:
                 files.append(opened)
             elif loaded is not None:
-                problems = [Problem("holds no dictionary, as a state file does", Source(file.path))]
+                problems = [
+                    Problem(phrase("holds no dictionary, as a state file does"), Source(file.path))
+                ]
                 yield from problems
             unread += problems if opened is None else []
         if not files:
-            yield Skipped(unread[0].text if unread else "no file could be opened")
+            yield Skipped(unread[0].text if unread else phrase("no file could be opened"))
             return
         directory = artifact.path.rpartition("/")[0] or "."
         gathered = gather(files, directory)

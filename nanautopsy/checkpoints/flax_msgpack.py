@@ -28,6 +28,7 @@ from nanautopsy.checkpoints.stored import Piece, StoredCheckpoint, StoredTensor
 from nanautopsy.discover import natural_key
 from nanautopsy.model import Artifact, Claim, FileHead, Problem, Record, Skipped
 from nanautopsy.readers._damage import Damage
+from nanautopsy.wording import phrase
 
 _EXTENSION = ".msgpack"
 _SHARD = re.compile(r"(?P<stem>.+?)-\d{3,6}-of-\d{3,6}\.msgpack")
@@ -88,7 +89,11 @@ class FlaxReader:
             gathered.missing |= missing
             yield from problems
         if not gathered.tensors and not gathered.missing:
-            text = gathered.unread[0] if gathered.unread else "MessagePack without an array in it"
+            text = (
+                gathered.unread[0]
+                if gathered.unread
+                else phrase("MessagePack without an array in it")
+            )
             yield Skipped(text)
             return
         tensors = with_roles(list(gathered.tensors.values()))
@@ -143,10 +148,12 @@ def _read_file(file: DataFile, gathered: _Gathered) -> Iterator[Problem]:
                 for path, value, _ in leaves(handle, 0, size):
                     _take_leaf(path, value, second, file, size, damage, gathered, chunked)
             except BadMsgpack as error:
-                damage.note(f"{error}: what follows is lost", offset=error.offset)
+                damage.note(
+                    phrase("{error}: what follows is lost", error=error), offset=error.offset
+                )
                 gathered.unread.append(str(error))
     except OSError as error:
-        text = f"cannot be read: {error.strerror or error}"
+        text = phrase("cannot be read: {error}", error=error.strerror or error)
         gathered.unread.append(text)
         damage.note(text)
     for path, parts in chunked.items():
@@ -182,7 +189,10 @@ def _take_leaf(
         except BadExtension as error:
             owner = _name(path[:place]) if place else name
             gathered.missing.add(owner)
-            damage.note(f"tensor {owner[:300]!r}: {error}", offset=value.offset)
+            damage.note(
+                phrase("tensor {owner!r}: {error}", owner=owner[:300], error=error),
+                offset=value.offset,
+            )
             return
         if place and path[place] == "chunks":
             chunked[path[:place]].chunks[_number(path[-1])] = array
@@ -215,7 +225,9 @@ def _keep_array(
 ) -> None:
     name = _name(path)
     if name in gathered.tensors:
-        damage.note(f"tensor {name[:300]!r} is here more than once", offset=array.offset)
+        damage.note(
+            phrase("tensor {name!r} is here more than once", name=name[:300]), offset=array.offset
+        )
         return
     if not array.shape and len(path) == 1 and path[0] in _STATES and array.dtype[0] in "IU":
         handle.seek(array.offset)
@@ -237,7 +249,9 @@ def _join(
     dtypes = {chunk.dtype for chunk in parts.chunks.values()}
     if -1 in shape or len(dtypes) != 1:
         gathered.missing.add(name)
-        damage.note(f"tensor {name[:300]!r}: its chunks do not say its shape and dtype")
+        damage.note(
+            phrase("tensor {name!r}: its chunks do not say its shape and dtype", name=name[:300])
+        )
         return
     pieces = []
     reached = 0
@@ -251,7 +265,12 @@ def _join(
     if reached != math.prod(shape):
         gathered.missing.add(name)
         damage.note(
-            f"tensor {name[:300]!r}: its chunks hold {reached} of {math.prod(shape)} elements"
+            phrase(
+                "tensor {name!r}: its chunks hold {reached} of {all} elements",
+                name=name[:300],
+                reached=reached,
+                all=math.prod(shape),
+            )
         )
         return
     first = parts.chunks[0]

@@ -39,6 +39,7 @@ from nanautopsy.model import (
     Source,
 )
 from nanautopsy.readers._damage import Damage
+from nanautopsy.wording import phrase
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
@@ -93,7 +94,7 @@ class Hdf5Reader:
         yield from damage.problems()
         if not tensors and not missing:
             first = next(damage.problems(), None)
-            yield Skipped(first.text if first else "no array of numbers in it")
+            yield Skipped(first.text if first else phrase("no array of numbers in it"))
             return
         yield _checkpoint(artifact, tensors, missing, known=_is_keras(rows, inside))
 
@@ -189,15 +190,26 @@ def _tensors(
             continue
         except BadDataset as error:
             missing.append(name)
-            damage.note(f"dataset {quote(name)}: {error}")
+            damage.note(phrase("dataset {name}: {error}", name=quote(name), error=error))
             continue
         decoded += FORMATS[tensor.dtype].nbytes(tensor.numel) if row.get("filters") else 0
         if is_bomb(decoded, inside.size):
             missing.append(name)
-            damage.note(f"dataset {quote(name)}: decompresses to more than is plausible; not read")
+            damage.note(
+                phrase(
+                    "dataset {name}: decompresses to more than is plausible; not read",
+                    name=quote(name),
+                )
+            )
             continue
         if lost:
-            damage.note(f"dataset {quote(name)}: {lost} of its chunks cannot be read")
+            damage.note(
+                phrase(
+                    "dataset {name}: {lost} of its chunks cannot be read",
+                    name=quote(name),
+                    lost=lost,
+                )
+            )
         path = tuple(_NUMBERED.sub("", part) for part in name.split("/"))
         found[name] = (path, tensor)
     return list(found.values()), missing

@@ -21,6 +21,7 @@ from nanautopsy.checkpoints.kernel.jobs import Job, Measurement, Workspace
 from nanautopsy.checkpoints.kernel.plan import Plan
 from nanautopsy.checkpoints.stored import StoredTensor
 from nanautopsy.model import Depth, Problem, Source, TensorHealth
+from nanautopsy.wording import phrase
 
 _THREADS = 16
 """More do not read faster from one machine's memory."""
@@ -124,7 +125,10 @@ def _results(
         if not seen or (measurement.depth == "finite" and measurement.places is None):
             return
     elif not seen and tensor.numel:
-        yield Problem(f"tensor {quote(tensor.name)}: none of it is here", _source(tensor, 0))
+        yield Problem(
+            phrase("tensor {name}: none of it is here", name=quote(tensor.name)),
+            _source(tensor, 0),
+        )
         return
     yield health_of(tensor, total, measurement.depth, measurement.places)
 
@@ -132,7 +136,13 @@ def _results(
 def _problem(tensor: StoredTensor, measurement: Measurement) -> Problem:
     piece, _, why = min(measurement.failures)
     lost = sum(count for _, count, _ in measurement.failures)
-    text = f"tensor {quote(tensor.name)}: {lost} of {tensor.numel} elements cannot be read: {why}"
+    text = phrase(
+        "tensor {name}: {lost} of {numel} elements cannot be read: {why}",
+        name=quote(tensor.name),
+        lost=lost,
+        numel=tensor.numel,
+        why=why,
+    )
     return Problem(text, _source(tensor, piece))
 
 

@@ -30,6 +30,7 @@ from nanautopsy.model import (
     Skipped,
     Source,
 )
+from nanautopsy.wording import phrase
 
 _FILE = re.compile(
     r"(?:(?P<root>.+)/)?(?P<part>mp_rank_\d{1,7}(?:_\d{1,7}){0,2})"
@@ -83,7 +84,9 @@ class MegatronReader:
                 yield EnvironmentRecord(source, packages=contents.packages)
             yield from _take(contents, match["part"], file.path, gathered)
         if not gathered.parts:
-            yield Skipped(gathered.unread[0].text if gathered.unread else "no readable file")
+            yield Skipped(
+                gathered.unread[0].text if gathered.unread else phrase("no readable file")
+            )
             return
         match = _FILE.fullmatch(artifact.path)
         directory = (match["root"] if match is not None else None) or "."
@@ -100,7 +103,12 @@ def _take(contents: Contents, part: str, path: str, gathered: _Gathered) -> Iter
     gathered.missing.update(dict.fromkeys(f"{name}@{part}" for name in contents.missing))
     if contents.missing:
         first, why = next(iter(contents.missing.items()))
-        text = f"{len(contents.missing)} tensors cannot be read, the first is {first!r}: {why}"
+        text = phrase(
+            "{count} tensors cannot be read, the first is {first!r}: {why}",
+            count=len(contents.missing),
+            first=first,
+            why=why,
+        )
         yield Problem(text, Source(path, tensor=first))
     for key, value in contents.state.items():
         gathered.state.setdefault(key, value)
@@ -119,7 +127,11 @@ def _check_parts(gathered: _Gathered, directory: str) -> Iterator[Problem]:
         size = arguments.get(key)
         wanted *= size if type(size) is int and 0 < size < _MOST_PARTS else 1
     if len(gathered.parts) < wanted:
-        text = f"files of {len(gathered.parts)} of {wanted} model-parallel ranks can be read"
+        text = phrase(
+            "files of {count} of {wanted} model-parallel ranks can be read",
+            count=len(gathered.parts),
+            wanted=wanted,
+        )
         yield Problem(text, Source(directory))
 
 

@@ -34,6 +34,7 @@ from nanautopsy.checkpoints.torch_parts.zip import Archive, BadZip, Member, read
 from nanautopsy.discover import natural_key
 from nanautopsy.model import Artifact, Claim, FileHead, Problem, Record, Skipped
 from nanautopsy.readers._damage import LFS_POINTER, Damage
+from nanautopsy.wording import phrase
 
 _ZIP = b"PK\x03\x04"
 _CHECKPOINT_NAME = re.compile(
@@ -88,7 +89,12 @@ class NumpyReader:
         """One ``StoredCheckpoint``; of a directory full of data, one ``Skipped``."""
         claims = len(artifact.members)
         if claims > 1 and not any(_is_parameter(path) for path, _ in artifact.members):
-            yield Skipped(f"{claims} files of arrays without names of parameters: taken for data")
+            yield Skipped(
+                phrase(
+                    "{claims} files of arrays without names of parameters: taken for data",
+                    claims=claims,
+                )
+            )
             return
         gathered = _Gathered()
         for file in artifact.files:
@@ -97,7 +103,9 @@ class NumpyReader:
             else:
                 yield from _read_array_file(file, gathered)
         if not gathered.tensors and not gathered.missing:
-            yield Skipped(gathered.unread[0] if gathered.unread else "no array of numbers in it")
+            yield Skipped(
+                gathered.unread[0] if gathered.unread else phrase("no array of numbers in it")
+            )
             return
         yield _checkpoint(artifact, gathered)
 
@@ -175,7 +183,15 @@ def _read_array_file(file: DataFile, gathered: _Gathered) -> Iterator[Problem]:
                 full = f"{name}.{number}" if several else name
                 if end > size:
                     gathered.missing.add(full)
-                    damage.note(f"array {quote(full)} is cut short: {size} of {end} bytes", size)
+                    damage.note(
+                        phrase(
+                            "array {name} is cut short: {size} of {end} bytes",
+                            name=quote(full),
+                            size=size,
+                            end=end,
+                        ),
+                        size,
+                    )
                     break
                 stored = _stored(full, header, file, start)
                 gathered.tensors.append((tuple(full.split(".")), stored))
@@ -230,7 +246,7 @@ def _stored(name: str, header: ArrayHeader, file: DataFile, start: int) -> Store
 def _read_archive(file: DataFile, gathered: _Gathered) -> Iterator[Problem]:
     damage = Damage(file.path)
     if file.path.endswith(_UNFINISHED):
-        damage.note("saving did not finish: the file was never given its own name")
+        damage.note(phrase("saving did not finish: the file was never given its own name"))
     try:
         archive = read_archive(file)
         for text, offset in archive.problems:
@@ -266,7 +282,9 @@ def _read_member(
         gathered.other += 1
     except (BadArray, BadZip, OSError) as error:
         gathered.missing.add(name)
-        damage.note(f"array {quote(name)}: {error}", offset=member.header)
+        damage.note(
+            phrase("array {name}: {error}", name=quote(name), error=error), offset=member.header
+        )
     else:
         gathered.tensors.append((_path_of(member.name), _stored(name, header, file, start)))
 

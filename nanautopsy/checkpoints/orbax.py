@@ -29,6 +29,7 @@ from nanautopsy.discover import natural_key
 from nanautopsy.model import Artifact, Claim, FileHead, Record, Series, Skipped, Source
 from nanautopsy.readers._damage import Damage
 from nanautopsy.readers._json_numbers import leaves
+from nanautopsy.wording import phrase
 
 _MOST_JSON_BYTES = 256 << 20
 _TEMPORARY = re.compile(r"\.orbax-checkpoint-tmp[^/]*")
@@ -61,7 +62,7 @@ class OrbaxReader:
                 yield Skipped(_why_nothing(files, tree, damage))
             return
         if not tree.known and not like_parameters(guess_path(name) for name in arrays):
-            yield Skipped("zarr arrays without Orbax's _METADATA: taken for data")
+            yield Skipped(phrase("zarr arrays without Orbax's _METADATA: taken for data"))
             return
         roles = with_roles(tensors)
         yield StoredCheckpoint(
@@ -109,9 +110,11 @@ def _json(file: DataFile | None, damage: Damage) -> Any:
         with file.open() as handle:
             return json.loads(handle.read() or b"")
     except OSError as error:
-        damage.note(f"{name} cannot be read: {error.strerror or error}")
+        damage.note(
+            phrase("{name} cannot be read: {error}", name=name, error=error.strerror or error)
+        )
     except (ValueError, RecursionError):
-        damage.note(f"{name} is not JSON: cut short or damaged")
+        damage.note(phrase("{name} is not JSON: cut short or damaged", name=name))
     return None
 
 
@@ -121,12 +124,12 @@ def _json(file: DataFile | None, damage: Damage) -> Any:
 def _note_unfinished(files: dict[str, DataFile], root: str, damage: Damage) -> None:
     """Say so where a name or a time that is lacking shows that saving broke off."""
     if UNFINISHED.search(root):
-        damage.note("saving did not finish: the directory still has its temporary name")
+        damage.note(phrase("saving did not finish: the directory still has its temporary name"))
         return
     stated = _json(files.get("_CHECKPOINT_METADATA"), damage)
     begun = isinstance(stated, dict) and stated.get("init_timestamp_nsecs")
     if begun and not stated.get("commit_timestamp_nsecs") and "commit_success.txt" not in files:
-        damage.note("saving did not finish: _CHECKPOINT_METADATA states no time of commit")
+        damage.note(phrase("saving did not finish: _CHECKPOINT_METADATA states no time of commit"))
 
 
 def _metrics(files: dict[str, DataFile], step: int | None, damage: Damage) -> Iterator[Series]:

@@ -9,6 +9,7 @@ from typing import Any
 from nanautopsy.checkpoints.data_file import DataFile
 from nanautopsy.discover import natural_key
 from nanautopsy.model import Problem, Source
+from nanautopsy.wording import phrase
 
 _MOST_BYTES = 256 << 20
 
@@ -25,7 +26,9 @@ def check_index(
     try:
         listed, total = read_index(index)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        text = f"the index cannot be used: {type(error).__name__}: {error}"
+        text = phrase(
+            "the index cannot be used: {name}: {error}", name=type(error).__name__, error=error
+        )
         return set(), [Problem(text, Source(index.path))]
     prefix = index.path[: index.path.rfind("/") + 1]
     absent: dict[str, list[str]] = {}

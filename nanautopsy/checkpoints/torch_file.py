@@ -28,6 +28,7 @@ from nanautopsy.model import (
     Source,
 )
 from nanautopsy.readers._damage import LFS_POINTER, Damage
+from nanautopsy.wording import phrase
 
 __all__ = ["READER", "BadTensor", "NotTorch", "Storages", "TorchFile", "load_torch", "tensor_of"]
 
@@ -202,9 +203,11 @@ def _warnings(loaded: TorchFile) -> Iterator[Problem]:
     path = loaded.file.path
     damage = Damage(path)
     for text, offset in dangers(loaded.pickles):
-        damage.note(f"{text}; nothing was executed", offset=offset)
+        damage.note(phrase("{text}; nothing was executed", text=text), offset=offset)
     for text, _ in dangers(loaded.embedded):
-        damage.note(f"{text}, in a pickle inside the pickle; nothing was executed")
+        damage.note(
+            phrase("{text}, in a pickle inside the pickle; nothing was executed", text=text)
+        )
     yield from damage.problems()
 
 
@@ -217,9 +220,18 @@ def _keep(contents: Contents, file: DataFile, gathered: _Gathered) -> Iterator[P
         gathered.missing.update(contents.missing)
         first = next(iter(contents.missing))
         count = len(contents.missing)
-        text = f"{count} tensors cannot be read, the first is {first!r}: {contents.missing[first]}"
+        text = phrase(
+            "{count} tensors cannot be read, the first is {first!r}: {missing}",
+            count=count,
+            first=first,
+            missing=contents.missing[first],
+        )
         if count == 1:
-            text = f"tensor {first!r} cannot be read: {contents.missing[first]}"
+            text = phrase(
+                "tensor {first!r} cannot be read: {missing}",
+                first=first,
+                missing=contents.missing[first],
+            )
         yield Problem(text, Source(file.path, tensor=first))
     budget = _FREE_BYTES + _REREAD_FACTOR * file.size
     twice: list[str] = []
@@ -234,11 +246,19 @@ def _keep(contents: Contents, file: DataFile, gathered: _Gathered) -> Iterator[P
             gathered.tensors[tensor.name] = tensor
     gathered.missing.update(over)
     if over:
-        text = f"views of the same bytes add up to many times the file; {len(over)} left out"
+        text = phrase(
+            "views of the same bytes add up to many times the file; {count} left out",
+            count=len(over),
+        )
         yield Problem(text, Source(file.path, tensor=over[0]))
     if twice:
-        text = f"{len(twice)} tensors are also in {_place(gathered.tensors[twice[0]])}, "
-        yield Problem(text + f"the first is {twice[0]!r}", Source(file.path, tensor=twice[0]))
+        text = phrase(
+            "{count} tensors are also in {place}, the first is {first!r}",
+            count=len(twice),
+            place=_place(gathered.tensors[twice[0]]),
+            first=twice[0],
+        )
+        yield Problem(text, Source(file.path, tensor=twice[0]))
 
 
 def _why_unusable(file: DataFile, error: str) -> str:

@@ -12,7 +12,7 @@ is it), ``also`` (findings that must be there too), ``without`` (findings that r
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 from nanautopsy.known_issues.conditions import Condition
 from nanautopsy.known_issues.parse import KnownIssue, UnclearIssue, parse
 from nanautopsy.versions import is_within
+from nanautopsy.wording import listed, phrase
 
 __all__ = [
     "Catalog",
@@ -52,8 +53,18 @@ class Catalog:
 def load() -> tuple[KnownIssue, ...]:
     """Every issue of the package, by id."""
     entries = [e for e in files("nanautopsy.known_issues").iterdir() if e.name.endswith(".yaml")]
-    issues = [parse(_document(entry.read_text(encoding="utf-8"))) for entry in entries]
+    issues = [_ours(parse(_document(entry.read_text(encoding="utf-8")))) for entry in entries]
     return tuple(sorted(issues, key=lambda issue: issue.id))
+
+
+def _ours(issue: KnownIssue) -> KnownIssue:
+    """With its texts as phrases, which a team's are not."""
+    return replace(
+        issue,
+        title=phrase(issue.title),
+        what=phrase(issue.what),
+        remedies=tuple(phrase(text) for text in issue.remedies),
+    )
 
 
 def read_directory(path: str | Path) -> Catalog:
@@ -73,15 +84,33 @@ def read_directory(path: str | Path) -> Catalog:
         try:
             issue = parse(_document(_text(entry)))
         except OSError as error:
-            problems.append(f"{entry}: cannot be read: {error.strerror or error}")
+            problems.append(
+                phrase(
+                    "{entry}: cannot be read: {error}",
+                    entry=entry,
+                    error=error.strerror or error,
+                )
+            )
         except ValueError as error:
-            problems.append(f"{entry}: no known issue: {error}")
+            problems.append(phrase("{entry}: no known issue: {error}", entry=entry, error=error))
         else:
             if issue.id in issues:
-                problems.append(f"{entry}: no known issue: {issue.id} is in another file already")
+                problems.append(
+                    phrase(
+                        "{entry}: no known issue: {id} is in another file already",
+                        entry=entry,
+                        id=issue.id,
+                    )
+                )
             issues.setdefault(issue.id, issue)
     if not issues and not problems:
-        problems.append(f"{path}: no known issues: no {' or '.join(SUFFIXES)} file")
+        problems.append(
+            phrase(
+                "{path}: no known issues: no {suffixes} file",
+                path=path,
+                suffixes=listed(SUFFIXES, " or "),
+            )
+        )
     return Catalog(tuple(issues[name] for name in sorted(issues)), tuple(problems))
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from nanautopsy.model import Fact, Run, Scalar
 from nanautopsy.spellings import number, truth
 from nanautopsy.versions import is_within
+from nanautopsy.wording import listed, phrase
 
 SUBJECTS = ("fact", "setting", "package")
 TESTS = ("is", "one_of", "above", "at_least", "less_than", "within", "unless")
@@ -59,13 +60,13 @@ class Condition:
     @property
     def text(self) -> str:
         """In words."""
-        words = " or ".join(_word(value) for value in self.values)
+        words = listed([_word(value) for value in self.values], " or ")
         if self.test == "within":
             return f"{self.name} {words}".rstrip()
         if self.test == "unless":
-            return f"{self.name} not {words}"
+            return phrase("{name} not {values}", name=self.name, values=words)
         sign = {"above": ">", "at_least": ">=", "less_than": "<"}.get(self.test, "=")
-        return f"{self.name} {sign} {words}"
+        return phrase("{name} {sign} {values}", name=self.name, sign=sign, values=words)
 
     def stated(self, run: Run) -> tuple[Fact, ...]:
         """Every value that the run states for it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nanautopsy.model import Problem, Source
+from nanautopsy.wording import phrase
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 """What a file begins with that Git LFS left in the place of the real one."""
@@ -31,4 +32,6 @@ class Damage:
         """All that was noted, in order, and how many more there were."""
         yield from self._problems
         if self._more:
-            yield Problem(f"{self._more} more problems of this file", Source(self._path))
+            yield Problem(
+                phrase("{more} more problems of this file", more=self._more), Source(self._path)
+            )

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from nanautopsy.readers import _crc32_join
 from nanautopsy.readers._damage import Damage
 from nanautopsy.readers._record_chain import unaligned
+from nanautopsy.wording import phrase
 
 MAGIC = b":W&B"
 _FILE_HEADER = 7
@@ -262,7 +263,10 @@ class _Assembly:
             return
         self._size += len(content)
         if self._size > LARGEST_RECORD:
-            self._damage.note(f"a record of more than {LARGEST_RECORD} bytes", self._offset)
+            self._damage.note(
+                phrase("a record of more than {most} bytes", most=LARGEST_RECORD),
+                self._offset,
+            )
             self._parts = None
             return
         self._parts.append(content.tobytes())
@@ -271,13 +275,13 @@ class _Assembly:
             self._parts = None
 
     def _broken(self) -> None:
-        self._damage.note("a record without its end", self._offset)
+        self._damage.note(phrase("a record without its end"), self._offset)
         self._parts = None
 
     def end(self) -> None:
         """The file is over."""
         if self._parts is not None:
-            self._damage.note("ends inside a record", self._offset)
+            self._damage.note(phrase("ends inside a record"), self._offset)
 
 
 def _batch(

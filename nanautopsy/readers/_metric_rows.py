@@ -15,6 +15,7 @@ from nanautopsy.readers._damage import Damage
 from nanautopsy.readers._json_numbers import leaves, number_of, parse_number
 from nanautopsy.readers._step_keys import axis_of, rank_in_name, step_key, step_number
 from nanautopsy.readers.columns import Columns
+from nanautopsy.wording import phrase
 
 _TIME_KEYS = ("timestamp", "_timestamp", "wall_time", "Wall time", "time", "created_at", "datetime")
 _EPOCH_SECONDS = (1e9, 1e11)
@@ -137,11 +138,11 @@ class MetricRows:
     def records(self, damage: Damage) -> Iterator[Record]:
         """The series, then what was damaged; ``Skipped`` when there is neither."""
         if self.left_out:
-            damage.note(f"more than {_MOST_TAGS} metrics; the rest is left out")
+            damage.note(phrase("more than {most} metrics; the rest is left out", most=_MOST_TAGS))
         series = list(self.columns.series())
         problems = list(damage.problems())
         if not series and not problems:
-            yield Skipped("no number in it")
+            yield Skipped(phrase("no number in it"))
         yield from series
         yield from problems
 

@@ -18,6 +18,7 @@ from nanautopsy.readers._json_numbers import number_of
 from nanautopsy.readers._protowire import WireError
 from nanautopsy.readers._wandb_items import HistoryBatch, Numbers, path_of
 from nanautopsy.readers._wandb_values import NOT_METRICS, points, whole
+from nanautopsy.wording import phrase
 
 _MOST_TAGS = 100_000
 _LARGEST_STEP = 2**62
@@ -95,7 +96,9 @@ class History:
             try:
                 proto.add_items(items, message)
             except WireError as error:
-                damage.note(f"a record that is broken inside: {error}", offsets[row])
+                damage.note(
+                    phrase("a record that is broken inside: {error}", error=error), offsets[row]
+                )
             self._add_items(row, items, places)
         for row in np.flatnonzero(~places.known).tolist():
             self._look_for_step(row, batch.message(row), places)

@@ -23,6 +23,7 @@ from nanautopsy.readers._decode import decode_text
 from nanautopsy.readers._flatten import flatten
 from nanautopsy.readers._loose_json import load_loose_json
 from nanautopsy.readers._setting_names import TRAINING_KEYS
+from nanautopsy.wording import phrase
 
 _MOST_BYTES = 4 << 20
 _EXTENSIONS = (".json", ".yaml", ".yml", ".toml", ".json5", ".hjson")
@@ -103,7 +104,9 @@ class ConfigReader:
         """One ``ConfigRecord``; a damaged file gives what stands before the damage."""
         source = Source(artifact.path)
         if artifact.bytes > _MOST_BYTES:
-            yield Skipped(f"{artifact.bytes} bytes is too much for settings; not parsed")
+            yield Skipped(
+                phrase("{bytes} bytes is too much for settings; not parsed", bytes=artifact.bytes)
+            )
             return
         text = decode_text(artifact.location.read_bytes())
         extension = artifact.path.rpartition(".")[2].lower()

@@ -9,6 +9,7 @@ from nanautopsy.model import Artifact, Claim, EnvironmentRecord, FileHead, Recor
 from nanautopsy.readers import _package_lists as lists
 from nanautopsy.readers._decode import decode_text
 from nanautopsy.readers._package_lists import Packages, Parser, normalize
+from nanautopsy.wording import phrase
 
 _MOST_BYTES = 16 << 20
 """Lock files of large projects reach some megabytes."""
@@ -90,7 +91,11 @@ class EnvironmentReader:
     def read(self, artifact: Artifact) -> Iterator[Record]:
         """One ``EnvironmentRecord``, when anything in the file says a version or a machine."""
         if artifact.bytes > _MOST_BYTES:
-            yield Skipped(f"{artifact.bytes} bytes is too much for a package list; not parsed")
+            yield Skipped(
+                phrase(
+                    "{bytes} bytes is too much for a package list; not parsed", bytes=artifact.bytes
+                )
+            )
             return
         text = decode_text(artifact.location.read_bytes())
         name = artifact.path.rpartition("/")[2]
@@ -116,7 +121,7 @@ class EnvironmentReader:
         if packages.keys() or facts.keys() - {"packages_note"}:
             yield EnvironmentRecord(Source(artifact.path), packages, facts)
         else:
-            yield Skipped("no exact version in it")
+            yield Skipped(phrase("no exact version in it"))
 
 
 def _parser_of(text: str) -> Parser:

@@ -23,6 +23,7 @@ from nanautopsy.model import (
 )
 from nanautopsy.readers import _yaml
 from nanautopsy.readers._decode import decode_text
+from nanautopsy.wording import phrase
 
 _MOST_BYTES = 1 << 20
 _MOST_COMMANDS = 20
@@ -62,7 +63,9 @@ class LaunchReader:
     def read(self, artifact: Artifact) -> Iterator[Record]:
         """The settings of each command that starts a program with options."""
         if artifact.bytes > _MOST_BYTES:
-            yield Skipped(f"{artifact.bytes} bytes is too much for a script; not parsed")
+            yield Skipped(
+                phrase("{bytes} bytes is too much for a script; not parsed", bytes=artifact.bytes)
+            )
             return
         text = decode_text(artifact.location.read_bytes())
         if artifact.kind == "hydra-overrides":
@@ -70,7 +73,7 @@ class LaunchReader:
             if settings:
                 yield ConfigRecord("command", settings, Source(artifact.path))
             else:
-                yield Skipped("no override in it")
+                yield Skipped(phrase("no override in it"))
             return
         found = False
         for line, command in _commands(text):
@@ -85,7 +88,7 @@ class LaunchReader:
                 source = Source(artifact.path, line=line, excerpt=shown)
                 yield ConfigRecord("script", known, source)
         if not found:
-            yield Skipped("no command with options in it")
+            yield Skipped(phrase("no command with options in it"))
 
 
 READER = LaunchReader()

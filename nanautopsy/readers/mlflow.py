@@ -33,6 +33,7 @@ from nanautopsy.readers._json_numbers import parse_number
 from nanautopsy.readers._line_blocks import LineBlock, line_blocks
 from nanautopsy.readers._step_keys import step_number
 from nanautopsy.readers.columns import Columns
+from nanautopsy.wording import phrase
 
 _PLACE = re.compile(
     r"(?P<run>(?:.*/)?[0-9a-f]{32}/|)(?P<kind>metrics|params|tags)/(?P<name>[^/].*)", re.DOTALL
@@ -96,7 +97,9 @@ def _metric(path: str, location: Path) -> Iterator[Record]:
             if line and not _add(columns, place["name"] if place else path, line, block, number):
                 is_last = not block.whole and number == len(block.lines) - 1
                 damage.note(
-                    "a line is cut off" if is_last else "not a time, a value and a step",
+                    phrase("a line is cut off")
+                    if is_last
+                    else phrase("not a time, a value and a step"),
                     offset=block.offset_of(number),
                     line=block.first_line + number,
                 )
@@ -127,10 +130,10 @@ def _run(artifact: Artifact) -> Iterator[Record]:
     try:
         values = _yaml.load(decode_text(artifact.location.read_bytes()[:_MOST_BYTES]))
     except _yaml.YamlDamage as error:
-        yield Problem(f"not whole YAML: {error}", Source(artifact.path))
+        yield Problem(phrase("not whole YAML: {error}", error=error), Source(artifact.path))
         values = error.rest
     except ValueError as error:
-        yield Problem(f"not YAML: {error}", Source(artifact.path))
+        yield Problem(phrase("not YAML: {error}", error=error), Source(artifact.path))
         return
     if not isinstance(values, dict):
         return
@@ -163,4 +166,4 @@ def _values(artifact: Artifact) -> Iterator[Record]:
     if facts:
         yield EnvironmentRecord(source, facts=facts)
     else:
-        yield Skipped("no tag that says anything of the run")
+        yield Skipped(phrase("no tag that says anything of the run"))

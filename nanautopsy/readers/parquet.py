@@ -23,6 +23,7 @@ from nanautopsy.readers._parquet import MAGIC, ParquetFile, Unreadable, open_par
 from nanautopsy.readers._step_keys import axis_of, is_training_log, step_key
 from nanautopsy.readers._tracks import Tracks
 from nanautopsy.readers._wandb_values import NOT_METRICS, points
+from nanautopsy.wording import phrase
 
 _ROW = "_step"
 _TIMES = ("_timestamp", "timestamp", "wall_time")
@@ -50,11 +51,13 @@ class _Parquet:
         names = file.names[:_MOST_COLUMNS]
         key = _counter(names, artifact.kind == "wandb-parquet")
         if key is None:
-            yield Skipped("a table without a step column and metrics: data, not a history")
+            yield Skipped(phrase("a table without a step column and metrics: data, not a history"))
             return
         damage = Damage(artifact.path)
         if len(file.names) > len(names):
-            damage.note(f"{len(file.names) - len(names)} further columns are left out")
+            damage.note(
+                phrase("{count} further columns are left out", count=len(file.names) - len(names))
+            )
         table = _Table(artifact.path, key)
         try:
             for columns in file.batches(_wanted(file, names, key)):

@@ -26,6 +26,7 @@ from nanautopsy.readers._line_blocks import Lines
 from nanautopsy.readers._metric_rows import MetricRows
 from nanautopsy.readers._packed_head import first_block, plain_head, plain_name
 from nanautopsy.readers._step_keys import is_training_log, step_key, step_number
+from nanautopsy.wording import phrase
 
 _EXTENSIONS = (".csv", ".tsv")
 _LOOSE_EXTENSIONS = (".txt", ".log", ".dat", ".out")
@@ -81,7 +82,7 @@ class TableReader:
         file = first_block(artifact.path, artifact.location, artifact.bytes)
         layout = None if file is None else _layout(file.head, file.size > len(file.head))
         if layout is None or layout.refusal is not None:
-            yield Skipped(layout.refusal if layout and layout.refusal else "no table")
+            yield Skipped(layout.refusal if layout and layout.refusal else phrase("no table"))
             return
         damage = Damage(artifact.path)
         rename, samples = _names(artifact.path, layout.header)
@@ -232,7 +233,9 @@ class _Table:
             try:
                 cells = next(reader, [])
             except csv.Error as error:
-                self._damage.note(f"rows cannot be told apart: {error}", line=lines.line)
+                self._damage.note(
+                    phrase("rows cannot be told apart: {error}", error=error), line=lines.line
+                )
                 reader = csv.reader(lines, delimiter=self._delimiter)
                 continue
             if cells:
@@ -244,11 +247,14 @@ class _Table:
         try:
             cells = next(csv.reader([text], delimiter=self._delimiter), [])
         except csv.Error as error:
-            self._damage.note(f"rows cannot be told apart: {error}", line=line)
+            self._damage.note(phrase("rows cannot be told apart: {error}", error=error), line=line)
             return
         width = len(self._header)
         if len(cells) < width:
-            self._damage.note(f"cut off after {len(cells)} of {width} cells", line=line)
+            self._damage.note(
+                phrase("cut off after {count} of {width} cells", count=len(cells), width=width),
+                line=line,
+            )
             cells = cells[:-1]  # A part of a number is another number.
         self._read(cells, line)
 
@@ -260,7 +266,10 @@ class _Table:
             return
         width = len(self._header)
         if any(cells[width:]):
-            self._damage.note(f"{len(cells)} cells under {width} columns", line=line)
+            self._damage.note(
+                phrase("{count} cells under {width} columns", count=len(cells), width=width),
+                line=line,
+            )
         row = {
             name: None if cell.lower() in _NULLS else cell
             for name, cell in zip(self._header, cells, strict=False)

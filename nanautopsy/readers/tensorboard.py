@@ -40,6 +40,7 @@ from nanautopsy.readers._flatten import flatten
 from nanautopsy.readers._scalar_templates import ScalarTemplates
 from nanautopsy.readers._tfrecord import Frames, begins_with_record, frames
 from nanautopsy.readers._tracks import Tracks
+from nanautopsy.wording import phrase
 
 _GZIP = b"\x1f\x8b"
 _NOT_TEXT = (_GZIP, LFS_POINTER)
@@ -73,7 +74,7 @@ class _TensorBoard:
             start = raw.read(len(LFS_POINTER))
             raw.seek(0)
             if start == LFS_POINTER:
-                yield Skipped("a Git LFS pointer; the event file itself is not here")
+                yield Skipped(phrase("a Git LFS pointer; the event file itself is not here"))
                 return
             collected = _Collected(artifact.path)
             file: BufferedIOBase = _Unzipped(raw) if start.startswith(_GZIP) else raw
@@ -81,7 +82,7 @@ class _TensorBoard:
                 for block in frames(file, collected.damage):
                     collected.add(block)
             except (OSError, EOFError, zlib.error) as error:
-                collected.damage.note(f"reading ended early: {error}")
+                collected.damage.note(phrase("reading ended early: {error}", error=error))
         yield from collected.records()
 
 
@@ -129,11 +130,11 @@ class _Collected:
         for record, right in zip(rest.tolist(), intact.tolist(), strict=True):
             offset = int(places[record])
             if self._checked and not right:
-                self.damage.note("a record whose checksum is wrong", offset)
+                self.damage.note(phrase("a record whose checksum is wrong"), offset)
                 continue
             event = values.event_of(block.payload(record))
             if event is None:
-                self.damage.note("a record that is no Event message", offset)
+                self.damage.note(phrase("a record that is no Event message"), offset)
             else:
                 self._event(event, offset)
 
@@ -148,7 +149,7 @@ class _Collected:
             return False
         if len(block.starts) < 2 or any(values.event_of(payload) is None for payload in payloads):
             return False
-        text = "no record's checksum is right; what they hold is taken as it stands"
+        text = phrase("no record's checksum is right; what they hold is taken as it stands")
         self.damage.note(text, block.offset)
         return True
 
@@ -156,7 +157,9 @@ class _Collected:
         """Series first, then settings, events and problems."""
         yield from self._series()
         if self._tracks.left_out:
-            self.damage.note(f"{self._tracks.left_out} points of further tags are left out")
+            self.damage.note(
+                phrase("{n} points of further tags are left out", n=self._tracks.left_out)
+            )
         yield from self._settings()
         yield from self._events
         yield from self.damage.problems()

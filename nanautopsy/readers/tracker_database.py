@@ -35,6 +35,7 @@ from nanautopsy.readers._damage import Damage
 from nanautopsy.readers._flatten import flatten
 from nanautopsy.readers._metric_rows import MetricRows
 from nanautopsy.readers.columns import Columns
+from nanautopsy.wording import phrase
 
 _MAGIC = b"SQLite format 3\0"
 _LOG_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
@@ -64,13 +65,15 @@ class TrackerDatabaseReader:
         members = {path: place for path, place in artifact.members if isinstance(place, Path)}
         path = next((path for path in members if not path.endswith("-wal")), None)
         if path is None:
-            yield Skipped("a write-ahead log without its database")
+            yield Skipped(phrase("a write-ahead log without its database"))
             return
         with ExitStack() as stack:
             location = members[path]
             if len(members) > 1:
                 if artifact.bytes > _MOST_COPIED:
-                    yield Problem("too large to be read with its write-ahead log", Source(path))
+                    yield Problem(
+                        phrase("too large to be read with its write-ahead log"), Source(path)
+                    )
                 else:
                     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
                     for place in members.values():
@@ -103,7 +106,7 @@ def _read(path: str, connection: sqlite3.Connection) -> Iterator[Record]:
             if _is_table(connection, name)
         }
     except sqlite3.Error as error:
-        yield Skipped(f"cannot be read as a database: {error}")
+        yield Skipped(phrase("cannot be read as a database: {error}", error=error))
         return
     metrics = tables.get("metrics", set())
     if {"run_uuid", "key", "step", "timestamp", "value", "is_nan"} <= metrics:
@@ -111,7 +114,7 @@ def _read(path: str, connection: sqlite3.Connection) -> Iterator[Record]:
     elif {"run_name", "step", "metrics", "timestamp"} <= metrics:
         yield from _trackio(path, connection, "configs" in tables)
     else:
-        yield Skipped("a database, but of no tracker that is known")
+        yield Skipped(phrase("a database, but of no tracker that is known"))
 
 
 def _is_table(connection: sqlite3.Connection, name: str) -> bool:
@@ -127,11 +130,11 @@ def _rows(connection: sqlite3.Connection, query: str, damage: Damage) -> Iterato
         for row in connection.execute(query):
             count += 1
             if count > _MOST_ROWS:
-                damage.note(f"more than {_MOST_ROWS} rows; the rest is left out")
+                damage.note(phrase("more than {most} rows; the rest is left out", most=_MOST_ROWS))
                 return
             yield row
     except sqlite3.Error as error:
-        damage.note(f"after {count} rows: {error}")
+        damage.note(phrase("after {count} rows: {error}", count=count, error=error))
 
 
 def _mlflow(path: str, connection: sqlite3.Connection, has_params: bool) -> Iterator[Record]:
@@ -173,7 +176,7 @@ def _trackio(path: str, connection: sqlite3.Connection, has_configs: bool) -> It
     for run, step, time, text in _rows(connection, query, damage):
         values = _object(text)
         if values is None:
-            damage.note(f"a row of run {run!r} is no JSON object")
+            damage.note(phrase("a row of run {run!r} is no JSON object", run=run))
             continue
         rows = runs.get(run)
         if rows is None:

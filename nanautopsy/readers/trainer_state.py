@@ -15,6 +15,7 @@ from nanautopsy.readers._json_numbers import leaves
 from nanautopsy.readers._json_scan import Damaged, JsonScan
 from nanautopsy.readers._step_keys import step_number
 from nanautopsy.readers.columns import Columns
+from nanautopsy.wording import phrase
 
 _NO_SETTINGS = frozenset({"best_metric", "best_model_checkpoint", "stateful_callbacks"})
 """``best_metric`` starts as Infinity by design; the callbacks' state holds such bests too."""
@@ -54,7 +55,7 @@ class TrainerStateReader:
                     else:
                         settings[key] = scan.value()
             except Damaged as error:
-                text = f"the file {error}: what follows is lost"
+                text = phrase("the file {error}: what follows is lost", error=error)
                 damage.note(text, offset=error.offset, line=error.line)
         yield from damage.problems()
         yield from columns.series()
@@ -77,7 +78,7 @@ def _read_history(scan: JsonScan, columns: Columns, damage: Damage) -> bool:
             rows += len(alike)
         return True
     except Damaged as error:
-        text = f"log_history {error} after {rows} rows"
+        text = phrase("log_history {error} after {rows} rows", error=error, rows=rows)
         damage.note(text, offset=error.offset, line=error.line)
     failures = 0
     while failures < _MOST_DAMAGE and scan.skip_to("{"):

@@ -21,6 +21,7 @@ from nanautopsy.model import Artifact, Axis, Claim, FileHead, Record, Skipped
 from nanautopsy.readers._damage import Damage
 from nanautopsy.readers._json_numbers import parse_number
 from nanautopsy.readers.columns import Columns
+from nanautopsy.wording import phrase
 
 _SEPARATOR = " - "
 _LONGEST_LINE = 1 << 20
@@ -44,7 +45,7 @@ class _WandbExport:
 
     def read(self, artifact: Artifact) -> Iterator[Record]:
         if artifact.kind == "wandb-runs-table":
-            yield Skipped("a table of W&B runs, one row each: it holds no history")
+            yield Skipped(phrase("a table of W&B runs, one row each: it holds no history"))
             return
         columns, damage = Columns(artifact.path), Damage(artifact.path)
         header = next(_rows(artifact.location, Damage(artifact.path)), (1, []))[1]
@@ -78,7 +79,7 @@ def _rows(location: Path, damage: Damage) -> Iterator[tuple[int, list[str]]]:
             except StopIteration:
                 return
             except csv.Error as error:
-                damage.note(f"is not CSV: {error}", line=reader.line_num)
+                damage.note(phrase("is not CSV: {error}", error=error), line=reader.line_num)
                 continue
             if row:
                 yield reader.line_num, row
@@ -138,7 +139,7 @@ def _read_plot(location: Path, header: Sequence[str], columns: Columns, damage: 
             elif axis is None:
                 columns.add(tag, row, value, time=time, line=line, axis="record")
             else:
-                damage.note("a row without a place on the x axis", line=line)
+                damage.note(phrase("a row without a place on the x axis"), line=line)
                 break
 
 

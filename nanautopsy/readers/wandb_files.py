@@ -40,6 +40,7 @@ from nanautopsy.readers._json_scan import Damaged, JsonScan
 from nanautopsy.readers._python_repr import LONGEST_TEXT, load_repr
 from nanautopsy.readers._wandb_values import NOT_METRICS, points, whole
 from nanautopsy.readers.columns import Columns
+from nanautopsy.wording import phrase
 
 _COUNTER = re.compile(r"(?:\A|[/_.])step\Z")
 _CONFIG_MARK = re.compile(rb"^(?:wandb_version|_wandb):", re.M)
@@ -88,10 +89,10 @@ def _config(artifact: Artifact) -> Iterator[Record]:
     try:
         entries = _yaml.load(text)
     except _yaml.YamlDamage as error:
-        damage.note(f"is not whole YAML: {error}")
+        damage.note(phrase("is not whole YAML: {error}", error=error))
         entries = error.rest
     except ValueError as error:
-        yield Skipped(f"is not YAML: {error}")
+        yield Skipped(phrase("is not YAML: {error}", error=error))
         return
     if isinstance(entries, dict):
         entries = {key: _value_of(entry) for key, entry in entries.items()}
@@ -103,7 +104,7 @@ def _config(artifact: Artifact) -> Iterator[Record]:
             facts, packages = wandb_facts.from_private(private)
             yield EnvironmentRecord(source, packages, facts)
     elif entries is not None:
-        damage.note("holds no settings")
+        damage.note(phrase("holds no settings"))
     yield from damage.problems()
 
 
@@ -161,7 +162,7 @@ def _members(artifact: Artifact, damage: Damage) -> dict[str, Any]:
             for key in scan.members():
                 values[key] = scan.value()
         except Damaged as error:
-            damage.note(f"is not whole JSON: {error}", error.offset, error.line)
+            damage.note(phrase("is not whole JSON: {error}", error=error), error.offset, error.line)
     return values
 
 
@@ -174,7 +175,7 @@ def _history(artifact: Artifact) -> Iterator[Record]:
             row = _row(line)
             if row is None:
                 if line.strip():
-                    damage.note("a line that is no JSON object", line=number)
+                    damage.note(phrase("a line that is no JSON object"), line=number)
                 continue
             step, time = whole(row.get("_step")), row.get("_timestamp")
             for key, value in row.items():
@@ -194,7 +195,7 @@ def _history(artifact: Artifact) -> Iterator[Record]:
 
 
 def _events(artifact: Artifact) -> Iterator[Record]:
-    yield Skipped("measurements of the machine: nothing of the training")
+    yield Skipped(phrase("measurements of the machine: nothing of the training"))
 
 
 def _debug(artifact: Artifact) -> Iterator[Record]:
@@ -210,7 +211,7 @@ def _debug(artifact: Artifact) -> Iterator[Record]:
                     lost.update(found)
                     place = Source(artifact.path, line=number)
     if place is None:
-        yield Skipped("W&B's log of itself")
+        yield Skipped(phrase("W&B's log of itself"))
     else:
         yield ConfigRecord("wandb", lost, place)
 

@@ -46,6 +46,7 @@ from nanautopsy.readers._wandb_keys import Keys
 from nanautopsy.readers._wandb_records import UNUSUAL, kinds_of
 from nanautopsy.readers.text.blocks import Block
 from nanautopsy.readers.text.records import records_of
+from nanautopsy.wording import phrase
 
 _BLOCK_CHARACTERS = 1 << 20
 _LONGEST_LINE = 1 << 20
@@ -68,10 +69,10 @@ class _WandbRun:
         with open(artifact.location, "rb") as file:
             start = file.read(len(LFS_POINTER))
         if start == LFS_POINTER:
-            yield Skipped("a Git LFS pointer; the run file itself is not here")
+            yield Skipped(phrase("a Git LFS pointer; the run file itself is not here"))
             return
         if start and not start.startswith(MAGIC):
-            run.damage.note("does not begin as a W&B run file does", 0)
+            run.damage.note(phrase("does not begin as a W&B run file does"), 0)
         for batch in _batches(artifact.location, run.damage):
             run.take_batch(batch)
         if not run.history.rows and proto.SUMMARY in run.kinds:
@@ -88,7 +89,7 @@ def _batches(location: Path, damage: Damage) -> Iterator[Batch]:
         try:
             yield from batches(file, damage)
         except OSError as error:
-            damage.note(f"reading ended early: {error}")
+            damage.note(phrase("reading ended early: {error}", error=error))
 
 
 def _messages(location: Path, *wanted: int) -> Iterator[tuple[int, bytes]]:
@@ -132,7 +133,9 @@ class _Run:
             try:
                 known = proto.record(batch.record(i))
             except WireError as error:
-                self.damage.note(f"a record that is no W&B record: {error}", offset)
+                self.damage.note(
+                    phrase("a record that is no W&B record: {error}", error=error), offset
+                )
                 continue
             if known is None:
                 continue
@@ -145,7 +148,9 @@ class _Run:
             try:
                 self.take(*known)
             except WireError as error:
-                self.damage.note(f"a record that is broken inside: {error}", offset)
+                self.damage.note(
+                    phrase("a record that is broken inside: {error}", error=error), offset
+                )
         if rows.any():
             history = HistoryBatch(batch, found.starts[rows], found.ends[rows], self._keys)
             self.history.add(history, batch.offsets[rows].tolist(), self.damage)
@@ -169,7 +174,9 @@ class _Run:
         """Series, settings, environment, events, problems."""
         yield from self.history.series()
         if self.history.left_out:
-            self.damage.note(f"{self.history.left_out} points of further keys are left out")
+            self.damage.note(
+                phrase("{n} points of further keys are left out", n=self.history.left_out)
+            )
         private = self._config.pop("_wandb", None)
         if isinstance(private, dict):
             facts, packages = wandb_facts.from_private(private)

@@ -17,6 +17,7 @@ from nanautopsy.checkpoints.orbax_parts.zarr_metadata import BadZarr
 from nanautopsy.checkpoints.stored import StoredTensor
 from nanautopsy.discover import natural_key
 from nanautopsy.readers._damage import Damage
+from nanautopsy.wording import phrase
 
 _PROCESS = re.compile(r"ocdbt\.process_\d+/")
 ARRAY_METADATA = re.compile(r"(?P<name>.+)/(?:\.zarray|zarr\.json)")
@@ -54,7 +55,13 @@ def open_store(files: dict[str, DataFile], damage: Damage) -> dict[str, Entry]:
             try:
                 store[name] = Entry(file, 0, file.size)
             except OSError as error:
-                damage.note(f"{name} cannot be read: {error.strerror or error}")
+                damage.note(
+                    phrase(
+                        "{name} cannot be read: {error}",
+                        name=name,
+                        error=error.strerror or error,
+                    )
+                )
     is_database = any(name.rpartition("/")[2] == "manifest.ocdbt" for name in files)
     if is_database or any(re.match(r"(?:ocdbt\.process_\d+/)?d/", name) for name in files):
         _take_database(files, store, damage)
@@ -66,10 +73,18 @@ def _take_database(files: dict[str, DataFile], store: dict[str, Entry], damage: 
     try:
         store.update(read_tree(files, problems))
     except MissingCodec as error:
-        damage.note(f"{error} (to read its OCDBT database); or, {_CONVERT}")
+        damage.note(
+            phrase(
+                "{error} (to read its OCDBT database); or, {advice}", error=error, advice=_CONVERT
+            )
+        )
     except (BadTree, OSError) as error:
-        text = str(error) if isinstance(error, BadTree) else f"cannot be read: {error}"
-        damage.note(f"the OCDBT database: {text}")
+        text = (
+            str(error)
+            if isinstance(error, BadTree)
+            else phrase("cannot be read: {error}", error=error)
+        )
+        damage.note(phrase("the OCDBT database: {text}", text=text))
         # What each process wrote is a database of its own; the one above them joins these.
         for part in sorted({m[0] for m in map(_PROCESS.match, files) if m}):
             inner = {k.removeprefix(part): f for k, f in files.items() if k.startswith(part)}
@@ -78,7 +93,9 @@ def _take_database(files: dict[str, DataFile], store: dict[str, Entry], damage: 
             except (BadTree, OSError):
                 continue
     for problem in problems:
-        damage.note(f"{problem} ({problem.path})", offset=problem.offset)
+        damage.note(
+            phrase("{problem} ({path})", problem=problem, path=problem.path), offset=problem.offset
+        )
 
 
 def tensors_of(
@@ -100,7 +117,10 @@ def tensors_of(
             decoded += FORMATS[array.tensor.dtype].nbytes(array.tensor.numel)
             if is_bomb(decoded, stored):
                 damage.note(
-                    f"array {quote(name)}: decompresses to more than is plausible; not read"
+                    phrase(
+                        "array {name}: decompresses to more than is plausible; not read",
+                        name=quote(name),
+                    )
                 )
                 array = None
         if array is None or why or (array.lost and not array.tensor.pieces):
@@ -108,11 +128,17 @@ def tensors_of(
             continue
         found.append((tree.paths.get(name) or guess_path(name), array.tensor))
     for text, count in unreadable.items():
-        damage.note(f"{text} ({count} arrays); or, {_CONVERT}")
+        damage.note(
+            phrase("{text} ({count} arrays); or, {advice}", text=text, count=count, advice=_CONVERT)
+        )
     if gone and arrays:
         damage.note(
-            f"{len(gone)} of {len(tree.paths)} arrays of the tree are not in the store, "
-            f"the first is {quote(gone[0])}"
+            phrase(
+                "{count} of {all} arrays of the tree are not in the store, the first is {name}",
+                count=len(gone),
+                all=len(tree.paths),
+                name=quote(gone[0]),
+            )
         )
     return found, lost
 
@@ -136,10 +162,16 @@ def _array(name: str, own: dict[str, Entry], tree: Tree, damage: Damage) -> Zarr
         metadata = own.get("zarr.json") or own[".zarray"]
         array = read_array(name, read_text(metadata), own, tree.fill_is_stored)
     except (BadZarr, OSError) as error:
-        damage.note(f"array {quote(name)}: {error}")
+        damage.note(phrase("array {name}: {error}", name=quote(name), error=error))
         return None
     if array.lost:
-        damage.note(f"array {quote(name)}: {array.lost} of its chunks are not here")
+        damage.note(
+            phrase(
+                "array {name}: {lost} of its chunks are not here",
+                name=quote(name),
+                lost=array.lost,
+            )
+        )
     return array
 
 

@@ -9,6 +9,7 @@ from nanautopsy.checkpoints.pickle_danger import dangers
 from nanautopsy.checkpoints.torch_load import NotTorch, TorchFile, load_torch
 from nanautopsy.model import Problem, Source
 from nanautopsy.readers._damage import LFS_POINTER, Damage
+from nanautopsy.wording import phrase
 
 
 def open_torch(file: DataFile) -> tuple[TorchFile | None, list[Problem]]:
@@ -16,7 +17,12 @@ def open_torch(file: DataFile) -> tuple[TorchFile | None, list[Problem]]:
     try:
         loaded = load_torch(file)
     except OSError as error:
-        return None, [Problem(f"cannot be read: {error.strerror or error}", Source(file.path))]
+        return None, [
+            Problem(
+                phrase("cannot be read: {error}", error=error.strerror or error),
+                Source(file.path),
+            )
+        ]
     except NotTorch as error:
         return None, [Problem(_why_not(file, str(error)), Source(file.path, offset=0))]
     damage = Damage(file.path)
