@@ -1,7 +1,7 @@
 # Targets use the tools of the active environment: pip install -e '.[test]' gives them all.
 PYTHON ?= python
 
-.PHONY: help check lint types test format gallery bench samples corpus corpus-score
+.PHONY: help check lint types test format gallery messages bench samples corpus corpus-score
 
 help:
 	@echo "check    lint, types and tests, as before every commit"
@@ -10,6 +10,7 @@ help:
 	@echo "test     the test suite"
 	@echo "format   let ruff mend and format"
 	@echo "gallery  render every sample run into reports/ and refresh the README"
+	@echo "messages  collect what is to be translated and compile the catalogs"
 	@echo "bench    print the benchmarks' ratios"
 	@echo "corpus-score  judge the labelled corpus and keep the table"
 	@echo "corpus   train the labelled corpus again (samples extra)"
@@ -33,6 +34,9 @@ format:
 
 gallery:
 	$(PYTHON) -m tests.gallery && $(PYTHON) -m tests.readme
+
+messages:
+	$(PYTHON) -m tests.messages
 
 bench:
 	for bench in tests/benchmarks/[a-z]*.py; do $(PYTHON) $$bench || exit 1; done

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from nanautopsy.outputs import Output
 
 FORMATS = ("text", "html", "md", "json")
+LANGUAGES = ("en", "zh")
+"""As in :mod:`nanautopsy.languages`."""
 INSPECT_FORMATS = ("text", "json", "csv")
 SORT_KEYS = (
     *("worst", "forward", "name", "file", "nonfinite", "nan", "inf", "zero", "subnormal", "max"),
@@ -83,6 +85,12 @@ def nanautopsy() -> None:
     type=click.Path(),
     help="Consult the library defects in DIR (one YAML file each) beside the known ones.",
 )
+@click.option(
+    "--lang",
+    type=click.Choice(LANGUAGES),
+    default="en",
+    help="Language of text, md and html: English, or Simplified Chinese; JSON stays English.",
+)
 @click.option("--exit-code", is_flag=True, help="Exit with 1 when the run failed.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing that was not asked for.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell progress and problems on stderr.")
@@ -98,6 +106,7 @@ def analyze(
     formats: tuple[str, ...],
     roles: tuple[str, ...],
     issues_directory: str | None,
+    lang: str,
     exit_code: bool,
     quiet: bool,
     verbose: bool,
@@ -135,7 +144,7 @@ def analyze(
     if verbose and not quiet:
         _tell_problems(autopsy)
     for output in outputs:
-        _deliver(autopsy, output, color=not no_color, quiet=quiet)
+        _deliver(autopsy, output, lang=lang, color=not no_color, quiet=quiet)
     if exit_code and autopsy.failed:
         context.exit(FOUND_FAILURE)
 
@@ -299,14 +308,17 @@ def _named(path: str) -> str:
     return path if Path(path).name not in ("", "..") else str(Path(path).resolve())
 
 
-def _deliver(autopsy: Autopsy, output: Output, *, color: bool, quiet: bool) -> None:
+def _deliver(autopsy: Autopsy, output: Output, *, lang: str, color: bool, quiet: bool) -> None:
     """Render one output and put it where it belongs."""
+    from nanautopsy.languages import Language
     from nanautopsy.outputs import render
 
     to_terminal = output.path is None and output.format == "text"
     colored = color and to_terminal and _wants_color()
     width = _width() if to_terminal else None
-    _put(render(autopsy, output.format, width=width, color=colored), output, quiet=quiet)
+    language = Language(lang)
+    text = render(autopsy, output.format, width=width, color=colored, language=language)
+    _put(text, output, quiet=quiet)
 
 
 def _put(text: str, output: Output, *, quiet: bool) -> None:

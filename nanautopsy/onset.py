@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from nanautopsy.layers import in_forward_order
 from nanautopsy.model import Finding, NonFinite, Onset, Run, Series, Verdict
 from nanautopsy.quantities import position
 from nanautopsy.signal import index_at
-from nanautopsy.wording import listed, phrase
+from nanautopsy.wording import phrase
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,7 @@ def _how(
             if whole
             else phrase("No artifact tells the layer.")
         )
-    return listed(parts, " ")
+    return reduce(lambda said, more: phrase("{said} {more}", said=said, more=more), parts)
 
 
 def _with_role(finding: Finding, counted: bool, onset: Onset | None) -> Finding:

@@ -9,6 +9,7 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.checkpoints.damage import is_mask
+from nanautopsy.languages import ENGLISH, Language
 from nanautopsy.model import (
     Autopsy,
     Checkpoint,
@@ -20,34 +21,36 @@ from nanautopsy.model import (
     Source,
     TensorHealth,
 )
+from nanautopsy.quantities import position
 from nanautopsy.render._format import percent
+from nanautopsy.wording import Phrase, listed, phrase
 
 VALUE_NAMES = {"nan": "NaN", "inf": "Inf", "-inf": "-Inf"}
 VERDICT_WORDS = {
-    "non-finite": "Non-finite",
-    "diverged": "Diverged",
-    "healthy": "Healthy",
-    "undetermined": "Undetermined",
+    "non-finite": phrase("Non-finite"),
+    "diverged": phrase("Diverged"),
+    "healthy": phrase("Healthy"),
+    "undetermined": phrase("Undetermined"),
 }
 QUANTITIES = {
-    "grad_norm": "gradient norm",
-    "eval_loss": "evaluation loss",
-    "learning_rate": "learning rate",
-    "loss_scale": "loss scale",
+    "grad_norm": phrase("gradient norm"),
+    "eval_loss": phrase("evaluation loss"),
+    "learning_rate": phrase("learning rate"),
+    "loss_scale": phrase("loss scale"),
 }
 _STRENGTHS = (
-    (thresholds.DECISIVE, "decisive"),
-    (thresholds.STRONG, "strong"),
-    (thresholds.MODERATE, "moderate"),
+    (thresholds.DECISIVE, phrase("decisive")),
+    (thresholds.STRONG, phrase("strong")),
+    (thresholds.MODERATE, phrase("moderate")),
 )
-UNDETERMINED = "Undetermined: no cause has enough evidence"
+UNDETERMINED = phrase("Undetermined: no cause has enough evidence")
 WORTH_NAMING = 0.1
 """Probability from which a cause below the floor is mentioned beside *undetermined*."""
 STATUS_WORDS = {
-    "fired": "below the floor",
-    "quiet": "no sign of it",
-    "not-applicable": "not applicable",
-    "failed": "its rule failed",
+    "fired": phrase("below the floor"),
+    "quiet": phrase("no sign of it"),
+    "not-applicable": phrase("not applicable"),
+    "failed": phrase("its rule failed"),
 }
 
 
@@ -57,54 +60,76 @@ def run_name(path: str) -> str:
     return parts[-1] if parts and parts != ["~"] else "run"
 
 
-def verdict_word(autopsy: Autopsy) -> str:
+def verdict_word(autopsy: Autopsy) -> Phrase:
     """The verdict as a heading."""
-    return VERDICT_WORDS.get(autopsy.verdict, autopsy.verdict)
+    return VERDICT_WORDS[autopsy.verdict]
 
 
-def headline(autopsy: Autopsy) -> str:
-    """The verdict and the headline, the verdict said once."""
+def headline(autopsy: Autopsy, language: Language = ENGLISH) -> str:
+    """The verdict and the headline of a result in ``language``, the verdict said once."""
     word = verdict_word(autopsy)
     if not autopsy.headline:
-        return word
-    said = autopsy.headline.lower().startswith(word.lower())
-    return autopsy.headline if said else f"{word}: {autopsy.headline}"
+        return language.say(word)
+    if autopsy.headline.lower().startswith(language.say(word).lower()):
+        return autopsy.headline
+    return language.say(phrase("{verdict}: {headline}", verdict=word, headline=autopsy.headline))
 
 
-def what(onset: Onset) -> str:
+def what(onset: Onset) -> Phrase:
     """What was seen, and whether it stayed."""
     quantity = QUANTITIES.get(onset.quantity, onset.quantity)
-    return f"{quantity} {VALUE_NAMES.get(onset.value, onset.value)}; {after(onset)}"
+    return phrase(
+        "{quantity} {value}; {after}",
+        quantity=quantity,
+        value=VALUE_NAMES.get(onset.value, onset.value),
+        after=after(onset),
+    )
 
 
-def after(onset: Onset) -> str:
+def after(onset: Onset) -> Phrase:
     """What became of it, and whether the log shows it."""
-    text = "it stayed so" if onset.persistent else "finite again later"
-    return text + "; the logged loss hid it" if onset.masked else text
+    text = phrase("it stayed so") if onset.persistent else phrase("finite again later")
+    return phrase("{after}; the logged loss hid it", after=text) if onset.masked else text
 
 
-def when(onset: Onset) -> str:
+def when(onset: Onset) -> Phrase:
     """The step and the interval in which it happened."""
     if onset.step is None:
-        return "at a step that no artifact names"
+        return phrase("at a step that no artifact names")
     if onset.last_finite is None:
-        return f"{onset.axis} {onset.step}; nothing finite was seen before it"
-    return f"{onset.axis} {onset.step} (last finite: {onset.last_finite})"
+        return phrase(
+            "{place}; nothing finite was seen before it", place=position(onset.axis, onset.step)
+        )
+    return phrase(
+        "{place} (last finite: {before})",
+        place=position(onset.axis, onset.step),
+        before=onset.last_finite,
+    )
 
 
 def where(onset: Onset) -> str:
     """The layer and the rank, or that nothing tells."""
-    text = onset.layer or "layer not known"
+    text = onset.layer or phrase("layer not known")
     if len(onset.layers) > 1:
-        text += f" (first of {len(onset.layers)} layers)"
-    return text if onset.rank is None else f"{text}; rank {onset.rank}"
+        text = phrase("{layer} (first of {n} layers)", layer=text, n=len(onset.layers))
+    if onset.rank is None:
+        return text
+    return phrase("{layer}; rank {rank}", layer=text, rank=onset.rank)
 
 
 def why(autopsy: Autopsy) -> str:
     """The most probable cause in a line; empty when nothing failed."""
     if autopsy.causes:
-        return f"{autopsy.causes[0].title} ({percent(autopsy.causes[0].probability)})"
-    return UNDETERMINED + nearest(autopsy) if autopsy.failed else ""
+        best = autopsy.causes[0]
+        return phrase(
+            "{title} ({probability})", title=best.title, probability=percent(best.probability)
+        )
+    return undetermined(autopsy) if autopsy.failed else ""
+
+
+def undetermined(autopsy: Autopsy) -> Phrase:
+    """That no cause is named, and which comes nearest."""
+    return phrase("{undetermined}{nearest}", undetermined=UNDETERMINED, nearest=nearest(autopsy))
 
 
 def nearest(autopsy: Autopsy) -> str:
@@ -112,7 +137,11 @@ def nearest(autopsy: Autopsy) -> str:
     best = max(autopsy.considered, key=lambda cause: cause.probability, default=None)
     if best is None or best.probability < WORTH_NAMING:
         return ""
-    return f"; the nearest is {best.id} with {percent(best.probability)}"
+    return phrase(
+        "; the nearest is {cause} with {probability}",
+        cause=best.id,
+        probability=percent(best.probability),
+    )
 
 
 def how_sure(autopsy: Autopsy) -> str:
@@ -120,11 +149,17 @@ def how_sure(autopsy: Autopsy) -> str:
     if not autopsy.causes:
         return ""
     best, *rest = autopsy.causes
-    text = f"{percent(best.probability)} for {best.id}"
-    if rest:
-        text += f", then {percent(rest[0].probability)} for {rest[0].id}"
+    odds = [
+        phrase("{probability} for {cause}", probability=percent(c.probability), cause=c.id)
+        for c in (best, *rest[:1])
+    ]
     against = sum(not e.supports for e in best.evidence)
-    return f"{text}; {len(best.evidence) - against} facts for it, {against} against"
+    return phrase(
+        "{odds}; {n} facts for it, {against} against",
+        odds=listed(odds, ", then "),
+        n=len(best.evidence) - against,
+        against=against,
+    )
 
 
 def initiating(autopsy: Autopsy) -> Finding | None:
@@ -144,7 +179,7 @@ def strength_word(evidence: Evidence) -> str:
     for least, word in _STRENGTHS:
         if evidence.strength >= least:
             return word
-    return "weak"
+    return phrase("weak")
 
 
 def anchor(cause: RankedCause) -> str:
@@ -211,16 +246,16 @@ def summarize(series: Series) -> SeriesSummary:
 def tensor_note(tensor: TensorHealth) -> str:
     """What is remarkable about a tensor; empty when nothing is."""
     if tensor.nonfinite:
-        return BY_DESIGN if is_mask(tensor) else "non-finite"
+        return BY_DESIGN if is_mask(tensor) else phrase("non-finite")
     if tensor.all_zero:
-        return "all zero"
+        return phrase("all zero")
     headroom = tensor.headroom
     if headroom is not None and headroom < LOW_HEADROOM:
-        return "low headroom"
+        return phrase("low headroom")
     return ""
 
 
-BY_DESIGN = "by design"
+BY_DESIGN = phrase("by design")
 """Note of an additive mask, whose -Inf is what it is for."""
 
 LOW_HEADROOM = 16.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from datetime import datetime, timezone
 
 from nanautopsy.model import Scalar
@@ -89,5 +90,7 @@ def end_cut(text: str, width: int, mark: str = "…") -> str:
     if len(text) <= width:
         return text
     head = text[: max(0, width - len(mark))]
+    if head and unicodedata.east_asian_width(head[-1]) in "WF":
+        return head + mark
     cut = head.rfind(" ")
     return (head[:cut] if cut > len(head) // 2 else head).rstrip() + mark

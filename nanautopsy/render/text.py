@@ -6,7 +6,7 @@ Plain ASCII words around whatever the artifacts hold. Color is an addition, neve
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nanautopsy.languages import ENGLISH, Language
@@ -15,6 +15,8 @@ from nanautopsy.render import _facts
 from nanautopsy.render._clean import cleaned, one_line
 from nanautopsy.render._console import console, printed
 from nanautopsy.render._format import end_cut, middle_cut, percent
+from nanautopsy.render._wide_lines import wrapped_lines
+from nanautopsy.wording import listed, phrase
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,7 +83,7 @@ def render(
     to = console(max(MIN_WIDTH, min(width or WIDTH, MAX_WIDTH)), color=color)
     lines: list[Text] = []
     for room in _ROOMS:
-        lines = [line for row in _rows(autopsy, room) for line in _lines(to, row, room)]
+        lines = [line for row in _rows(autopsy, room, language) for line in _lines(to, row, room)]
         if len(lines) <= HEIGHT:
             break
     return printed(lines, to)
@@ -90,54 +92,67 @@ def render(
 # --- what is said -----------------------------------------------------------------------------
 
 _BLANK = _Row("", "")
+_WHEN, _SEEN, _WHY = phrase("When"), phrase("Seen"), phrase("Why")
 
 
-def _rows(autopsy: Autopsy, room: _Room) -> Iterator[_Row]:
+def _rows(autopsy: Autopsy, room: _Room, language: Language) -> Iterator[_Row]:
     name = one_line(autopsy.run.path) or "run"
-    yield _Row("", f"nanautopsy {autopsy.version}: {name}", "dim")
-    word = _facts.verdict_word(autopsy)
-    said = word.upper() + _facts.headline(autopsy)[len(word) :]
+    yield _Row("", one_line(f"nanautopsy {autopsy.version}: {name}"), "dim")
+    word = language.say(_facts.verdict_word(autopsy))
+    said = word.upper() + _facts.headline(autopsy, language)[len(word) :]
     yield _Row("", one_line(said), f"bold {_COLORS.get(autopsy.verdict, 'blue')}")
     for part in (_place_rows(autopsy), _why_rows(autopsy, room), _next_rows(autopsy, room)):
         rows = list(part)
         if rows:
             yield _BLANK
-            yield from rows
+            yield from (_said(row, language) for row in rows)
+
+
+def _said(row: _Row, language: Language) -> _Row:
+    return replace(
+        row,
+        label=language.say(row.label),
+        text=one_line(language.say(row.text)),
+        tail=one_line(language.say(row.tail)),
+    )
 
 
 def _place_rows(autopsy: Autopsy) -> Iterator[_Row]:
     onset = autopsy.onset
     if onset is not None:
-        yield _Row("When", f"{_facts.when(onset)}; {_facts.after(onset)}")
-        yield _Row("Where", _facts.where(onset))
-        yield _Row("Seen", one_line(onset.how), tail=_place(onset.source, onset.how))
+        yield _Row(
+            _WHEN, phrase("{when}; {after}", when=_facts.when(onset), after=_facts.after(onset))
+        )
+        yield _Row(phrase("Where"), _facts.where(onset))
+        yield _Row(_SEEN, onset.how, tail=_place(onset.source, onset.how))
         return
     finding = _facts.initiating(autopsy)
     if finding is not None:
         if finding.step is not None:
-            good = "" if finding.last_good is None else f" (last good: {finding.last_good})"
-            yield _Row("When", f"step {finding.step}{good}")
-        yield _Row("Seen", one_line(finding.text), tail=_place(finding.source, finding.text))
+            when = phrase("step {number}", number=finding.step)
+            if finding.last_good is not None:
+                when = phrase("{place} (last good: {before})", place=when, before=finding.last_good)
+            yield _Row(_WHEN, when)
+        yield _Row(_SEEN, finding.text, tail=_place(finding.source, finding.text))
     elif autopsy.coverage.seen:
-        yield _Row("Seen", one_line(", ".join(autopsy.coverage.seen)))
+        yield _Row(_SEEN, listed(autopsy.coverage.seen, ", "))
 
 
 def _why_rows(autopsy: Autopsy, room: _Room) -> Iterator[_Row]:
     if not autopsy.causes:
         if autopsy.failed:
-            yield _Row("Why", _facts.why(autopsy), "bold")
+            yield _Row(_WHY, _facts.why(autopsy), "bold")
         return
     best, *rest = autopsy.causes
     also = "".join(f", {percent(c.probability)} {c.id}" for c in rest[:2])
-    title = f"{percent(best.probability)} {one_line(best.title)}"
-    yield _Row("Why", title, "bold", tail=best.id + also)
+    title = f"{percent(best.probability)} {best.title}"
+    yield _Row(_WHY, title, "bold", tail=best.id + also)
     yield from _evidence_rows(best, room)
 
 
 def _evidence_rows(cause: RankedCause, room: _Room) -> Iterator[_Row]:
     def row(evidence: Evidence, mark: str, style: str) -> _Row:
-        text = one_line(evidence.text)
-        return _Row("", text, style, mark, _place(evidence.source, text))
+        return _Row("", evidence.text, style, mark, _place(evidence.source, evidence.text))
 
     for evidence in _facts.by_strength(cause.evidence, True)[: room.evidence]:
         yield row(evidence, "+", "")
@@ -163,16 +178,17 @@ def _place(source: Source, text: str) -> str:
 def _next_rows(autopsy: Autopsy, room: _Room) -> Iterator[_Row]:
     remedies = autopsy.causes[0].remedies if autopsy.causes else ()
     for i, remedy in enumerate(remedies[: room.remedies]):
-        yield _Row("Do" if i == 0 else "", one_line(remedy), mark="*")
+        yield _Row(phrase("Do") if i == 0 else "", remedy, mark="*")
     for problem in _unread(autopsy):
-        yield _Row("Unread", problem)
+        yield _Row(phrase("Unread"), problem)
     missing = autopsy.coverage.missing
     more = len(missing) - room.missing
     for i, entry in enumerate(missing[: room.missing]):
         how = entry.how_to_collect
-        text = f"{entry.what}: {how if len(how.splitlines()) < 2 else 'see the report'}"
-        tail = f"{more} more" if more > 0 and i == room.missing - 1 else ""
-        yield _Row("Missing" if i == 0 else "", one_line(text), mark="*", tail=tail)
+        shown = how if len(how.splitlines()) < 2 else phrase("see the report")
+        text = phrase("{what}: {how}", what=entry.what, how=shown)
+        tail = phrase("{n} more", n=more) if more > 0 and i == room.missing - 1 else ""
+        yield _Row(phrase("Missing") if i == 0 else "", text, mark="*", tail=tail)
 
 
 def _unread(autopsy: Autopsy) -> Iterator[str]:
@@ -181,12 +197,13 @@ def _unread(autopsy: Autopsy) -> Iterator[str]:
     skipped = [one_line(a.path) for a in artifacts if a.status == "skipped"]
     partly = [one_line(a.path) for a in artifacts if a.status == "partly-read"]
     parts = []
-    for paths, how in ((skipped, "not read"), (partly, "only in part")):
+    for paths, how in ((skipped, phrase("not read")), (partly, phrase("only in part"))):
         if paths:
             name = middle_cut(paths[0], 24, "...")
-            parts.append(f"{name} {how}" if len(paths) == 1 else f"{len(paths)} files {how}")
+            many = phrase("{n} files", n=len(paths)) if len(paths) > 1 else name
+            parts.append(phrase("{files} {how}", files=many, how=how))
     if parts:
-        yield ", ".join(parts)
+        yield listed(parts)
 
 
 # --- how it is laid out -----------------------------------------------------------------------
@@ -194,6 +211,7 @@ def _unread(autopsy: Autopsy) -> Iterator[str]:
 
 def _lines(console: Console, row: _Row, room: _Room) -> list[Text]:
     """The row wrapped behind its label, cut to the room's number of lines."""
+    from rich.cells import set_cell_size
     from rich.text import Text
 
     if row == _BLANK:
@@ -202,7 +220,7 @@ def _lines(console: Console, row: _Row, room: _Room) -> list[Text]:
     indent = 0 if title else _LABEL + (2 if row.mark else 0)
     width = console.width - indent
     lead = Text()
-    lead.append(f"{row.label:<{_LABEL}}"[:indent], style="bold")
+    lead.append(set_cell_size(row.label, min(_LABEL, indent)), style="bold")
     if row.mark:
         lead.append(f"{row.mark} ", style={"+": "green", "-": "red"}.get(row.mark, "dim"))
     shown = _fitted(console, row, width, max(2, room.lines) if title else room.lines)
@@ -220,7 +238,7 @@ def _fitted(console: Console, row: _Row, width: int, lines: int) -> list[Text]:
         if tail:
             body.append(" ")
             body.append(f"[{tail}]", style="not bold dim")
-        wrapped = list(body.wrap(console, width, tab_size=1))
+        wrapped = wrapped_lines(body, console, width)
         if len(wrapped) <= lines or len(text) <= 8:
             return wrapped[:lines]
         text = text.removesuffix(_MORE)
