@@ -40,7 +40,7 @@ def headline(verdict: Verdict, onset: Onset | None, findings: Sequence[Finding])
         return phrase("Diverged while finite: {finding}.", finding=diverged.text)
     if onset is None:
         return phrase("Undetermined: nothing that was read tells whether the run stayed finite.")
-    quantity = _QUANTITIES.get(onset.quantity, onset.quantity)
+    quantity = _QUANTITIES.get(onset.quantity) or phrase("{tag}", tag=onset.quantity)
     return phrase(
         "{quantity} went {value} {when}{where}{after}.",
         quantity=quantity,

@@ -32,7 +32,7 @@ _QUANTITIES: Mapping[str, Phrase] = {
 
 def quantity_words(quantity: str) -> str:
     """An onset's quantity as it stands within a sentence."""
-    return _QUANTITIES.get(quantity, quantity)
+    return _QUANTITIES.get(quantity) or phrase("{tag}", tag=quantity)
 
 
 def position(axis: Axis, number: int | str) -> Phrase:

@@ -23,7 +23,7 @@ LOCALES = {"zh": "zh_Hans_CN"}
 """Codes of ``--lang``, and the locale that each is written in."""
 
 _METHODS = [("**.py", "python"), ("**.j2", "jinja2.ext.babel_extract")]
-_KEYWORDS = {"phrase": None, "counted": (2, 3), "listed": (2,), "_": None}
+_KEYWORDS = {"phrase": None, "counted": (2, 3), "listed": (2,), "_": None, "_n": (2, 3)}
 _SEPARATORS = (", ",)
 """What joins a list where nothing else is said."""
 

@@ -47,7 +47,7 @@ def translations() -> frozenset[str]:
     return frozenset(CHINESE.say(Phrase(message)) for message, _ in messages())
 
 
-@pytest.mark.parametrize("format_name", ["text"])
+@pytest.mark.parametrize("format_name", ["text", "md", "html"])
 @pytest.mark.parametrize("name", sample_names())
 def test_no_english_is_left(name, format_name):
     assert english(render(autopsy(name), format_name, language=CHINESE)) == []

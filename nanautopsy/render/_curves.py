@@ -14,6 +14,7 @@ from nanautopsy.model import Autopsy, Axis, Series
 from nanautopsy.render._clean import one_line
 from nanautopsy.render._facts import initiating, recorded
 from nanautopsy.render._format import middle_cut
+from nanautopsy.wording import phrase
 
 MAX_POINTS = 2000
 """Points of one series in a figure."""
@@ -26,10 +27,10 @@ BEFORE, AFTER = 200, 100
 MIN_AFTER = 20
 
 PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Loss", ("loss", "eval_loss")),
-    ("Gradient norm", ("grad_norm",)),
-    ("Learning rate", ("learning_rate",)),
-    ("Loss scale", ("loss_scale",)),
+    (phrase("Loss"), ("loss", "eval_loss")),
+    (phrase("Gradient norm"), ("grad_norm",)),
+    (phrase("Learning rate"), ("learning_rate",)),
+    (phrase("Loss scale"), ("loss_scale",)),
 )
 
 

@@ -33,6 +33,13 @@ VERDICT_WORDS = {
     "undetermined": phrase("Undetermined"),
 }
 QUANTITIES = {
+    "loss": phrase("loss"),
+    "gradients": phrase("gradients"),
+    "parameters": phrase("parameters"),
+    "activations": phrase("activations"),
+    "attention logits": phrase("attention logits"),
+    "optimizer moments": phrase("optimizer moments"),
+    "probabilities": phrase("sampling probabilities"),
     "grad_norm": phrase("gradient norm"),
     "eval_loss": phrase("evaluation loss"),
     "learning_rate": phrase("learning rate"),
@@ -51,6 +58,12 @@ STATUS_WORDS = {
     "quiet": phrase("no sign of it"),
     "not-applicable": phrase("not applicable"),
     "failed": phrase("its rule failed"),
+}
+
+ARTIFACT_STATUS = {
+    "read": phrase("read"),
+    "partly-read": phrase("partly read"),
+    "skipped": phrase("skipped"),
 }
 
 

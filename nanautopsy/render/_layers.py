@@ -8,22 +8,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from nanautopsy.languages import Language
 from nanautopsy.model import Autopsy, Series
 from nanautopsy.render._clean import one_line
 from nanautopsy.render._curves import center
 from nanautopsy.render._facts import recorded
 from nanautopsy.render._format import middle_cut
 from nanautopsy.render._svg import COLORS, WIDTH, Drawing, to_svg
+from nanautopsy.wording import Phrase, phrase
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 ROLES = {
-    "layer_gradient": "gradients",
-    "layer_activation": "activations",
-    "layer_parameter": "parameters",
-    "attention_logit": "attention logits",
+    "layer_gradient": phrase("gradients"),
+    "layer_activation": phrase("activations"),
+    "layer_parameter": phrase("parameters"),
+    "attention_logit": phrase("attention logits"),
 }
 """The roles that make a table, in the report's order."""
 MAX_LAYERS = 60
@@ -101,7 +103,7 @@ def _bad(series: Series) -> NDArray[np.intp]:
     return np.flatnonzero(recorded(series) & ~np.isfinite(series.values))
 
 
-def draw_strip(table: Strip, name: str) -> Drawing:
+def draw_strip(table: Strip, name: str, language: Language) -> Drawing:
     """The table as a figure."""
     from matplotlib.figure import Figure
 
@@ -117,16 +119,31 @@ def draw_strip(table: Strip, name: str) -> Drawing:
     axes.set_yticks(range(rows), [middle_cut(layer, 38) for layer in table.layers])
     ticks = np.unique(np.linspace(0, columns - 1, min(columns, 6)).astype(np.intp))
     axes.set_xticks(ticks, [f"{table.edges[i]:.0f}" for i in ticks])
-    axes.set_xlabel("step")
+    axes.set_xlabel(language.say(phrase("step")))
     axes.tick_params(length=2)
     axes.spines[:].set_visible(False)
     what = ROLES[table.role]
-    title = f"{what.capitalize()} by layer"
-    svg = to_svg(figure, name, title, _describe_strip(table, what))
-    caption = "Brightness is log10 of the largest magnitude; orange is non-finite, × its first step"
+    title = language.say(_TITLES[table.role])
+    svg = to_svg(figure, name, title, language.say(_describe_strip(table, what)))
+    caption = phrase(
+        "Brightness is log10 of the largest magnitude; orange is non-finite, × its first step."
+    )
     if table.total > rows:
-        caption += f". {rows} of {table.total} layers, those that stopped being finite first"
-    return Drawing(svg, title, caption + ".")
+        caption = phrase(
+            "{caption} {n} of {all} layers, those that stopped being finite first.",
+            caption=caption,
+            n=rows,
+            all=table.total,
+        )
+    return Drawing(svg, title, language.say(caption))
+
+
+_TITLES = {
+    "layer_gradient": phrase("Gradients by layer"),
+    "layer_activation": phrase("Activations by layer"),
+    "layer_parameter": phrase("Parameters by layer"),
+    "attention_logit": phrase("Attention logits by layer"),
+}
 
 
 def _fill(figure: Figure, axes: Axes, table: Strip) -> None:
@@ -148,13 +165,20 @@ def _fill(figure: Figure, axes: Axes, table: Strip) -> None:
         bar.ax.tick_params(length=2)
 
 
-def _describe_strip(table: Strip, what: str) -> str:
+def _describe_strip(table: Strip, what: str) -> Phrase:
     first = [
         (table.edges[bad[0]], layer)
         for layer, row in zip(table.layers, table.nonfinite, strict=True)
         if len(bad := np.flatnonzero(row))
     ]
     if not first:
-        return f"The {what} of {len(table.layers)} layers are finite throughout."
+        return phrase(
+            "The {what} of {n} layers are finite throughout.", what=what, n=len(table.layers)
+        )
     step, layer = min(first)
-    return f"The {what} of {layer} are the first that are not finite, at step {step:.0f}."
+    return phrase(
+        "The {what} of {layer} are the first that are not finite, at step {step:.0f}.",
+        what=what,
+        layer=layer,
+        step=float(step),
+    )

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from nanautopsy.checkpoints.damage import damaged, damaged_moments
 from nanautopsy.checkpoints.lineages import lineages
-from nanautopsy.model import Autopsy, Checkpoint, Series, Source, TensorHealth
+from nanautopsy.model import (
+    Autopsy,
+    Axis,
+    Checkpoint,
+    FindingRole,
+    Series,
+    SeriesRole,
+    Source,
+    TensorHealth,
+)
 from nanautopsy.render._clean import one_line
-from nanautopsy.render._facts import BY_DESIGN, summarize, tensor_note, worst_first
+from nanautopsy.render._facts import ARTIFACT_STATUS, BY_DESIGN, summarize, tensor_note, worst_first
 from nanautopsy.render._format import moment, number, scalar, shape, size
+from nanautopsy.wording import Phrase, listed, phrase, rephrased
 
 MAX_TENSORS = 500
 AMPLE_HEADROOM = 1e6
@@ -19,6 +29,31 @@ MAX_ROWS = 1000
 """Rows of any other table; what is left out is counted."""
 
 T = TypeVar("T")
+
+_FINDING_ROLES: Mapping[FindingRole, Phrase] = {
+    "initiating": phrase("initiating"),
+    "cascade": phrase("cascade"),
+    "context": phrase("context"),
+}
+_ROLES: Mapping[SeriesRole, Phrase] = {
+    "loss": phrase("loss"),
+    "eval_loss": phrase("eval loss"),
+    "grad_norm": phrase("grad norm"),
+    "learning_rate": phrase("learning rate"),
+    "loss_scale": phrase("loss scale"),
+    "skipped_steps": phrase("skipped steps"),
+    "layer_gradient": phrase("layer gradient"),
+    "layer_parameter": phrase("layer parameter"),
+    "layer_activation": phrase("layer activation"),
+    "attention_logit": phrase("attention logit"),
+    "counter": phrase("counter"),
+}
+_HOLDS: Mapping[str, Phrase] = {
+    "model": phrase("model"),
+    "optimizer": phrase("optimizer"),
+    "adapter": phrase("adapter"),
+    "unknown": phrase("unknown"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +93,7 @@ def _table(
 
 
 def _text(text: str) -> Cell:
-    return Cell(one_line(text))
+    return Cell(rephrased(text, one_line))
 
 
 def _number(value: float | None, text: str | None = None, bad: bool = False) -> Cell:
@@ -90,7 +125,12 @@ def timeline(autopsy: Autopsy) -> Table:
         (_count(e.step), Cell(moment(e.time), e.time), _text(e.text), _place(e.source))
         for e in shown
     )
-    return _table("Timeline", ("Step", "Time", "What happened", "Source"), rows, left_out)
+    return _table(
+        phrase("Timeline"),
+        (phrase("Step"), phrase("Time"), phrase("What happened"), phrase("Source")),
+        rows,
+        left_out,
+    )
 
 
 def findings(autopsy: Autopsy) -> Table:
@@ -99,15 +139,21 @@ def findings(autopsy: Autopsy) -> Table:
     rows = tuple(
         (
             _count(f.step),
-            Cell(f.role, bad=f.role == "initiating"),
+            Cell(_FINDING_ROLES[f.role], bad=f.role == "initiating"),
             _text(f.text),
             _text(f.layer or ""),
             _place(f.source),
         )
         for f in shown
     )
-    headings = ("Step", "Role", "What was observed", "Layer", "Source")
-    return _table("Findings", headings, rows, left_out)
+    headings = (
+        phrase("Step"),
+        phrase("Role"),
+        phrase("What was observed"),
+        phrase("Layer"),
+        phrase("Source"),
+    )
+    return _table(phrase("Findings"), headings, rows, left_out)
 
 
 def environment(autopsy: Autopsy) -> Table:
@@ -115,14 +161,21 @@ def environment(autopsy: Autopsy) -> Table:
     run = autopsy.run
     rows = []
     for package in run.packages.values():
-        others = ", ".join(f"{version} ({source})" for version, source in package.conflicts)
-        value = package.version + (f"; elsewhere {others}" if others else "")
+        others = listed([f"{version} ({source})" for version, source in package.conflicts])
+        value: str = package.version
+        if others:
+            value = phrase("{version}; elsewhere {others}", version=value, others=others)
         rows.append((_text(package.name), _text(value), _place(package.source)))
     for facts in (run.facts, run.environment):
         for key, fact in facts.items():
             rows.append((_text(key), _text(scalar(fact.value)), _place(fact.source)))
     shown, left_out = _cap(rows)
-    return _table("Environment", ("What", "Value", "Source"), tuple(shown), left_out)
+    return _table(
+        phrase("Environment"),
+        (phrase("Name"), phrase("Value"), phrase("Source")),
+        tuple(shown),
+        left_out,
+    )
 
 
 def configuration(autopsy: Autopsy) -> Table:
@@ -131,7 +184,12 @@ def configuration(autopsy: Autopsy) -> Table:
     rows = tuple(
         (_text(key), _text(scalar(fact.value)), _place(fact.source)) for key, fact in shown
     )
-    return _table("Configuration", ("Setting", "Value", "Source"), rows, left_out)
+    return _table(
+        phrase("Configuration"),
+        (phrase("Setting"), phrase("Value"), phrase("Source")),
+        rows,
+        left_out,
+    )
 
 
 def artifacts(autopsy: Autopsy) -> Table:
@@ -142,14 +200,21 @@ def artifacts(autopsy: Autopsy) -> Table:
             Cell(one_line(a.path), source=True),
             _text(a.kind),
             Cell(size(a.bytes), a.bytes),
-            Cell(a.status, bad=a.status != "read"),
-            _text("; ".join(a.problems)),
+            Cell(ARTIFACT_STATUS[a.status], bad=a.status != "read"),
+            _text(listed(a.problems, "; ")),
             Cell((a.digest or "")[:19], source=True),
         )
         for a in shown
     )
-    headings = ("Artifact", "Kind", "Size", "Status", "Problems", "Digest")
-    return _table("Artifacts", headings, rows, left_out)
+    headings = (
+        phrase("Artifact"),
+        phrase("Kind"),
+        phrase("Size"),
+        phrase("Status"),
+        phrase("Problems"),
+        phrase("Digest"),
+    )
+    return _table(phrase("Artifacts"), headings, rows, left_out)
 
 
 def series(autopsy: Autopsy) -> Table:
@@ -163,11 +228,13 @@ def series(autopsy: Autopsy) -> Table:
     rows = []
     for one, first in shown:
         known = summarize(one)
-        reach = f"{known.first_step} to {known.last_step}" if known.points else ""
+        reach = ""
+        if known.points:
+            reach = phrase("{first} to {last}", first=known.first_step, last=known.last_step)
         rows.append(
             (
                 _text(one.tag),
-                _text("" if one.role == "other" else one.role.replace("_", " ")),
+                _text(_ROLES.get(one.role, "")),
                 _count(known.points),
                 Cell(reach, known.first_step),
                 _number(known.smallest, number(known.smallest)),
@@ -177,15 +244,30 @@ def series(autopsy: Autopsy) -> Table:
                 Cell(one_line(one.source.path), source=True),
             )
         )
-    headings = ("Tag", "Role", "Points", one_axis(autopsy), "Smallest", "Largest")
-    more = ("Non-finite", "First at", "Artifact")
-    return _table("Series", headings + more, tuple(rows), left_out)
+    headings = (
+        phrase("Tag"),
+        phrase("Role"),
+        phrase("Points"),
+        one_axis(autopsy),
+        "Smallest",
+        "Largest",
+    )
+    more = (phrase("Non-finite"), phrase("First at"), phrase("Artifact"))
+    return _table(phrase("Series"), headings + more, tuple(rows), left_out)
 
 
 def one_axis(autopsy: Autopsy) -> str:
     """What the series count, where all count the same."""
     axes = {s.axis for s in autopsy.run.series}
-    return f"{axes.pop().capitalize()}s" if len(axes) == 1 else "Steps, epochs or records"
+    return _AXES[axes.pop()] if len(axes) == 1 else phrase("Steps, epochs or records")
+
+
+_AXES: Mapping[Axis, Phrase] = {
+    "step": phrase("Steps"),
+    "epoch": phrase("Epochs"),
+    "samples": phrase("Samples"),
+    "record": phrase("Records"),
+}
 
 
 def checkpoints(autopsy: Autopsy) -> Table:
@@ -201,7 +283,7 @@ def checkpoints(autopsy: Autopsy) -> Table:
                 Cell(one_line(c.path), source=True),
                 _count(c.step),
                 _text(c.kind),
-                _text(c.holds),
+                _text(_HOLDS.get(c.holds, c.holds)),
                 _count(len(c.tensors) if measured else None),
                 _count(len(damaged(c)) + len(damaged_moments(c)) if measured else None, bad=True),
                 _count(sum(t.all_zero for t in c.tensors) if measured else None),
@@ -210,9 +292,17 @@ def checkpoints(autopsy: Autopsy) -> Table:
                 _text(c.inferred),
             )
         )
-    headings = ("Checkpoint", "Step", "Format", "Holds", "Tensors", "Non-finite", "All zero")
-    more = ("Least headroom", "Unread", "")
-    return _table("Checkpoints", headings + more, tuple(rows), left_out)
+    headings = (
+        phrase("Checkpoint"),
+        phrase("Step"),
+        phrase("Format"),
+        phrase("Holds"),
+        phrase("Tensors"),
+        phrase("Non-finite"),
+        phrase("All zero"),
+    )
+    more = (phrase("Least headroom"), phrase("Unread"), "")
+    return _table(phrase("Checkpoints"), headings + more, tuple(rows), left_out)
 
 
 def telling_checkpoints(autopsy: Autopsy) -> tuple[Checkpoint, ...]:
@@ -230,9 +320,22 @@ def telling_checkpoints(autopsy: Autopsy) -> tuple[Checkpoint, ...]:
 def tensors(checkpoint: Checkpoint, limit: int) -> Table:
     """The health of a checkpoint's tensors, worst first."""
     shown, left_out = _cap(worst_first(checkpoint), limit)
-    headings = ("Tensor", "Type", "Shape", "NaN", "Inf", "Zero", "Largest", "Headroom", "RMS", "")
+    headings = (
+        phrase("Tensor"),
+        phrase("Type"),
+        phrase("Shape"),
+        phrase("NaN"),
+        phrase("Inf"),
+        phrase("Zero"),
+        phrase("Largest"),
+        phrase("Headroom"),
+        phrase("RMS"),
+        "",
+    )
     rows = tuple(_tensor(tensor) for tensor in shown)
-    return _table(f"Tensors of {one_line(checkpoint.path)}", headings, rows, left_out)
+    return _table(
+        phrase("Tensors of {path}", path=one_line(checkpoint.path)), headings, rows, left_out
+    )
 
 
 def _tensor(tensor: TensorHealth) -> tuple[Cell, ...]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nanautopsy.languages import ENGLISH, Language
 from nanautopsy.model import Autopsy
+from nanautopsy.quantities import position
 from nanautopsy.render._curves import MAX_CURVES, MAX_POINTS, Panel, View, center, views
-from nanautopsy.render._format import count, middle_cut, number
+from nanautopsy.render._format import middle_cut, number
 from nanautopsy.render._layers import draw_strip, strips
 from nanautopsy.render._svg import COLORS, WIDTH, Drawing, to_svg
+from nanautopsy.wording import Phrase, counted, listed, phrase
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +38,7 @@ _MARKS: tuple[tuple[Callable[[NDArray[np.float64]], NDArray[np.bool_]], str, flo
 """Test, marker, height in the panel, and the caption's words."""
 
 
-def draw(autopsy: Autopsy) -> tuple[Drawing, ...]:
+def draw(autopsy: Autopsy, language: Language = ENGLISH) -> tuple[Drawing, ...]:
     """Every figure that the series of a cleaned result allow, in the order of the report."""
     shown = views(autopsy)
     tables = strips(autopsy)
@@ -46,10 +50,11 @@ def draw(autopsy: Autopsy) -> tuple[Drawing, ...]:
     with mpl.rc_context(_style()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # glyphs that the measuring font lacks
         for i, view in enumerate(shown):
-            title = "The whole run" if i else "Around the onset" if len(shown) > 1 else "The run"
-            drawings.append(_draw_view(autopsy, view, f"curves{i}", title))
+            title = phrase("Around the onset") if len(shown) > 1 else phrase("The run")
+            title = phrase("The whole run") if i else title
+            drawings.append(_draw_view(autopsy, view, f"curves{i}", title, language))
         for i, table in enumerate(tables):
-            drawings.append(draw_strip(table, f"layers{i}"))
+            drawings.append(draw_strip(table, f"layers{i}", language))
     return tuple(drawings)
 
 
@@ -85,7 +90,9 @@ def _style() -> dict[Any, Any]:
 # --- curves -----------------------------------------------------------------------------------
 
 
-def _draw_view(autopsy: Autopsy, view: View, name: str, title: str) -> Drawing:
+def _draw_view(
+    autopsy: Autopsy, view: View, name: str, title: Phrase, language: Language
+) -> Drawing:
     from matplotlib.figure import Figure
 
     rows = len(view.panels)
@@ -93,18 +100,33 @@ def _draw_view(autopsy: Autopsy, view: View, name: str, title: str) -> Drawing:
     grid = figure.subplots(rows, 1, sharex=True, squeeze=False)
     for axes, panel in zip(grid[:, 0], view.panels, strict=True):
         _shade(axes, autopsy, view)
-        _draw_panel(axes, panel)
+        _draw_panel(axes, panel, language)
     margin = max(0.5, (view.last - view.first) * 0.01)
     grid[0, 0].set_xlim(view.first - margin, view.last + margin)
-    grid[-1, 0].set_xlabel(view.axis)
+    grid[-1, 0].set_xlabel(language.say(_AXES[view.axis]))
     grid[-1, 0].ticklabel_format(axis="x", style="plain")
     height = _PANEL * rows + 0.45
     figure.subplots_adjust(
         left=0.085, right=0.99, bottom=0.42 / height, top=1 - 0.28 / height, hspace=0.38
     )
-    description = " ".join(_describe(panel, view) for panel in view.panels)
-    svg = to_svg(figure, name, f"{title}: {_names(view)}", description)
-    return Drawing(svg, title, _caption(autopsy, view))
+    description = _in_a_row([_describe(panel, view) for panel in view.panels])
+    named = phrase("{title}: {names}", title=title, names=_names(view))
+    svg = to_svg(figure, name, language.say(named), language.say(description))
+    return Drawing(svg, language.say(title), language.say(_caption(autopsy, view)))
+
+
+_AXES = {
+    "step": phrase("step"),
+    "epoch": phrase("epoch"),
+    "samples": phrase("samples"),
+    "record": phrase("record"),
+}
+
+
+def _in_a_row(sentences: Sequence[Phrase]) -> Phrase:
+    if not sentences:
+        return phrase("")
+    return reduce(lambda said, more: phrase("{said} {more}", said=said, more=more), sentences)
 
 
 def _shade(axes: Axes, autopsy: Autopsy, view: View) -> None:
@@ -118,11 +140,11 @@ def _shade(axes: Axes, autopsy: Autopsy, view: View) -> None:
     axes.axvline(middle, color=COLORS["bad"], linewidth=0.9, linestyle=(0, (4, 3)))
 
 
-def _draw_panel(axes: Axes, panel: Panel) -> None:
+def _draw_panel(axes: Axes, panel: Panel, language: Language) -> None:
     from matplotlib.ticker import NullLocator
 
     finite = [c.values[np.isfinite(c.values)] for c in panel.curves]
-    _scale(axes, panel.title, np.concatenate(finite))
+    _scale(axes, panel.title, np.concatenate(finite), language)
     for i, curve in enumerate(panel.curves):
         values = np.clip(np.where(np.isfinite(curve.values), curve.values, np.nan), -_HUGE, _HUGE)
         few = np.isfinite(values).sum() <= 60
@@ -139,7 +161,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         lambda value, position: f"{value:.6g}" if abs(value) < 1e6 else f"{value:.3g}"
     )
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_title(panel.title, loc="left", pad=4)
+    axes.set_title(language.say(panel.title), loc="left", pad=4)
     axes.grid(True, axis="y")
     axes.tick_params(length=2.5)
     _name_curves(axes, panel)
@@ -167,13 +189,13 @@ def _name_curves(axes: Axes, panel: Panel) -> None:
         axes.set_title(tag, loc="right", color=COLORS["muted"], fontsize=_FONT - 1, pad=4)
 
 
-def _scale(axes: Axes, title: str, values: NDArray[np.float64]) -> None:
+def _scale(axes: Axes, title: str, values: NDArray[np.float64], language: Language) -> None:
     """A logarithmic axis where positive values span decades, symmetric with zero among them."""
     sizes = np.abs(values[values != 0])
     sizes = sizes[(sizes > 1 / _HUGE) & (sizes < _HUGE)]
     if not len(values):
         axes.set_yticks([])
-        axes.set_ylabel("no finite value")
+        axes.set_ylabel(language.say(phrase("no finite value")))
     if not len(sizes) or title == "Learning rate":  # a schedule is read on a linear axis
         return
     low, high = float(sizes.min()), float(sizes.max())
@@ -221,40 +243,74 @@ def _mark(axes: Axes, steps: NDArray[np.int64], values: NDArray[np.float64]) -> 
             )
 
 
-def _names(view: View) -> str:
-    return ", ".join(panel.title.lower() for panel in view.panels)
+def _names(view: View) -> Phrase:
+    return listed([_NAMES[panel.title] for panel in view.panels])
 
 
-def _describe(panel: Panel, view: View) -> str:
+_NAMES = {
+    "Loss": phrase("loss"),
+    "Gradient norm": phrase("gradient norm"),
+    "Learning rate": phrase("learning rate"),
+    "Loss scale": phrase("loss scale"),
+}
+"""A panel's title within a row."""
+
+
+def _describe(panel: Panel, view: View) -> Phrase:
     """What a reader who cannot see the panel should know of it."""
     parts = []
     for curve in panel.curves:
         good = curve.values[np.isfinite(curve.values)]
-        text = f"{curve.label}: {count(curve.total, 'point')} from {view.axis} "
-        text += f"{curve.steps[0]} to {curve.steps[-1]}"
+        between: str = ""
         if len(good):
-            text += f", between {number(float(good.min()))} and {number(float(good.max()))}"
+            between = phrase(
+                ", between {least} and {most}",
+                least=number(float(good.min())),
+                most=number(float(good.max())),
+            )
         bad = curve.steps[~np.isfinite(curve.values)]
-        text += f", not finite from {bad[0]} on" if len(bad) else ", all finite"
-        parts.append(text)
-    return f"{panel.title}: {'; '.join(parts)}."
+        then = phrase(", all finite")
+        if len(bad):
+            then = phrase(", not finite from {step} on", step=int(bad[0]))
+        parts.append(
+            phrase(
+                "{label}: {points} from {first} to {last}{between}{then}",
+                label=curve.label,
+                points=counted(curve.total, "{n} point", "{n} points"),
+                first=position(view.axis, int(curve.steps[0])),
+                last=int(curve.steps[-1]),
+                between=between,
+                then=then,
+            )
+        )
+    return phrase("{title}: {parts}.", title=panel.title, parts=listed(parts, "; "))
 
 
-def _caption(autopsy: Autopsy, view: View) -> str:
+def _caption(autopsy: Autopsy, view: View) -> Phrase:
     parts = []
     if center(autopsy) is not None and view.axis == "step":
         shaded = autopsy.onset is not None and autopsy.onset.last_finite is not None
-        parts.append("The dashed line is the onset" + (", the shaded interval" * shaded) + ".")
+        parts.append(
+            phrase("The dashed line is the onset, the shaded interval.")
+            if shaded
+            else phrase("The dashed line is the onset.")
+        )
     values = np.concatenate([c.values for p in view.panels for c in p.curves])
     marks = [words for test, _, _, words in _MARKS if test(values).any()]
     if marks:
-        parts.append(f"At the edge: {', '.join(marks)}.")
+        parts.append(phrase("At the edge: {marks}.", marks=listed(marks)))
     if autopsy.onset is not None and autopsy.onset.masked:
-        parts.append("The logged loss hides it.")
+        parts.append(phrase("The logged loss hides it."))
     if view.thinned:
-        text = f"At most {MAX_POINTS} of {view.thinned} points of a series are drawn; extremes and "
-        parts.append(text + "non-finite points are kept.")
+        parts.append(
+            phrase(
+                "At most {most} of {all} points of a series are drawn; extremes and non-finite "
+                "points are kept.",
+                most=MAX_POINTS,
+                all=view.thinned,
+            )
+        )
     left_out = sum(panel.left_out for panel in view.panels)
     if left_out:
-        parts.append(f"{left_out} more series are not drawn.")
-    return " ".join(parts)
+        parts.append(phrase("{n} more series are not drawn.", n=left_out))
+    return _in_a_row(parts)

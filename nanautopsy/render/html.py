@@ -12,15 +12,19 @@ import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from nanautopsy.languages import ENGLISH, Language
+from nanautopsy.languages import ENGLISH, Language, translated
 from nanautopsy.model import Autopsy, RankedCause, Source
 from nanautopsy.render import _facts, _format, _page
 from nanautopsy.render._clean import cleaned, one_line
-from nanautopsy.wording import phrase
+from nanautopsy.wording import counted, phrase, rephrased
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
+
+
+_TAGS = {"en": "en", "zh": "zh-Hans"}
+"""How the page names its language."""
 
 
 def render(autopsy: Autopsy, *, language: Language = ENGLISH) -> str:
@@ -29,7 +33,8 @@ def render(autopsy: Autopsy, *, language: Language = ENGLISH) -> str:
 
     autopsy = cleaned(autopsy)
     style, script = _resource("report.css"), _resource("report.js")
-    figures, trouble = _figures(autopsy)
+    word = language.say(_facts.verdict_word(autopsy))
+    figures, trouble = _figures(autopsy, language)
     return (
         _environment(language)
         .get_template("report.html.j2")
@@ -37,33 +42,35 @@ def render(autopsy: Autopsy, *, language: Language = ENGLISH) -> str:
             autopsy=autopsy,
             run=autopsy.run,
             name=_facts.run_name(autopsy.run.path),
-            word=_facts.verdict_word(autopsy),
-            headline=_headline(autopsy),
-            story=_story(autopsy),
+            word=word,
+            headline=_headline(autopsy, word),
+            story=translated(_story(autopsy), language),
             starter=_facts.initiating(autopsy),
-            causes=[_card(cause) for cause in autopsy.causes],
-            considered=[_quiet_cause(cause) for cause in autopsy.considered],
+            causes=translated([_card(cause) for cause in autopsy.causes], language),
+            considered=translated([_quiet_cause(c) for c in autopsy.considered], language),
             figures=figures,
             trouble=trouble,
-            undetermined=_facts.UNDETERMINED + _facts.nearest(autopsy),
-            tables=_tables(autopsy),
+            undetermined=language.say(_facts.undetermined(autopsy)),
+            tables=translated(_tables(autopsy), language),
             style=Markup(style),
             script=Markup(script),
             policy=_policy(style, script),
+            tag=_TAGS[language.code],
         )
     )
 
 
-def _figures(autopsy: Autopsy) -> tuple[list[dict[str, Any]], str]:
+def _figures(autopsy: Autopsy, language: Language) -> tuple[list[dict[str, Any]], str]:
     """The figures; or none, and why: the rest of the report must not be lost with them."""
     from markupsafe import Markup
 
     from nanautopsy.render.figures import draw
 
     try:
-        drawn = draw(autopsy)
+        drawn = draw(autopsy, language)
     except Exception as error:
-        return [], f"The curves could not be drawn: {type(error).__name__}: {error}"
+        told = f"{type(error).__name__}: {error}"
+        return [], language.say(phrase("The curves could not be drawn: {error}", error=told))
     return [
         {"svg": Markup(figure.svg), "title": figure.title, "caption": figure.caption}
         for figure in drawn
@@ -100,12 +107,12 @@ def _environment(language: Language) -> Environment:
         undefined=StrictUndefined,
     )
     environment.globals["_"] = lambda text, **values: language.say(phrase(text, **values))
+    environment.globals["_n"] = lambda n, one, many: language.say(counted(n, one, many))
     environment.filters |= {
         "prose": _prose,
         "cite": _cite,
         "line": one_line,
         "percent": _format.percent,
-        "count": _format.count,
         "safe_link": _facts.safe_link,
     }
     return environment
@@ -114,13 +121,13 @@ def _environment(language: Language) -> Environment:
 # --- what the template shows ------------------------------------------------------------------
 
 
-def _headline(autopsy: Autopsy) -> str:
+def _headline(autopsy: Autopsy, word: str) -> str:
     """The headline without the verdict, which stands above it."""
     text = one_line(autopsy.headline)
-    start = _facts.verdict_word(autopsy) + ": "
-    if text.startswith(start):
-        text = text[len(start) :]
-        text = text[:1].upper() + text[1:]
+    for colon in (": ", "："):
+        if text.startswith(word + colon):
+            text = text[len(word + colon) :]
+            text = text[:1].upper() + text[1:]
     return text.replace("non-finite", "non\N{NON-BREAKING HYPHEN}finite")
 
 
@@ -130,19 +137,21 @@ def _story(autopsy: Autopsy) -> list[tuple[str, str]]:
     lines: list[tuple[str, str]] = []
     if onset is not None:
         lines += [
-            ("What", _facts.what(onset)),
-            ("When", _facts.when(onset)),
-            ("Where", one_line(_facts.where(onset))),
+            (phrase("What"), _facts.what(onset)),
+            (phrase("When"), _facts.when(onset)),
+            (phrase("Where"), rephrased(_facts.where(onset), one_line)),
         ]
     elif finding is not None:
-        lines.append(("What", one_line(finding.text)))
+        lines.append((phrase("What"), one_line(finding.text)))
         if finding.step is not None:
-            good = "" if finding.last_good is None else f" (last good: {finding.last_good})"
-            lines.append(("When", f"step {finding.step}{good}"))
+            when = phrase("step {number}", number=finding.step)
+            if finding.last_good is not None:
+                when = phrase("{place} (last good: {before})", place=when, before=finding.last_good)
+            lines.append((phrase("When"), when))
     if _facts.why(autopsy):
-        lines.append(("Why", one_line(_facts.why(autopsy))))
+        lines.append((phrase("Why"), rephrased(_facts.why(autopsy), one_line)))
     if autopsy.causes:
-        lines.append(("How sure", one_line(_facts.how_sure(autopsy))))
+        lines.append((phrase("How sure"), rephrased(_facts.how_sure(autopsy), one_line)))
     return lines
 
 
@@ -154,8 +163,8 @@ def _card(cause: RankedCause) -> dict[str, Any]:
         "sides": [
             (title, mark, [(e, _facts.strength_word(e)) for e in side])
             for title, mark, side in (
-                ("For", "for", _facts.by_strength(cause.evidence, True)),
-                ("Against", "against", _facts.by_strength(cause.evidence, False)),
+                (phrase("For"), "for", _facts.by_strength(cause.evidence, True)),
+                (phrase("Against"), "against", _facts.by_strength(cause.evidence, False)),
             )
         ],
     }

@@ -13,7 +13,8 @@ from nanautopsy.languages import ENGLISH, Language
 from nanautopsy.model import Autopsy, Evidence, RankedCause, Source
 from nanautopsy.render import _facts
 from nanautopsy.render._clean import cleaned, one_line
-from nanautopsy.render._format import count, end_cut, moment, percent, scalar, size
+from nanautopsy.render._format import end_cut, moment, percent, scalar, size
+from nanautopsy.wording import Phrase, counted, listed, phrase, shortlist
 
 MAX_CHARACTERS = 60_000
 """GitHub refuses comments above 65536 characters."""
@@ -30,7 +31,7 @@ _LINE_START = re.compile(r"^(\d{0,9})([#+=-]|(?<=\d)[.)](?=\s|$))")
 def render(autopsy: Autopsy, *, language: Language = ENGLISH) -> str:
     """The document; sections from the end are left out when it grows too long for a comment."""
     autopsy = cleaned(autopsy)
-    sections = [f"<!-- nanautopsy {_attribute(autopsy.version)} -->", *_sections(autopsy)]
+    sections = [f"<!-- nanautopsy {_attribute(autopsy.version)} -->", *_sections(autopsy, language)]
     text, left_out = "", 0
     for section in sections:
         if len(text) + len(section) > MAX_CHARACTERS:
@@ -38,70 +39,83 @@ def render(autopsy: Autopsy, *, language: Language = ENGLISH) -> str:
         else:
             text += section.strip("\n") + "\n\n"
     if left_out:
-        text += f"*{count(left_out, 'section')} left out: too long for a comment.*\n\n"
-    return text + _footer(autopsy)
+        more = counted(
+            left_out,
+            "1 section left out: too long for a comment.",
+            "{n} sections left out: too long for a comment.",
+        )
+        text += f"*{language.say(more)}*\n\n"
+    return text + _footer(autopsy, language)
 
 
-def _sections(autopsy: Autopsy) -> Iterator[str]:
-    yield _summary(autopsy)
-    yield from _causes(autopsy)
-    yield _missing(autopsy)
-    yield _environment(autopsy)
-    yield _timeline(autopsy)
-    yield _artifacts(autopsy)
-    yield _considered(autopsy)
-    yield _configuration(autopsy)
+def _sections(autopsy: Autopsy, language: Language) -> Iterator[str]:
+    yield _summary(autopsy, language)
+    yield from _causes(autopsy, language)
+    yield _missing(autopsy, language)
+    yield _environment(autopsy, language)
+    yield _timeline(autopsy, language)
+    yield _artifacts(autopsy, language)
+    yield _considered(autopsy, language)
+    yield _configuration(autopsy, language)
 
 
 # --- sections ---------------------------------------------------------------------------------
 
 
-def _summary(autopsy: Autopsy) -> str:
-    lines = [f"## {prose(_facts.headline(autopsy))}", ""]
+def _summary(autopsy: Autopsy, language: Language) -> str:
+    def item(label: Phrase, text: str, source: str = "") -> str:
+        said = language.say(phrase("{label}:", label=label))
+        return f"- **{said}** {prose(language.say(text))}" + (f" {source}" if source else "")
+
+    lines = [f"## {prose(_facts.headline(autopsy, language))}", ""]
     onset = autopsy.onset
     if onset is not None:
         lines += [
-            f"- **What:** {prose(_facts.what(onset))}",
-            f"- **When:** {prose(_facts.when(onset))}",
-            f"- **Where:** {prose(_facts.where(onset))}",
-            f"- **How this is known:** {prose(onset.how)} {_cite(onset.source)}",
+            item(phrase("What"), _facts.what(onset)),
+            item(phrase("When"), _facts.when(onset)),
+            item(phrase("Where"), _facts.where(onset)),
+            item(phrase("How this is known"), onset.how, _cite(onset.source)),
         ]
         if len(onset.layers) > 1:
-            names = ", ".join(code(layer) for layer in onset.layers[:MAX_ROWS])
-            lines.append(f"- **First layers:** {names}{_more(onset.layers)}")
+            names = shortlist([code(layer) for layer in onset.layers], MAX_ROWS)
+            label = language.say(phrase("{label}:", label=phrase("First layers")))
+            lines.append(f"- **{label}** {language.say(names)}")
     else:
         finding = _facts.initiating(autopsy)
         if finding is not None:
-            lines.append(f"- **Seen:** {prose(finding.text)} {_cite(finding.source)}")
+            lines.append(item(phrase("Seen"), finding.text, _cite(finding.source)))
     if _facts.why(autopsy):
-        lines.append(f"- **Why:** {prose(_facts.why(autopsy))}")
-    lines.append(f"- **Run:** {code(autopsy.run.path or 'run')}")
-    lines += [f"- **Note:** {prose(note)}" for note in autopsy.run.notes[:MAX_ROWS]]
+        lines.append(item(phrase("Why"), _facts.why(autopsy)))
+    label = language.say(phrase("{label}:", label=phrase("Run")))
+    lines.append(f"- **{label}** {code(autopsy.run.path or 'run')}")
+    lines += [item(phrase("Note"), note) for note in autopsy.run.notes[:MAX_ROWS]]
     return "\n".join(lines)
 
 
-def _causes(autopsy: Autopsy) -> Iterator[str]:
+def _causes(autopsy: Autopsy, language: Language) -> Iterator[str]:
+    say = language.say
     for i, cause in enumerate(autopsy.causes):
         lines = [f"### {i + 1}. {percent(cause.probability)} {prose(cause.title)}", ""]
-        lines += [f"Cause {code(cause.id)}.", ""]
-        lines += _evidence(cause)
+        lines += [say(phrase("Cause {id}.", id=code(cause.id))), ""]
+        lines += _evidence(cause, language)
         if cause.remedies:
-            lines += ["", "**What to do**", ""]
+            lines += ["", f"**{say(phrase('What to do'))}**", ""]
             lines += [_item(remedy) for remedy in cause.remedies[:MAX_ROWS]]
         links = [_link(url) for url in cause.references[:MAX_ROWS]]
         if links:
-            lines += ["", "References: " + ", ".join(links)]
+            lines += ["", say(phrase("References: {links}", links=listed(links)))]
         yield "\n".join(lines)
 
 
-def _evidence(cause: RankedCause) -> list[str]:
+def _evidence(cause: RankedCause, language: Language) -> list[str]:
     lines: list[str] = []
-    for supports, title in ((True, "For it"), (False, "Against it")):
+    for supports, label in ((True, phrase("For it")), (False, phrase("Against it"))):
+        title = language.say(label)
         side = _facts.by_strength(cause.evidence, supports)
         if side:
             lines += ["", f"**{title}**", ""] if lines else [f"**{title}**", ""]
             lines += [_fact(evidence) for evidence in side[:MAX_ROWS]]
-            lines += [f"- …{_more(side)}"] if len(side) > MAX_ROWS else []
+            lines += [f"- … {_more(side, language)}"] if len(side) > MAX_ROWS else []
     return lines
 
 
@@ -112,65 +126,86 @@ def _fact(evidence: Evidence) -> str:
     return line
 
 
-def _missing(autopsy: Autopsy) -> str:
+def _missing(autopsy: Autopsy, language: Language) -> str:
     missing = autopsy.coverage.missing
     if not missing:
         return ""
-    lines = ["### What could not be seen", ""]
+    lines = [f"### {language.say(phrase('What could not be seen'))}", ""]
     for entry in missing[:MAX_ROWS]:
-        lines.append(f"- **{prose(entry.what)}**: {prose(entry.why_it_matters)}.")
+        what = f"**{prose(entry.what)}**"
+        lines.append(
+            "- "
+            + language.say(phrase("{what}: {why}.", what=what, why=prose(entry.why_it_matters)))
+        )
         lines.append("  " + _item(entry.how_to_collect).replace("\n", "\n  "))
     return "\n".join(lines)
 
 
-def _environment(autopsy: Autopsy) -> str:
+def _environment(autopsy: Autopsy, language: Language) -> str:
     run = autopsy.run
     rows = [
         [name, package.version, _cite(package.source)] for name, package in run.packages.items()
     ]
     rows += [[key, scalar(fact.value), _cite(fact.source)] for key, fact in run.facts.items()]
     rows += [[key, scalar(fact.value), _cite(fact.source)] for key, fact in run.environment.items()]
-    return _folded("Environment", ["What", "Value", "Source"], rows)
+    headings = [phrase("Name"), phrase("Value"), phrase("Source")]
+    return _folded(phrase("Environment"), headings, rows, language)
 
 
-def _timeline(autopsy: Autopsy) -> str:
+def _timeline(autopsy: Autopsy, language: Language) -> str:
     rows = [
         ["" if e.step is None else str(e.step), moment(e.time), e.text, _cite(e.source)]
         for e in autopsy.timeline
     ]
-    return _folded("Timeline", ["Step", "Time", "What happened", "Source"], rows)
+    headings = [phrase("Step"), phrase("Time"), phrase("What happened"), phrase("Source")]
+    return _folded(phrase("Timeline"), headings, rows, language)
 
 
-def _artifacts(autopsy: Autopsy) -> str:
+def _artifacts(autopsy: Autopsy, language: Language) -> str:
+    say = language.say
     rows = [
-        [a.path, a.kind, size(a.bytes), a.status, prose("; ".join(a.problems) or "none")]
+        [
+            a.path,
+            a.kind,
+            size(a.bytes),
+            say(_facts.ARTIFACT_STATUS[a.status]),
+            prose(say(listed(a.problems, "; ") or phrase("none"))),
+        ]
         for a in autopsy.run.artifacts
     ]
-    headings = ["Artifact", "Kind", "Size", "Status", "Problems"]
-    return _folded("What was read", headings, rows)
+    headings = [phrase("Artifact"), phrase("Kind"), phrase("Size"), phrase("Status")]
+    return _folded(phrase("What was read"), [*headings, phrase("Problems")], rows, language)
 
 
-def _considered(autopsy: Autopsy) -> str:
+def _considered(autopsy: Autopsy, language: Language) -> str:
     rows = [
-        [cause.id, _facts.STATUS_WORDS.get(cause.status, cause.status), prose(cause.reason)]
+        [cause.id, language.say(_facts.STATUS_WORDS[cause.status]), prose(cause.reason)]
         for cause in autopsy.considered
     ]
-    return _folded("Causes considered and not found", ["Cause", "Result", "Reason"], rows)
+    headings = [phrase("Cause"), phrase("Result"), phrase("Reason")]
+    return _folded(phrase("Causes considered and not found"), headings, rows, language)
 
 
-def _configuration(autopsy: Autopsy) -> str:
+def _configuration(autopsy: Autopsy, language: Language) -> str:
     rows = [
         [key, scalar(fact.value), _cite(fact.source)] for key, fact in autopsy.run.config.items()
     ]
-    return _folded("Configuration", ["Setting", "Value", "Source"], rows)
+    headings = [phrase("Setting"), phrase("Value"), phrase("Source")]
+    return _folded(phrase("Configuration"), headings, rows, language)
 
 
-def _footer(autopsy: Autopsy) -> str:
-    hidden = autopsy.redactions
-    text = f"nanautopsy {prose(autopsy.version)}, from the artifacts alone"
-    if hidden:
-        text += f"; {count(hidden, 'piece')} of text hidden"
-    return f"<sub>{text}.</sub>\n"
+def _footer(autopsy: Autopsy, language: Language) -> str:
+    hidden: str = ""
+    if autopsy.redactions:
+        hidden = counted(
+            autopsy.redactions, "; 1 piece of text hidden", "; {n} pieces of text hidden"
+        )
+    text = phrase(
+        "nanautopsy {version}, from the artifacts alone{hidden}.",
+        version=prose(autopsy.version),
+        hidden=hidden,
+    )
+    return f"<sub>{language.say(text)}</sub>\n"
 
 
 # --- pieces -----------------------------------------------------------------------------------
@@ -222,21 +257,26 @@ def _link(url: str) -> str:
     return f"<{url}>" if _facts.safe_link(url) and not re.search(r"[<>]", url) else code(url)
 
 
-def _more(items: Sequence[object]) -> str:
-    return f" and {len(items) - MAX_ROWS} more" if len(items) > MAX_ROWS else ""
+def _more(items: Sequence[object], language: Language) -> str:
+    return language.say(phrase("and {n} more", n=len(items) - MAX_ROWS))
 
 
-def _folded(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _folded(
+    title: Phrase,
+    headings: Sequence[Phrase],
+    rows: Sequence[Sequence[str]],
+    language: Language,
+) -> str:
     """A table behind a disclosure; the last cell of a row is Markdown already."""
     if not rows:
         return ""
-    lines = [f"<details><summary>{title} ({len(rows)})</summary>", ""]
-    lines += ["| " + " | ".join(headings) + " |", "|" + " --- |" * len(headings)]
+    lines = [f"<details><summary>{language.say(title)} ({len(rows)})</summary>", ""]
+    lines += ["| " + " | ".join(map(language.say, headings)) + " |", "|" + " --- |" * len(headings)]
     for row in rows[:MAX_ROWS]:
         cells = [*(_cell(prose(cell)) for cell in row[:-1]), _cell(row[-1])]
         lines.append("| " + " | ".join(cells) + " |")
     if len(rows) > MAX_ROWS:
-        lines += ["", f"{len(rows) - MAX_ROWS} more rows left out."]
+        lines += ["", language.say(phrase("{n} more rows left out.", n=len(rows) - MAX_ROWS))]
     return "\n".join([*lines, "", "</details>"])
 
 

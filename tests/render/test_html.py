@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nanautopsy.languages import Language
 from nanautopsy.model import Autopsy, Source
 from nanautopsy.render.html import render
 
@@ -167,7 +168,7 @@ def test_the_page_is_the_same_every_time(tmp_path: Path) -> None:
 def test_a_figure_that_fails_does_not_take_the_report_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(autopsy: Autopsy) -> None:
+    def fail(autopsy: Autopsy, language: Language) -> None:
         raise ValueError("no <font>")
 
     monkeypatch.setattr("nanautopsy.render.figures.draw", fail)

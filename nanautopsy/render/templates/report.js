@@ -3,6 +3,8 @@
 (() => {
   const FILTER_FROM = 12; // rows above which a table gets a filter
 
+  const say = document.body.dataset; // the page's own words, in its language
+
   const filter = (table) => {
     const rows = [...table.tBodies[0].rows];
     if (rows.length <= FILTER_FROM) return;
@@ -11,8 +13,8 @@
     const shown = document.createElement("span");
     tools.className = "tools";
     input.type = "search";
-    input.placeholder = "Filter";
-    input.setAttribute("aria-label", "Filter " + table.parentElement.getAttribute("aria-label"));
+    input.placeholder = say.filter;
+    input.setAttribute("aria-label", say.filter + " " + table.parentElement.getAttribute("aria-label"));
     shown.setAttribute("role", "status");
     tools.append(input, shown);
     table.parentElement.before(tools);
@@ -24,7 +26,9 @@
         row.hidden = !words.every((word) => texts[i].includes(word));
         if (!row.hidden) count += 1;
       });
-      shown.textContent = words.length ? count + " of " + rows.length : "";
+      shown.textContent = words.length
+        ? say.shown.replace("{n}", count).replace("{all}", rows.length)
+        : "";
     });
   };
 
@@ -67,13 +71,13 @@
     const text = block.textContent;
     button.type = "button";
     button.className = "copy";
-    button.textContent = "Copy";
+    button.textContent = say.copy;
     button.addEventListener("click", async () => {
       try {
         await navigator.clipboard.writeText(text);
-        button.textContent = "Copied";
+        button.textContent = say.copied;
       } catch {
-        button.textContent = "Select and copy by hand";
+        button.textContent = say.byHand;
       }
     });
     block.append(button);
