@@ -15,7 +15,7 @@ from nanautopsy.layers import in_forward_order
 from nanautopsy.model import Finding, NonFinite, Onset, Run, Series, Verdict
 from nanautopsy.quantities import position
 from nanautopsy.signal import index_at
-from nanautopsy.wording import phrase
+from nanautopsy.wording import Phrase, phrase
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ def _how(
     ordered: Sequence[Finding],
 ) -> str:
     """The onset's story in a sentence or three."""
-    parts = [phrase("{finding}.", finding=first.text)]
+    parts = [_ended(first.text)]
     if first.step is None:
         parts.append(phrase("No artifact says at which step."))
     elif last is not None and first.step - last > 1:
@@ -186,7 +186,7 @@ def _how(
     elif last is None:
         parts.append(phrase("Nothing finite was seen before it."))
     if masked and first not in masked:
-        parts.append(phrase("{finding}.", finding=masked[0].text))
+        parts.append(_ended(masked[0].text))
     if not layers:
         whole = any(f.id == "nonfinite-parameters" for f in ordered)
         parts.append(
@@ -195,6 +195,15 @@ def _how(
             else phrase("No artifact tells the layer.")
         )
     return reduce(lambda said, more: phrase("{said} {more}", said=said, more=more), parts)
+
+
+def _ended(text: str) -> Phrase:
+    """As a sentence; a line that is quoted at its end may have its full stop."""
+    return (
+        phrase("{finding}", finding=text)
+        if text.endswith(".")
+        else phrase("{finding}.", finding=text)
+    )
 
 
 def _with_role(finding: Finding, counted: bool, onset: Onset | None) -> Finding:

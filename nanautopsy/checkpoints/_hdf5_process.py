@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nanautopsy.checkpoints.data_file import DataFile, LocalFile
+from nanautopsy.wording import Phrase, phrase
 
 _SECONDS = 120
 _MOST_ANSWER_BYTES = 512 << 20
@@ -30,6 +31,7 @@ def list_datasets(file: DataFile, begin: int, size: int) -> tuple[list[dict[str,
     }
     program = Path(__file__).with_name("_hdf5_listing.py")
     command = [sys.executable, "-I", str(program)]
+    reason: Phrase | None = None
     try:
         done = subprocess.run(
             command,
@@ -39,11 +41,12 @@ def list_datasets(file: DataFile, begin: int, size: int) -> tuple[list[dict[str,
             timeout=_SECONDS,
             check=False,
         )
-        answer, reason = done.stdout, None
+        answer = done.stdout
         if done.returncode:
-            reason = "the HDF5 library failed at this file: it is damaged"
+            reason = phrase("the HDF5 library failed at this file: it is damaged")
     except subprocess.TimeoutExpired as error:
-        answer, reason = error.stdout or b"", f"the HDF5 library did not end in {_SECONDS} s"
+        answer = error.stdout or b""
+        reason = phrase("the HDF5 library did not end in {seconds} s", seconds=_SECONDS)
     rows: list[dict[str, Any]] = []
     for line in answer[:_MOST_ANSWER_BYTES].splitlines():
         row = _row(line)
@@ -52,7 +55,7 @@ def list_datasets(file: DataFile, begin: int, size: int) -> tuple[list[dict[str,
         if row.get("absent"):
             raise OSError(_ABSENT)
         if "name" not in row and "problem" in row:
-            reason = f"not readable as HDF5: {row['problem']}"
+            reason = phrase("not readable as HDF5: {problem}", problem=row["problem"])
         rows.append(row)
     return rows, reason
 

@@ -20,6 +20,7 @@ from nanautopsy.checkpoints.data_file import DataFile
 from nanautopsy.checkpoints.formats import FORMATS
 from nanautopsy.checkpoints.stored import Piece, StoredTensor
 from nanautopsy.model import Problem, Source
+from nanautopsy.wording import phrase
 
 _REREAD_FACTOR = 2
 """Overlapping entries may have a file's bytes measured this many times, and no more."""
@@ -51,7 +52,13 @@ def take_header(file: DataFile, size: int, header: Header, gathered: Gathered) -
     if cut:
         gathered.missing.update(entry.name for entry in cut)
         end = max(entry.end for entry in cut)
-        text = f"cut short: {size} of {end} bytes; {len(cut)} of {len(header.entries)} tensors lost"
+        text = phrase(
+            "cut short: {size} of {end} bytes; {lost} of {all} tensors lost",
+            size=size,
+            end=end,
+            lost=len(cut),
+            all=len(header.entries),
+        )
         yield Problem(text, Source(file.path, offset=size))
     rank = rank_of(file.path)
     corners = _corners(header.metadata.get(_SHARDING))
@@ -73,7 +80,12 @@ def take_header(file: DataFile, size: int, header: Header, gathered: Gathered) -
             gathered.nbytes += entry.end - entry.begin
     if twice:
         first = gathered.tensors[twice[0]].pieces[0].file.path
-        text = f"{len(twice)} tensors are also in {first}, the first is {quote(twice[0])}"
+        text = phrase(
+            "{count} tensors are also in {place}, the first is {first}",
+            count=len(twice),
+            place=first,
+            first=quote(twice[0]),
+        )
         yield Problem(text, Source(file.path, tensor=twice[0]))
 
 
@@ -113,7 +125,11 @@ def join_parts(gathered: Gathered) -> Iterator[Problem]:
         dtypes = {e.dtype for _, e, _ in boxes}
         if len(dtypes) > 1 or len(whole) < len(boxes) or name in gathered.tensors:
             gathered.missing.add(name)
-            text = f"tensor {quote(name)}: its parts in {len(boxes)} files do not fit together"
+            text = phrase(
+                "tensor {name}: its parts in {n} files do not fit together",
+                name=quote(name),
+                n=len(boxes),
+            )
             yield Problem(text, Source(file.path, tensor=name))
             continue
         # A part that every rank holds is there more than once.
@@ -127,7 +143,12 @@ def join_parts(gathered: Gathered) -> Iterator[Problem]:
         )
         held = sum(math.prod(size) for _, size in distinct)
         if held != math.prod(shape):
-            text = f"tensor {quote(name)}: its parts hold {held} of {math.prod(shape)} elements"
+            text = phrase(
+                "tensor {name}: its parts hold {held} of {all} elements",
+                name=quote(name),
+                held=held,
+                all=math.prod(shape),
+            )
             yield Problem(text, Source(file.path, tensor=name))
         gathered.tensors[name] = _stored(entry, shape, pieces)
         gathered.nbytes += FORMATS[entry.dtype].nbytes(math.prod(shape))
@@ -146,8 +167,12 @@ def differing_saves(gathered: Gathered) -> Iterator[Problem]:
         usual = counts.most_common(1)[0][0]
         for path, value in stated.items():
             if value != usual:
-                text = f"a shard of another save: it states {key} {quote(value[:40])}, "
-                text += f"others {quote(usual[:40])}"
+                text = phrase(
+                    "a shard of another save: it states {key} {value}, others {usual}",
+                    key=key,
+                    value=quote(value[:40]),
+                    usual=quote(usual[:40]),
+                )
                 yield Problem(text, Source(path))
 
 
@@ -162,6 +187,10 @@ def absent_shards(files: Sequence[DataFile]) -> Iterator[Problem]:
     gone = [n for n in range(first, first + min(total, 100_000)) if n not in here]
     if gone:
         shown = ", ".join(map(str, gone[:8])) + (", ..." if len(gone) > 8 else "")
-        text = f"{len(gone)} of {total} shards are not here ({shown}); "
-        text += "no index says which tensors they hold"
+        text = phrase(
+            "{n} of {all} shards are not here ({shown}); no index says which tensors they hold",
+            n=len(gone),
+            all=total,
+            shown=shown,
+        )
         yield Problem(text, Source(files[0].path))

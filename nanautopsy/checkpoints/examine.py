@@ -19,6 +19,7 @@ from nanautopsy.checkpoints.measure import measure_all
 from nanautopsy.checkpoints.optimizer_names import name_moments
 from nanautopsy.checkpoints.stored import StoredCheckpoint
 from nanautopsy.model import Checkpoint, Depth, Problem, Reading, Record, TensorHealth
+from nanautopsy.wording import listed, phrase
 
 SMALL_BYTES = 64 << 20
 """A checkpoint of so few bytes is measured in full at once: reading it twice would cost more."""
@@ -154,13 +155,13 @@ def _inference(members: list[StoredCheckpoint], known: dict[int, bool], member: 
     """What the neighbors that were read say of a member that was not."""
     before, after = between(known, member)
     places = [members[m].path for m in (before, after) if m is not None]
-    beside = " and ".join(places)
+    beside = listed(places, " and ")
     answers = {known[m] for m in (before, after) if m is not None}
     if answers == {False}:
-        return f"not read; {beside}, read around it, are finite"
+        return phrase("not read; {beside}, read around it, are finite", beside=beside)
     if answers == {True}:
-        return f"not read; {beside}, read around it, are non-finite"
-    return f"not read; {beside}, read around it, differ"
+        return phrase("not read; {beside}, read around it, are non-finite", beside=beside)
+    return phrase("not read; {beside}, read around it, differ", beside=beside)
 
 
 def _unmeasured(stored: StoredCheckpoint, inferred: str) -> Checkpoint:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nanautopsy.model import Artifact, Claim, ConfigRecord, FileHead, Problem, Record, Source
+from nanautopsy.wording import phrase
 
 _DEEPSPEED = ("latest", "latest_universal")
 _MEGATRON = "latest_checkpointed_iteration.txt"
@@ -50,12 +51,20 @@ class LatestReader:
         alike = [name for name in beside if _pattern(name) == _pattern(tag)]
         newest = max(alike, key=_numbers, default=tag)
         if tag not in beside:
-            text = f"names {tag!r}, which is not here"
-            there = f"; {newest!r} is" if alike else ""
-            yield Problem(text + there, where)
+            text = phrase("names {tag!r}, which is not here", tag=tag)
+            if alike:
+                text = phrase(
+                    "names {tag!r}, which is not here; {newest!r} is", tag=tag, newest=newest
+                )
+            yield Problem(text, where)
         elif _numbers(newest) > _numbers(tag):
-            text = f"names {tag!r}, but {newest!r} is here too: its save was not completed, or "
-            yield Problem(text + "training went back", where)
+            text = phrase(
+                "names {tag!r}, but {newest!r} is here too: its save was not completed, or "
+                "training went back",
+                tag=tag,
+                newest=newest,
+            )
+            yield Problem(text, where)
 
 
 READER = LatestReader()

@@ -83,10 +83,10 @@ def _why_nothing(files: dict[str, DataFile], tree: Tree, damage: Damage) -> str:
     if problem is not None:
         return problem.text
     if tree.aggregated:
-        return "its values lie in the file `checkpoint` beside it"
+        return phrase("its values lie in the file `checkpoint` beside it")
     if "_CHECKPOINT_METADATA" not in files and "commit_success.txt" not in files:
-        return "looks like chunks of arrays whose metadata are not here"
-    return "says when a checkpoint was saved; its tensors lie in directories beside it"
+        return phrase("looks like chunks of arrays whose metadata are not here")
+    return phrase("says when a checkpoint was saved; its tensors lie in directories beside it")
 
 
 def _step(root: str) -> int | None:

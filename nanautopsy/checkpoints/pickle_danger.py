@@ -23,6 +23,7 @@ from nanautopsy.checkpoints.pickles.danger_tables import (
     PATTERNS,
     VERBS,
 )
+from nanautopsy.wording import phrase
 
 _LONGEST_ARGUMENT = 60
 _MOST_ARGUMENTS = 3
@@ -56,20 +57,30 @@ def is_dangerous(name: Global, called: bool = True) -> bool:
 def _of_pickle(pickle: Unpickled) -> Iterator[tuple[str, int, str]]:
     for name, use in pickle.uses.items():
         if _inside(str(name), CODE):
-            yield f"this file carries program code, by {_printable(str(name))}", use.offset, "code"
+            text = phrase("this file carries program code, by {name}", name=_printable(str(name)))
+            yield text, use.offset, "code"
         elif is_dangerous(name, use.calls > 0 or name.module == _OBJECT):
-            offset, text = use.offset, f"this file refers to {_shown(name)}"
+            offset, text = use.offset, phrase("this file refers to {name}", name=_shown(name))
             if use.samples:
                 offset, args = use.samples[0]
-                text = f"this file tries to call {_shown(name)}({_arguments(args)})"
+                text = phrase(
+                    "this file tries to call {name}({arguments})",
+                    name=_shown(name),
+                    arguments=_arguments(args),
+                )
             yield text, offset, str(name)
     for offset, function, args in pickle.computed:
         if isinstance(function, (Call, BytesAt)):
             what = _shown(function)
-            text = f"this file tries to call what {what} returns, with ({_arguments(args)})"
+            text = phrase(
+                "this file tries to call what {name} returns, with ({arguments})",
+                name=what,
+                arguments=_arguments(args),
+            )
             yield text, offset, what
     for offset, name in pickle.patched:
-        yield f"this file tries to change {_shown(name)}", offset, f"{name} changed"
+        text = phrase("this file tries to change {name}", name=_shown(name))
+        yield text, offset, f"{name} changed"
 
 
 _OBJECT = "<object>"

@@ -28,6 +28,7 @@ from nanautopsy.checkpoints.stored import StoredCheckpoint, StoredTensor
 from nanautopsy.discover import natural_key
 from nanautopsy.model import Artifact, Claim, FileHead, Problem, Record, Skipped, Source
 from nanautopsy.readers._damage import LFS_POINTER, Damage
+from nanautopsy.wording import phrase
 
 
 class SafetensorsReader:
@@ -100,7 +101,10 @@ def _names(index: DataFile) -> frozenset[str]:
 
 def _left_over(save: Sequence[DataFile], first: Sequence[DataFile]) -> str:
     beside = first[0].path.rpartition("/")[2]
-    return f"lies beside {beside} and is of another save: read as a checkpoint of its own"
+    return phrase(
+        "lies beside {beside} and is of another save: read as a checkpoint of its own",
+        beside=beside,
+    )
 
 
 def _checkpoint_path(artifact: Artifact) -> str:
@@ -169,7 +173,7 @@ def _read_file(file: DataFile, gathered: Gathered) -> Iterator[Problem]:
         yield from damage.problems()
         yield from take_header(file, size, header, gathered)
     except OSError as error:
-        gathered.unread.append(f"cannot be read: {error.strerror or error}")
+        gathered.unread.append(phrase("cannot be read: {error}", error=error.strerror or error))
         yield Problem(gathered.unread[-1], Source(file.path))
     except BadHeader as error:
         gathered.unread.append(_why_unusable(file, error))
@@ -182,5 +186,8 @@ def _why_unusable(file: DataFile, error: BadHeader) -> str:
     if not head.startswith(LFS_POINTER):
         return str(error)
     size = re.search(rb"^size (\d+)", head, re.MULTILINE)
-    text = f" of {int(size[1])} bytes" if size else ""
-    return f"a Git LFS pointer: the content{text} was not downloaded"
+    if size is None:
+        return phrase("a Git LFS pointer: the content was not downloaded")
+    return phrase(
+        "a Git LFS pointer: the content of {size} bytes was not downloaded", size=int(size[1])
+    )

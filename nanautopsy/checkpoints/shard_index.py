@@ -39,20 +39,41 @@ def check_index(
     for shard, names in absent.items():
         label = repr(shard[:300])
         if prefix + shard not in files:
-            texts.append(f"the index names shard {label}, which is not here: {len(names)} tensors")
+            texts.append(
+                phrase(
+                    "the index names shard {shard}, which is not here: {n} tensors",
+                    shard=label,
+                    n=len(names),
+                )
+            )
         else:
             texts.append(
-                f"the index places {len(names)} tensors in {label} that it does not give, "
-                f"the first is {names[0][:300]!r}"
+                phrase(
+                    "the index places {n} tensors in {shard} that it does not give, the first is "
+                    "{first!r}",
+                    n=len(names),
+                    shard=label,
+                    first=names[0][:300],
+                )
             )
     unlisted = tensors.keys() - listed.keys()
     if unlisted:
         first = min(unlisted, key=natural_key)
-        texts.append(f"the index does not list {len(unlisted)} tensors, the first is {first!r}")
+        texts.append(
+            phrase(
+                "the index does not list {n} tensors, the first is {first!r}",
+                n=len(unlisted),
+                first=first,
+            )
+        )
     if not texts and None not in (nbytes, total) and nbytes != total:
         texts.append(
-            f"the index states {total} bytes of tensors, the shards hold {nbytes}: "
-            "one of them may be of another save"
+            phrase(
+                "the index states {stated} bytes of tensors, the shards hold {held}: one of them "
+                "may be of another save",
+                stated=total,
+                held=nbytes,
+            )
         )
     missing = {name for names in absent.values() for name in names}
     return missing, [Problem(text, Source(index.path)) for text in texts]

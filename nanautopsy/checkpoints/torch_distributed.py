@@ -38,6 +38,7 @@ from nanautopsy.model import (
 )
 from nanautopsy.readers._damage import Damage
 from nanautopsy.readers._flatten import flatten
+from nanautopsy.wording import counted, phrase
 
 _METADATA = re.compile(r"(__\d{1,7})?\.metadata")
 _SHARD = re.compile(r"__\d{1,7}_\d+\.distcp")
@@ -85,20 +86,26 @@ class DistributedReader:
         if entries:
             yield from _by_name(entries, shards, directory, found, complete)
         if not complete:
-            what = "is damaged" if indices else "is not here, the save may not have been completed"
-            text = f"the metadata {what}: which tensor is which is not known"
+            text = phrase(
+                "the metadata is not here, the save may not have been completed: which tensor is "
+                "which is not known"
+            )
+            if indices:
+                text = phrase("the metadata is damaged: which tensor is which is not known")
             yield Problem(text, Source(f"{directory}/.metadata"))
             used = {(chunk.path, chunk.offset) for entry in entries for chunk in entry.chunks}
             yield from _nameless(shards, used, found)
         if not found.tensors and not found.missing:
-            yield Skipped("no tensor of it can be read")
+            yield Skipped(phrase("no tensor of it can be read"))
             return
         if found.settings:
             yield ConfigRecord("optimizer", found.settings, Source(directory))
         budget = within_budget(found.tensors, sum(file.size for file in shards.values()))
         found.missing.update(dict.fromkeys(budget.refused))
         if budget.refused:
-            text = f"chunks overlap many times over; {len(budget.refused)} tensors left out"
+            text = phrase(
+                "chunks overlap many times over; {n} tensors left out", n=len(budget.refused)
+            )
             yield Problem(text, Source(directory, tensor=budget.refused[0]))
         yield _checkpoint(artifact.path, directory, budget.tensors, found)
 
@@ -146,10 +153,15 @@ def _index(file: DataFile, found: _Found) -> tuple[list[Entry], list[Problem]]:
     entries, unusable = entries_of(read.value)
     found.missing.update(dict.fromkeys(unusable))
     if unusable:
-        text = f"{len(unusable)} names have no usable description, the first is "
-        damage.note(text + repr(unusable[0][:200]))
+        damage.note(
+            phrase(
+                "{n} names have no usable description, the first is {first!r}",
+                n=len(unusable),
+                first=unusable[0][:200],
+            )
+        )
     elif not entries:
-        damage.note("lists no tensor")
+        damage.note(phrase("lists no tensor"))
     return entries, list(damage.problems())
 
 
@@ -181,12 +193,18 @@ def _by_name(
     yield from _losses(losses, shards, directory)
     if partial:
         name, present, numel = partial[0]
-        text = f"{len(partial)} tensors lack elements, the first is {name!r} with {present} of "
-        yield Problem(f"{text}{numel}", Source(directory, tensor=name))
+        text = phrase(
+            "{n} tensors lack elements, the first is {name!r} with {present} of {all}",
+            n=len(partial),
+            name=name,
+            present=present,
+            all=numel,
+        )
+        yield Problem(text, Source(directory, tensor=name))
     named = {chunk.path for entry in entries for chunk in entry.chunks}
     for path, file in shards.items():
         if complete and path not in named and file.size:
-            text = "the metadata names nothing in it: left by another save, not used"
+            text = phrase("the metadata names nothing in it: left by another save, not used")
             yield Problem(text, Source(file.path))
 
 
@@ -194,9 +212,16 @@ def _losses(losses: Losses, shards: Mapping[str, DataFile], directory: str) -> I
     """One line for each shard and reason."""
     damage = Damage(directory)
     for (path, reason), count in losses.by_reason.items():
-        noun = "chunk" if count == 1 else "chunks"
         place = shards[path].path if path in shards else f"{directory}/{path[:200]}"
-        damage.note(f"{place}: {count} {noun} lost: {reason}")
+        damage.note(
+            counted(
+                count,
+                "{place}: {n} chunk lost: {reason}",
+                "{place}: {n} chunks lost: {reason}",
+                place=place,
+                reason=reason,
+            )
+        )
     yield from damage.problems()
     for within in losses.damage.values():
         yield from within.problems()
@@ -239,7 +264,7 @@ def _nameless(
                     yield from _take_nameless(name, number, begin, loaded, found)
                 number += 1
             if not number and file.size:
-                yield Problem("holds no readable chunk", Source(file.path, offset=0))
+                yield Problem(phrase("holds no readable chunk"), Source(file.path, offset=0))
         except OSError as error:
             yield Problem(f"cannot be read: {error.strerror or error}", Source(file.path))
 

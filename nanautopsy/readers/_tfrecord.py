@@ -26,6 +26,7 @@ from nanautopsy.readers._record_chain import (
     length_crcs,
     unaligned,
 )
+from nanautopsy.wording import phrase
 
 BLOCK_BYTES = 4 << 20
 _FEW_BYTES = 4096
@@ -92,18 +93,20 @@ def frames(file: BufferedIOBase, damage: Damage) -> Iterator[Frames]:
             continue
         length = _LENGTH.unpack_from(reader.buffer, position)[0] if rest >= HEADER else 0
         if length > LARGEST_RECORD:
-            damage.note(f"a record of {length} bytes was not read", place)
+            damage.note(phrase("a record of {size} bytes was not read", size=length), place)
             reader.skip(position, length + OVERHEAD)
         elif not reader.ended:
             reader.keep(position, length + OVERHEAD)
         else:
             content = bool(data[position:].any())
             if rest and not gaps.add(place, place + rest, content, only_more=True):
-                what = f"the last {rest} bytes are not a whole one"
-                damage.note(f"ends inside a record: {what}", place)
+                text = phrase(
+                    "ends inside a record: the last {n} bytes are not a whole one", n=rest
+                )
+                damage.note(text, place)
             break
     if reader.missing:
-        damage.note("the file ends inside a record that was not read", reader.offset)
+        damage.note(phrase("the file ends inside a record that was not read"), reader.offset)
     gaps.close()
 
 
@@ -158,8 +161,10 @@ class _Gaps:
         """Report the last stretch."""
         size = self._end - self._begin
         if size:
-            what = "are no records" if self._content else "of zeros instead of records"
-            self._damage.note(f"{size} bytes {what}", self._begin)
+            text = phrase("{size} bytes are no records", size=size)
+            if not self._content:
+                text = phrase("{size} bytes of zeros instead of records", size=size)
+            self._damage.note(text, self._begin)
         self._begin = self._end = -1
 
 

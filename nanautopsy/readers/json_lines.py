@@ -30,6 +30,7 @@ from nanautopsy.readers._line_blocks import LineBlock, line_blocks
 from nanautopsy.readers._metric_rows import MetricRows
 from nanautopsy.readers._packed_head import plain_head
 from nanautopsy.readers._step_keys import is_training_log, step_key, step_number
+from nanautopsy.wording import phrase
 
 _LONGEST_LINE = 16 << 20
 _FEWEST_ALIKE = 8
@@ -201,7 +202,7 @@ def _add_line(text: str, block: LineBlock, place: int, rows: MetricRows, damage:
     if not whole:
         is_last = place == len(block.lines) - 1 and not block.whole
         damage.note(
-            f"a line is {'cut off' if is_last else 'not a whole JSON object'}",
+            phrase("a line is cut off") if is_last else phrase("a line is not a whole JSON object"),
             offset=block.offset_of(place),
             line=block.first_line + place,
         )
@@ -255,7 +256,9 @@ def _read_whole(artifact: Artifact, rows: MetricRows, damage: Damage) -> None:
             else:
                 rows.add({key: scan.value() for key in scan.members()})
         except Damaged as error:
-            damage.note(f"the file {error}", offset=error.offset, line=error.line)
+            damage.note(
+                phrase("the file {error}", error=error), offset=error.offset, line=error.line
+            )
 
 
 def _read_golden(scan: JsonScan, rows: MetricRows) -> None:

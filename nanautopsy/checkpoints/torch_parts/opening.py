@@ -38,9 +38,12 @@ def _why_not(file: DataFile, text: str) -> str:
     except OSError:
         return text
     if not head:
-        return "the file is empty"
+        return phrase("the file is empty")
     if not head.startswith(LFS_POINTER):
         return text
     size = re.search(rb"^size (\d{1,18})$", head, re.MULTILINE)
-    of = f" of {int(size[1])} bytes" if size else ""
-    return f"a Git LFS pointer: the content{of} was not downloaded"
+    if size is None:
+        return phrase("a Git LFS pointer: the content was not downloaded")
+    return phrase(
+        "a Git LFS pointer: the content of {size} bytes was not downloaded", size=int(size[1])
+    )
