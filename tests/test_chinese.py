@@ -5,14 +5,20 @@ from __future__ import annotations
 import re
 from functools import cache
 
+import factories
 import pytest
 from gallery import SAMPLE_RUNS, sample_names
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from messages import messages
 
 from nanautopsy import analyze
 from nanautopsy.languages import Language, translated
 from nanautopsy.model import Autopsy
 from nanautopsy.outputs import render
+from nanautopsy.render._console import console
+from nanautopsy.render._wide_lines import wrapped_lines
+from nanautopsy.render.text import HEIGHT
 from nanautopsy.wording import Phrase
 
 CHINESE = Language("zh")
@@ -75,3 +81,21 @@ def test_lines_keep_to_the_width():
     for name in sample_names():
         text = render(autopsy(name), "text", width=60, language=CHINESE)
         assert max(map(cell_len, text.splitlines())) <= 60
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.text(max_size=80), st.integers(32, 100))
+def test_any_text_in_every_place(text, width):
+    hostile = factories.hostile(text)
+    assert len(render(hostile, "text", width=width, language=CHINESE).splitlines()) <= HEIGHT
+    assert "<!-- nanautopsy" in render(hostile, "md", language=CHINESE)
+
+
+@given(st.text(alphabet="损失变为，。（） abc/.0123456789", max_size=120), st.integers(12, 60))
+def test_wrapping_loses_nothing_but_spaces(text, width):
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    lines = [line.plain for line in wrapped_lines(Text(text), console(width, color=False), width)]
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    assert all(cell_len(line) <= width for line in lines)

@@ -135,7 +135,7 @@ def _place_rows(autopsy: Autopsy) -> Iterator[_Row]:
             yield _Row(_WHEN, when)
         yield _Row(_SEEN, finding.text, tail=_place(finding.source, finding.text))
     elif autopsy.coverage.seen:
-        yield _Row(_SEEN, listed(autopsy.coverage.seen, ", "))
+        yield _Row(_SEEN, listed(autopsy.coverage.seen, "; "))
 
 
 def _why_rows(autopsy: Autopsy, room: _Room) -> Iterator[_Row]:
