@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +21,30 @@ from nanautopsy.known_issues import Catalog, KnownIssue, merged, read_directory
 from nanautopsy.model import Autopsy, Finding, Reading, Run, Source
 from nanautopsy.next_steps import next_steps
 from nanautopsy.onset import Located, locate
-from nanautopsy.plugins import load_parts
+from nanautopsy.plugins import Parts, load_parts
 from nanautopsy.read import load_readers, read
 from nanautopsy.redact import redact as hide
-from nanautopsy.role_patterns import parse_roles
+from nanautopsy.role_patterns import RolePattern, parse_roles
 from nanautopsy.timeline import tell
 from nanautopsy.wording import phrase
 
 
-@np.errstate(all="ignore")
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Everything that reads and judges: load it once, use it for many runs."""
+
+    readers: Parts
+    causes: Parts
+    detectors: tuple[Detector, ...]
+    issues: Catalog
+
+
+def load_rules(known_issues: str | Path | Iterable[KnownIssue] = ()) -> Rules:
+    """Our parts and third parties'. Raises :class:`NotADirectoryError`."""
+    detectors = load_parts(("nanautopsy.detectors",), "DETECTOR").parts
+    return Rules(load_readers(), load_causes(), detectors, _catalog(known_issues))
+
+
 def analyze(
     path: str | Path,
     *,
@@ -47,12 +63,29 @@ def analyze(
     :class:`NotADirectoryError` for a directory of issues that is none.
     """
     patterns = parse_roles(roles)
-    say = progress or (lambda text: None)
-    catalog = _catalog(known_issues)
-    readers, causes = load_readers(), load_causes()
-    by_name = {reader.name: reader for reader in readers.parts}
+    rules = load_rules(known_issues)
+    discovery = discover(Path(path), rules.readers.parts)
+    run = read_run(str(path), discovery, rules, roles=patterns, progress=progress)
+    if progress is not None:
+        progress("diagnosing")
+    return judge(run, rules, redact=redact)
 
-    discovery = discover(Path(path), readers.parts)
+
+@np.errstate(all="ignore")
+def read_run(
+    path: str,
+    discovery: Discovery,
+    rules: Rules,
+    *,
+    roles: Sequence[RolePattern] = (),
+    progress: Callable[[str], None] | None = None,
+) -> Run:
+    """Everything that the artifacts hold, on one step axis.
+
+    Raises :class:`nanautopsy.discover.NothingToRead` when none of them could be read.
+    """
+    say = progress or (lambda text: None)
+    by_name = {reader.name: reader for reader in rules.readers.parts}
     readings = []
     for artifact in discovery.artifacts:
         say(f"reading {artifact.path}")
@@ -61,14 +94,17 @@ def analyze(
         raise NothingToRead(_why_nothing(path, discovery, readings))
     say("measuring checkpoints")
     readings = examine(readings)
+    problems = (*rules.readers.problems, *rules.causes.problems, *rules.issues.problems)
+    return align(path, discovery, readings, problems, roles)
 
-    say("diagnosing")
-    problems = (*readers.problems, *causes.problems, *catalog.problems)
-    run = align(str(path), discovery, readings, problems, patterns)
-    findings = _detect(run)
+
+@np.errstate(all="ignore")
+def judge(run: Run, rules: Rules, *, redact: bool = True) -> Autopsy:
+    """What the run died of, from what was read of it."""
+    findings = _detect(run, rules.detectors)
     located = locate(run, findings)
-    case = Case(run, located.findings, located.onset, located.verdict, catalog.issues)
-    autopsy = _assemble(case, located, diagnose(case, causes.parts))
+    case = Case(run, located.findings, located.onset, located.verdict, rules.issues.issues)
+    autopsy = _assemble(case, located, diagnose(case, rules.causes.parts))
     return hide(autopsy) if redact else autopsy
 
 
@@ -80,7 +116,7 @@ def _catalog(known_issues: str | Path | Iterable[KnownIssue]) -> Catalog:
     return Catalog(merged(known_issues), ())
 
 
-def _why_nothing(path: str | Path, discovery: Discovery, readings: Sequence[Reading]) -> str:
+def _why_nothing(path: str, discovery: Discovery, readings: Sequence[Reading]) -> str:
     """One line: how many files there are, and what stands in the way of the first."""
     files = len(readings) + len(discovery.unclaimed) + len(discovery.problems)
     reasons = [f"{r.artifact.path}: {r.skipped}" for r in readings]
@@ -90,9 +126,8 @@ def _why_nothing(path: str | Path, discovery: Discovery, readings: Sequence[Read
     return f"{path}: nothing readable: {reasons[0]}{more}"
 
 
-def _detect(run: Run) -> list[Finding]:
+def _detect(run: Run, detectors: Iterable[Detector]) -> list[Finding]:
     """Every detector's findings; one that fails leaves a finding that says so."""
-    detectors: Iterable[Detector] = load_parts(("nanautopsy.detectors",), "DETECTOR").parts
     findings: list[Finding] = []
     for detector in detectors:
         try:

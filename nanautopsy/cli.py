@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from nanautopsy import __version__
+from nanautopsy.messages import DEFECT, FOUND_FAILURE, INTERRUPTED, NOTHING_READ, fail, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,8 +30,6 @@ SORT_KEYS = (
 NEED_FULL = ("zero", "subnormal", "min", "rms")
 MOST_PROBLEMS = 20
 """Lines on standard error."""
-FOUND_FAILURE, NOTHING_READ, DEFECT, INTERRUPTED = 1, 2, 70, 130
-"""Exit statuses beside 0."""
 
 
 class _Group(click.Group):
@@ -40,7 +39,7 @@ class _Group(click.Group):
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
-            _fail("interrupted", INTERRUPTED)
+            fail("interrupted", INTERRUPTED)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -135,12 +134,12 @@ def analyze(
         autopsy = run_autopsy(
             _named(path),
             redact=not no_redact,
-            progress=_say if verbose and not quiet else None,
+            progress=say if verbose and not quiet else None,
             roles=roles,
             known_issues=own.issues,
         )
     except NothingToRead as error:
-        _fail(str(error))
+        fail(str(error))
     if verbose and not quiet:
         _tell_problems(autopsy)
     for output in outputs:
@@ -250,7 +249,7 @@ def inspect(
     except Unclear as error:
         raise click.UsageError(str(error), context) from None
     except NothingToRead as error:
-        _fail(str(error))
+        fail(str(error))
     if not quiet:
         _tell(f"{problem.source}: {problem.text}" for problem in inspection.problems)
     colored = not no_color and target.path is None and _wants_color()
@@ -291,7 +290,7 @@ def explain(cause: str | None) -> None:
         click.echo(page(cause))
     except KeyError:
         near = f"; known are {', '.join(titles())}, and the known issues that `explain` lists"
-        _fail(f"{cause}: no such cause{near}")
+        fail(f"{cause}: no such cause{near}")
 
 
 def _list(titles: Mapping[str, str]) -> None:
@@ -331,9 +330,9 @@ def _put(text: str, output: Output, *, quiet: bool) -> None:
     try:
         write_file(output.path, text)
     except OSError as error:
-        _fail(f"{output.path}: cannot be written: {error.strerror or error}")
+        fail(f"{output.path}: cannot be written: {error.strerror or error}")
     if not quiet:
-        _say(f"Report: {output.path}")
+        say(f"Report: {output.path}")
 
 
 def _print(text: str, format_name: str) -> None:
@@ -374,32 +373,18 @@ def _width() -> int | None:
 def _tell_problems(autopsy: Autopsy) -> None:
     for artifact in autopsy.run.artifacts:
         for problem in artifact.problems:
-            _say(f"{artifact.path}: {problem}")
+            say(f"{artifact.path}: {problem}")
     for note in autopsy.run.notes:
-        _say(note)
+        say(note)
 
 
 def _tell(lines: Iterable[str]) -> None:
     """The first of the lines on standard error, and how many more there are."""
     told = list(lines)
     for line in told[:MOST_PROBLEMS]:
-        _say(line)
+        say(line)
     if len(told) > MOST_PROBLEMS:
-        _say(f"... and {len(told) - MOST_PROBLEMS} more problems (--format json lists them all)")
-
-
-def _say(text: str) -> None:
-    from nanautopsy.render._clean import clean, one_line
-
-    click.echo(one_line(clean(text)), err=True)
-
-
-def _fail(text: str, status: int = NOTHING_READ) -> NoReturn:
-    """One line on standard error, and the exit status for it."""
-    from nanautopsy.render._clean import clean, one_line
-
-    click.echo(f"nanautopsy: {one_line(clean(text))}", err=True)
-    raise SystemExit(status)
+        say(f"... and {len(told) - MOST_PROBLEMS} more problems (--format json lists them all)")
 
 
 def main() -> None:
@@ -412,7 +397,7 @@ def main() -> None:
     except click.ClickException as error:
         _show(error)
     except Exception as error:
-        _fail(_defect(error), DEFECT)
+        fail(_defect(error), DEFECT)
     if isinstance(status, int):
         raise SystemExit(status)
 
@@ -424,7 +409,7 @@ def _show(error: click.ClickException) -> NoReturn:
         raise SystemExit(error.exit_code)
     context = error.ctx if isinstance(error, click.UsageError) else None
     hint = f" ({context.command_path} --help says more)" if context else ""
-    _fail(error.format_message().rstrip(".") + hint)
+    fail(error.format_message().rstrip(".") + hint)
 
 
 def _defect(error: Exception) -> str:

@@ -18,7 +18,7 @@ from nanautopsy.wording import phrase
 HEAD_BYTES = 65536
 """The first block shown to readers: two W&B blocks, and more than any header that tells."""
 
-_SKIPPED_DIRECTORIES = frozenset({".git", "__pycache__", ".ipynb_checkpoints", "node_modules"})
+SKIPPED_DIRECTORIES = frozenset({".git", "__pycache__", ".ipynb_checkpoints", "node_modules"})
 
 
 class NothingToRead(Exception):
@@ -145,16 +145,16 @@ def files(root: Path, problems: list[Problem], under: str = "") -> Iterator[tupl
         for entry in entries:
             relative = prefix + entry.name
             location = Path(entry.path)
-            if entry.is_symlink() and _leads_to_blob(entry.path):
+            if entry.is_symlink() and leads_to_blob(entry.path):
                 yield relative, location
                 continue
             if entry.is_symlink():
-                text = _why_not_followed(entry.path, real_root, above)
+                text = why_not_followed(entry.path, real_root, above)
                 if text is not None:
                     problems.append(Problem(text, Source(relative)))
                 continue
             if entry.is_dir():
-                if entry.name not in _SKIPPED_DIRECTORIES:
+                if entry.name not in SKIPPED_DIRECTORIES:
                     real = os.path.realpath(entry.path)
                     below.append((location, relative + "/", above | {real}))
             else:
@@ -162,7 +162,7 @@ def files(root: Path, problems: list[Problem], under: str = "") -> Iterator[tupl
         pending.extend(reversed(below))
 
 
-def _leads_to_blob(link: str) -> bool:
+def leads_to_blob(link: str) -> bool:
     """A link of the Hugging Face cache: ``<repo>/snapshots/<commit>/<file>`` to ``<repo>/blobs``.
 
     Layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache.
@@ -178,7 +178,7 @@ def _leads_to_blob(link: str) -> bool:
     )
 
 
-def _why_not_followed(link: str, real_root: str, above: frozenset[str]) -> str | None:
+def why_not_followed(link: str, real_root: str, above: frozenset[str]) -> str | None:
     """What is wrong with a link; ``None`` for one whose target the walk meets anyway."""
     target = os.path.realpath(link)
     if not os.path.exists(target):

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from nanautopsy.checkpoints.data_file import DataFile, Location, data_file
 from nanautopsy.checkpoints.stored import Holds, Part, StoredCheckpoint
 
-Scalar: TypeAlias = "str | int | float | bool | None"
+Scalar: TypeAlias = str | int | float | bool | None
 Axis: TypeAlias = Literal["step", "epoch", "samples", "record"]
 Verdict: TypeAlias = Literal["non-finite", "diverged", "healthy", "undetermined"]
 FindingRole: TypeAlias = Literal["initiating", "cascade", "context"]

@@ -11,6 +11,7 @@ from nanautopsy.plugins import Parts, load_parts
 from nanautopsy.readers.interface import Reader
 from nanautopsy.wording import phrase
 
+MEMORY_RAN_OUT = "memory ran out while this was read"
 _DIGEST_WHOLE_BYTES = 64 << 20
 _DIGEST_END_BYTES = 1 << 20
 
@@ -59,6 +60,8 @@ def read(artifact: Artifact, readers: Mapping[str, Reader], *, digest: bool = Tr
                 Source(artifact.path),
             )
         )
+    except MemoryError:
+        problems.append(Problem(MEMORY_RAN_OUT, Source(artifact.path)))
     except Exception as error:
         told = " ".join(f"{type(error).__name__}: {error}".split())
         text = phrase("the {reader} reader failed: {error}", reader=artifact.reader, error=told)

@@ -108,7 +108,7 @@ def list_url(url: str, problems: list[Problem]) -> tuple[str, list[Listed]]:
 
     Raises :class:`~nanautopsy.discover.NothingToRead` when it leads to none.
     """
-    file_system, path = _file_system(url)
+    file_system, path = reach(url)
     try:
         if urlsplit(url).scheme.lower() in ("http", "https"):
             files = list(_behind_http(file_system, url, problems))
@@ -161,7 +161,7 @@ def _open(listed: Listed, cache: ByteCache) -> tuple[RangeSource, bytes]:
 
 def _behind_http(file_system: Any, url: str, problems: list[Problem]) -> Iterator[Listed]:
     """The file, and when it is an index the shards beside it. Raises :class:`RemoteError`."""
-    fetch = http_fetch(file_system, url, _Explain(url))
+    fetch = http_fetch(file_system, url, Explain(url))
     answer = fetch(0, HEAD)
     if answer.total is None:
         raise RemoteError("the server does not say how long the file is")
@@ -175,7 +175,7 @@ def _behind_http(file_system: Any, url: str, problems: list[Problem]) -> Iterato
         parts = urlsplit(url)
         beside = posixpath.join(posixpath.dirname(path), quote(name))
         shard = urlunsplit((parts.scheme, parts.netloc, beside, parts.query, ""))
-        fetch_shard = http_fetch(file_system, shard, _Explain(shard))
+        fetch_shard = http_fetch(file_system, shard, Explain(shard))
         try:
             first = fetch_shard(0, HEAD)
             yield Listed(posixpath.join(posixpath.dirname(path), name), fetch_shard, *_known(first))
@@ -215,7 +215,7 @@ def _on_file_system(
     file_system: Any, path: str, url: str, problems: list[Problem]
 ) -> tuple[str, list[Listed]]:
     """A file, a directory or a glob. Raises :class:`RemoteError`."""
-    explain = _Explain(url)
+    explain = Explain(url)
     try:
         roots = file_system.glob(path) if re.search(r"[*?\[]", path) else [path]
         found: dict[str, int | None] = {}
@@ -242,7 +242,7 @@ def _on_file_system(
     return posixpath.commonpath(directories), files
 
 
-def _file_system(url: str) -> tuple[Any, str]:
+def reach(url: str) -> tuple[Any, str]:
     """The file system and the path on it. Raises ``NothingToRead`` when fsspec has no way there."""
     from fsspec.core import url_to_fs
 
@@ -255,7 +255,7 @@ def _file_system(url: str) -> tuple[Any, str]:
         text = f"{scheme}:// needs {needed}: pip install 'nanautopsy[remote]' {needed}"
         raise NothingToRead(f"{shown(url)}: {text}") from None
     except Exception as error:
-        raise NothingToRead(f"{shown(url)}: {_Explain(url)(error)}") from None
+        raise NothingToRead(f"{shown(url)}: {Explain(url)(error)}") from None
     return file_system, path
 
 
@@ -268,7 +268,7 @@ def _http_options() -> dict[str, Any]:
     return {"client_kwargs": {"timeout": timeout, "trust_env": True}}
 
 
-class _Explain:
+class Explain:
     """Says in a line, without the URL's secrets, what an exception of a backend means."""
 
     def __init__(self, url: str) -> None:

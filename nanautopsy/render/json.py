@@ -32,8 +32,13 @@ MAX_TENSORS = 100
 
 def render(autopsy: Autopsy) -> str:
     """The JSON document, with a line end."""
-    document = strict(to_dict(cleaned(autopsy)))
-    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+    return json.dumps(document(autopsy), indent=2, allow_nan=False) + "\n"
+
+
+def document(autopsy: Autopsy) -> dict[str, Any]:
+    """What :func:`render` writes, before it is text."""
+    plain: dict[str, Any] = strict(to_dict(cleaned(autopsy)))
+    return plain
 
 
 def to_dict(autopsy: Autopsy) -> dict[str, Any]:

@@ -1,0 +1,150 @@
+"""Workers on this machine: a process each, and one that dies, hangs or eats memory costs its run
+alone.
+
+A worker analyzes one run at a time and many in turn. Processes, their supervision and the time
+limit are pebble's; the memory limit is the operating system's (``RLIMIT_DATA``: what is allocated,
+not the files that are mapped).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
+from dataclasses import dataclass
+
+from nanautopsy.scan.results import ScanResult
+from nanautopsy.scan.settings import Job
+from nanautopsy.scan.work import examine, unanalyzed
+
+_THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_AHEAD = 4
+"""Runs that wait for each worker, so that none waits for a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """What one run may take."""
+
+    seconds: float | None = None
+    memory: int | None = None
+    """Bytes."""
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default_memory(workers: int) -> int:
+    """Four fifths of the machine's memory, shared among the workers; 1 GiB at least."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        memory = 8 << 30
+    return max(1 << 30, memory * 4 // 5 // max(1, workers))
+
+
+class LocalPool:
+    """``with LocalPool(jobs, limits) as pool: for result in pool.results(jobs): ...``"""
+
+    def __init__(
+        self, workers: int, limits: RunLimits, work: Callable[[Job], ScanResult] = examine
+    ) -> None:
+        self._workers, self._limits, self._work = workers, limits, work
+
+    def __enter__(self) -> LocalPool:
+        from pebble import ProcessPool
+
+        self._pool = ProcessPool(
+            max_workers=self._workers,
+            initializer=prepare,
+            initargs=(self._limits.memory,),
+            context=_context(),
+        )
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.close() if kind is None else self._pool.stop()
+        self._pool.join()
+
+    def results(self, jobs: Iterable[Job]) -> Iterator[list[ScanResult]]:
+        """What is done, as soon as it is; jobs are asked for as workers come free."""
+        waiting: dict[Future[ScanResult], tuple[Job, float]] = {}
+        source = iter(jobs)
+        more = True
+        while more or waiting:
+            while more and len(waiting) < self._workers * _AHEAD:
+                job = next(source, None)
+                if job is None:
+                    more = False
+                    break
+                future = self._pool.schedule(self._work, args=(job,), timeout=self._limits.seconds)
+                waiting[future] = (job, time.monotonic())
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            now = time.monotonic()
+            finished = [(future, *waiting.pop(future)) for future in done]
+            yield [result_of(one, job, now - begun, self._limits) for one, job, begun in finished]
+
+
+def result_of(
+    future: Future[ScanResult], job: Job, seconds: float, limits: RunLimits
+) -> ScanResult:
+    """What a worker gave, or how it ended."""
+    from pebble import ProcessExpired
+
+    try:
+        return future.result()
+    except TimeoutError:
+        text = f"not done in {limits.seconds:g} s"
+        return unanalyzed(job, "timed-out", text, limits.seconds or seconds)
+    except ProcessExpired as error:
+        return unanalyzed(job, "crashed", _how_it_ended(error.exitcode), seconds)
+    except MemoryError:
+        return unanalyzed(job, "out-of-memory", "memory ran out", seconds)
+    except Exception as error:
+        text = f"its result did not come back: {type(error).__name__}: {error}"
+        return unanalyzed(job, "crashed", text, seconds)
+
+
+def _how_it_ended(code: int) -> str:
+    if code >= 0:
+        return f"its process ended with status {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hint = " (the system kills so when memory runs out)" if name == "SIGKILL" else ""
+    return f"its process was killed by {name}{hint}"
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Forks of a process that has everything imported and no thread, where there are such."""
+    for name in _THREAD_SETTINGS:
+        os.environ.setdefault(name, "1")
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["nanautopsy.scan.work"])
+    return context
+
+
+def prepare(memory: int | None) -> None:
+    """Make this process a worker: it leaves Ctrl-C to its parent and keeps within its memory."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in _THREAD_SETTINGS:
+        os.environ[name] = "1"
+    if memory is None:
+        return
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    soft = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

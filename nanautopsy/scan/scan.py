@@ -1,0 +1,198 @@
+"""The order of a scan: find runs, leave out what did not change, analyze, keep.
+
+Runs are found while others are analyzed, and results are kept as they come, each batch in one
+transaction; whatever ends the scan costs the runs that were being analyzed, and the next scan
+takes them up.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from nanautopsy.model import Problem
+from nanautopsy.read import load_readers
+from nanautopsy.remote import is_url
+from nanautopsy.role_patterns import parse_roles
+from nanautopsy.scan.find_runs import FoundRun, Limits, find_runs
+from nanautopsy.scan.fingerprint import fingerprint_of, is_same, with_content
+from nanautopsy.scan.pool import LocalPool, RunLimits, cores, default_memory
+from nanautopsy.scan.results import Known, ScanResult
+from nanautopsy.scan.rules import rules_of, same_readers
+from nanautopsy.scan.settings import Job, Settings
+from nanautopsy.scan.tally import Tally
+from nanautopsy.scan.tree import Tree, open_tree
+
+
+class Keeping(Protocol):
+    """What a scan needs of a catalog."""
+
+    def known(self, archive: str) -> dict[str, Known]:
+        """By root, what is held of an archive's runs."""
+
+    def record(self, results: Iterable[ScanResult]) -> None:
+        """Keep all or none."""
+
+    def forget(self, archive: str, roots: Iterable[str]) -> None:
+        """Drop runs."""
+
+    def records(self, archive: str, root: str) -> bytes:
+        """What was read of a run."""
+
+
+class Pool(Protocol):
+    """Where runs are analyzed."""
+
+    def results(self, jobs: Iterable[Job]) -> Iterator[list[ScanResult]]:
+        """What is done, as soon as it is; jobs are asked for as workers come free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How an archive is scanned."""
+
+    jobs: int | None = None
+    """Processes; all cores where it is not said."""
+    timeout: float | None = None
+    """Seconds for one run."""
+    memory_limit: int | None = None
+    """Bytes for one run."""
+    limits: Limits = field(default_factory=Limits)
+    dask: str | None = None
+    """Address of a dask.distributed scheduler."""
+    redact: bool = True
+    roles: tuple[str, ...] = ()
+    known_issues: str | None = None
+    check_content: bool = False
+    retry: bool = False
+    """Scan runs again that could not be analyzed, though they did not change."""
+    prune: bool = False
+    """Forget runs of the catalog that are no longer in the archive."""
+
+
+@dataclass(slots=True)
+class Scan:
+    """One scan of one archive."""
+
+    tree: Tree
+    settings: Settings
+    options: Options
+    catalog: Keeping | None = None
+    tally: Tally = field(default_factory=Tally)
+    progress: Callable[[Tally], None] = lambda tally: None
+
+    def results(self) -> Iterator[ScanResult]:
+        """Each new result, after the catalog holds it."""
+        address = self.settings.address
+        known = {} if self.catalog is None else self.catalog.known(address)
+        with open_pool(self.options, self.settings) as pool:
+            for done in pool.results(self._jobs(known)):
+                if self.catalog is not None:
+                    self.catalog.record(done)
+                for result in done:
+                    self.tally.add(result)
+                self.progress(self.tally)
+                yield from done
+        self._part_with(known)
+
+    def _jobs(self, known: dict[str, Known]) -> Iterator[Job]:
+        """What is to be analyzed; takes out of ``known`` what is still there."""
+        rules = rules_of(self.settings)
+        for run in find_runs(self.tree, load_readers().parts, self.options.limits):
+            self.tally.found += 1
+            job = self._job(run, rules, known.pop(run.root, None))
+            if job is None:
+                self.tally.unchanged += 1
+            else:
+                yield job
+        self.tally.listed = True
+
+    def _job(self, run: FoundRun, rules: str, known: Known | None) -> Job | None:
+        """``None`` where the catalog holds what would come out."""
+        fingerprint = fingerprint_of(run.files)
+        if self.options.check_content:
+            fingerprint = with_content(fingerprint, self.tree, run.files)
+        records = b""
+        if known is not None and is_same(known.fingerprint, fingerprint):
+            again = self.options.retry and known.outcome != "analyzed"
+            if known.rules == rules and not again:
+                return None
+            if self.catalog is not None and same_readers(known.rules, rules):
+                records = self.catalog.records(self.settings.address, run.root)
+                self.tally.judged_again += bool(records)
+        return Job(self.settings, run.root, run.files, fingerprint, rules, records)
+
+    def _part_with(self, missing: dict[str, Known]) -> None:
+        """Count, and if asked forget, the runs that the whole search did not meet."""
+        if self.options.limits != Limits() or self.tree.problems:
+            return  # what was not looked at is not gone
+        self.tally.gone = len(missing)
+        if self.options.prune and self.catalog is not None and missing:
+            self.catalog.forget(self.settings.address, missing)
+
+
+def open_pool(options: Options, settings: Settings) -> LocalPool:
+    """Where the options say that runs are analyzed."""
+    workers = options.jobs or cores()
+    memory = options.memory_limit or default_memory(workers)
+    return LocalPool(workers, RunLimits(options.timeout, memory))
+
+
+def open_scan(
+    archive: str | os.PathLike[str],
+    options: Options | None = None,
+    catalog: Keeping | None = None,
+    progress: Callable[[Tally], None] | None = None,
+) -> Scan:
+    """A scan that is ready to begin.
+
+    Raises :class:`~nanautopsy.discover.NothingToRead` for an archive that is not there,
+    :class:`~nanautopsy.role_patterns.UnclearRole` and :class:`NotADirectoryError` as
+    :func:`nanautopsy.analyze` does.
+    """
+    options = options or Options()
+    parse_roles(options.roles)
+    if options.known_issues is not None and not Path(options.known_issues).is_dir():
+        raise NotADirectoryError(f"{options.known_issues}: no directory of known issues")
+    given = os.fspath(archive)
+    tree = open_tree(given)
+    settings = Settings(
+        archive=given if is_url(given) else tree.address,
+        address=tree.address,
+        redact=options.redact,
+        roles=options.roles,
+        known_issues=options.known_issues,
+    )
+    scan = Scan(tree, settings, options, catalog)
+    if progress is not None:
+        scan.progress = progress
+    return scan
+
+
+def list_runs(
+    archive: str | os.PathLike[str], limits: Limits | None = None
+) -> tuple[Iterator[FoundRun], list[Problem]]:
+    """The runs of an archive, and the problems that come up while they are asked for.
+
+    Raises :class:`~nanautopsy.discover.NothingToRead`.
+    """
+    tree = open_tree(os.fspath(archive))
+    return find_runs(tree, load_readers().parts, limits), tree.problems
+
+
+def scan(
+    archive: str | os.PathLike[str],
+    *,
+    catalog: Keeping | None = None,
+    options: Options | None = None,
+    progress: Callable[[Tally], None] | None = None,
+) -> Iterator[ScanResult]:
+    """Analyze every run of an archive; yields results as they come.
+
+    With a ``catalog`` results are kept in it, and runs that it holds unchanged are neither read
+    nor yielded. Raises what :func:`open_scan` does.
+    """
+    yield from open_scan(archive, options, catalog, progress).results()

@@ -1,0 +1,71 @@
+"""One bad run costs itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from scan.archives import LOG, found, lay
+from scan.misbehaving import work
+
+from nanautopsy.scan.pool import LocalPool, RunLimits, default_memory
+from nanautopsy.scan.results import ScanResult
+from nanautopsy.scan.settings import Job, Settings
+
+BAD = ("hangs", "eats", "segfaults", "is-killed", "exits", "raises")
+
+
+def jobs(archive: Path) -> list[Job]:
+    settings = Settings(str(archive), os.path.realpath(archive))
+    return [Job(settings, run.root, run.files, "f", "r") for run in found(archive).values()]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ScanResult]:
+    archive = tmp_path_factory.mktemp("archive")
+    for name in (*BAD, *(f"good{n}" for n in range(6))):
+        lay(archive, {f"{name}/train.log": LOG})
+    pool = LocalPool(2, RunLimits(seconds=5.0, memory=1 << 30), work)
+    with pool:
+        return {r.root: r for done in pool.results(jobs(archive)) for r in done}
+
+
+def test_every_run_has_a_result(results: dict[str, ScanResult]) -> None:
+    assert len(results) == len(BAD) + 6
+
+
+def test_the_others_are_analyzed(results: dict[str, ScanResult]) -> None:
+    for name, result in results.items():
+        if name.startswith("good"):
+            assert result.outcome == "analyzed"
+            assert result.document is not None
+            assert result.document["verdict"] == "non-finite"
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "reason"),
+    [
+        ("hangs", "timed-out", "not done in 5 s"),
+        ("eats", "out-of-memory", "memory ran out"),
+        ("segfaults", "crashed", "its process was killed by SIGSEGV"),
+        ("is-killed", "crashed", "its process was killed by SIGKILL (the system kills so when"),
+        ("exits", "crashed", "its process ended with status 3"),
+        ("raises", "crashed", "ZeroDivisionError"),
+    ],
+)
+def test_a_bad_run_says_why(
+    results: dict[str, ScanResult], name: str, outcome: str, reason: str
+) -> None:
+    if name == "eats" and sys.platform != "linux":
+        pytest.skip("RLIMIT_DATA limits allocations on Linux alone")
+    assert results[name].outcome == outcome
+    assert reason in results[name].reason
+    assert "\n" not in results[name].reason
+    assert results[name].document is None
+
+
+def test_memory_is_shared_among_the_workers() -> None:
+    assert default_memory(10**6) == 1 << 30
+    assert default_memory(1) >= default_memory(2) >= 1 << 30
