@@ -16,13 +16,16 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from dataclasses import dataclass
 
-from nanautopsy.scan.results import ScanResult
+from nanautopsy.scan.results import Outcome, ScanResult
 from nanautopsy.scan.settings import Job
 from nanautopsy.scan.work import examine, unanalyzed
 
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _AHEAD = 4
 """Runs that wait for each worker, so that none waits for a run."""
+_TIMED_OUT: Outcome = "timed-out"
+_CRASHED: Outcome = "crashed"
+_OUT_OF_MEMORY: Outcome = "out-of-memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class RunLimits:
 
     seconds: float | None = None
     memory: int | None = None
-    """Bytes."""
+    """Bytes; its share of four fifths of the machine's where it is not said."""
 
 
 def cores() -> int:
@@ -50,8 +53,59 @@ def default_memory(workers: int) -> int:
     return max(1 << 30, memory * 4 // 5 // max(1, workers))
 
 
+class Supervised:
+    """Processes that analyze runs, and what became of them."""
+
+    def __init__(
+        self, workers: int, limits: RunLimits, work: Callable[[Job], ScanResult] = examine
+    ) -> None:
+        from pebble import ProcessPool
+
+        self._seconds, self._work = limits.seconds, work
+        self._pool = ProcessPool(
+            max_workers=workers,
+            initializer=prepare,
+            initargs=(limits.memory or default_memory(workers),),
+            context=_context(),
+        )
+
+    def schedule(self, job: Job) -> Future[ScanResult]:
+        """Analyze the run as soon as a process is free."""
+        future: Future[ScanResult] = self._pool.schedule(
+            self._work, args=(job,), timeout=self._seconds
+        )
+        return future
+
+    def result(self, future: Future[ScanResult], job: Job, begun: float) -> ScanResult:
+        """What came of a run that was scheduled at ``begun`` (by the monotonic clock)."""
+        from pebble import ProcessExpired
+
+        try:
+            return future.result()
+        except TimeoutError:
+            outcome, reason = _TIMED_OUT, f"not done in {self._seconds:g} s"
+        except ProcessExpired as error:
+            outcome, reason = _CRASHED, _how_it_ended(error.exitcode)
+        except MemoryError:
+            outcome, reason = _OUT_OF_MEMORY, "memory ran out"
+        except Exception as error:
+            reason = f"its result did not come back: {type(error).__name__}: {error}"
+            outcome = _CRASHED
+        return unanalyzed(job, outcome, reason, time.monotonic() - begun)
+
+    def close(self) -> None:
+        """End the processes; nothing is being analyzed any more."""
+        self._pool.close()
+        self._pool.join()
+
+    def stop(self) -> None:
+        """End the processes, whatever they do."""
+        self._pool.stop()
+        self._pool.join()
+
+
 class LocalPool:
-    """``with LocalPool(jobs, limits) as pool: for result in pool.results(jobs): ...``"""
+    """``with LocalPool(workers, limits) as pool: for done in pool.results(jobs): ...``"""
 
     def __init__(
         self, workers: int, limits: RunLimits, work: Callable[[Job], ScanResult] = examine
@@ -59,19 +113,11 @@ class LocalPool:
         self._workers, self._limits, self._work = workers, limits, work
 
     def __enter__(self) -> LocalPool:
-        from pebble import ProcessPool
-
-        self._pool = ProcessPool(
-            max_workers=self._workers,
-            initializer=prepare,
-            initargs=(self._limits.memory,),
-            context=_context(),
-        )
+        self._processes = Supervised(self._workers, self._limits, self._work)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._pool.close() if kind is None else self._pool.stop()
-        self._pool.join()
+        self._processes.close() if kind is None else self._processes.stop()
 
     def results(self, jobs: Iterable[Job]) -> Iterator[list[ScanResult]]:
         """What is done, as soon as it is; jobs are asked for as workers come free."""
@@ -84,32 +130,9 @@ class LocalPool:
                 if job is None:
                     more = False
                     break
-                future = self._pool.schedule(self._work, args=(job,), timeout=self._limits.seconds)
-                waiting[future] = (job, time.monotonic())
+                waiting[self._processes.schedule(job)] = (job, time.monotonic())
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            now = time.monotonic()
-            finished = [(future, *waiting.pop(future)) for future in done]
-            yield [result_of(one, job, now - begun, self._limits) for one, job, begun in finished]
-
-
-def result_of(
-    future: Future[ScanResult], job: Job, seconds: float, limits: RunLimits
-) -> ScanResult:
-    """What a worker gave, or how it ended."""
-    from pebble import ProcessExpired
-
-    try:
-        return future.result()
-    except TimeoutError:
-        text = f"not done in {limits.seconds:g} s"
-        return unanalyzed(job, "timed-out", text, limits.seconds or seconds)
-    except ProcessExpired as error:
-        return unanalyzed(job, "crashed", _how_it_ended(error.exitcode), seconds)
-    except MemoryError:
-        return unanalyzed(job, "out-of-memory", "memory ran out", seconds)
-    except Exception as error:
-        text = f"its result did not come back: {type(error).__name__}: {error}"
-        return unanalyzed(job, "crashed", text, seconds)
+            yield [self._processes.result(future, *waiting.pop(future)) for future in done]
 
 
 def _how_it_ended(code: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +20,7 @@ from nanautopsy.remote import is_url
 from nanautopsy.role_patterns import parse_roles
 from nanautopsy.scan.find_runs import FoundRun, Limits, find_runs
 from nanautopsy.scan.fingerprint import fingerprint_of, is_same, with_content
-from nanautopsy.scan.pool import LocalPool, RunLimits, cores, default_memory
+from nanautopsy.scan.pool import LocalPool, RunLimits, cores
 from nanautopsy.scan.results import Known, ScanResult
 from nanautopsy.scan.rules import rules_of, same_readers
 from nanautopsy.scan.settings import Job, Settings
@@ -134,11 +135,14 @@ class Scan:
             self.catalog.forget(self.settings.address, missing)
 
 
-def open_pool(options: Options, settings: Settings) -> LocalPool:
+def open_pool(options: Options, settings: Settings) -> AbstractContextManager[Pool]:
     """Where the options say that runs are analyzed."""
-    workers = options.jobs or cores()
-    memory = options.memory_limit or default_memory(workers)
-    return LocalPool(workers, RunLimits(options.timeout, memory))
+    limits = RunLimits(options.timeout, options.memory_limit)
+    if options.dask is None:
+        return LocalPool(options.jobs or cores(), limits)
+    from nanautopsy.scan.dask_pool import DaskPool
+
+    return DaskPool(options.dask, settings, limits)
 
 
 def open_scan(

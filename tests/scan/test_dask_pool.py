@@ -1,0 +1,176 @@
+"""A scan on a cluster: a real scheduler and worker processes of this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from scan import misbehaving
+from scan.archives import LOG, SAMPLES, Shelf, lay
+
+from nanautopsy.scan import dask_pool
+from nanautopsy.scan.dask_pool import ClusterTrouble, DaskPool
+from nanautopsy.scan.pool import RunLimits
+from nanautopsy.scan.results import ScanResult
+from nanautopsy.scan.scan import Options, open_scan
+from nanautopsy.scan.settings import Settings
+
+pytest.importorskip("distributed")
+
+TESTS = Path(__file__).resolve().parents[1]
+RUNS = 24
+
+
+class Cluster:
+    """A scheduler and workers, each a process group of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._processes = folder, []  # type: ignore[var-annotated]
+        self._file = folder / "scheduler.json"
+        self.scheduler = self._start("dask_scheduler", "--port", "0", "--no-dashboard")
+        deadline = time.monotonic() + 60
+        while not self._file.exists() or not self._file.read_text().endswith("}"):
+            assert time.monotonic() < deadline, "the scheduler does not start"
+            time.sleep(0.1)
+        self.address: str = json.loads(self._file.read_text())["address"]
+
+    def worker(self, *options: str) -> subprocess.Popen[bytes]:
+        return self._start("dask_worker", "--nthreads", "1", "--no-dashboard", *options)
+
+    def _start(self, program: str, *options: str) -> subprocess.Popen[bytes]:
+        module = f"distributed.cli.{program}"
+        command = [sys.executable, "-m", module, "--scheduler-file", str(self._file), *options]
+        process = subprocess.Popen(
+            command,
+            cwd=self._folder,
+            env=os.environ | {"PYTHONPATH": str(TESTS)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._processes.append(process)
+        return process
+
+    def close(self) -> None:
+        for process in self._processes:
+            kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """With all its children, as a machine that loses power."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    started = Cluster(tmp_path)
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    return lay(tmp_path / "archive", {f"run{n:02}/train.log": LOG for n in range(RUNS)})
+
+
+def test_a_worker_is_killed_and_every_run_is_scanned_once(
+    cluster: Cluster, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = cluster.worker("--no-nanny"), cluster.worker("--no-nanny")
+    monkeypatch.setattr(
+        "nanautopsy.scan.scan.open_pool",
+        lambda options, settings: DaskPool(
+            cluster.address, settings, RunLimits(60.0), misbehaving.slow
+        ),
+    )
+    shelf, seen = Shelf(), Counter[str]()
+    for result in open_scan(archive, Options(), shelf).results():
+        seen[result.root] += 1
+        if seen.total() == 4:
+            kill(first)
+    assert seen == Counter(f"run{n:02}" for n in range(RUNS))
+    assert shelf.writes == RUNS == len(shelf.kept)
+    assert {result.outcome for result in shelf.kept.values()} == {"analyzed"}
+
+
+def test_a_bad_run_costs_itself(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.worker()  # under a nanny, as clusters start them
+    names = ("hangs", "is-killed", "good1", "eats", "good2")
+    archive = lay(tmp_path / "archive", {f"{name}/train.log": LOG for name in names})
+    scan = open_scan(archive, Options())
+    results: dict[str, ScanResult] = {}
+    limits = RunLimits(6.0, 1 << 30)
+    with DaskPool(cluster.address, scan.settings, limits, misbehaving.work) as pool:
+        for done in pool.results(scan._jobs({})):
+            results |= {result.root: result for result in done}
+    assert {name: result.outcome for name, result in results.items()} == {
+        "hangs": "timed-out",
+        "is-killed": "crashed",
+        "eats": "out-of-memory",
+        "good1": "analyzed",
+        "good2": "analyzed",
+    }
+
+
+def test_sample_runs_on_the_cluster(cluster: Cluster) -> None:
+    cluster.worker("--no-nanny")
+    scan = open_scan(SAMPLES, Options(dask=cluster.address))
+    assert len(list(scan.results())) == 12
+    assert scan.tally.verdicts == {"non-finite": 6, "healthy": 6}
+
+
+# --- clusters that are not there or not right -----------------------------------------------------
+
+
+def settings(path: str = "/") -> Settings:
+    return Settings(path, path)
+
+
+def test_no_scheduler() -> None:
+    begun = time.monotonic()
+    with pytest.raises(ClusterTrouble, match=r"127\.0\.0\.1:9: no scheduler answers there"):
+        DaskPool("tcp://127.0.0.1:9", settings(), RunLimits()).__enter__()
+    assert time.monotonic() - begun < 15
+
+
+def test_no_address() -> None:
+    with pytest.raises(ClusterTrouble, match="nonsense"):
+        DaskPool("nonsense://x", settings(), RunLimits()).__enter__()
+
+
+def test_no_worker(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_pool, "WORKERS_SECONDS", 1.0)
+    with pytest.raises(ClusterTrouble, match="has no worker"):
+        DaskPool(cluster.address, settings(), RunLimits()).__enter__()
+
+
+def test_a_worker_that_does_not_see_the_archive(cluster: Cluster) -> None:
+    cluster.worker("--no-nanny")
+    with pytest.raises(ClusterTrouble, match="does not see /nowhere: it must be shared storage"):
+        DaskPool(cluster.address, settings("/nowhere"), RunLimits()).__enter__()
+
+
+def test_another_version_on_the_workers(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.worker("--no-nanny")
+    monkeypatch.setattr(dask_pool, "rules_of", lambda settings: "other.other")
+    with pytest.raises(ClusterTrouble, match="has another version of nanautopsy"):
+        DaskPool(cluster.address, settings(), RunLimits()).__enter__()
+
+
+def test_the_scheduler_goes_away(cluster: Cluster, archive: Path) -> None:
+    cluster.worker("--no-nanny")
+    scan = open_scan(archive, Options(dask=cluster.address), shelf := Shelf())
+    with pytest.raises(ClusterTrouble, match="the scheduler went away"):
+        for _ in scan.results():
+            kill(cluster.scheduler)
+    assert shelf.kept, "what is done is kept"
