@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,11 @@ from nanautopsy.diagnose import Diagnosis, diagnose, load_causes
 from nanautopsy.discover import Discovery, NothingToRead, discover
 from nanautopsy.headline import headline
 from nanautopsy.known_issues import Catalog, KnownIssue, merged, read_directory
-from nanautopsy.model import Autopsy, Finding, Reading, Run, Source
+from nanautopsy.model import Artifact, Autopsy, Finding, Reading, Run, Source
 from nanautopsy.next_steps import next_steps
 from nanautopsy.onset import Located, locate
 from nanautopsy.plugins import Parts, load_parts
+from nanautopsy.quotes import quoted
 from nanautopsy.read import load_readers, read
 from nanautopsy.redact import redact as hide
 from nanautopsy.role_patterns import RolePattern, parse_roles
@@ -68,7 +69,7 @@ def analyze(
     run = read_run(str(path), discovery, rules, roles=patterns, progress=progress)
     if progress is not None:
         progress("diagnosing")
-    return judge(run, rules, redact=redact)
+    return judge(run, rules, redact=redact, artifacts=discovery.artifacts)
 
 
 @np.errstate(all="ignore")
@@ -99,12 +100,18 @@ def read_run(
 
 
 @np.errstate(all="ignore")
-def judge(run: Run, rules: Rules, *, redact: bool = True) -> Autopsy:
-    """What the run died of, from what was read of it."""
+def judge(
+    run: Run, rules: Rules, *, redact: bool = True, artifacts: Iterable[Artifact] = ()
+) -> Autopsy:
+    """What the run died of, from what was read of it.
+
+    ``artifacts``: where its logs lie, to quote the lines that the result cites.
+    """
     findings = _detect(run, rules.detectors)
     located = locate(run, findings)
     case = Case(run, located.findings, located.onset, located.verdict, rules.issues.issues)
     autopsy = _assemble(case, located, diagnose(case, rules.causes.parts))
+    autopsy = replace(autopsy, quotes=quoted(autopsy, artifacts))
     return hide(autopsy) if redact else autopsy
 
 

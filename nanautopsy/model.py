@@ -607,6 +607,22 @@ class Coverage:
     missing: tuple[MissingEvidence, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Consecutive lines of one text artifact, around what the result cites."""
+
+    path: str
+    """Path of the artifact, as in :class:`Source`."""
+    first: int
+    """Number of the first line."""
+    lines: tuple[str, ...]
+    """Without their ends and without terminal escapes; a long one is cut, and ends with ``…``."""
+    cited: tuple[int, ...]
+    """Numbers of the lines that are cited, ascending."""
+    onset: int | None = None
+    """Number of the line that shows the first bad step, when it is one of these."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Autopsy:
     """The finished result: all that a renderer sees."""
@@ -625,6 +641,9 @@ class Autopsy:
     coverage: Coverage
     version: str
     """nanautopsy's own."""
+    quotes: tuple[Quote, ...] = ()
+    """Lines of the text artifacts, in order of artifact and line; bounded, see
+    :mod:`nanautopsy.quotes`."""
     redactions: int = 0
     """How many pieces of text were hidden."""
 

@@ -18,6 +18,7 @@ from nanautopsy.model import (
     Finding,
     Onset,
     Package,
+    Quote,
     RankedCause,
     Series,
 )
@@ -77,6 +78,7 @@ def to_dict(autopsy: Autopsy) -> dict[str, Any]:
         "facts": _facts(run.facts),
         "series": [_series(series) for series in run.series],
         "checkpoints": [_checkpoint(checkpoint) for checkpoint in run.checkpoints],
+        "quotes": [_quote(quote) for quote in autopsy.quotes],
         "redactions": autopsy.redactions,
     }
 
@@ -96,6 +98,11 @@ def _onset(onset: Onset) -> dict[str, Any]:
         "how": onset.how,
         "source": source_values(onset.source),
     }
+
+
+def _quote(quote: Quote) -> dict[str, Any]:
+    about = asdict(quote) | {"lines": list(quote.lines), "cited": list(quote.cited)}
+    return present(about, "onset")
 
 
 def _cause(cause: RankedCause) -> dict[str, Any]:
