@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["Autopsy", "Inspection", "__version__", "analyze", "inspect"]
+__all__ = ["Autopsy", "Inspection", "__version__", "analyze", "inspect", "scan"]
 
 if TYPE_CHECKING:
     from nanautopsy.autopsy import analyze
     from nanautopsy.inspection import Inspection, inspect
     from nanautopsy.model import Autopsy
+    from nanautopsy.scan.scan import scan
 
 
 def __getattr__(name: str) -> object:
@@ -23,6 +24,10 @@ def __getattr__(name: str) -> object:
         from nanautopsy import inspection
 
         return getattr(inspection, name)
+    if name == "scan":
+        import nanautopsy.scan
+
+        return nanautopsy.scan
     if name == "Autopsy":
         from nanautopsy.model import Autopsy
 

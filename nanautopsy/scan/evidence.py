@@ -51,6 +51,8 @@ _RECORD_KINDS = {
     "wandb": "wandb",
 }
 """Readers whose artifacts record a training, and what they count as."""
+_ASKED_BYTES = 16384
+"""Of a file's head, that readers are asked about: enough to tell what it records."""
 _TABLE_OF_RUNS = "wandb-runs-table"
 """Artifact kind: a row a run, so no record of any one."""
 _TRAINING_TEXT = re.compile(
@@ -90,14 +92,19 @@ def record_kind(tree: Tree, file: Entry, readers: Sequence[Reader]) -> str:
         head, tail = tree.ends(file)
     except OSError:
         return ""  # read later, and told then
-    artifacts = claim_all([(FileHead(file.path, file.size, head), _NOWHERE)], readers, []).artifacts
-    if not artifacts:
+    if named_kind(file.name) == "log" and b"\0" not in head[:512] and head[:1] not in b"{[":
+        return "log" if _tells_of_training(head, tail) else ""
+    shown = [(FileHead(file.path, file.size, head[:_ASKED_BYTES]), _NOWHERE)]
+    artifacts = claim_all(shown, readers, []).artifacts
+    if not artifacts or artifacts[0].kind == _TABLE_OF_RUNS:
         return ""
     if artifacts[0].reader == "text-log":
-        return "log" if _TRAINING_TEXT.search(head) or _TRAINING_TEXT.search(tail) else ""
-    if artifacts[0].kind == _TABLE_OF_RUNS:
-        return ""
+        return "log" if _tells_of_training(head, tail) else ""
     return _RECORD_KINDS.get(artifacts[0].reader, "")
+
+
+def _tells_of_training(head: bytes, tail: bytes) -> bool:
+    return any(_TRAINING_TEXT.search(text) is not None for text in (head, tail))
 
 
 class _Nowhere:

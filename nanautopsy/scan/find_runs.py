@@ -92,7 +92,9 @@ def find_runs(
     tree: Tree, readers: Sequence[Reader], limits: Limits | None = None
 ) -> Iterator[FoundRun]:
     """Every run as soon as it is certain; what could not be read is in ``tree.problems``."""
-    return _Search(tree, readers, limits or Limits()).runs()
+    # What records a training is asked for; what is a checkpoint, names tell.
+    asked = [one for one in readers if not type(one).__module__.startswith(_CHECKPOINT_READERS)]
+    return _Search(tree, asked, limits or Limits()).runs()
 
 
 @dataclass(slots=True)
@@ -309,6 +311,7 @@ class _Search:
         return taken
 
 
+_CHECKPOINT_READERS = "nanautopsy.checkpoints."
 _RECORDS = frozenset({"events", "state", "wandb", "log"})
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from nanautopsy.readers.interface import Reader
 from nanautopsy.scan.evidence import named_kind, record_kind
@@ -61,9 +62,12 @@ def groups_of(tree: Tree, folder: Folder, readers: Sequence[Reader]) -> list[Gro
     """The runs whose records lie directly in a folder, in order of their first file."""
     sure = [(file, kind) for file in folder.files if (kind := named_kind(file.name)) in _SURE]
     asked = [f for f in folder.files if named_kind(f.name) in ("log", "table", "database")]
-    if len({stem_of(file.name) for file in asked} | {""} if sure else set()) == 1:
-        return [_group("", sure)]
-    told = [(file, kind) for file in asked if (kind := record_kind(tree, file, readers))]
+    kinds = ((file, record_kind(tree, file, readers)) for file in asked)
+    if len({*({""} if sure else ()), *(stem_of(file.name) for file in asked)}) <= 1:
+        # Nothing tells runs apart: that one file records a training is enough.
+        first = sure or list(islice((pair for pair in kinds if pair[1]), 1))
+        return [_group("", first)] if first else []
+    told = [(file, kind) for file, kind in kinds if kind]
     by_stem: dict[str, list[tuple[Entry, str]]] = {}
     for file, kind in [*sure, *told]:
         stem = "" if kind in _SURE else stem_of(file.name)

@@ -18,6 +18,7 @@ from nanautopsy.model import Problem
 from nanautopsy.read import load_readers
 from nanautopsy.remote import is_url
 from nanautopsy.role_patterns import parse_roles
+from nanautopsy.scan.ahead import ahead
 from nanautopsy.scan.find_runs import FoundRun, Limits, find_runs
 from nanautopsy.scan.fingerprint import fingerprint_of, is_same, with_content
 from nanautopsy.scan.pool import LocalPool, RunLimits, cores
@@ -26,6 +27,10 @@ from nanautopsy.scan.rules import rules_of, same_readers
 from nanautopsy.scan.settings import Job, Settings
 from nanautopsy.scan.tally import Tally
 from nanautopsy.scan.tree import Tree, open_tree
+
+MOST_AHEAD = 20_000
+"""Runs that are found before they are asked for: so many say how long a scan will take, and take
+some 40 MB."""
 
 
 class Keeping(Protocol):
@@ -102,13 +107,17 @@ class Scan:
     def _jobs(self, known: dict[str, Known]) -> Iterator[Job]:
         """What is to be analyzed; takes out of ``known`` what is still there."""
         rules = rules_of(self.settings)
-        for run in find_runs(self.tree, load_readers().parts, self.options.limits):
-            self.tally.found += 1
+        for run in ahead(self._found(), MOST_AHEAD):
             job = self._job(run, rules, known.pop(run.root, None))
             if job is None:
                 self.tally.unchanged += 1
             else:
                 yield job
+
+    def _found(self) -> Iterator[FoundRun]:
+        for run in find_runs(self.tree, load_readers().parts, self.options.limits):
+            self.tally.found += 1
+            yield run
         self.tally.listed = True
 
     def _job(self, run: FoundRun, rules: str, known: Known | None) -> Job | None:

@@ -21,7 +21,7 @@ import numpy as np
 
 from nanautopsy import model
 from nanautopsy.checkpoints.stored import Holds, Part
-from nanautopsy.model import Run, Series
+from nanautopsy.model import Autopsy, Quote, Run, Series
 
 FORMAT = "nanautopsy run 1"
 MOST_POINTS = 50_000
@@ -41,26 +41,30 @@ class StoredRun:
     """What was packed."""
 
     run: Run
+    quotes: tuple[Quote, ...]
+    """Lines of its logs: those that the rules of then cited."""
     redactions: int
     """Pieces of text that were hidden before."""
     complete: bool
     """No series was thinned: rules see what they would see in the artifacts."""
 
 
-def pack(run: Run, redactions: int = 0) -> bytes:
-    """The run in bytes; empty when even thinned it is too large to be kept."""
+def pack(autopsy: Autopsy) -> bytes:
+    """What was read, in bytes; empty when even thinned it is too large to be kept."""
+    run = autopsy.run
     thinned = [_thinned(one) for one in run.series]
     complete = all(a is b for a, b in zip(thinned, run.series, strict=True))
     arrays: list[np.ndarray[Any, Any]] = []
     values = _encoded(dataclasses.replace(run, series=tuple(thinned)), arrays)
     about = {
-        "redactions": redactions,
+        "redactions": autopsy.redactions,
+        "quotes": _encoded(autopsy.quotes, arrays),
         "complete": complete,
         "arrays": [[array.dtype.str, len(array)] for array in arrays],
         "run": values,
     }
     text = json.dumps(about, separators=(",", ":")).encode("utf-8", "surrogatepass")
-    head = f"{FORMAT} {_fields_of(Run)} {len(text)}\n".encode()
+    head = f"{FORMAT} {_fields()} {len(text)}\n".encode()
     blocks = [head, text, *(array.tobytes() for array in arrays)]
     if sum(map(len, blocks)) > MOST_BYTES:
         return b""
@@ -79,7 +83,8 @@ def unpack(records: bytes) -> StoredRun:
             arrays.append(np.frombuffer(blob, kind, length, start))
             start += kind.itemsize * length
         run = _decoder(Run)(about["run"], arrays)
-        return StoredRun(run, int(about["redactions"]), bool(about["complete"]))
+        quotes = tuple(_decoder(Quote)(quote, arrays) for quote in about["quotes"])
+        return StoredRun(run, quotes, int(about["redactions"]), bool(about["complete"]))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, zlib.error) as error:
         raise StaleRecords(f"{type(error).__name__}: {error}") from None
     except RecursionError:
@@ -93,7 +98,7 @@ def _opened(records: bytes) -> tuple[dict[str, Any], bytes]:
         raise StaleRecords("cut short or too large")
     head, _, rest = plain.partition(b"\n")
     known, _, length = head.decode().rpartition(" ")
-    if known != f"{FORMAT} {_fields_of(Run)}":
+    if known != f"{FORMAT} {_fields()}":
         raise StaleRecords("of another version")
     size = int(length)
     return json.loads(rest[:size].decode("utf-8", "surrogatepass")), rest[size:]
@@ -206,11 +211,11 @@ def _hints(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind, vars(model) | {"Holds": Holds, "Part": Part})
 
 
-@lru_cache
-def _fields_of(kind: Any) -> str:
-    """Checksum of the names and types of all fields of the class and those inside it."""
+@cache
+def _fields() -> str:
+    """Checksum of the names and types of all fields of the classes that are packed."""
     seen: dict[str, str] = {}
-    pending: list[Any] = [kind]
+    pending: list[Any] = [Run, Quote]
     while pending:
         one: Any = pending.pop()
         name = getattr(one, "__name__", "")

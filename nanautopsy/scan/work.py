@@ -42,7 +42,7 @@ def examine(job: Job) -> ScanResult:
             document=document(autopsy),
             signature=signature_of(autopsy),
             waste=waste_of(autopsy),
-            records=pack(autopsy.run, autopsy.redactions),
+            records=pack(autopsy),
         )
     except NothingToRead as error:
         result = unanalyzed(job, "unreadable", str(error), 0.0)
@@ -82,7 +82,8 @@ def _again(job: Job) -> Autopsy | None:
     if not stored.complete:
         return None
     autopsy = judge(stored.run, _rules(job.settings.known_issues), redact=job.settings.redact)
-    return replace(autopsy, redactions=autopsy.redactions + stored.redactions)
+    hidden = autopsy.redactions + stored.redactions
+    return replace(autopsy, redactions=hidden, quotes=stored.quotes)
 
 
 def _anew(job: Job) -> Autopsy:
@@ -92,7 +93,8 @@ def _anew(job: Job) -> Autopsy:
     inside = "" if job.root == "." else f"/{job.root}"
     with _discovery(job, rules) as discovery:
         run = read_run(job.settings.address + inside, discovery, rules, roles=roles)
-    return judge(run, rules, redact=job.settings.redact)
+        found = discovery.artifacts
+        return judge(run, rules, redact=job.settings.redact, artifacts=found)
 
 
 @lru_cache(maxsize=2)

@@ -235,3 +235,10 @@ def test_a_remote_archive_says_the_same(archive: Path, monkeypatch: pytest.Monke
 def _told(result: ScanResult) -> dict[str, object]:
     assert result.document is not None
     return {key: result.document[key] for key in ("verdict", "onset", "causes", "checkpoints")}
+
+
+def test_the_package_is_the_function() -> None:
+    import nanautopsy
+
+    roots = {result.root for result in nanautopsy.scan(SAMPLES / "lr-spike")}
+    assert roots == {"."}

@@ -20,15 +20,17 @@ from nanautopsy.scan import stored_run
 from nanautopsy.scan.stored_run import StaleRecords, pack, unpack
 
 NAMES = sorted(path.name for path in SAMPLES.iterdir() if path.name != "generate")
+ANY = analyze(SAMPLES / "lr-spike-healthy")
 CORPUS = Path(__file__).resolve().parents[1] / "corpus" / "runs"
 
 
-def empty(**parts: object) -> Run:
+def packing(**parts: object) -> bytes:
     nothing: dict[str, object] = {
         **dict.fromkeys(("artifacts", "series", "events", "checkpoints"), ()),
         **{name: {} for name in ("config", "facts", "packages", "environment")},
     }
-    return Run(path="run", **(nothing | parts))  # type: ignore[arg-type]
+    run = Run(path="run", **(nothing | parts))  # type: ignore[arg-type]
+    return pack(replace(ANY, run=run))
 
 
 def loss(values: np.ndarray) -> Series:
@@ -41,16 +43,17 @@ def test_new_rules_see_what_the_artifacts_showed(name: str) -> None:
     if not folder.is_dir():
         folder = sorted(CORPUS.iterdir())[int(name[-1]) * 20]
     before = analyze(folder)
-    stored = unpack(pack(before.run, before.redactions))
+    stored = unpack(pack(before))
     assert stored.complete
     after = judge(stored.run, load_rules())
-    after = replace(after, redactions=after.redactions + stored.redactions)
+    hidden = after.redactions + stored.redactions
+    after = replace(after, redactions=hidden, quotes=stored.quotes)
     assert document(after) == document(before)
 
 
 @given(st.lists(st.floats(width=64), max_size=50))
 def test_numbers_come_back_bit_by_bit(values: list[float]) -> None:
-    (series,) = unpack(pack(empty(series=(loss(np.array(values, float)),)))).run.series
+    (series,) = unpack(packing(series=(loss(np.array(values, float)),))).run.series
     assert series.values.tobytes() == np.array(values, float).tobytes()
 
 
@@ -58,7 +61,7 @@ def test_a_huge_series_is_thinned_and_says_so(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(stored_run, "MOST_POINTS", 100)
     values = np.sin(np.arange(10_000.0))
     values[[1234, 5678]] = np.nan, 99.0
-    stored = unpack(pack(empty(series=(loss(values),))))
+    stored = unpack(packing(series=(loss(values),)))
     (series,) = stored.run.series
     assert not stored.complete
     assert len(series) < 120
@@ -68,16 +71,16 @@ def test_a_huge_series_is_thinned_and_says_so(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_is_too_large_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored_run, "MOST_BYTES", 1000)
-    assert pack(empty(series=(loss(np.zeros(1000)),))) == b""
+    assert packing(series=(loss(np.zeros(1000)),)) == b""
 
 
 @pytest.fixture(scope="module")
 def packed() -> bytes:
-    return pack(analyze(SAMPLES / "lr-spike").run)
+    return pack(analyze(SAMPLES / "lr-spike"))
 
 
 def test_other_fields_are_noticed(packed: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored_run, "_fields_of", lambda kind: "0badf00d")
+    monkeypatch.setattr(stored_run, "_fields", lambda: "0badf00d")
     with pytest.raises(StaleRecords, match="another version"):
         unpack(packed)
 
