@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FORMATS = ("text", "html", "md", "json")
 LANGUAGES = ("en", "zh")
 """As in :mod:`nanautopsy.languages`."""
+PROJECTS = ("deepspeed", "transformers", "pytorch", "megatron", "lightning", "jax", "generic")
+"""As in ``render._open_questions``."""
 INSPECT_FORMATS = ("text", "json", "csv")
 SORT_KEYS = (
     *("worst", "forward", "name", "file", "nonfinite", "nan", "inf", "zero", "subnormal", "max"),
@@ -144,6 +146,75 @@ def analyze(
         _tell_problems(autopsy)
     for output in outputs:
         _deliver(autopsy, output, lang=lang, color=not no_color, quiet=quiet)
+    if exit_code and autopsy.failed:
+        context.exit(FOUND_FAILURE)
+
+
+@nanautopsy.command()
+@click.argument("path", metavar="RUN_DIR", type=click.Path())
+@click.option(
+    "--for",
+    "project",
+    type=click.Choice(PROJECTS),
+    help="Order it as this project's maintainers ask.  [default: that of the run's framework]",
+)
+@click.option("--title", "only_title", is_flag=True, help="Print a title for the issue, alone.")
+@click.option(
+    "-o", "--output", metavar="FILE", help="Write FILE instead of standard output, which '-' is."
+)
+@click.option(
+    "--lang",
+    type=click.Choice(LANGUAGES),
+    default="en",
+    help="English, or Simplified Chinese; log lines stay as they are.",
+)
+@click.option("--exit-code", is_flag=True, help="Exit with 1 when the run failed.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not say where FILE was written.")
+@click.option("--no-redact", is_flag=True, help="Show what is hidden otherwise; needs --yes.")
+@click.option("--yes", is_flag=True, help="Really show names, addresses and secrets.")
+@click.pass_context
+def issue(
+    context: click.Context,
+    path: str,
+    project: str | None,
+    only_title: bool,
+    output: str | None,
+    lang: str,
+    exit_code: bool,
+    quiet: bool,
+    no_redact: bool,
+    yes: bool,
+) -> None:
+    """Print a report on RUN_DIR as Markdown, ready for an issue thread.
+
+    Log lines around the onset, versions, precision, settings, causes with evidence, what was ruled
+    out, and what maintainers will still ask. Secrets and names are hidden.
+    """
+    from pathlib import Path
+
+    from nanautopsy.autopsy import analyze as run_autopsy
+    from nanautopsy.discover import NothingToRead
+    from nanautopsy.languages import Language, translated
+    from nanautopsy.outputs import Output, UnclearOutput, refuse_to_replace_evidence
+    from nanautopsy.render import issue as report
+
+    if no_redact and not yes:
+        raise click.UsageError("--no-redact publishes names and secrets; add --yes", context)
+    target = Output("md", None if output in (None, "-") else Path(str(output)))
+    try:
+        refuse_to_replace_evidence([target], path)
+        autopsy = run_autopsy(_named(path), redact=not no_redact)
+    except UnclearOutput as error:
+        raise click.UsageError(str(error), context) from None
+    except NothingToRead as error:
+        fail(str(error))
+    language = Language(lang)
+    said = translated(autopsy, language)
+    if only_title:
+        text = report.title(said, language=language) + "\n"
+    else:
+        text = report.render(said, language=language, project=project)
+    _put(text, target, quiet=quiet)
     if exit_code and autopsy.failed:
         context.exit(FOUND_FAILURE)
 

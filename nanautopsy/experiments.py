@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nanautopsy.wording import phrase
+from nanautopsy.wording import Phrase, phrase
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,3 +267,22 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         },
     ),
 }
+
+
+def advice_at(how: str, step: int | None) -> Phrase:
+    """The advice for this step; in words where it is not known."""
+    if step is None:
+        return phrase(
+            how,
+            step=phrase("the failing step"),
+            iteration=phrase("the failing iteration"),
+            batch="batch",
+            onset=phrase("the onset"),
+        )
+    return phrase(
+        how,
+        step=phrase("step {step}", step=step),
+        iteration=phrase("iteration {step}", step=step),
+        batch=f"batch-{step}",
+        onset=step,
+    )

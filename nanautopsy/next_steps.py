@@ -7,7 +7,7 @@ from itertools import combinations
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case
-from nanautopsy.experiments import EXPERIMENTS
+from nanautopsy.experiments import EXPERIMENTS, advice_at
 from nanautopsy.frameworks import framework_of
 from nanautopsy.known_issues import KnownIssue
 from nanautopsy.known_issues.match import possible
@@ -159,7 +159,7 @@ def _usual(case: Case) -> Iterator[str]:
 def _experiment(case: Case, key: str, rivals: Sequence[str]) -> MissingEvidence:
     experiment = EXPERIMENTS[key]
     how = experiment.how.get(framework_of(case.run), experiment.how["any"])
-    return MissingEvidence(_tells(rivals), experiment.outcome, _at(how, _step(case)))
+    return MissingEvidence(_tells(rivals), experiment.outcome, advice_at(how, _step(case)))
 
 
 def _tells(rivals: Sequence[str]) -> Phrase:
@@ -172,25 +172,6 @@ def _step(case: Case) -> int | None:
     """The failing step, where something counts steps."""
     counted = case.onset is None or case.onset.axis == "step"
     return case.death if counted else None
-
-
-def _at(how: str, step: int | None) -> Phrase:
-    """The advice for this step; in words where it is not known."""
-    if step is None:
-        return phrase(
-            how,
-            step=phrase("the failing step"),
-            iteration=phrase("the failing iteration"),
-            batch="batch",
-            onset=phrase("the onset"),
-        )
-    return phrase(
-        how,
-        step=phrase("step {step}", step=step),
-        iteration=phrase("iteration {step}", step=step),
-        batch=f"batch-{step}",
-        onset=step,
-    )
 
 
 def _for_issue(issue: KnownIssue) -> MissingEvidence:

@@ -9,24 +9,29 @@ from pathlib import Path
 README = Path(__file__).resolve().parent.parent / "README.md"
 
 
-def analyze_help() -> str:
-    """The help text of ``analyze``, as an 80-column terminal shows it."""
+def _help(command: str) -> str:
+    """The help text of a command, as an 80-column terminal shows it."""
     from click.testing import CliRunner
 
     from nanautopsy.cli import nanautopsy
 
-    result = CliRunner().invoke(nanautopsy, ["analyze", "--help"], terminal_width=80)
+    result = CliRunner().invoke(nanautopsy, [command, "--help"], terminal_width=80)
     return f"```text\n{result.output.rstrip()}\n```"
+
+
+def analyze_help() -> str:
+    """The help text of ``analyze``, as an 80-column terminal shows it."""
+    return _help("analyze")
+
+
+def issue_help() -> str:
+    """The help text of ``issue``, as an 80-column terminal shows it."""
+    return _help("issue")
 
 
 def inspect_help() -> str:
     """The help text of ``inspect``, as an 80-column terminal shows it."""
-    from click.testing import CliRunner
-
-    from nanautopsy.cli import nanautopsy
-
-    result = CliRunner().invoke(nanautopsy, ["inspect", "--help"], terminal_width=80)
-    return f"```text\n{result.output.rstrip()}\n```"
+    return _help("inspect")
 
 
 def inspect_example() -> str:
@@ -72,6 +77,7 @@ def _first_sentence(page: str) -> str:
 
 BLOCKS = {
     "analyze-help": analyze_help,
+    "issue-help": issue_help,
     "inspect-example": inspect_example,
     "inspect-help": inspect_help,
     "readers-table": readers_table,

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from nanautopsy.model import Autopsy, TimelineEntry
-from nanautopsy.render.markdown import MAX_CHARACTERS, code, prose, render
+from nanautopsy.render._gfm import MAX_CHARACTERS, code, prose
+from nanautopsy.render.markdown import render
 
 ALL = [
     factories.failing,
