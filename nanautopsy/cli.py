@@ -23,6 +23,7 @@ LANGUAGES = ("en", "zh")
 """As in :mod:`nanautopsy.languages`."""
 PROJECTS = ("deepspeed", "transformers", "pytorch", "megatron", "lightning", "jax", "generic")
 """As in ``render._open_questions``."""
+EXPLAIN_FORMATS = ("text", "md")
 INSPECT_FORMATS = ("text", "json", "csv")
 SORT_KEYS = (
     *("worst", "forward", "name", "file", "nonfinite", "nan", "inf", "zero", "subnormal", "max"),
@@ -348,10 +349,26 @@ def _inspection_text(
 
 @nanautopsy.command()
 @click.argument("cause", metavar="[CAUSE]", required=False)
-def explain(cause: str | None) -> None:
+@click.option("--all", "everything", is_flag=True, help="Print every page.")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(EXPLAIN_FORMATS),
+    default="text",
+    help="With --all: plain pages, or one Markdown document.",
+)
+@click.pass_context
+def explain(context: click.Context, cause: str | None, everything: bool, format_name: str) -> None:
     """Print the page of one CAUSE or known issue, or the list of all."""
+    from nanautopsy import explain as pages
     from nanautopsy.explain import issue_titles, page, titles
 
+    if (cause is not None and everything) or (format_name == "md" and not everything):
+        raise click.UsageError("--all prints every page, and --format md needs it", context)
+    if everything:
+        whole = pages.handbook() if format_name == "md" else "\n\n\n".join(pages.everything())
+        click.echo(whole.rstrip("\n"))
+        return
     if cause is None:
         _list(titles())
         click.echo("\nKnown issues of libraries (version-bug):\n")

@@ -651,3 +651,14 @@ class Autopsy:
     def failed(self) -> bool:
         """Whether the run is non-finite or diverged."""
         return self.verdict in ("non-finite", "diverged")
+
+    def _repr_html_(self) -> str:
+        """The report in a notebook: in a frame of its own, which reaches nothing around it."""
+        from html import escape
+
+        from nanautopsy.render.html import render
+
+        return (
+            f'<iframe srcdoc="{escape(render(self))}" sandbox="allow-scripts" '
+            'title="nanautopsy report" width="100%" height="800" style="border: 0"></iframe>'
+        )

@@ -35,6 +35,13 @@ def render_sample(name: str) -> dict[str, str]:
     }
 
 
+def handbook() -> tuple[Path, str]:
+    """Where the page of all causes lies, and what it should hold."""
+    from nanautopsy.explain import handbook as make
+
+    return ROOT / "docs" / "causes.md", make()
+
+
 def main() -> None:
     """Write all of them; reports of samples that are gone are deleted."""
     REPORTS.mkdir(exist_ok=True)
@@ -44,6 +51,8 @@ def main() -> None:
             (REPORTS / file).write_text(content, encoding="utf-8")
             written.add(file)
         print(name)
+    path, text = handbook()
+    path.write_text(text, encoding="utf-8")
     for path in REPORTS.iterdir():
         if path.name not in written:
             path.unlink()

@@ -279,6 +279,19 @@ def test_explain_lists_and_shows_pages() -> None:
     assert unknown.stderr.count("\n") == 1
 
 
+def test_explain_gives_every_page_at_once() -> None:
+    everything = call("explain", "--all").stdout
+    document = call("explain", "--all", "--format", "md").stdout
+    for line in call("explain").stdout.splitlines():
+        name = line.partition(" ")[0]
+        if line and not line.startswith("Known issues"):
+            assert f"{name}\n\n" in everything
+            assert f"### {name}\n\n" in document
+    assert "**Evidence against:** " in document
+    assert call("explain", "zero-init", "--all").exit_code == 2
+    assert call("explain", "--format", "md").exit_code == 2
+
+
 OWN_ISSUE = """
 id: our-kernel
 title: our kernel is wrong

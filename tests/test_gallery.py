@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from gallery import REPORTS, render_sample, sample_names
+from gallery import REPORTS, handbook, render_sample, sample_names
 
 
 @pytest.mark.parametrize("name", sample_names())
@@ -18,6 +18,11 @@ def test_the_report_is_current(name: str) -> None:
 def test_no_report_without_its_sample() -> None:
     names = {path.name.rsplit(".", 1)[0] for path in REPORTS.iterdir()}
     assert names == set(sample_names())
+
+
+def test_the_handbook_is_current() -> None:
+    path, text = handbook()
+    assert path.read_text(encoding="utf-8") == text, "make gallery writes it anew"
 
 
 def _comparable(content: str) -> str:
