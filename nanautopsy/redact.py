@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from nanautopsy.model import Autopsy
@@ -19,6 +19,8 @@ from nanautopsy.redact_patterns import (
     HOME_RULES,
     HOST_RULES,
     INLINE_SECRET,
+    KEY_BEGINS,
+    KEY_BODY,
     PRIVATE_IP,
     SECRET_RULES,
     USER_RULES,
@@ -65,8 +67,26 @@ def redact(autopsy: Autopsy) -> Autopsy:
 
     ``redactions`` says how many distinct pieces of text were hidden.
     """
-    hidden, count = redact_value(autopsy)
+    quotes = tuple(
+        dataclasses.replace(quote, lines=tuple(_without_keys(quote.lines)))
+        for quote in autopsy.quotes
+    )
+    hidden, count = redact_value(dataclasses.replace(autopsy, quotes=quotes))
     return dataclasses.replace(hidden, redactions=autopsy.redactions + count)
+
+
+def _without_keys(lines: Iterable[str]) -> Iterator[str]:
+    """The lines of a log without what stands between the frames of a private key."""
+    inside = False
+    for line in lines:
+        if KEY_BEGINS.search(line):
+            inside = True
+            yield line
+        elif inside and KEY_BODY.fullmatch(line):
+            yield SECRET
+        else:
+            inside = False
+            yield line
 
 
 def redact_value(value: T) -> tuple[T, int]:

@@ -38,7 +38,7 @@ class Rule:
 
 
 def _rule(group: str, triggers: str, pattern: str, flags: int = 0) -> Rule:
-    return Rule(re.compile(pattern, flags), group, tuple(triggers.split()))
+    return Rule(re.compile(pattern, flags), group, tuple(triggers.split()) or ("",))
 
 
 SECRET_RULES: tuple[Rule, ...] = (
@@ -55,7 +55,7 @@ SECRET_RULES: tuple[Rule, ...] = (
     _rule(
         "secret",
         "eyj hf_ api_org_ github_pat_ ghp_ gho_ ghu_ ghs_ ghr_ glpat- sk- akia asia aiza ya29. xox "
-        "npm_ pypi- wandb_v",
+        "npm_ pypi- wandb_v dckr_ dapi r8_ gsk_ ltai akid _live_ _test_ sg.",
         r"(?P<secret>"
         r"(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{6,}(?:\.[\w-]*)?"  # JSON web token
         r"|\b(?:hf|api_org)_[A-Za-z0-9]{16,}"  # Hugging Face
@@ -64,7 +64,39 @@ SECRET_RULES: tuple[Rule, ...] = (
         r"|\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b"  # AWS
         r"|\bAIza[\w-]{30,}|\bya29\.[\w-]{20,}"  # Google
         r"|\bxox[abeoprs]-[A-Za-z0-9-]{10,}"  # Slack
-        r"|\bnpm_[A-Za-z0-9]{20,}|\bpypi-[\w-]{40,}|\bwandb_v\d_\w{20,})",
+        r"|\bnpm_[A-Za-z0-9]{20,}|\bpypi-[\w-]{40,}|\bwandb_v\d_\w{20,}"
+        r"|\bdckr_(?:pat|oat)_[\w-]{20,}|\bdapi[0-9a-f]{30,}|\br8_[A-Za-z0-9]{30,}"
+        r"|\bgsk_[A-Za-z0-9]{40,}|\bLTAI[A-Za-z0-9]{12,}\b|\bAKID[A-Za-z0-9]{28,}\b"
+        r"|\b[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|\bSG\.[\w-]{16,}\.[\w-]{32,})",
+    ),
+    # Azure: the key of a storage account, and the signature of a shared access URL.
+    _rule(
+        "secret",
+        "accountkey accesskey sig=",
+        r"(?:(?i:\b(?:Account|SharedAccess)Key=)|[?&]sig=)(?P<secret>[\w+/%-]{20,}={0,2})",
+    ),
+    # The path of a webhook is all that it asks for.
+    _rule(
+        "secret",
+        "hooks.slack.com discord",
+        r"(?:hooks\.slack\.com/(?:services|workflows)|discord(?:app)?\.com/api/webhooks/\d+)/"
+        r"(?P<secret>[\w/-]{16,})",
+    ),
+    _rule(
+        "secret", "cookie", r"\b(?i:(?:set-)?cookie)['\"]?\s*: *['\"]?(?P<secret>[^\s'\"].{6,4096})"
+    ),
+    # Kaggle's kaggle.json: 32 hexadecimal digits under "key", which a digest may be elsewhere.
+    _rule(
+        "secret",
+        "username",
+        r"['\"]username['\"]\s*:.{1,120}?['\"]key['\"]\s*:\s*['\"](?P<secret>[0-9a-f]{32})\b",
+    ),
+    # A line of base64 and nothing else, as PEM blocks have them; a digest is hexadecimal.
+    _rule(
+        "secret",
+        "",
+        r"\A\s*(?P<secret>(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])(?=\D*\d)(?![0-9a-fA-F]+\s*\Z)"
+        r"[A-Za-z0-9+/]{60,100}={0,2})\s*\Z",
     ),
     _rule("secret", "bearer", r"\b(?i:bearer)[ :]+(?P<secret>[\w.~+/-]{12,}=*)"),
     _rule(
@@ -80,6 +112,10 @@ SECRET_RULES: tuple[Rule, ...] = (
         r"(?:[\W_]|relogin|host|key|is){1,20}(?P<secret>[0-9a-f]{40})\b",
     ),
 )
+
+KEY_BEGINS = re.compile(r"-----BEGIN (?:[A-Z]+ ){0,3}PRIVATE KEY-----\s*$")
+KEY_BODY = re.compile(r"\W{0,8}[A-Za-z0-9+/]{4,100}={0,2}\W{0,4}")
+"""A private key that a log holds over several lines: its beginning, and a line of it."""
 
 INLINE_SECRET = _rule(
     "secret",
