@@ -10,6 +10,7 @@ import click
 
 from nanautopsy import __version__
 from nanautopsy.messages import DEFECT, FOUND_FAILURE, INTERRUPTED, NOTHING_READ, fail, say
+from nanautopsy.scan.cli import scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -379,6 +380,9 @@ def explain(context: click.Context, cause: str | None, everything: bool, format_
     except KeyError:
         near = f"; known are {', '.join(titles())}, and the known issues that `explain` lists"
         fail(f"{cause}: no such cause{near}")
+
+
+nanautopsy.add_command(scan)
 
 
 def _list(titles: Mapping[str, str]) -> None:

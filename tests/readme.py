@@ -29,6 +29,11 @@ def issue_help() -> str:
     return _help("issue")
 
 
+def scan_help() -> str:
+    """The help text of ``scan``, as an 80-column terminal shows it."""
+    return _help("scan")
+
+
 def inspect_help() -> str:
     """The help text of ``inspect``, as an 80-column terminal shows it."""
     return _help("inspect")
@@ -80,6 +85,7 @@ BLOCKS = {
     "issue-help": issue_help,
     "inspect-example": inspect_example,
     "inspect-help": inspect_help,
+    "scan-help": scan_help,
     "readers-table": readers_table,
     "causes-table": causes_table,
 }

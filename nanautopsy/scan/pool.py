@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from dataclasses import dataclass
 
@@ -21,7 +21,9 @@ from nanautopsy.scan.settings import Job
 from nanautopsy.scan.work import examine, unanalyzed
 
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_AHEAD = 4
+_GATHER_SECONDS, _LOOK_SECONDS = 0.1, 0.01
+"""How long a result may wait for others, and how often they are looked for."""
+_AHEAD = 16
 """Runs that wait for each worker, so that none waits for a run."""
 _TIMED_OUT: Outcome = "timed-out"
 _CRASHED: Outcome = "crashed"
@@ -131,8 +133,18 @@ class LocalPool:
                     more = False
                     break
                 waiting[self._processes.schedule(job)] = (job, time.monotonic())
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            done = self._done(waiting)
             yield [self._processes.result(future, *waiting.pop(future)) for future in done]
+
+    def _done(self, waiting: Collection[Future[ScanResult]]) -> set[Future[ScanResult]]:
+        """The runs that ended: together cheaper to keep than one by one, as long as the workers
+        have enough to do."""
+        done, pending = wait(waiting, return_when=FIRST_COMPLETED)
+        deadline = time.monotonic() + _GATHER_SECONDS
+        while len(pending) > 2 * self._workers and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+            done, pending = wait(waiting, timeout=0)
+        return done
 
 
 def _how_it_ended(code: int) -> str:

@@ -199,13 +199,20 @@ def list_runs(
 def scan(
     archive: str | os.PathLike[str],
     *,
-    catalog: Keeping | None = None,
+    catalog: str | os.PathLike[str] | Keeping | None = None,
     options: Options | None = None,
     progress: Callable[[Tally], None] | None = None,
 ) -> Iterator[ScanResult]:
     """Analyze every run of an archive; yields results as they come.
 
-    With a ``catalog`` results are kept in it, and runs that it holds unchanged are neither read
-    nor yielded. Raises what :func:`open_scan` does.
+    With a ``catalog`` (a path, a database URL, or an open one) results are kept in it, and runs
+    that it holds unchanged are neither read nor yielded. Raises what :func:`open_scan` does, and
+    ``CatalogTrouble`` or ``ClusterTrouble`` where those fail.
     """
-    yield from open_scan(archive, options, catalog, progress).results()
+    if not isinstance(catalog, (str, os.PathLike)):
+        yield from open_scan(archive, options, catalog, progress).results()
+        return
+    from nanautopsy.scan.catalog import Catalog
+
+    with Catalog.open(catalog) as opened:
+        yield from open_scan(archive, options, opened, progress).results()

@@ -78,10 +78,21 @@ def _begin(connection: Connection) -> None:
 
 
 def keep_log(engine: Engine) -> None:
-    """Give a new SQLite catalog its write-ahead log; the file remembers it."""
+    """Give a new SQLite catalog its write-ahead log; the file remembers it.
+
+    Where two do so at once, SQLite refuses one of them without waiting.
+    """
+    deadline = time.monotonic() + PATIENCE
     raw = engine.raw_connection()
     try:
-        raw.cursor().execute("PRAGMA journal_mode = WAL")
+        while True:
+            try:
+                raw.cursor().execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(_FIRST_PAUSE)
     finally:
         raw.close()
 

@@ -1,0 +1,243 @@
+"""The ``scan`` command. Heavy imports happen inside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from nanautopsy.messages import FOUND_FAILURE, INTERRUPTED, fail, say
+
+if TYPE_CHECKING:
+    from nanautopsy.model import Problem
+    from nanautopsy.scan.find_runs import Limits
+    from nanautopsy.scan.scan import Options, Scan
+    from nanautopsy.scan.tally import Tally
+
+DEFAULT_CATALOG = "nanautopsy-catalog.db"
+MOST_PROBLEMS = 20
+"""Lines on standard error."""
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+class _Size(click.ParamType):  # type: ignore[type-arg]
+    """A number of bytes: ``2G``, ``500 MiB``, ``1.5gb``."""
+
+    name = "size"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        match = re.fullmatch(r"([\d.]+)\s*([kmgt]?)(?:i?b)?", str(value).strip().lower())
+        try:
+            size = float(match[1]) * _UNITS[match[2]] if match else 0.0
+        except ValueError:
+            size = 0.0
+        if size < 1:
+            self.fail(f"{value!r} is no size; say it like 2G or 500M", param, ctx)
+        return int(size)
+
+
+@click.command()
+@click.argument("archive", metavar="ARCHIVE", type=click.Path())
+@click.option(
+    "--catalog",
+    metavar="URL",
+    default=DEFAULT_CATALOG,
+    show_default=True,
+    help="Keep the results in this SQLite file, or in a database: postgresql://user@host/name.",
+)
+@click.option("--list", "only_list", is_flag=True, help="Only list the runs and why they are such.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N", help="Processes.  [default: cores]"
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Give up on a run after so long.  [default: never]",
+)
+@click.option(
+    "--memory-limit",
+    type=_Size(),
+    metavar="SIZE",
+    help="Give up on a run that takes more (2G, 500M).  [default: 4/5 of the memory / N]",
+)
+@click.option(
+    "--run-glob",
+    metavar="GLOB",
+    help="Take the folders that match for the runs, and nothing else: 'exp*/seed*', 'run-*'.",
+)
+@click.option(
+    "--exclude",
+    "excluded",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave out files and folders whose path or name matches. May be repeated.",
+)
+@click.option(
+    "--max-depth",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Look for runs at most N folders deep; what lies deeper belongs to the run there.",
+)
+@click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Scan on the cluster of this scheduler: tcp://host:8786. All workers see the archive.",
+)
+@click.option(
+    "--check-content",
+    is_flag=True,
+    help="Tell unchanged runs by the content of their files instead of their times.",
+)
+@click.option("--retry", is_flag=True, help="Try unchanged runs again that could not be read.")
+@click.option("--prune", is_flag=True, help="Forget runs that are no longer in the archive.")
+@click.option("--role", "roles", multiple=True, metavar="ROLE=PATTERN", help="As for analyze.")
+@click.option("--known-issues", metavar="DIR", type=click.Path(), help="As for analyze.")
+@click.option("--exit-code", is_flag=True, help="Exit with 1 when a run that was scanned failed.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress and no tally.")
+@click.option("--no-color", is_flag=True, help="Print no color, as with NO_COLOR set.")
+@click.option(
+    "--no-redact", is_flag=True, help="Keep home directories, names, addresses and secrets."
+)
+@click.pass_context
+def scan(
+    context: click.Context,
+    archive: str,
+    catalog: str,
+    only_list: bool,
+    jobs: int | None,
+    timeout: float | None,
+    memory_limit: int | None,
+    run_glob: str | None,
+    excluded: tuple[str, ...],
+    max_depth: int | None,
+    dask: str | None,
+    check_content: bool,
+    retry: bool,
+    prune: bool,
+    roles: tuple[str, ...],
+    known_issues: str | None,
+    exit_code: bool,
+    quiet: bool,
+    no_color: bool,
+    no_redact: bool,
+) -> None:
+    """Analyze every run below ARCHIVE, a directory or URL, and keep the results in a catalog.
+
+    Runs that did not change since they were scanned are not read again.
+    """
+    from nanautopsy.discover import NothingToRead
+    from nanautopsy.role_patterns import UnclearRole
+    from nanautopsy.scan.find_runs import Limits
+    from nanautopsy.scan.scan import Options
+
+    limits = Limits(run_glob, excluded, max_depth)
+    options = Options(
+        jobs=jobs,
+        timeout=timeout,
+        memory_limit=memory_limit,
+        limits=limits,
+        dask=dask,
+        redact=not no_redact,
+        roles=roles,
+        known_issues=known_issues,
+        check_content=check_content,
+        retry=retry,
+        prune=prune,
+    )
+    try:
+        if only_list:
+            _list(archive, limits)
+            return
+        tally = _scan(archive, catalog, options, quiet=quiet, color=not no_color)
+    except (UnclearRole, NotADirectoryError) as error:
+        raise click.UsageError(str(error), context) from None
+    except NothingToRead as error:
+        fail(str(error))
+    if not tally.found:
+        fail(f"{archive}: no run was found in it (--list says what is looked at)")
+    if exit_code and tally.failed:
+        context.exit(FOUND_FAILURE)
+
+
+def _scan(archive: str, catalog: str, options: Options, *, quiet: bool, color: bool) -> Tally:
+    """Scan, and print the tally, also of a scan that was interrupted."""
+    from nanautopsy.scan.catalog import Catalog, CatalogTrouble
+    from nanautopsy.scan.dask_pool import ClusterTrouble
+    from nanautopsy.scan.progress import ScanProgress
+    from nanautopsy.scan.scan import open_scan
+
+    opened: Scan | None = None
+    try:
+        with Catalog.open(catalog) as kept, ScanProgress(color=color, quiet=quiet) as progress:
+            opened = open_scan(archive, options, kept, progress)
+            for _ in opened.results():
+                pass
+    except (CatalogTrouble, ClusterTrouble) as trouble:
+        if opened is not None and opened.tally.scanned and not quiet:
+            _print_tally(opened.tally, catalog)
+        fail(str(trouble))
+    except KeyboardInterrupt:
+        if opened is not None and not quiet:
+            _print_tally(opened.tally, catalog)
+        fail("interrupted; what is done is kept, and the next scan goes on from there", INTERRUPTED)
+    _tell_problems(opened.tree.problems, quiet)
+    if not quiet:
+        _print_tally(opened.tally, catalog)
+    return opened.tally
+
+
+def _list(archive: str, limits: Limits) -> None:
+    from nanautopsy.render._clean import clean, one_line
+    from nanautopsy.scan.scan import list_runs
+
+    runs, problems = list_runs(archive, limits)
+    count = 0
+    for run in runs:
+        count += 1
+        click.echo(one_line(clean(f"{run.root}  ({len(run.files)} files: {run.why})")))
+    _tell_problems(problems, quiet=False)
+    if not count:
+        fail(f"{archive}: no run was found in it")
+
+
+def _tell_problems(problems: list[Problem], quiet: bool) -> None:
+    if quiet:
+        return
+    for problem in problems[:MOST_PROBLEMS]:
+        say(f"{problem.source}: {problem.text}")
+    if len(problems) > MOST_PROBLEMS:
+        say(f"... and {len(problems) - MOST_PROBLEMS} more problems")
+
+
+def _print_tally(tally: Tally, catalog: str) -> None:
+    for line in _tally_lines(tally, catalog):
+        click.echo(line)
+
+
+def _tally_lines(tally: Tally, catalog: str) -> Iterator[str]:
+    from nanautopsy.scan.progress import duration
+    from nanautopsy.scan.tally import VERDICTS
+
+    again = f" ({tally.judged_again} from what was read before)" if tally.judged_again else ""
+    yield f"{tally.found} runs: {tally.scanned} scanned{again}, {tally.unchanged} unchanged"
+    yield from _table((name, tally.verdicts[name]) for name in VERDICTS)
+    yield from _table((name, n) for name, n in tally.outcomes.most_common() if name != "analyzed")
+    if tally.causes:
+        yield "Causes:"
+        yield from _table(tally.causes.most_common(10))
+        hours = f", {duration(tally.wasted_seconds)}" if tally.wasted_seconds else ""
+        yield f"Spent after the onset: {tally.wasted_steps} steps{hours}"
+    if tally.gone:
+        yield f"{tally.gone} runs of the catalog are gone from the archive (--prune forgets them)"
+    yield f"Catalog: {catalog}"
+
+
+def _table(rows: Iterable[tuple[str, int]]) -> Iterator[str]:
+    for name, count in rows:
+        if count:
+            yield f"  {count:>7}  {name}"

@@ -1,0 +1,239 @@
+"""``nanautopsy scan``: from an archive to a catalog, whatever comes between."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from scan.archives import LOG, SAMPLES, lay
+
+from nanautopsy.cli import nanautopsy
+from nanautopsy.scan.catalog import Catalog
+
+COMMAND = [sys.executable, "-m", "nanautopsy", "scan"]
+RUNS = 40
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(nanautopsy, ["scan", *map(str, arguments)])
+
+
+def roots(catalog: Path, archive: Path) -> dict[str, str]:
+    with Catalog.open(catalog, create=False) as opened:
+        return {root: known.outcome for root, known in opened.known(str(archive)).items()}
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    root = lay(tmp_path / "archive", {f"r{n:02}/train.log": LOG for n in range(RUNS)})
+    for path in root.rglob("*"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    return root
+
+
+def test_the_tally(tmp_path: Path) -> None:
+    catalog = tmp_path / "c.db"
+    result = run(SAMPLES, "--catalog", catalog, "--jobs", 2)
+    assert result.exit_code == 0
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert lines[0] == "12 runs: 12 scanned, 0 unchanged"
+    assert {"6 non-finite", "6 healthy", "1 fp16-overflow", "1 version-bug"} <= set(lines)
+    assert any(line.startswith("Spent after the onset: 231 steps") for line in lines)
+    assert lines[-1] == f"Catalog: {catalog}"
+    assert len(roots(catalog, SAMPLES)) == 12
+
+
+def test_again_reads_nothing(archive: Path, tmp_path: Path) -> None:
+    catalog = tmp_path / "c.db"
+    run(archive, "--catalog", catalog)
+    result = run(archive, "--catalog", catalog)
+    assert f"{RUNS} runs: 0 scanned, {RUNS} unchanged" in result.stdout
+
+
+def test_the_list_says_why_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(SAMPLES, "--list")
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 12
+    assert "lr-spike (6 files: runs/: events.out.tfevents" in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_exit_code(tmp_path: Path) -> None:
+    catalog = tmp_path / "c.db"
+    assert run(SAMPLES, "--catalog", catalog, "--exclude", "*spike", "--exit-code").exit_code == 1
+    healthy = run(SAMPLES / "lr-spike-healthy", "--catalog", catalog, "--exit-code")
+    assert healthy.exit_code == 0
+
+
+def test_quiet(tmp_path: Path) -> None:
+    result = run(SAMPLES / "lr-spike", "--catalog", tmp_path / "c.db", "--quiet")
+    assert result.output == ""
+
+
+def test_secrets_and_homes_are_hidden(tmp_path: Path) -> None:
+    config = "output_dir: /home/evangeline/out\nlearning_rate: 0.1\nnum_train_epochs: 3\n"
+    archive = lay(tmp_path / "archive", {"r/train.log": LOG, "r/config.yaml": config})
+    for options, hidden in (([], True), (["--no-redact"], False)):
+        catalog = tmp_path / f"{hidden}.db"
+        run(archive, "--catalog", catalog, *options)
+        with Catalog.open(catalog) as opened:
+            records = opened.records(str(archive), "r")
+        assert (b"evangeline" not in zlib.decompress(records)) == hidden
+
+
+# --- ends of every kind ---------------------------------------------------------------------------
+
+
+def started(archive: Path, catalog: Path) -> subprocess.Popen[str]:
+    command = [*COMMAND, str(archive), "--catalog", str(catalog), "--jobs", "2"]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def when(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def counted(catalog: Path) -> int:
+    """Runs in the catalog, asked past our own code."""
+    try:
+        with sqlite3.connect(f"file:{catalog}?mode=ro", uri=True) as database:
+            return int(database.execute("select count(*) from runs").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+
+
+@pytest.mark.parametrize("moment", [0, 1, 5, 15, 30])
+def test_killed_at_any_moment(archive: Path, tmp_path: Path, moment: int) -> None:
+    catalog = tmp_path / "c.db"
+    process = started(archive, catalog)
+    when(lambda: counted(catalog) >= moment or process.poll() is not None)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    kept = counted(catalog)
+    assert kept >= min(moment, RUNS)
+    result = run(archive, "--catalog", catalog, "--jobs", 2)
+    assert f"{RUNS} runs: {RUNS - kept} scanned, {kept} unchanged" in result.stdout
+    assert roots(catalog, archive) == {f"r{n:02}": "analyzed" for n in range(RUNS)}
+    with sqlite3.connect(catalog) as database:
+        assert database.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
+def test_interrupted(archive: Path, tmp_path: Path) -> None:
+    catalog = tmp_path / "c.db"
+    process = started(archive, catalog)
+    when(lambda: counted(catalog) >= 3 or process.poll() is not None)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.splitlines()[-1].startswith("nanautopsy: interrupted; what is done is kept")
+    assert "Traceback" not in err
+    scanned = int(out.split(" runs: ")[1].split()[0])
+    assert 3 <= scanned <= counted(catalog)
+
+
+def test_two_scans_at_once(archive: Path, tmp_path: Path) -> None:
+    catalog = tmp_path / "c.db"
+    both = [started(archive, catalog) for _ in range(2)]
+    for process in both:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    assert roots(catalog, archive) == {f"r{n:02}": "analyzed" for n in range(RUNS)}
+    with sqlite3.connect(catalog) as database:
+        assert database.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+
+def refused(result: Result, *words: str) -> None:
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    for word in words:
+        assert word in line
+
+
+def test_no_archive(tmp_path: Path) -> None:
+    refused(run(tmp_path / "nope", "--catalog", tmp_path / "c.db"), "no such file or directory")
+
+
+def test_no_run(tmp_path: Path) -> None:
+    lay(tmp_path / "a", {"x.py": "print()\n"})
+    refused(run(tmp_path / "a", "--catalog", tmp_path / "c.db"), "no run was found")
+
+
+def test_a_file_that_is_no_catalog(archive: Path, tmp_path: Path) -> None:
+    other = tmp_path / "notes.txt"
+    other.write_text("not a database\n" * 100)
+    refused(run(archive, "--catalog", other), str(other))
+    assert other.read_text() == "not a database\n" * 100
+
+
+def test_a_directory_that_cannot_be_written(
+    archive: Path,
+    open_folder: Path,
+    unprivileged: Callable[[], AbstractContextManager[None]],
+) -> None:
+    open_folder.chmod(0o555)
+    with unprivileged():
+        result = run(SAMPLES, "--catalog", open_folder / "c.db")
+    assert result.exit_code == 2
+    assert str(open_folder / "c.db") in result.stderr.splitlines()[-1]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of half a megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("nothing can be mounted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=False)
+
+
+def test_a_full_disk(archive: Path, small_disk: Path) -> None:
+    catalog = small_disk / "c.db"
+    result = run(archive, "--catalog", catalog, "--jobs", 2)
+    assert result.exit_code == 2
+    last = result.stderr.splitlines()[-1]
+    assert str(catalog) in last
+    assert "full" in last
+    assert counted(catalog) < RUNS
+    with sqlite3.connect(f"file:{catalog}?mode=ro", uri=True) as database:
+        assert database.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
+def test_no_scheduler(archive: Path, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    result = run(archive, "--catalog", tmp_path / "c.db", "--dask", "tcp://127.0.0.1:9")
+    refused(result, "tcp://127.0.0.1:9: no scheduler answers there")
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "many", "1.2.3G"])
+def test_no_size(archive: Path, size: str) -> None:
+    result = run(archive, f"--memory-limit={size}")
+    assert result.exit_code == 2
+    assert "is no size" in result.stderr.splitlines()[-1]
