@@ -11,6 +11,7 @@ import click
 from nanautopsy import __version__
 from nanautopsy.messages import DEFECT, FOUND_FAILURE, INTERRUPTED, NOTHING_READ, fail, say
 from nanautopsy.scan.cli import scan
+from nanautopsy.scan.runs_cli import runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -383,6 +384,7 @@ def explain(context: click.Context, cause: str | None, everything: bool, format_
 
 
 nanautopsy.add_command(scan)
+nanautopsy.add_command(runs)
 
 
 def _list(titles: Mapping[str, str]) -> None:

@@ -1,0 +1,116 @@
+"""`runs` and the DataFrame: what a catalog holds, filtered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from nanautopsy.cli import nanautopsy
+from nanautopsy.scan.catalog import Catalog
+from nanautopsy.scan.query import Filters, UnclearQuery, frame, rows
+from nanautopsy.scan.results import ScanResult, Waste
+
+JANUARY, MARCH = 1_736_900_000.0, 1_741_000_000.0
+"""2025-01-15 and 2025-03-03."""
+
+
+def result(root: str, ended: float, cause: str | None, deepspeed: str | None) -> ScanResult:
+    packages = {} if deepspeed is None else {"deepspeed": {"version": deepspeed}}
+    document: Mapping[str, Any] = {
+        "verdict": "healthy" if cause is None else "non-finite",
+        "causes": [] if cause is None else [{"id": cause, "probability": 0.9}],
+        "findings": [],
+        "run": {"artifacts": []},
+        "environment": {"packages": packages, "facts": {}},
+    }
+    return ScanResult(
+        "/archive", root, "f", "r", "analyzed", MARCH, 0.5, 1000,
+        document=document, signature=cause or "", waste=Waste(ended=ended),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    path = tmp_path / "catalog.db"
+    with Catalog.open(path) as catalog:
+        catalog.record(
+            [
+                result("old", JANUARY, "version-bug", "0.12.6"),
+                result("new", MARCH, "fp16-overflow", "0.14.3"),
+                result("fine", MARCH, None, None),
+            ]
+        )
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("filters", "roots"),
+    [
+        (Filters(), ["fine", "new", "old"]),
+        (Filters(cause="fp16-overflow"), ["new"]),
+        (Filters(verdict="healthy"), ["fine"]),
+        (Filters(since="2025-02"), ["fine", "new"]),
+        (Filters(until="2025-01"), ["old"]),
+        (Filters(since="2025-01-15", until="2025-01-15"), ["old"]),
+        (Filters(until="2024"), []),
+        (Filters(packages=("deepspeed>=0.12.4,<0.14.3",)), ["old"]),
+        (Filters(packages=("DeepSpeed",)), ["new", "old"]),
+        (Filters(signature="version-bug"), ["old"]),
+        (Filters(archive="/elsewhere"), []),
+    ],
+)
+def test_filters(place: str, filters: Filters, roots: list[str]) -> None:
+    with Catalog.open(place, create=False) as catalog:
+        assert [row["root"] for row in rows(catalog, filters)] == roots
+
+
+@pytest.mark.parametrize("filters", [Filters(since="May"), Filters(since="2025-13")])
+def test_a_date_that_is_none(place: str, filters: Filters) -> None:
+    with Catalog.open(place) as catalog, pytest.raises(UnclearQuery):
+        list(rows(catalog, filters))
+
+
+def test_the_frame_has_times_and_every_run(place: str) -> None:
+    with Catalog.open(place) as catalog:
+        table = frame(catalog)
+    assert len(table) == 3
+    assert str(table["ended"].dtype).startswith("datetime64")
+    assert table.set_index("root").loc["old", "cause"] == "version-bug"
+
+
+def call(place: str, *arguments: str) -> Result:
+    return CliRunner().invoke(nanautopsy, ["runs", "--catalog", place, *arguments])
+
+
+def test_the_formats(place: str, tmp_path: Path) -> None:
+    table = call(place).stdout.splitlines()
+    assert table[0].split()[:3] == ["root", "verdict", "cause"]
+    assert len(table) == 4
+    assert "2025-03-03" in table[1]
+    assert len(json.loads(call(place, "--format", "json").stdout)) == 3
+    assert call(place, "--format", "csv", "--columns", "root,cause", "--limit", "2").stdout == (
+        "root,cause\nfine,\nnew,fp16-overflow\n"
+    )
+    import pyarrow.parquet
+
+    target = tmp_path / "runs.parquet"
+    assert call(place, "--format", "parquet", "-o", str(target)).exit_code == 0
+    assert pyarrow.parquet.read_table(target).num_rows == 3
+
+
+def test_wrong_usage_is_one_line(place: str, tmp_path: Path) -> None:
+    for arguments in (
+        ("--since", "May"),
+        ("--package", "deep speed"),
+        ("--columns", "nothing"),
+        ("--format", "parquet"),
+    ):
+        assert call(place, *arguments).exit_code == 2
+    none = call(str(tmp_path / "none.db"))
+    assert none.exit_code == 2
+    assert "there is no such catalog" in none.output
