@@ -1,4 +1,4 @@
-"""How nanautopsy's own reports begin.
+"""How nanautopsy's own reports and catalogs begin.
 
 A report may lie in the run directory the next time. It quotes the run, so reading it as evidence
 would let an analysis confirm itself; and it may be replaced, while evidence may not.
@@ -17,6 +17,15 @@ _BEGINNINGS = re.compile(
 )
 
 
+CATALOG_ID = 0x6E616E61
+"""``nana``: the application id in the header of a catalog in SQLite."""
+_SQLITE = b"SQLite format 3\0"
+_ID_AT = 68
+"""Of SQLite's header: four bytes, big-endian (SQLite's file format, section 1.3)."""
+
+
 def is_own_report(head: bytes) -> bool:
-    """Whether a file with this first block is a report that nanautopsy wrote."""
+    """Whether a file with this first block is a report or a catalog that nanautopsy wrote."""
+    if head.startswith(_SQLITE):
+        return head[_ID_AT : _ID_AT + 4] == CATALOG_ID.to_bytes(4, "big")
     return _BEGINNINGS.match(head) is not None

@@ -102,6 +102,16 @@ def test_nothing_of_a_batch_is_kept_when_part_of_it_fails(place: str) -> None:
         assert catalog.known("/archive") == {}
 
 
+def test_a_catalog_is_no_run_of_the_archive_that_it_lies_in(tmp_path: Path) -> None:
+    from scan.archives import LOG, found, lay
+
+    lay(tmp_path, {"run/train.log": LOG})
+    with Catalog.open(tmp_path / "nanautopsy-catalog.db") as catalog:
+        assert list(found(tmp_path)) == ["run"]
+        catalog.record([lost("b")])
+    assert list(found(tmp_path)) == ["run"]
+
+
 def test_two_writers_lose_nothing(place: str) -> None:
     Catalog.open(place).close()
     writers = [_writer(place, name, 20) for name in ("x", "y")]

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 
+from nanautopsy.own_reports import CATALOG_ID
 from nanautopsy.scan.catalog.location import Location
 from nanautopsy.scan.catalog.trouble import CatalogTrouble, is_transient
 
@@ -87,6 +88,8 @@ def keep_log(engine: Engine) -> None:
     try:
         while True:
             try:
+                # First: it must stand in the file itself, by which a scan knows it for its own.
+                raw.cursor().execute(f"PRAGMA application_id = {CATALOG_ID}")
                 raw.cursor().execute("PRAGMA journal_mode = WAL")
                 return
             except sqlite3.OperationalError as error:
