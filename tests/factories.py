@@ -19,6 +19,7 @@ from nanautopsy.model import (
     MissingEvidence,
     Onset,
     Package,
+    Quote,
     RankedCause,
     Run,
     Scalar,
@@ -285,6 +286,8 @@ def _run() -> Run:
         series=_curves(ONSET) + _layer_curves(ONSET),
         events=(
             LogEvent("overflow-skipped", "OVERFLOW! Skipping step", Source(LOG, line=90211), 1204),
+            LogEvent("run-resumed", "resuming", Source(LOG, line=70000), 1050),
+            LogEvent("checkpoint-saved", "saved", Source(LOG, line=80001), 1100),
         ),
         checkpoints=_checkpoints(),
         config=facts(config, Source("ds_config.json")),
@@ -345,6 +348,21 @@ def failing() -> Autopsy:
             ("loss", "gradient norm", "learning rate", "loss scale", "checkpoints"), missing()
         ),
         version="0.1.0",
+        quotes=(
+            Quote(
+                LOG,
+                90209,
+                (
+                    "{'loss': 0.41, 'grad_norm': 913.7}",
+                    "step 1203 took 5.1 s",
+                    "[deepspeed] OVERFLOW! Rank 0 Skipping step. "
+                    "Attempted loss scale: 1024, reducing to 512",
+                    "{'loss': 0.0, 'grad_norm': nan}",
+                ),
+                (90211,),
+                90211,
+            ),
+        ),
     )
 
 

@@ -27,11 +27,19 @@ _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 """Letters and marks that show nothing; the other categories hold few."""
 
 
-def cleaned(autopsy: Autopsy) -> Autopsy:
-    """The same result with every string passed through :func:`clean`."""
+def cleaned(autopsy: Autopsy, longest: int | None = None) -> Autopsy:
+    """The same result with every string passed through :func:`clean`.
+
+    With ``longest``, of a string with more characters than that the end is left out.
+    """
+
+    def harmless(text: str) -> str:
+        if longest is None or len(text) <= longest:
+            return clean(text)
+        return clean(text[:longest]) + "…"
 
     def visit(leaf: Any, place: Place) -> Any:
-        return rephrased(leaf, clean) if isinstance(leaf, str) else leaf
+        return rephrased(leaf, harmless) if isinstance(leaf, str) else leaf
 
     return rewrite(autopsy, visit)
 

@@ -16,7 +16,6 @@ from nanautopsy.model import (
     Evidence,
     Finding,
     Onset,
-    RankedCause,
     Series,
     Source,
     TensorHealth,
@@ -193,11 +192,6 @@ def strength_word(evidence: Evidence) -> str:
         if evidence.strength >= least:
             return word
     return phrase("weak")
-
-
-def anchor(cause: RankedCause) -> str:
-    """The cause's id, fit to be an HTML id."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in cause.id)
 
 
 def safe_link(url: str) -> bool:

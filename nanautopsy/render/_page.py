@@ -1,34 +1,16 @@
-"""The rows of the report's tables, before any HTML."""
+"""The rows of the report's tables, before any HTML; those of tensors stand apart."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Mapping
 
-from nanautopsy.checkpoints.damage import damaged, damaged_moments
-from nanautopsy.checkpoints.lineages import lineages
-from nanautopsy.model import (
-    Autopsy,
-    Axis,
-    Checkpoint,
-    FindingRole,
-    Series,
-    SeriesRole,
-    Source,
-    TensorHealth,
-)
-from nanautopsy.render._clean import one_line
-from nanautopsy.render._facts import ARTIFACT_STATUS, BY_DESIGN, summarize, tensor_note, worst_first
-from nanautopsy.render._format import moment, number, scalar, shape, size
-from nanautopsy.wording import Phrase, listed, phrase, rephrased
-
-MAX_TENSORS = 500
-AMPLE_HEADROOM = 1e6
-MAX_ROWS = 1000
-"""Rows of any other table; what is left out is counted."""
-
-T = TypeVar("T")
+from nanautopsy.model import Autopsy, Axis, FindingRole, Series, SeriesRole, Source
+from nanautopsy.render._anchors import Anchors
+from nanautopsy.render._facts import ARTIFACT_STATUS, SeriesSummary, summarize
+from nanautopsy.render._format import moment, number, scalar, size
+from nanautopsy.render._table import Cell, Row, Table, capped, code, integer, table, text
+from nanautopsy.render._table import number as number_cell
+from nanautopsy.wording import Phrase, listed, phrase
 
 _FINDING_ROLES: Mapping[FindingRole, Phrase] = {
     "initiating": phrase("initiating"),
@@ -48,104 +30,46 @@ _ROLES: Mapping[SeriesRole, Phrase] = {
     "attention_logit": phrase("attention logit"),
     "counter": phrase("counter"),
 }
-_HOLDS: Mapping[str, Phrase] = {
-    "model": phrase("model"),
-    "optimizer": phrase("optimizer"),
-    "adapter": phrase("adapter"),
-    "unknown": phrase("unknown"),
-}
+MAX_SETTINGS = 1000
+IN_JSON = phrase("All of them: `nanautopsy analyze RUN_DIR --format json`.")
+"""Where the rows are that a table leaves out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A cell's text, and the number by which it sorts."""
-
-    text: str
-    value: float | None = None
-    source: bool = False
-    """The text is a place: shown as code."""
-    bad: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table of the report."""
-
-    name: str
-    """For people: the table's label."""
-    headings: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    left_out: int = 0
-
-
-def _table(
-    name: str, headings: Sequence[str], rows: Iterable[tuple[Cell, ...]], left_out: int = 0
-) -> Table:
-    """The table without the columns in which nothing stands."""
-    whole = tuple(rows)
-    kept = [i for i in range(len(headings)) if any(row[i].text for row in whole)]
-    return Table(
-        name,
-        tuple(headings[i] for i in kept),
-        tuple(tuple(row[i] for i in kept) for row in whole),
-        left_out,
-    )
-
-
-def _text(text: str) -> Cell:
-    return Cell(rephrased(text, one_line))
-
-
-def _number(value: float | None, text: str | None = None, bad: bool = False) -> Cell:
-    return Cell("" if value is None else text or f"{value:g}", value, bad=bad)
-
-
-def _headroom(value: float | None, bad: bool = False) -> Cell:
-    """Headroom; beyond a million its exact size means nothing."""
-    ample = value is not None and value > AMPLE_HEADROOM
-    return _number(value, "> 1e6" if ample else number(value), bad=bad)
-
-
-def _count(value: int | None, bad: bool = False) -> Cell:
-    return Cell("" if value is None else str(value), value, bad=bad and bool(value))
-
-
-def _place(source: Source) -> Cell:
-    return Cell(one_line(str(source)), source=True)
-
-
-def _cap(items: Sequence[T], limit: int = MAX_ROWS) -> tuple[Sequence[T], int]:
-    return items[:limit], max(0, len(items) - limit)
-
-
-def timeline(autopsy: Autopsy) -> Table:
+def timeline(autopsy: Autopsy, anchors: Anchors) -> Table:
     """The run's story."""
-    shown, left_out = _cap(autopsy.timeline)
-    rows = tuple(
-        (_count(e.step), Cell(moment(e.time), e.time), _text(e.text), _place(e.source))
+    shown, left_out = capped(autopsy.timeline)
+    rows = [
+        Row(
+            (
+                integer(e.step),
+                Cell(moment(e.time), e.time),
+                text(e.text),
+                code(str(e.source), href=anchors.href(e.source)),
+            )
+        )
         for e in shown
-    )
-    return _table(
-        phrase("Timeline"),
-        (phrase("Step"), phrase("Time"), phrase("What happened"), phrase("Source")),
-        rows,
-        left_out,
-    )
+    ]
+    headings = (phrase("Step"), phrase("Time"), phrase("What happened"), phrase("Source"))
+    return table(phrase("Timeline"), headings, rows, left_out, IN_JSON)
 
 
-def findings(autopsy: Autopsy) -> Table:
-    """What the detectors observed."""
-    shown, left_out = _cap(autopsy.findings)
-    rows = tuple(
-        (
-            _count(f.step),
-            Cell(_FINDING_ROLES[f.role], bad=f.role == "initiating"),
-            _text(f.text),
-            _text(f.layer or ""),
-            _place(f.source),
+def findings(autopsy: Autopsy, anchors: Anchors) -> Table:
+    """What the detectors observed: first what the onset's own are, should not all find room."""
+    order = sorted(autopsy.findings, key=lambda f: f.role == "cascade")
+    chosen, left_out = capped(order)
+    shown = autopsy.findings if not left_out else chosen
+    rows = [
+        Row(
+            (
+                integer(f.step),
+                Cell(_FINDING_ROLES[f.role], bad=f.role == "initiating"),
+                text(f.text),
+                text(f.layer or ""),
+                code(str(f.source), href=anchors.href(f.source)),
+            )
         )
         for f in shown
-    )
+    ]
     headings = (
         phrase("Step"),
         phrase("Role"),
@@ -153,7 +77,7 @@ def findings(autopsy: Autopsy) -> Table:
         phrase("Layer"),
         phrase("Source"),
     )
-    return _table(phrase("Findings"), headings, rows, left_out)
+    return table(phrase("Findings"), headings, rows, left_out, IN_JSON)
 
 
 def environment(autopsy: Autopsy) -> Table:
@@ -165,47 +89,45 @@ def environment(autopsy: Autopsy) -> Table:
         value: str = package.version
         if others:
             value = phrase("{version}; elsewhere {others}", version=value, others=others)
-        rows.append((_text(package.name), _text(value), _place(package.source)))
+        rows.append(_stated(package.name, value, package.source))
     for facts in (run.facts, run.environment):
-        for key, fact in facts.items():
-            rows.append((_text(key), _text(scalar(fact.value)), _place(fact.source)))
-    shown, left_out = _cap(rows)
-    return _table(
-        phrase("Environment"),
-        (phrase("Name"), phrase("Value"), phrase("Source")),
-        tuple(shown),
-        left_out,
-    )
+        rows += [_stated(key, scalar(fact.value), fact.source) for key, fact in facts.items()]
+    shown, left_out = capped(rows)
+    headings = (phrase("Name"), phrase("Value"), phrase("Source"))
+    return table(phrase("Environment"), headings, shown, left_out, IN_JSON)
 
 
 def configuration(autopsy: Autopsy) -> Table:
     """Every setting that was read."""
-    shown, left_out = _cap(list(autopsy.run.config.items()))
-    rows = tuple(
-        (_text(key), _text(scalar(fact.value)), _place(fact.source)) for key, fact in shown
-    )
-    return _table(
-        phrase("Configuration"),
-        (phrase("Setting"), phrase("Value"), phrase("Source")),
-        rows,
-        left_out,
-    )
+    shown, left_out = capped(list(autopsy.run.config.items()), MAX_SETTINGS)
+    rows = [_stated(key, scalar(fact.value), fact.source) for key, fact in shown]
+    headings = (phrase("Setting"), phrase("Value"), phrase("Source"))
+    return table(phrase("Configuration"), headings, rows, left_out, IN_JSON)
 
 
-def artifacts(autopsy: Autopsy) -> Table:
-    """What lay in the directory, and what could be read of it."""
-    shown, left_out = _cap(autopsy.run.artifacts)
-    rows = tuple(
-        (
-            Cell(one_line(a.path), source=True),
-            _text(a.kind),
-            Cell(size(a.bytes), a.bytes),
-            Cell(ARTIFACT_STATUS[a.status], bad=a.status != "read"),
-            _text(listed(a.problems, "; ")),
-            Cell((a.digest or "")[:19], source=True),
+def _stated(name: str, value: str, source: Source) -> Row:
+    return Row((text(name), text(value), code(str(source))))
+
+
+def artifacts(autopsy: Autopsy, anchors: Anchors) -> Table:
+    """What lay in the directory, and what could be read of it: what was not read whole first,
+    should not all find room."""
+    artifacts = autopsy.run.artifacts
+    chosen, left_out = capped(sorted(artifacts, key=lambda a: a.status == "read"))
+    rows = [
+        Row(
+            (
+                code(a.path),
+                text(a.kind),
+                Cell(size(a.bytes), a.bytes),
+                Cell(ARTIFACT_STATUS[a.status], bad=a.status != "read"),
+                text(listed(a.problems, "; ")),
+                code((a.digest or "")[:19]),
+            ),
+            anchors.give(("artifact", a.path), f"file-{a.path}"),
         )
-        for a in shown
-    )
+        for a in (chosen if left_out else artifacts)
+    ]
     headings = (
         phrase("Artifact"),
         phrase("Kind"),
@@ -214,46 +136,52 @@ def artifacts(autopsy: Autopsy) -> Table:
         phrase("Problems"),
         phrase("Digest"),
     )
-    return _table(phrase("Artifacts"), headings, rows, left_out)
+    return table(phrase("Artifacts"), headings, rows, left_out, IN_JSON)
 
 
 def series(autopsy: Autopsy) -> Table:
-    """Every series in numbers, those with non-finite points first."""
-
-    def key(pair: tuple[Series, int | None]) -> tuple[bool, int]:
-        return (pair[1] is None, pair[1] or 0)
-
-    numbered = [(s, summarize(s).first_nonfinite_step) for s in autopsy.run.series]
-    shown, left_out = _cap(sorted(numbered, key=key))
-    rows = []
-    for one, first in shown:
-        known = summarize(one)
-        reach = ""
-        if known.points:
-            reach = phrase("{first} to {last}", first=known.first_step, last=known.last_step)
-        rows.append(
-            (
-                _text(one.tag),
-                _text(_ROLES.get(one.role, "")),
-                _count(known.points),
-                Cell(reach, known.first_step),
-                _number(known.smallest, number(known.smallest)),
-                _number(known.largest, number(known.largest)),
-                _count(known.nonfinite, bad=True),
-                _count(first, bad=True),
-                Cell(one_line(one.source.path), source=True),
-            )
-        )
+    """Every series in numbers: those with non-finite points first, the earliest leading, then
+    those whose role is known."""
+    numbered = [(s, summarize(s)) for s in autopsy.run.series]
+    shown, left_out = capped(sorted(numbered, key=_telling))
+    rows = [_series_row(one, known) for one, known in shown]
     headings = (
         phrase("Tag"),
         phrase("Role"),
         phrase("Points"),
         one_axis(autopsy),
-        "Smallest",
-        "Largest",
+        phrase("Smallest"),
+        phrase("Largest"),
+        phrase("Non-finite"),
+        phrase("First at"),
+        phrase("Artifact"),
     )
-    more = (phrase("Non-finite"), phrase("First at"), phrase("Artifact"))
-    return _table(phrase("Series"), headings + more, tuple(rows), left_out)
+    return table(phrase("Series"), headings, rows, left_out, IN_JSON)
+
+
+def _telling(pair: tuple[Series, SeriesSummary]) -> tuple[bool, int, bool]:
+    series, known = pair
+    first = known.first_nonfinite_step
+    return first is None, first or 0, series.role == "other"
+
+
+def _series_row(one: Series, known: SeriesSummary) -> Row:
+    reach: str = ""
+    if known.points:
+        reach = phrase("{first} to {last}", first=known.first_step, last=known.last_step)
+    return Row(
+        (
+            text(one.tag),
+            text(_ROLES.get(one.role, "")),
+            integer(known.points),
+            Cell(reach, known.first_step),
+            number_cell(known.smallest, number(known.smallest)),
+            number_cell(known.largest, number(known.largest)),
+            integer(known.nonfinite, bad=True),
+            integer(known.first_nonfinite_step, bad=True),
+            code(one.source.path),
+        )
+    )
 
 
 def one_axis(autopsy: Autopsy) -> str:
@@ -268,89 +196,3 @@ _AXES: Mapping[Axis, Phrase] = {
     "samples": phrase("Samples"),
     "record": phrase("Records"),
 }
-
-
-def checkpoints(autopsy: Autopsy) -> Table:
-    """One row a checkpoint."""
-    shown, left_out = _cap(autopsy.run.checkpoints)
-    rows = []
-    for c in shown:
-        measured = c.depth is not None
-        rooms = [t.headroom for t in c.tensors if t.headroom is not None]
-        lowest = min(rooms, default=None)
-        rows.append(
-            (
-                Cell(one_line(c.path), source=True),
-                _count(c.step),
-                _text(c.kind),
-                _text(_HOLDS.get(c.holds, c.holds)),
-                _count(len(c.tensors) if measured else None),
-                _count(len(damaged(c)) + len(damaged_moments(c)) if measured else None, bad=True),
-                _count(sum(t.all_zero for t in c.tensors) if measured else None),
-                _headroom(lowest),
-                _count(len(c.missing), bad=True),
-                _text(c.inferred),
-            )
-        )
-    headings = (
-        phrase("Checkpoint"),
-        phrase("Step"),
-        phrase("Format"),
-        phrase("Holds"),
-        phrase("Tensors"),
-        phrase("Non-finite"),
-        phrase("All zero"),
-    )
-    more = (phrase("Least headroom"), phrase("Unread"), "")
-    return _table(phrase("Checkpoints"), headings + more, tuple(rows), left_out)
-
-
-def telling_checkpoints(autopsy: Autopsy) -> tuple[Checkpoint, ...]:
-    """The first damaged checkpoint and the last sound one of its lineage; else first and last."""
-    lines = lineages([c for c in autopsy.run.checkpoints if c.tensors])
-    for is_bad in (damaged, damaged_moments):
-        for line in lines:
-            first = next((i for i, c in enumerate(line) if is_bad(c)), None)
-            if first is not None:
-                return tuple(line[max(0, first - 1) : first + 1])
-    ends = next((line for line in lines if line[0].holds == "model"), lines[0] if lines else [])
-    return tuple(ends[:1] + ends[1:][-1:])
-
-
-def tensors(checkpoint: Checkpoint, limit: int) -> Table:
-    """The health of a checkpoint's tensors, worst first."""
-    shown, left_out = _cap(worst_first(checkpoint), limit)
-    headings = (
-        phrase("Tensor"),
-        phrase("Type"),
-        phrase("Shape"),
-        phrase("NaN"),
-        phrase("Inf"),
-        phrase("Zero"),
-        phrase("Largest"),
-        phrase("Headroom"),
-        phrase("RMS"),
-        "",
-    )
-    rows = tuple(_tensor(tensor) for tensor in shown)
-    return _table(
-        phrase("Tensors of {path}", path=one_line(checkpoint.path)), headings, rows, left_out
-    )
-
-
-def _tensor(tensor: TensorHealth) -> tuple[Cell, ...]:
-    share = (tensor.zero or 0) / tensor.numel if tensor.numel else 0.0
-    infinite = tensor.pos_inf + tensor.neg_inf
-    note = tensor_note(tensor)
-    return (
-        Cell(one_line(tensor.name), source=True),
-        _text(tensor.dtype),
-        Cell(shape(tensor.shape), tensor.numel),
-        _count(tensor.nan, bad=True),
-        _count(infinite, bad=note != BY_DESIGN),
-        Cell(f"{100 * share:.3g}%", share, bad=tensor.all_zero),
-        _number(tensor.max_abs, number(tensor.max_abs)),
-        _headroom(tensor.headroom, bad=note == "low headroom"),
-        _number(tensor.rms, number(tensor.rms)),
-        Cell(note, bad=bool(note) and note != BY_DESIGN),
-    )

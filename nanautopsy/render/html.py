@@ -1,164 +1,83 @@
 """The report: one page that stands alone, requests nothing and runs only its own script.
 
-Everything that came from an artifact is escaped by the template engine. The content security
-policy admits the one style sheet and the one script below by their hashes, and nothing else.
+It answers first what died, when, where, why, how sure that is, what to do and what could not be
+seen; then it shows the proof, to which every citation links.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from nanautopsy.languages import ENGLISH, Language, translated
-from nanautopsy.model import Autopsy, RankedCause, Source
-from nanautopsy.render import _facts, _format, _page
-from nanautopsy.render._clean import cleaned, one_line
-from nanautopsy.wording import counted, phrase, rephrased
+from nanautopsy.languages import ENGLISH, Language
+from nanautopsy.model import Autopsy, Quote, RankedCause, Source
+from nanautopsy.render import _answers, _facts, _page, _tensor_tables
+from nanautopsy.render._anchors import Anchors, line_key
+from nanautopsy.render._clean import cleaned
+from nanautopsy.render._document import document
+from nanautopsy.render._points import cited_points
+from nanautopsy.render._table import short
+from nanautopsy.wording import phrase
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
     from markupsafe import Markup
 
+    from nanautopsy.render.figures.svg import Drawing
 
-_TAGS = {"en": "en", "zh": "zh-Hans"}
-"""How the page names its language."""
+LONGEST_TEXT = 4000
+"""Characters of any string of the result; of what is longer, the end is left out."""
+SECTIONS = (
+    *("verdict", "causes", "missing", "onset", "figures", "lines", "points", "tensors"),
+    *("timeline", "environment", "configuration", "read", "considered"),
+)
 
 
 def render(autopsy: Autopsy, *, language: Language = ENGLISH) -> str:
     """The whole page."""
-    from markupsafe import Markup
-
-    autopsy = cleaned(autopsy)
-    style, script = _resource("report.css"), _resource("report.js")
-    word = language.say(_facts.verdict_word(autopsy))
+    autopsy = cleaned(autopsy, LONGEST_TEXT)
     figures, trouble = _figures(autopsy, language)
-    return (
-        _environment(language)
-        .get_template("report.html.j2")
-        .render(
-            autopsy=autopsy,
-            run=autopsy.run,
-            name=_facts.run_name(autopsy.run.path),
-            word=word,
-            headline=_headline(autopsy, word),
-            story=translated(_story(autopsy), language),
-            starter=_facts.initiating(autopsy),
-            causes=translated([_card(cause) for cause in autopsy.causes], language),
-            considered=translated([_quiet_cause(c) for c in autopsy.considered], language),
-            figures=figures,
-            trouble=trouble,
-            undetermined=language.say(_facts.undetermined(autopsy)),
-            tables=translated(_tables(autopsy), language),
-            style=Markup(style),
-            script=Markup(script),
-            policy=_policy(style, script),
-            tag=_TAGS[language.code],
-        )
+    names = [f"{d.name}{end}" for d in figures for end in ("", "-title", "-desc")]
+    anchors = Anchors((*SECTIONS, *names))
+    causes = [_card(cause, anchors) for cause in autopsy.causes]
+    considered = [_quiet_cause(cause, anchors) for cause in autopsy.considered]
+    quotes = [_quote(quote, anchors) for quote in autopsy.quotes]
+    tables = _tables(autopsy, anchors)
+    return document(
+        "report.html.j2",
+        language,
+        styles=("report.css",),
+        scripts=("report.js",),
+        filters={"cite": lambda source: _cite(source, anchors, language)},
+        autopsy=autopsy,
+        run=autopsy.run,
+        name=short(_facts.run_name(autopsy.run.path)),
+        word=language.say(_facts.verdict_word(autopsy)),
+        headline=_answers.headline(autopsy, language),
+        answers=_answers.answers(autopsy, causes[0]["anchor"] if causes else ""),
+        causes=causes,
+        considered=considered,
+        figures=figures,
+        trouble=trouble,
+        undetermined=language.say(_facts.undetermined(autopsy)),
+        quotes=quotes,
+        tables=tables,
     )
 
 
-def _figures(autopsy: Autopsy, language: Language) -> tuple[list[dict[str, Any]], str]:
+def _figures(autopsy: Autopsy, language: Language) -> tuple[tuple[Drawing, ...], str]:
     """The figures; or none, and why: the rest of the report must not be lost with them."""
-    from markupsafe import Markup
-
     from nanautopsy.render.figures import draw
 
     try:
-        drawn = draw(autopsy, language)
+        return draw(autopsy, language), ""
     except Exception as error:
         told = f"{type(error).__name__}: {error}"
-        return [], language.say(phrase("The curves could not be drawn: {error}", error=told))
-    return [
-        {"svg": Markup(figure.svg), "title": figure.title, "caption": figure.caption}
-        for figure in drawn
-    ], ""
+        return (), phrase("The curves could not be drawn: {error}", error=told)
 
 
-def _policy(style: str, script: str) -> str:
-    return (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
-    return "sha256-" + base64.b64encode(digest).decode()
-
-
-def _resource(name: str) -> str:
-    """A file beside the templates, with the line ends that a browser hashes."""
-    text = (files("nanautopsy.render") / "templates" / name).read_text(encoding="utf-8")
-    return text.replace("\r\n", "\n")
-
-
-def _environment(language: Language) -> Environment:
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FunctionLoader(_resource),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=StrictUndefined,
-    )
-    environment.globals["_"] = lambda text, **values: language.say(phrase(text, **values))
-    environment.globals["_n"] = lambda n, one, many: language.say(counted(n, one, many))
-    environment.filters |= {
-        "prose": _prose,
-        "cite": _cite,
-        "line": one_line,
-        "percent": _format.percent,
-        "safe_link": _facts.safe_link,
-    }
-    return environment
-
-
-# --- what the template shows ------------------------------------------------------------------
-
-
-def _headline(autopsy: Autopsy, word: str) -> str:
-    """The headline without the verdict, which stands above it."""
-    text = one_line(autopsy.headline)
-    for colon in (": ", "："):
-        if text.startswith(word + colon):
-            text = text[len(word + colon) :]
-            text = text[:1].upper() + text[1:]
-    return text.replace("non-finite", "non\N{NON-BREAKING HYPHEN}finite")
-
-
-def _story(autopsy: Autopsy) -> list[tuple[str, str]]:
-    """The facts of the hero: a label and a line each."""
-    onset, finding = autopsy.onset, _facts.initiating(autopsy)
-    lines: list[tuple[str, str]] = []
-    if onset is not None:
-        lines += [
-            (phrase("What"), _facts.what(onset)),
-            (phrase("When"), _facts.when(onset)),
-            (phrase("Where"), rephrased(_facts.where(onset), one_line)),
-        ]
-    elif finding is not None:
-        lines.append((phrase("What"), one_line(finding.text)))
-        if finding.step is not None:
-            when = phrase("step {number}", number=finding.step)
-            if finding.last_good is not None:
-                when = phrase("{place} (last good: {before})", place=when, before=finding.last_good)
-            lines.append((phrase("When"), when))
-    if _facts.why(autopsy):
-        lines.append((phrase("Why"), rephrased(_facts.why(autopsy), one_line)))
-    if autopsy.causes:
-        lines.append((phrase("How sure"), rephrased(_facts.how_sure(autopsy), one_line)))
-    return lines
-
-
-def _card(cause: RankedCause) -> dict[str, Any]:
+def _card(cause: RankedCause, anchors: Anchors) -> dict[str, Any]:
     return {
         "cause": cause,
-        "anchor": _facts.anchor(cause),
+        "anchor": anchors.give(("cause", cause.id), cause.id),
         "width": f"{100 * cause.probability:.1f}",
         "sides": [
             (title, mark, [(e, _facts.strength_word(e)) for e in side])
@@ -170,41 +89,57 @@ def _card(cause: RankedCause) -> dict[str, Any]:
     }
 
 
-def _quiet_cause(cause: RankedCause) -> dict[str, Any]:
+def _quiet_cause(cause: RankedCause, anchors: Anchors) -> dict[str, Any]:
     return {
         "cause": cause,
-        "anchor": _facts.anchor(cause),
+        "anchor": anchors.give(("cause", cause.id), cause.id),
         "result": _facts.STATUS_WORDS.get(cause.status, cause.status),
     }
 
 
-def _tables(autopsy: Autopsy) -> dict[str, Any]:
-    telling = _page.telling_checkpoints(autopsy)
-    limit = _page.MAX_TENSORS // max(1, len(telling))
+def _quote(quote: Quote, anchors: Anchors) -> dict[str, Any]:
+    """The lines with their numbers; cited ones have ids, so that evidence links to them."""
+    cited = set(quote.cited)
+    lines = [
+        {
+            "number": number,
+            "text": line,
+            "cited": number in cited,
+            "onset": number == quote.onset,
+            "anchor": anchors.give(line_key(quote.path, number), f"{quote.path}-L{number}")
+            if number in cited
+            else "",
+        }
+        for number, line in enumerate(quote.lines, quote.first)
+    ]
+    return {"path": quote.path, "lines": lines}
+
+
+def _tables(autopsy: Autopsy, anchors: Anchors) -> dict[str, Any]:
+    """Those that others link to first."""
     return {
-        "timeline": _page.timeline(autopsy),
-        "findings": _page.findings(autopsy),
+        "checkpoints": _tensor_tables.checkpoints(autopsy, anchors),
+        "tensors": _tensor_tables.tensors(autopsy, anchors),
+        "points": cited_points(autopsy, anchors),
+        "artifacts": _page.artifacts(autopsy, anchors),
+        "timeline": _page.timeline(autopsy, anchors),
+        "findings": _page.findings(autopsy, anchors),
         "environment": _page.environment(autopsy),
         "configuration": _page.configuration(autopsy),
-        "artifacts": _page.artifacts(autopsy),
         "series": _page.series(autopsy),
-        "checkpoints": _page.checkpoints(autopsy),
-        "tensors": [_page.tensors(checkpoint, limit) for checkpoint in telling],
     }
 
 
-def _prose(text: str) -> Markup:
-    """One line; balanced backticks become code."""
-    from markupsafe import Markup, escape
-
-    parts = re.split(r"`([^`]+)`", one_line(text))
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if i % 2 else escape(part)
-        for i, part in enumerate(parts)
-    )
-
-
-def _cite(source: Source) -> Markup:
+def _cite(source: Source, anchors: Anchors, language: Language) -> Markup:
+    """The place, as a link to where the page shows it; a point's neighbors as a second one."""
     from markupsafe import Markup
 
-    return Markup('<code class="source">{}</code>').format(one_line(_facts.place(source)))
+    place = Markup('<code class="source">{}</code>').format(short(_facts.place(source)))
+    first, *more = [*anchors.hrefs(source), ""]
+    if not first:
+        return place
+    linked = Markup('<a class="cited" href="{}">{}</a>').format(first, place)
+    if more[:-1]:
+        words = language.say(phrase("and its neighbors"))
+        linked += Markup(' <a class="also" href="{}">{}</a>').format(more[0], words)
+    return linked

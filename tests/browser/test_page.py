@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import factories
 import pytest
+from gallery import sample_names
 
+from nanautopsy import analyze
+from nanautopsy.languages import Language, translated
 from nanautopsy.model import Autopsy
 from nanautopsy.render.html import render
 
@@ -67,6 +72,14 @@ class Browser:
             {"name": "prefers-reduced-motion", "value": "reduce"},  # jump, do not glide
         ]
         self.command("Emulation.setEmulatedMedia", features=features)
+        self.resize(width)
+        self.driver.get("about:blank")
+        self.driver.get_log("browser")
+        self.driver.get_log("performance")
+        self.driver.get(path.as_uri())
+
+    def resize(self, width: int) -> None:
+        """Another width of the window."""
         self.command(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -74,10 +87,14 @@ class Browser:
             deviceScaleFactor=1,
             mobile=False,
         )
-        self.driver.get("about:blank")
-        self.driver.get_log("browser")
-        self.driver.get_log("performance")
-        self.driver.get(path.as_uri())
+
+    def soon(self, script: str, wanted: object) -> bool:
+        """Whether a script gives this within two seconds."""
+        for _ in range(100):
+            if self.run(script) == wanted:
+                return True
+            time.sleep(0.02)
+        return False
 
     def command(self, name: str, **arguments: object) -> Any:
         """A command of the DevTools protocol."""
@@ -122,7 +139,7 @@ def test_it_loads_without_a_complaint_or_a_request(
     assert browser.run("return window.getComputedStyle(document.body).margin") == "0px"
 
 
-@pytest.mark.parametrize("width", [360, 768, 1200])
+@pytest.mark.parametrize("width", [360, 768, 1280, 3840])
 @pytest.mark.parametrize("make", ALL)
 def test_nothing_overflows_sideways(
     browser: Browser, make: Callable[[], Autopsy], width: int
@@ -221,14 +238,42 @@ def test_sorting_a_table(browser: Browser) -> None:
     table = browser.driver.find_element(By.CSS_SELECTOR, "#tensors details[open] table")
     button = table.find_element(By.XPATH, ".//th/button[text()='Largest']")
     column = "return [...arguments[0].tBodies[0].rows].map(r => Number(r.cells[6].dataset.value))"
+    sorted_by = "return arguments[0].querySelector('[aria-sort]')?.getAttribute('aria-sort')"
+    before = browser.run(column, table)
     button.click()
     up = browser.run(column, table)
-    assert up == sorted(up)
-    assert table.find_element(By.CSS_SELECTOR, "[aria-sort]").get_attribute("aria-sort") == (
-        "ascending"
-    )
+    assert up == sorted(up) != before
+    assert browser.run(sorted_by, table) == "ascending"
     button.click()
     assert browser.run(column, table) == sorted(up, reverse=True)
+    assert browser.run(sorted_by, table) == "descending"
+    button.click()
+    assert browser.run(column, table) == before
+    assert browser.run(sorted_by, table) is None
+
+
+def test_sorting_with_the_keyboard_alone(browser: Browser) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open(render(factories.failing()))
+    browser.run("document.querySelector('#tensors th button').focus()")
+    browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    assert browser.run("return document.activeElement.parentElement.ariaSort") == "ascending"
+    browser.driver.switch_to.active_element.send_keys(Keys.TAB)
+    assert browser.run("return document.activeElement.textContent") == "Step"
+    browser.driver.switch_to.active_element.send_keys(Keys.SPACE)
+    assert browser.run("return document.activeElement.parentElement.ariaSort") == "ascending"
+
+
+def test_what_is_not_known_sorts_last_both_ways(browser: Browser) -> None:
+    browser.open(render(factories.failing()))
+    column = (
+        "const t = document.querySelector('#timeline table'); t.querySelectorAll('th button')[1]"
+        ".click(); return [...t.tBodies[0].rows].map(r => r.cells[1].textContent)"
+    )
+    for _ in range(2):
+        times = browser.run(column)
+        assert [bool(time) for time in times] == [True] * 5 + [False]
 
 
 def test_copying_a_snippet(browser: Browser) -> None:
@@ -236,21 +281,130 @@ def test_copying_a_snippet(browser: Browser) -> None:
     browser.command(
         "Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"]
     )
-    browser.run("document.querySelector('pre .copy').click()")
-    for _ in range(50):
-        label = browser.run("return document.querySelector('pre .copy').textContent")
-        if label != "Copy":
-            break
-    assert label in ("Copied", "Select and copy by hand")
+    browser.run("document.querySelector('#missing .copy').click()")
+    assert browser.soon("return document.querySelector('#missing .copy').textContent", "Copied")
+    copied = browser.driver.execute_async_script(
+        "navigator.clipboard.readText().then(arguments[0], (e) => arguments[0](String(e)))"
+    )
+    assert copied == "for name, value in batch.items():\n    print(name, value.float().abs().max())"
+
+
+def test_copied_log_lines_have_no_numbers(browser: Browser) -> None:
+    browser.open(render(factories.failing()))
+    browser.run("document.querySelector('#lines .copy').click()")
+    assert browser.soon("return document.querySelector('#lines .copy').textContent", "Copied")
+    copied = browser.driver.execute_async_script(
+        "navigator.clipboard.readText().then(arguments[0], (e) => arguments[0](String(e)))"
+    )
+    (quote,) = factories.failing().quotes
+    assert copied.rstrip("\n").split("\n") == list(quote.lines)
+
+
+def test_evidence_leads_to_the_very_line_point_and_tensor(browser: Browser) -> None:
+    browser.open(render(factories.failing()))
+    links = browser.run(
+        "return [...document.querySelectorAll('.cause a.cited')].map((a) => [a.textContent, "
+        "document.getElementById(a.hash.slice(1)).textContent])"
+    )
+    places = dict(links)
+    assert places["train.log:90211"].startswith("[deepspeed] OVERFLOW! Rank 0")
+    tensor = "model.layers.17.self_attn.q_proj.weight"
+    assert places[f"checkpoint-1200/model.safetensors {tensor}[0, 3]"].startswith(tensor)
+
+
+def test_a_link_shows_a_row_that_the_filter_hides(browser: Browser) -> None:
+    browser.open(render(factories.failing()))
+    browser.run(
+        "const i = document.querySelector('#tensors details[open] .tools input');"
+        "i.value = 'nothing'; i.dispatchEvent(new Event('input'))"
+    )
+    row = "document.getElementById('tensor-model.layers.17.self_attn.q_proj.weight')"
+    assert not browser.run(f"return {row}.checkVisibility()")
+    browser.run(f"location.hash = {row}.id")
+    assert browser.soon(f"return {row}.checkVisibility()", True)
+
+
+PAGE_COLOR = "return getComputedStyle(document.body).backgroundColor"
+LIGHT, DARK = "rgb(250, 249, 247)", "rgb(19, 21, 23)"
+
+
+def test_the_theme_is_the_readers_choice_and_is_remembered(browser: Browser) -> None:
+    text = render(factories.healthy())
+    browser.open(text, scheme="dark")
+    toggle = "document.querySelector('button.theme')"
+    assert browser.run(PAGE_COLOR) == DARK
+    browser.run(f"{toggle}.click()")
+    assert browser.run(f"return {toggle}.textContent") == "Theme: light"
+    assert browser.run(PAGE_COLOR) == LIGHT
+    browser.open(text, scheme="dark")
+    assert browser.run("return document.documentElement.dataset.theme") == "light"
+    assert browser.run(PAGE_COLOR) == LIGHT
+    browser.run(f"{toggle}.click(); {toggle}.click()")
+    assert browser.run(PAGE_COLOR) == DARK
+    assert browser.run("return localStorage.getItem('nanautopsy-theme')") == "auto"
+
+
+def test_it_prints_whole_and_light(browser: Browser) -> None:
+    browser.open(render(factories.failing()), scheme="dark")
+    browser.command("Emulation.setEmulatedMedia", media="print", features=[])
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    assert browser.run(PAGE_COLOR) == "rgb(255, 255, 255)"
+    assert browser.run("return document.querySelectorAll('details:not([open])').length") == 0
+    clipped = browser.run(
+        "return [...document.querySelectorAll('.scroll, pre, .plot')].filter("
+        "(e) => getComputedStyle(e).overflowY !== 'visible').map((e) => e.className)"
+    )
+    assert clipped == []
+    assert not browser.run("return document.querySelector('nav').checkVisibility()")
+    pdf = browser.command("Page.printToPDF", printBackground=True)["data"]
+    browser.command("Emulation.setEmulatedMedia", media="")
+    assert len(pdf) > 50_000
 
 
 def test_without_script_everything_is_there(browser: Browser) -> None:
     text = render(factories.failing())
     browser.open(text, script=False)
     browser.command("Emulation.setScriptExecutionDisabled", value=False)
-    assert browser.run("return document.querySelectorAll('.tools, .copy').length") == 0
+    assert browser.run("return document.querySelectorAll('button, .tools').length") == 0
     assert browser.run("return document.querySelector('#tensors table').checkVisibility()")
+    assert browser.run("return document.querySelector('#lines mark').checkVisibility()")
     assert browser.complaints() == []
+
+
+AXE = Path(str(importlib.util.find_spec("axe_core_python").origin)).parent / "axe.min.js"  # type: ignore[union-attr]
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+def violations(browser: Browser) -> list[str]:
+    """What axe-core finds wrong with the page, everything opened."""
+    browser.run("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    browser.run(AXE.read_text(encoding="utf-8"))
+    found = browser.driver.execute_async_script(
+        "axe.run(document, {runOnly: arguments[0]}).then((r) => arguments[1](r.violations.map("
+        "(v) => v.id + ': ' + v.nodes.slice(0, 3).map((n) => n.html.slice(0, 120)).join(' | '))),"
+        "(e) => arguments[1]([String(e)]))",
+        RULES,
+    )
+    return list(found)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("make", ALL)
+def test_nothing_hinders_access(browser: Browser, make: Callable[[], Autopsy], scheme: str) -> None:
+    browser.open(render(make()), scheme=scheme)
+    assert violations(browser) == []
+
+
+@pytest.mark.parametrize("code", ["en", "zh"])
+@pytest.mark.parametrize("name", sample_names())
+def test_the_samples(browser: Browser, name: str, code: str) -> None:
+    language = Language(code)
+    browser.open(render(translated(analyze(f"sample_runs/{name}"), language), language=language))
+    assert browser.complaints() == []
+    assert violations(browser) == []
+    for width in (360, 1280, 3840):
+        browser.resize(width)
+        assert browser.run("return document.documentElement.scrollWidth") <= width
 
 
 def test_an_injected_script_or_style_is_refused(browser: Browser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
@@ -15,10 +16,13 @@ from hypothesis.extra import numpy as npst
 
 from nanautopsy.model import Autopsy, Series
 from nanautopsy.render._clean import cleaned
-from nanautopsy.render._curves import MAX_POINTS, thin, views
-from nanautopsy.render._layers import MAX_LAYERS, strips
-from nanautopsy.render._svg import COLORS
 from nanautopsy.render.figures import draw
+from nanautopsy.render.figures.health import health_map
+from nanautopsy.render.figures.layers import MAX_ROWS, layer_strips, rank_strips
+from nanautopsy.render.figures.marks import lanes, rate_changes
+from nanautopsy.render.figures.scale import staircase
+from nanautopsy.render.figures.svg import COLORS
+from nanautopsy.render.figures.views import MAX_POINTS, thin, views
 
 
 def of(*series: Series, onset: int | None = None) -> Autopsy:
@@ -26,7 +30,8 @@ def of(*series: Series, onset: int | None = None) -> Autopsy:
     failing = factories.failing()
     assert failing.onset is not None
     where = None if onset is None else replace(failing.onset, step=onset, last_finite=onset - 1)
-    return replace(failing, run=replace(failing.run, series=series), onset=where, findings=())
+    run = replace(failing.run, series=series, events=(), checkpoints=())
+    return replace(failing, run=run, onset=where, findings=())
 
 
 def test_a_long_run_is_shown_around_the_onset_and_as_a_whole() -> None:
@@ -37,7 +42,6 @@ def test_a_long_run_is_shown_around_the_onset_and_as_a_whole() -> None:
         "Loss",
         "Gradient norm",
         "Learning rate",
-        "Loss scale",
     ]
 
 
@@ -130,8 +134,8 @@ EXTREMES = {
 @pytest.mark.parametrize("values", EXTREMES.values(), ids=EXTREMES.keys())
 @pytest.mark.parametrize("role", ["loss", "loss_scale"])
 def test_any_values_can_be_drawn(values: list[float], role: str) -> None:
-    (drawing,) = draw(of(factories.series("x", range(len(values)), values, role), onset=1))
-    ET.fromstring(drawing.svg)
+    for drawing in draw(of(factories.series("x", range(len(values)), values, role), onset=1)):
+        ET.fromstring(drawing.svg)
 
 
 @given(
@@ -178,11 +182,11 @@ def test_the_figures_ids_do_not_meet() -> None:
 
 
 def test_layers_by_steps() -> None:
-    (strip,) = strips(factories.failing())
-    assert strip.layers[0] == "model.layers.0.self_attn.q_proj"
-    assert strip.nonfinite.shape == (24, 40)
-    assert strip.nonfinite[17, -10:].all()
-    assert not strip.nonfinite[:, 0].any()
+    (strip,) = layer_strips(factories.failing())
+    assert strip.grid.names[0] == "model.layers.0.self_attn.q_proj"
+    assert strip.grid.nonfinite.shape == (24, 40)
+    assert strip.grid.nonfinite[17, -10:].all()
+    assert not strip.grid.nonfinite[:, 0].any()
 
 
 def test_of_many_layers_the_first_to_fail_are_shown() -> None:
@@ -193,12 +197,116 @@ def test_of_many_layers_the_first_to_fail_are_shown() -> None:
         )
         for i in range(200)
     ]
-    (strip,) = strips(of(*series))
-    assert len(strip.layers) == MAX_LAYERS
-    assert "l150" in strip.layers
+    (strip,) = layer_strips(of(*series))
+    assert len(strip.grid.names) == MAX_ROWS
+    assert "l150" in strip.grid.names
     (drawing,) = draw(of(*series))
-    assert "60 of 200 layers" in drawing.caption
-    assert "l150 are the first that are not finite, at step 2" in drawing.svg
+    assert "60 of 200 are drawn" in drawing.caption
+    assert "Not finite first: l150, at step 2." in drawing.svg
+
+
+def test_ranks_by_steps() -> None:
+    def norms(rank: int, values: list[float]) -> Series:
+        return factories.series("norm", range(4), values, "grad_norm", rank=rank)
+
+    (strip,) = rank_strips(of(norms(0, [1, 2, 3, np.nan]), norms(1, [1, 2, np.inf, np.nan])))
+    assert strip.grid.names == ("0", "1")
+    assert strip.grid.nonfinite.tolist() == [[False] * 3 + [True], [False] * 2 + [True] * 2]
+    drawing = draw(of(norms(0, [1, 2, 3, 4]), norms(1, [1, 2, np.nan, 4])))[-1]
+    assert drawing.caption.startswith("Not finite first: 1, at step 2.")
+    assert rank_strips(of(norms(0, [1, 2, 3, 4]))) == []
+
+
+def test_the_events_above_the_curves() -> None:
+    shown = {str(lane.label): lane.steps.tolist() for lane in lanes(factories.failing(), 1, 1500)}
+    assert shown == {"skipped": [1204], "resumed": [1050], "saved": [1100, 1200]}
+    window = {str(lane.label) for lane in lanes(factories.failing(), 1150, 1210)}
+    assert window == {"skipped", "saved"}
+
+
+RATES = {
+    "warmup": ([1e-5 * i for i in range(1, 11)], []),
+    "cosine": (list(1e-3 * (1 + np.cos(np.linspace(0, 3, 40)))), []),
+    "step decay": ([1e-3] * 5 + [1e-4] * 5, [5]),
+    "spike": ([1e-3] * 5 + [1e-1] * 5, [5]),
+    "zero first": ([0.0, 0.0, 1e-3, 1e-3], []),
+    "with NaN": ([1e-3, np.nan, 1e-3, 1e-2, 1e-2], [3]),
+    "one point": ([1e-3], []),
+}
+
+
+@pytest.mark.parametrize(("values", "changes"), RATES.values(), ids=RATES.keys())
+def test_changes_of_the_learning_rate(values: list[float], changes: list[int]) -> None:
+    assert rate_changes(factories.series("lr", range(len(values)), values)) == changes
+
+
+def test_the_staircase_of_the_loss_scale() -> None:
+    def scale(values: list[float]) -> Autopsy:
+        return of(factories.series("scale", range(len(values)), values, "loss_scale"))
+
+    stairs = staircase(scale([8.0, 8.0, 4.0, 4.0, 2.0]))
+    assert stairs is not None
+    assert stairs.steps[stairs.treads].tolist() == [2, 4]
+    assert staircase(scale([8.0, 8.0, 8.0])) is None
+    assert staircase(of()) is None
+    (drawing,) = draw(scale([8.0, 4.0, np.nan, np.nan, 16.0]))
+    assert "falls once and rises never, between 16 and 4" in drawing.caption
+    assert [row.cells[0].text for row in drawing.data.rows] == ["1", "2", "4"]
+
+
+def test_the_staircase_from_what_skipped_steps_say() -> None:
+    failing = factories.failing()
+    events = tuple(
+        replace(failing.run.events[0], step=step, data={"scale_after": 2.0**-step})
+        for step in (3, 1, 2)
+    )
+    stairs = staircase(replace(failing, run=replace(failing.run, series=(), events=events)))
+    assert stairs is not None
+    assert stairs.values.tolist() == [0.5, 0.25, 0.125]
+
+
+def test_the_health_of_layers_over_checkpoints() -> None:
+    found = health_map(factories.failing())
+    assert found is not None
+    assert len(found.checkpoints) == 2
+    layer = "model.layers.17.self_attn"
+    states = [found.state(layer, column) for column in (0, 1)]
+    assert states == [3, 0]
+    assert [found.state("model.projector", column) for column in (0, 1)] == [None, 1]
+    assert found.layers.index("model.layers.2.mlp") < found.layers.index(layer)
+
+
+def test_the_layers_of_a_large_model_are_joined() -> None:
+    failing = factories.failing()
+    tensors = tuple(
+        factories.tensor(f"model.layers.{i}.mlp.{part}.weight")
+        for i in range(48)
+        for part in ("up", "down", "gate")
+    )
+    checkpoints = tuple(
+        replace(failing.run.checkpoints[0], path=f"c-{step}", step=step, tensors=tensors)
+        for step in (10, 20)
+    )
+    found = health_map(replace(failing, run=replace(failing.run, checkpoints=checkpoints)))
+    assert found is not None
+    assert len(found.layers) == 48
+    assert found.layers[0] == "model.layers.0.mlp"
+
+
+def test_one_checkpoint_is_no_map() -> None:
+    failing = factories.failing()
+    run = replace(failing.run, checkpoints=failing.run.checkpoints[:1])
+    assert health_map(replace(failing, run=run)) is None
+
+
+@pytest.mark.parametrize("make", [factories.failing, factories.all_nan, factories.diverged])
+def test_every_figure_has_its_numbers_and_its_words(make: Callable[[], Autopsy]) -> None:
+    drawings = draw(cleaned(make()))
+    assert drawings
+    for drawing in drawings:
+        assert drawing.data.rows, drawing.name
+        assert drawing.caption.endswith("."), drawing.caption
+        assert all(len(row.cells) == len(drawing.data.headings) for row in drawing.data.rows)
 
 
 def test_nothing_to_draw() -> None:

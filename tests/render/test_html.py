@@ -125,7 +125,9 @@ def test_what_the_failing_run_shows() -> None:
         "Steps 900 to 950 were logged twice",
     ):
         assert piece in text, piece
-    assert text.count("<svg") == 2 + 3  # a bar for each cause; two views and the layers
+    drawn = [a["id"] for a in page.all("figure") if "id" in a]
+    assert drawn == ["curves0", "curves1", "loss-scale", "layers0", "health"]
+    assert text.count("<svg") == 2 + len(drawn)  # a bar for each cause beside them
 
 
 def test_only_web_references_become_links() -> None:
@@ -142,10 +144,11 @@ def test_the_tensor_table_is_worst_first_and_capped() -> None:
     checkpoint = replace(failing.run.checkpoints[1], tensors=(*many, zero, bad))
     run = replace(failing.run, checkpoints=(checkpoint,), series=())
     text = render(replace(failing, run=run))
-    shown = re.findall(r"<tr><td><code>(aaa|bbb|t\d{4})</code>", text)
+    shown = re.findall(r"<tr><td><code>(aaa|bbb|t\d{4})</code></td><td>F16", text)
     assert shown[:4] == ["aaa", "bbb", "t0699", "t0698"]
-    assert len(shown) == 500
-    assert "500 rows are shown; 202 more are left out." in text
+    assert len(shown) == 600
+    assert "600 rows are shown; 102 more are left out." in text
+    assert "<code>nanautopsy inspect --top 0 CHECKPOINT</code>" in text
 
 
 def test_the_page_is_the_same_every_time(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+from nanautopsy.render._table import Table
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -23,6 +25,10 @@ COLORS = {
     "grid": "#030303",
     "bad": "#040404",
     "band": "#050505",
+    "page": "#0a0a0a",
+    "sound": "#0b0b0b",
+    "low": "#0c0c0c",
+    "zero": "#0d0d0d",
     "c0": "#060606",
     "c1": "#070707",
     "c2": "#080808",
@@ -48,9 +54,14 @@ _KEPT_STYLES = frozenset(
 class Drawing:
     """One figure of the report."""
 
+    name: str
+    """Unique in the page: its id."""
     svg: str
     title: str
     caption: str
+    """What to see in it."""
+    data: Table
+    """The numbers behind it."""
 
 
 def to_svg(figure: Figure, name: str, title: str, description: str) -> str:
@@ -98,6 +109,9 @@ def _restyle(element: ET.Element) -> None:
                 element.set("font-size", match[1])
         elif key in _KEPT_STYLES:
             element.set(key, value)
+    # The ground of a hatching stands in attributes.
+    grounds = [key for key in ("fill", "stroke") if element.get(key) in _CLASSES]
+    classes += [f"{key[0]}-{_CLASSES[element.attrib.pop(key)]}" for key in grounds]
     if classes:
         element.set("class", " ".join(classes))
 

@@ -1,4 +1,4 @@
-"""Which part of which series a figure shows, before anything is drawn."""
+"""Which part of which series the curves show, before anything is drawn."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (phrase("Loss"), ("loss", "eval_loss")),
     (phrase("Gradient norm"), ("grad_norm",)),
     (phrase("Learning rate"), ("learning_rate",)),
-    (phrase("Loss scale"), ("loss_scale",)),
 )
 
 
@@ -51,6 +50,8 @@ class Panel:
     """One of the stacked plots."""
 
     title: str
+    role: str
+    """The first of the roles that it shows."""
     curves: tuple[Curve, ...]
     left_out: int
     """Series of the role that are not drawn."""
@@ -78,6 +79,14 @@ def center(autopsy: Autopsy) -> int | None:
         return autopsy.onset.step
     finding = initiating(autopsy)
     return None if finding is None else finding.step
+
+
+def onset_window(autopsy: Autopsy) -> tuple[int, int | None] | None:
+    """The onset's step and the last finite one, or the step of what started it; or nothing."""
+    middle = center(autopsy)
+    if middle is None:
+        return None
+    return middle, None if autopsy.onset is None else autopsy.onset.last_finite
 
 
 def views(autopsy: Autopsy) -> tuple[View, ...]:
@@ -122,7 +131,7 @@ def _view(autopsy: Autopsy, drawn: Sequence[Series], first: int, last: int, axis
         curves = [_curve(s, labels[i], first, last) for i, s in enumerate(chosen)]
         shown = tuple(curve for curve in curves if curve.total)
         if shown:
-            panels.append(Panel(title, shown, max(0, len(found) - MAX_CURVES)))
+            panels.append(Panel(title, roles[0], shown, max(0, len(found) - MAX_CURVES)))
     return View(tuple(panels), first, last, axis)
 
 
