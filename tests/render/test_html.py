@@ -195,3 +195,43 @@ def test_any_text_in_every_place(text: str) -> None:
     page = Page(render(factories.hostile(text)))
     assert len(page.all("script")) == 1
     assert len(page.all("style")) == 1
+
+
+@pytest.mark.parametrize("word", ["x", "word ", "<b>", "\u202e", "字"])
+def test_endless_text_is_cut(word: str) -> None:
+    """In every place at once; each string alone would be longer than the whole page."""
+    text = render(factories.hostile(word * (40_000 // len(word))))
+    Page(text)
+    assert len(text.encode()) < 3_000_000
+
+
+def test_a_megabyte_of_one_line_is_cut() -> None:
+    failing = factories.failing()
+    headline = "<script>" * 125_000
+    text = render(replace(failing, headline=headline, verdict="non-finite"))
+    assert "<script>" * 2 not in text
+    assert len(text) < len(render(failing)) + 50_000
+
+
+def test_cited_places_are_links_to_what_they_name() -> None:
+    page = Page(render(factories.failing()))
+    targets = {a["href"] for a in page.all("a")}
+    assert {"#train.log-L90211", "#tensor-model.layers.17.self_attn.q_proj.weight"} <= targets
+    lines = {a["data-line"]: a for a in page.all("mark")}
+    assert lines["90211"]["id"] == "train.log-L90211"
+    assert "first" in (lines["90211"]["class"] or "")
+
+
+def test_a_cause_named_like_a_section_gets_an_id_of_its_own() -> None:
+    failing = factories.failing()
+    causes = (replace(failing.causes[0], id="onset"), failing.causes[1])
+    page = Page(render(replace(failing, causes=causes)))
+    assert [a["id"] for a in page.all("article")] == ["onset-2", "attention-overflow"]
+
+
+def test_the_answers_come_first_and_in_their_order() -> None:
+    text = render(factories.failing())
+    labels = re.findall(r"<dt>([^<]*)</dt>", text)[:7]
+    assert labels == ["What", "When", "Where", "Why", "How sure", "What to do", "Not seen"]
+    sections = re.findall(r'<section[^>]*\bid="([a-z]+)"', text)
+    assert sections[:6] == ["verdict", "causes", "missing", "onset", "figures", "lines"]
