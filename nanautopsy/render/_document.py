@@ -34,12 +34,14 @@ def document(
     template: str,
     language: Language,
     *,
+    version: str,
     styles: Sequence[str] = (),
     scripts: Sequence[str] = (),
     filters: Mapping[str, Any] | None = None,
     **values: Any,
 ) -> str:
-    """A page of ``template``, which extends ``base.html.j2``.
+    """A page of ``template``, which extends ``base.html.j2``; ``version``: who wrote it, by which
+    :mod:`nanautopsy.own_reports` knows it again.
 
     ``styles``, ``scripts``: files beside the templates that follow ``base.css`` and ``base.js``.
     ``filters``: further ones for the template, beside its ``values``.
@@ -55,6 +57,7 @@ def document(
         script=Markup(script),
         policy=_policy(style, script),
         tag=TAGS[language.code],
+        version=version,
         **values,
     )
 

@@ -44,6 +44,7 @@ def render(autopsy: Autopsy, *, language: Language = ENGLISH) -> str:
     return document(
         "report.html.j2",
         language,
+        version=autopsy.version,
         styles=("report.css",),
         scripts=("report.js",),
         filters={"cite": lambda source: _cite(source, anchors, language)},

@@ -210,10 +210,10 @@ def test_ranks_by_steps() -> None:
         return factories.series("norm", range(4), values, "grad_norm", rank=rank)
 
     (strip,) = rank_strips(of(norms(0, [1, 2, 3, np.nan]), norms(1, [1, 2, np.inf, np.nan])))
-    assert strip.grid.names == ("0", "1")
+    assert strip.grid.names == ("rank 0", "rank 1")
     assert strip.grid.nonfinite.tolist() == [[False] * 3 + [True], [False] * 2 + [True] * 2]
     drawing = draw(of(norms(0, [1, 2, 3, 4]), norms(1, [1, 2, np.nan, 4])))[-1]
-    assert drawing.caption.startswith("Not finite first: 1, at step 2.")
+    assert drawing.caption.startswith("Not finite first: rank 1, at step 2.")
     assert rank_strips(of(norms(0, [1, 2, 3, 4]))) == []
 
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PANEL = 1.2
+_LINES = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (5, 1, 1, 1)))
+"""Curves differ by more than color, and one that lies on another lets it show."""
 _GAP = 0.42
 """Inches between panels: a title's height and room for ticks."""
 _DECADES = 2.5
@@ -102,7 +104,7 @@ def _stage(scene: Scene) -> tuple[Figure, Axes | None, list[Axes]]:
 
     rows, lanes = len(scene.view.panels), len(scene.lanes) + (scene.onset is not None)
     above = lanes * marks.LANE + 0.06
-    height = above + rows * (_PANEL + _GAP) + 0.12
+    height = above + rows * (_PANEL + _GAP) + 0.22
     figure = Figure(figsize=(WIDTH, height))
     panels: list[Axes] = []
     for i in range(rows):
@@ -134,7 +136,7 @@ def _draw_panel(axes: Axes, panel: Panel, language: Language) -> None:
             color=COLORS[f"c{i % MAX_CURVES}"],
             marker="." if np.isfinite(values).sum() <= _FEW else "",
             markersize=3.5,
-            linestyle="-" if i < 2 else (0, (4, 1.5)),
+            linestyle=_LINES[i % len(_LINES)],
             label=middle_cut(curve.label, 40),
         )
         mark_nonfinite(axes, curve.steps, curve.values)

@@ -121,7 +121,7 @@ def _fill(figure: Figure, axes: Axes, grid: Grid, language: Language) -> None:
         bar = figure.colorbar(
             image,
             cax=figure.add_axes((box.x1 + 0.012, box.y0, width, box.height)),
-            format=lambda value, position: number(_power(value)),
+            format=lambda value, position: f"{_power(value):.2g}",
             ticks=MaxNLocator(nbins=5),
         )
         bar.solids.set_rasterized(True)  # type: ignore[union-attr]

@@ -69,7 +69,7 @@ def rank_strips(autopsy: Autopsy) -> list[Strip]:
         for series in autopsy.run.by_role(role):
             if series.rank is not None and recorded(series).any():
                 by_rank.setdefault(series.rank, []).append(series)
-        rows = {str(rank): by_rank[rank] for rank in sorted(by_rank)}
+        rows = {f"rank {rank}": by_rank[rank] for rank in sorted(by_rank)}
         found += _strips(role, rows, center(autopsy))
     return found
 
