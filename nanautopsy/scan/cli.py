@@ -12,7 +12,7 @@ from nanautopsy.messages import FOUND_FAILURE, INTERRUPTED, fail, say
 
 if TYPE_CHECKING:
     from nanautopsy.model import Problem
-    from nanautopsy.scan.find_runs import Limits
+    from nanautopsy.scan.limits import Limits
     from nanautopsy.scan.scan import Options, Scan
     from nanautopsy.scan.tally import Tally
 
@@ -132,7 +132,7 @@ def scan(
     """
     from nanautopsy.discover import NothingToRead
     from nanautopsy.role_patterns import UnclearRole
-    from nanautopsy.scan.find_runs import Limits
+    from nanautopsy.scan.limits import Limits
     from nanautopsy.scan.scan import Options
 
     limits = Limits(run_glob, excluded, max_depth)

@@ -79,6 +79,19 @@ def groups_of(tree: Tree, folder: Folder, readers: Sequence[Reader]) -> list[Gro
     return [_group(stem, pairs) for stem, pairs in apart.items()]
 
 
+def joined(groups: Iterable[Group]) -> Group:
+    """All of them as one."""
+    groups = list(groups)
+    files = tuple(file for group in groups for file in group.files)
+    return Group("", files, frozenset(kind for group in groups for kind in group.kinds))
+
+
+def recorded(groups: Iterable[Group]) -> str:
+    """The first files that record a training."""
+    names = [file.name for group in groups for file in group.files]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def _told_apart(
     tree: Tree, by_stem: dict[str, list[tuple[Entry, str]]]
 ) -> dict[str, list[tuple[Entry, str]]]:

@@ -19,8 +19,10 @@ from nanautopsy.read import load_readers
 from nanautopsy.remote import is_url
 from nanautopsy.role_patterns import parse_roles
 from nanautopsy.scan.ahead import ahead
-from nanautopsy.scan.find_runs import FoundRun, Limits, find_runs
+from nanautopsy.scan.find_runs import find_runs
 from nanautopsy.scan.fingerprint import fingerprint_of, is_same, with_content
+from nanautopsy.scan.limits import Limits
+from nanautopsy.scan.parts import FoundRun
 from nanautopsy.scan.pool import LocalPool, RunLimits, cores
 from nanautopsy.scan.results import Known, ScanResult
 from nanautopsy.scan.rules import rules_of, same_readers

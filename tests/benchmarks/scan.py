@@ -20,7 +20,7 @@ from pathlib import Path
 
 from nanautopsy.scan import work
 from nanautopsy.scan.catalog import Catalog
-from nanautopsy.scan.find_runs import Limits
+from nanautopsy.scan.limits import Limits
 from nanautopsy.scan.scan import Options, open_scan
 from nanautopsy.scan.tally import Tally
 

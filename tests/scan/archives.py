@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nanautopsy.read import load_readers
-from nanautopsy.scan.find_runs import FoundRun, Limits, find_runs
+from nanautopsy.scan.find_runs import find_runs
+from nanautopsy.scan.limits import Limits
+from nanautopsy.scan.parts import FoundRun
 from nanautopsy.scan.results import Known, ScanResult
 from nanautopsy.scan.tree import open_tree
 

@@ -85,7 +85,7 @@ def test_what_grew_changed_came_and_went(archive: Path) -> None:
 
 
 def test_what_was_not_looked_at_is_not_gone(archive: Path) -> None:
-    from nanautopsy.scan.find_runs import Limits
+    from nanautopsy.scan.limits import Limits
 
     shelf = Shelf()
     scanned(archive, shelf)
