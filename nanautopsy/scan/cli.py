@@ -230,7 +230,7 @@ def _tally_lines(tally: Tally, catalog: str) -> Iterator[str]:
     if tally.causes:
         yield "Causes:"
         yield from _table(tally.causes.most_common(10))
-        hours = f", {duration(tally.wasted_seconds)}" if tally.wasted_seconds else ""
+        hours = f", {duration(tally.wasted_seconds)}" if tally.wasted_seconds >= 1 else ""
         yield f"Spent after the onset: {tally.wasted_steps} steps{hours}"
     if tally.gone:
         yield f"{tally.gone} runs of the catalog are gone from the archive (--prune forgets them)"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from nanautopsy.checkpoints.data_file import DataFile
 from nanautopsy.checkpoints.step_names import step_of
 from nanautopsy.discover import claim_all
-from nanautopsy.model import FileHead
+from nanautopsy.model import FileHead, Problem, Source
 from nanautopsy.readers.interface import Reader
 from nanautopsy.scan.tree import Entry, Folder, Tree
 
@@ -87,24 +87,35 @@ def is_configuration(name: str) -> bool:
 
 
 def record_kind(tree: Tree, file: Entry, readers: Sequence[Reader]) -> str:
-    """What a file records of a training, by its head (and a log's end); empty for nothing."""
+    """What a file records of a training, by its head (and a log's end); empty for nothing.
+
+    One that cannot be read is a problem of the tree: it may have been a run's only record.
+    """
     try:
-        head, tail = tree.ends(file)
-    except OSError:
-        return ""  # read later, and told then
+        return _recorded(tree, file, readers)
+    except OSError as error:
+        text = f"cannot be read, so not taken for a run: {error.strerror or error}"
+        tree.problems.append(Problem(text, Source(file.path)))
+        return ""
+
+
+def _recorded(tree: Tree, file: Entry, readers: Sequence[Reader]) -> str:
+    """The same. Raises ``OSError``."""
+    head = tree.head(file)
     if named_kind(file.name) == "log" and b"\0" not in head[:512] and head[:1] not in b"{[":
-        return "log" if _tells_of_training(head, tail) else ""
+        return "log" if _tells_of_training(tree, file, head) else ""
     shown = [(FileHead(file.path, file.size, head[:_ASKED_BYTES]), _NOWHERE)]
     artifacts = claim_all(shown, readers, []).artifacts
     if not artifacts or artifacts[0].kind == _TABLE_OF_RUNS:
         return ""
     if artifacts[0].reader == "text-log":
-        return "log" if _tells_of_training(head, tail) else ""
+        return "log" if _tells_of_training(tree, file, head) else ""
     return _RECORD_KINDS.get(artifacts[0].reader, "")
 
 
-def _tells_of_training(head: bytes, tail: bytes) -> bool:
-    return any(_TRAINING_TEXT.search(text) is not None for text in (head, tail))
+def _tells_of_training(tree: Tree, file: Entry, head: bytes) -> bool:
+    """Raises ``OSError``. The end is asked for only where the head does not tell."""
+    return bool(_TRAINING_TEXT.search(head) or _TRAINING_TEXT.search(tree.tail(file)))
 
 
 class _Nowhere:

@@ -119,7 +119,7 @@ def _told_apart(
 def _header(tree: Tree, file: Entry) -> bytes:
     """The first line of a table, or the keys of the first row of another."""
     try:
-        line = tree.ends(file)[0].partition(b"\n")[0].strip()
+        line = tree.head(file).partition(b"\n")[0].strip()
     except OSError:
         return b""
     return b",".join(re.findall(rb'"([^"]*)"\s*:', line)) if line[:1] in b"[{" else line

@@ -69,8 +69,11 @@ class Tree(Protocol):
     def folder(self, path: str) -> Folder:
         """One folder; one that cannot be read is empty, and a problem."""
 
-    def ends(self, file: Entry) -> tuple[bytes, bytes]:
-        """The first 64 KiB of a file and, of a longer one, its last 16 KiB. Raises ``OSError``."""
+    def head(self, file: Entry) -> bytes:
+        """The first 64 KiB of a file. Raises ``OSError``."""
+
+    def tail(self, file: Entry) -> bytes:
+        """Of a longer file its last 16 KiB. Raises ``OSError``."""
 
     def sample(self, file: Entry, whole: int) -> Iterator[bytes]:
         """A file of up to ``whole`` bytes, of a larger one half as much from either end.
@@ -113,12 +116,15 @@ class _LocalTree:
                 files.extend(self._file(entry, inside))
         return Folder(path, tuple(files), tuple(folders))
 
-    def ends(self, file: Entry) -> tuple[bytes, bytes]:
-        with open(os.path.join(self._root, file.path), "rb") as handle:
-            head = handle.read(HEAD_BYTES)
+    def head(self, file: Entry) -> bytes:
+        with open(os.path.join(self._root, file.path), "rb", buffering=0) as handle:
+            return handle.read(HEAD_BYTES)
+
+    def tail(self, file: Entry) -> bytes:
+        with open(os.path.join(self._root, file.path), "rb", buffering=0) as handle:
             size = os.fstat(handle.fileno()).st_size
-            handle.seek(max(len(head), size - TAIL_BYTES))
-            return head, handle.read(TAIL_BYTES)
+            handle.seek(max(HEAD_BYTES, size - TAIL_BYTES))
+            return handle.read(TAIL_BYTES)
 
     def sample(self, file: Entry, whole: int) -> Iterator[bytes]:
         with open(os.path.join(self._root, file.path), "rb") as handle:
@@ -195,15 +201,20 @@ class _RemoteTree:
             name = about["name"].rstrip("/").rpartition("/")[2]
             inside = f"{path}/{name}" if path else name
             if about["type"] == "directory":
-                if name not in SKIPPED_DIRECTORIES:
+                if about["name"].rstrip("/") == location:
+                    text = "holds keys with an empty name (//), which are not looked into"
+                    self.problems.append(Problem(text, Source(path or ".")))
+                elif name not in SKIPPED_DIRECTORIES:
                     folders.append(name)
-            elif name and about["name"].rstrip("/") != location.rstrip("/"):
+            elif name and about["name"].rstrip("/") != location:
                 files.append(Entry(inside, int(about.get("size") or 0), _stamp(about)))
         return Folder(path, tuple(files), tuple(folders))
 
-    def ends(self, file: Entry) -> tuple[bytes, bytes]:
-        head = self._range(file, 0, min(HEAD_BYTES, file.size))
-        return head, self._range(file, max(len(head), file.size - TAIL_BYTES), file.size)
+    def head(self, file: Entry) -> bytes:
+        return self._range(file, 0, min(HEAD_BYTES, file.size))
+
+    def tail(self, file: Entry) -> bytes:
+        return self._range(file, max(HEAD_BYTES, file.size - TAIL_BYTES), file.size)
 
     def sample(self, file: Entry, whole: int) -> Iterator[bytes]:
         half = min(whole // 2, file.size)

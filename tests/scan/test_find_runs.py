@@ -319,6 +319,20 @@ def test_a_folder_that_may_not_be_read_is_told(
     assert "Permission denied" in tree.problems[0].text
 
 
+def test_a_file_that_may_not_be_read_is_told(
+    open_folder: Path, unprivileged: Callable[[], AbstractContextManager[None]]
+) -> None:
+    lay(open_folder, {f"{name}/train.log": LOG for name in "abc"})
+    (open_folder / "b" / "train.log").chmod(0)
+    with unprivileged():
+        tree = open_tree(str(open_folder))
+        roots = [run.root for run in find_runs(tree, load_readers().parts)]
+    assert roots == ["a", "c"]
+    (problem,) = tree.problems
+    assert str(problem.source) == "b/train.log"
+    assert problem.text == "cannot be read, so not taken for a run: Permission denied"
+
+
 def test_folders_without_end(tmp_path: Path) -> None:
     deep = tmp_path
     for _ in range(150):
