@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from nanautopsy.detectors.loss_terms import TOTAL
 from nanautopsy.model import Axis, Finding, Run
-from nanautopsy.roles import words
+from nanautopsy.objectives import is_named_total
 
 QUANTITY = {
     "nonfinite-layer-activation": ("activations", 0),
@@ -145,8 +144,8 @@ def _is_outside_the_total(run: Run, finding: Finding) -> bool:
         return False
     losses = [s for s in run.by_role("loss") if s.axis == axis_of(finding)]
     terms = [s for s in losses if s.tag == finding.data.get("tag") and s.rank is None]
-    totals = [s for s in losses if frozenset(words(s.tag)) <= TOTAL and s not in terms]
-    if len(terms) != 1 or frozenset(words(terms[0].tag)) <= TOTAL:
+    totals = [s for s in losses if is_named_total(s.tag) and s not in terms]
+    if len(terms) != 1 or is_named_total(terms[0].tag):
         return False
     bad = terms[0].steps[~np.isfinite(terms[0].values)]
     return any(np.isin(bad, s.steps[np.isfinite(s.values) & (s.values != 0)]).all() for s in totals)

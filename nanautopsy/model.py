@@ -247,6 +247,7 @@ EVENT_KINDS: Mapping[str, str] = {
     "traceback": "A Python exception ended something. data: exception, message.",
     "out-of-memory": "Memory ran out.",
     "hardware-error": "XID, ECC or NCCL hardware lines.",
+    "stage-changed": "The program says that it goes on with another stage, curriculum or data set.",
     "labels-mismatch": "A sample's labels were all masked, says the program.",
 }
 

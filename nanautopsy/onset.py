@@ -227,6 +227,9 @@ def at_first_steps(run: Run, onset: Onset) -> bool:
     start = min((int(s.steps[0]) for s in losses), default=onset.step)
     if onset.step - start <= thresholds.FIRST_STEPS and start <= thresholds.FIRST_STEPS:
         return True
+    # A row every few steps: the first one that was logged tells of the steps before it.
+    if losses and onset.step == start <= thresholds.FIRST_ROW:
+        return True
     return onset.step <= thresholds.FIRST_STEPS
 
 

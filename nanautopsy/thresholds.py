@@ -101,12 +101,26 @@ FLOAT32_SQUARE_MAX = 1.8e19
 an adaptive optimizer's steps are zero."""
 LEARNED_SHARE = 0.75
 """A loss that came below this share of its first level had learned something to lose."""
+SUM_POINTS = 8
+"""Steps for each term from which a total is told from what happens to go along with it."""
+SUM_MISFIT = 0.02
+"""Share of the spread of a total, or of its widest term, that rounding to three digits leaves."""
+SUM_ROUNDING = 1e-5
+"""Share of a total's spread that float32 leaves of an exact sum."""
+SUM_WORSE = 5.0
+"""How much worse a sum is without a term that belongs to it."""
+MOST_TERMS = 12
+"""Terms of a loss; more are per-layer or per-class numbers."""
 BACK_AT_START = 0.1
 """Relative distance to its first level within which a loss is back where it began."""
 STILL_LEARNING = 0.97
 """Last third over middle third after a collapse, medians, below which a loss still falls."""
 OVERSHOOT_FACTOR = 1.5
 """Peak over the level after it that a collapse shows and a new term of the loss does not."""
+STAGE_WINDOW = 3
+"""Logged points before a rise within which a stated change of what is trained explains it."""
+STAGE_POINTS = 8
+"""Points on either side of a stated change that show its two levels."""
 DIVERGED_TAIL = 0.2
 """Share of the points at the end that must all lie high: a spike that came back is not it."""
 DIVERGED_MIN_POINTS = 16
@@ -126,6 +140,9 @@ new head or pooler leaves the blocks alone."""
 FIRST_STEPS = 3
 """Steps that count as the beginning: weights are still those that were loaded or initialized,
 or a few updates away."""
+FIRST_ROW = 10
+"""Step of a first logged row that still tells of the first steps: the interval of the Trainer's
+examples and of most loops; a warmup has hardly begun by then."""
 ATTENTION_LOGIT_LARGE = 1.0e4
 """Attention logits of trained models stay below about 1e2 (ViT-22B reports instability above
 5e4, without normalized queries and keys)."""

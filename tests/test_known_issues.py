@@ -413,3 +413,20 @@ def test_where_a_condition_looks() -> None:
     assert not missing.refused(run)
     assert Condition("setting", "version", "unless", 3).refused(run)
     assert Condition("fact", "zero_stage", "is", 2).refused(run)
+
+
+def test_a_defect_explains_more_than_what_it_leaves() -> None:
+    """New weights that are NaN in float16, of the release that leaves them so and of another."""
+    from builders import NAN, checkpoint, event, named_cause, series, tensor
+
+    parts = (
+        checkpoint(0, tensor("a.weight"), tensor("b.weight"), tensor("score.weight", nan=16)),
+        event("weights-newly-initialized", keys=("score.weight",), count=1),
+        series("loss", [NAN] * 5),
+    )
+    config = {"model": {"torch_dtype": "float16", "architectures.0": "X"}}
+    found = {
+        version: named_cause(*parts, config=config, packages={"transformers": version})
+        for version in ("5.8.1", "5.9.0")
+    }
+    assert found == {"5.8.1": "version-bug", "5.9.0": "uninitialized-params"}

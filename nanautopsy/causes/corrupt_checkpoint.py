@@ -5,8 +5,9 @@ another save. Loaders check headers, not contents: a flipped exponent bit makes 
 a page of another file makes NaN. The run starts from there.
 
 Evidence for: the container of the checkpoint that was loaded is damaged (cut short, shards missing
-or overlapping); a handful of values in a single tensor is non-finite or absurd before the first
-step; the sizes contradict the index.
+or overlapping); a handful of values in a single tensor, or one stretch of it that does not end with
+a row, is non-finite or absurd before the first step; the first loss is absurd; the sizes contradict
+the index.
 
 Evidence against: the damaged file was written at or after the onset, by a run that was dying;
 training was finite for long, or its first loss was ordinary with these weights; many tensors are
@@ -21,10 +22,13 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
-from nanautopsy.model import ArtifactReport, Assessment, Checkpoint, Source
+from nanautopsy.model import ArtifactReport, Assessment, Checkpoint, Finding, Source
 from nanautopsy.onset import at_first_steps
+from nanautopsy.signal import index_at, shown
 from nanautopsy.wording import phrase
 
 _DAMAGE = re.compile(
@@ -42,6 +46,17 @@ def _assess(case: Case) -> Assessment:
                 thresholds.STRONG,
                 phrase(
                     "{finding}: {elements} elements in all, before training",
+                    finding=finding.text,
+                    elements=elements,
+                ),
+                finding.source,
+            )
+        elif _is_stretch(finding) and _from_before(case, finding.step):
+            weighing.speaks_for(
+                thresholds.STRONG,
+                phrase(
+                    "{finding}: {elements} elements in one stretch that begins and ends within "
+                    "rows, before training",
                     finding=finding.text,
                     elements=elements,
                 ),
@@ -65,6 +80,7 @@ def _assess(case: Case) -> Assessment:
     if not weighing.evidence:
         return quiet(phrase("no checkpoint from before the onset is damaged"))
     onset = case.onset
+    _weigh_first_loss(case, weighing)
     if onset is not None and onset.step is not None:
         if at_first_steps(case.run, onset) and not _was_sound(case):
             weighing.speaks_for(
@@ -75,7 +91,7 @@ def _assess(case: Case) -> Assessment:
                 ),
                 onset.source,
             )
-        elif onset.last_finite is not None:
+        elif onset.last_finite is not None and _trained_until(case, onset.last_finite):
             weighing.speaks_against(
                 thresholds.MODERATE,
                 phrase(
@@ -86,6 +102,35 @@ def _assess(case: Case) -> Assessment:
     return weighing.fired()
 
 
+def _weigh_first_loss(case: Case, weighing: Weighing) -> None:
+    """A finite first loss that no sound weights give."""
+    for series in case.run.by_role("loss"):
+        if len(series) and thresholds.FIRST_LOSS_MAX < abs(series.values[0]) < np.inf:
+            weighing.speaks_for(
+                thresholds.MODERATE,
+                phrase(
+                    "{tag} is {first} at its first point: the weights that were loaded give it",
+                    tag=series.tag,
+                    first=shown(float(series.values[0])),
+                ),
+                series.at(0),
+            )
+            return
+
+
+def _is_stretch(finding: Finding) -> bool:
+    """Whether the damage of a single tensor of the first checkpoint lies in neighboring rows
+    without filling them, as a page of another file does; what nobody initialized is a whole
+    tensor, or whole rows."""
+    tensors = finding.data.get("tensors", ())
+    return bool(
+        finding.data.get("first_checkpoint")
+        and isinstance(tensors, tuple)
+        and len(tensors) == 1
+        and finding.data.get("stretch")
+    )
+
+
 def _was_sound(case: Case) -> bool:
     """Whether a loss was ordinary with the weights as they were loaded."""
     onset = case.onset
@@ -94,6 +139,12 @@ def _was_sound(case: Case) -> bool:
         len(s) and s.steps[0] < onset.step and abs(s.values[0]) <= thresholds.FIRST_LOSS_MAX
         for s in case.run.by_role("loss")
     )
+
+
+def _trained_until(case: Case, step: int) -> bool:
+    """Whether a number of training says that the run was finite at a step; that the weights that
+    were loaded are finite says nothing of it."""
+    return any(index_at(s, step) is not None for s in case.run.by_role("loss", "grad_norm"))
 
 
 def _from_before(case: Case, step: int | None) -> bool:

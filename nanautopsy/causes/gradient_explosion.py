@@ -5,8 +5,12 @@ normalization) has a spectral radius above 1, and training makes it larger; each
 than the last, until the loss follows. Clipping the norm bounds the step; a *lower* threshold clips
 harder.
 
-Evidence for: the gradient norm grows over several points before the loss does; the learning rate
-is unchanged and usual; no clipping; a recurrence; gradients grow toward the input.
+An objective that has no lower bound (a critic without a penalty, a score that is maximized) does
+the same at any rate: the loss falls without end, and its gradient grows with the weights.
+
+Evidence for: the gradient norm grows over several points before the loss does; the loss falls below
+zero without end; the learning rate is unchanged and usual; no clipping; a recurrence; gradients
+grow toward the input.
 
 Evidence against: the learning rate jumped, or is far above what is usual; it comes from one step
 to the next; float16 with a falling loss scale; the loss rises first or jumps; growth began with the
@@ -89,6 +93,17 @@ def _weigh_loss(case: Case, growth: Finding, weighing: Weighing) -> None:
     loss = next(iter(case.found("loss-growth")), None)
     if loss is None or loss.step is None or growth.step is None:
         return
+    if loss.data.get("descends"):
+        weighing.speaks_for(
+            thresholds.STRONG,
+            phrase(
+                "{loss}, downward: what is minimized has no lower bound, so that every step is "
+                "a success and makes the next one longer",
+                loss=loss.text,
+            ),
+            loss.source,
+        )
+        return
     points = loss.data.get("points")
     if isinstance(points, int) and points < thresholds.GROWTH_POINTS:
         weighing.speaks_against(
@@ -100,14 +115,24 @@ def _weigh_loss(case: Case, growth: Finding, weighing: Weighing) -> None:
         weighing.speaks_for(
             thresholds.MODERATE, phrase("{loss}, after the gradients", loss=loss.text), loss.source
         )
-    elif loss.step < growth.step:
+    elif loss.step <= _began(growth):
         weighing.speaks_against(
             thresholds.MODERATE, phrase("{loss}, before the gradients", loss=loss.text), loss.source
         )
 
 
+def _began(growth: Finding) -> int:
+    """Last step at which the gradients had their usual level. A loss that is quadratic in what
+    grows reaches ten times its level before they do."""
+    began = growth.data.get("left")
+    return began if isinstance(began, int) else -1
+
+
 def _weigh_start(case: Case, growth: Finding, weighing: Weighing) -> None:
-    """Growth that began at the start, or while the learning rate rose, is the rate's."""
+    """Growth that began at the start, or while the learning rate rose, is the rate's: unless the
+    loss fell all the while, which no step that is too long makes it do."""
+    if any(finding.data.get("descends") for finding in case.found("loss-growth")):
+        return
     if from_the_start(case.run, growth):
         weighing.speaks_against(
             thresholds.STRONG,

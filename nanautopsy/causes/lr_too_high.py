@@ -60,7 +60,9 @@ def _early_growth(case: Case) -> Finding | None:
     for finding in case.findings:
         if finding.id not in ("diverged-loss", "loss-growth", "grad-norm-growth"):
             continue
-        if finding.role != "cascade" and from_the_start(case.run, finding):
+        if finding.role == "cascade" or finding.data.get("descends"):
+            continue
+        if from_the_start(case.run, finding):
             return finding
     return None
 
@@ -72,6 +74,12 @@ def _weigh_height(case: Case, rate: Rate, weighing: Weighing) -> None:
     elif factor >= thresholds.HIGH_LR_FACTOR:
         strength = thresholds.MODERATE
     else:
+        if thresholds.LOW_LR_FACTOR < factor <= 1 / thresholds.HIGH_LR_FACTOR:
+            weighing.speaks_against(
+                thresholds.WEAK,
+                phrase("the learning rate reaches {rate:g}, which is usual", rate=rate.value),
+                rate.source,
+            )
         if factor <= thresholds.LOW_LR_FACTOR:
             weighing.speaks_against(
                 thresholds.MODERATE,

@@ -46,6 +46,14 @@ def _assess(case: Case) -> Assessment:
             onset.source,
         )
     _weigh_auxiliary(case, weighing)
+    for finding in case.found("loss-term-growth"):
+        if is_auxiliary(str(finding.source.tag)):
+            weighing.speaks_for(
+                thresholds.MODERATE,
+                phrase("{growth}; the total did not", growth=finding.text),
+                finding.source,
+            )
+            break
     for finding in case.found("weight-growth"):
         if finding.layer is not None and ROUTER.search(finding.layer):
             weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)

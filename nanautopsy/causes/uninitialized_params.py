@@ -23,6 +23,7 @@ from __future__ import annotations
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.detectors.load_report import keys_of
+from nanautopsy.known_issues.match import possible
 from nanautopsy.model import Assessment, Finding, Run
 from nanautopsy.onset import at_first_steps
 from nanautopsy.wording import phrase
@@ -54,6 +55,7 @@ def _assess(case: Case) -> Assessment:
             )
         )
     _weigh_time(case, weighing)
+    _weigh_defect(case, weighing)
     return weighing.fired()
 
 
@@ -113,6 +115,23 @@ def _weigh_time(case: Case, weighing: Weighing) -> None:
             phrase("training was finite until step {last_finite}", last_finite=onset.last_finite),
             onset.source,
         )
+
+
+def _weigh_defect(case: Case, weighing: Weighing) -> None:
+    """A defect of the library that leaves parameters so says more than that they were left so."""
+    for issue in possible(case):
+        if issue.telling == "strong" and "newly-initialized" in issue.signature:
+            weighing.speaks_against(
+                thresholds.MODERATE,
+                phrase(
+                    "{package} {version} leaves them so by a known defect ({issue})",
+                    package=issue.package,
+                    version=case.run.packages[issue.package].version,
+                    issue=issue.id,
+                ),
+                case.run.packages[issue.package].source,
+            )
+            return
 
 
 def _can_tell(run: Run) -> bool:

@@ -22,11 +22,14 @@ Fix: initialize the layer randomly, or load the pretrained weights that it shoul
 
 from __future__ import annotations
 
+import numpy as np
+
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.model import Assessment, Finding
 from nanautopsy.onset import at_first_steps, loss_was_finite_at
 from nanautopsy.quantities import quantity_words
+from nanautopsy.signal import index_at
 from nanautopsy.wording import phrase
 
 
@@ -84,6 +87,14 @@ def _weigh_order(case: Case, weighing: Weighing) -> None:
             ),
             onset.source,
         )
+    elif not gradients_first and _turned_within_a_row(case):
+        weighing.speaks_against(
+            thresholds.WEAK,
+            phrase(
+                "loss and gradients turned between two logged rows: which was first is not seen"
+            ),
+            onset.source,
+        )
     elif not gradients_first and (_saw_gradients(case) or onset.last_finite is None):
         weighing.speaks_against(
             thresholds.STRONG,
@@ -98,6 +109,16 @@ def _weigh_order(case: Case, weighing: Weighing) -> None:
         phrase("it happened at step {step}, before training changed the weights", step=onset.step),
         onset.source,
     )
+
+
+def _turned_within_a_row(case: Case) -> bool:
+    """Whether steps without a row lie before the first non-finite one, which holds gradients too:
+    they may have turned in an earlier step than the loss."""
+    onset = case.onset
+    assert onset is not None and onset.step is not None
+    norms = [(s, index_at(s, onset.step)) for s in case.run.by_role("grad_norm")]
+    beside = any(i is not None and not np.isfinite(s.values[i]) for s, i in norms)
+    return beside and onset.step > 1 and onset.step - (onset.last_finite or 0) > 1
 
 
 def _saw_gradients(case: Case) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from statistics import median
+from statistics import median_low
 
 from nanautopsy import thresholds
 from nanautopsy.checkpoints.damage import is_mask, parameter_name, weights
@@ -22,7 +22,8 @@ def _detect(run: Run) -> Iterator[Finding]:
     matrices = [t for t in weights(first) if len(t.shape) >= 2 and t.max_abs and not is_mask(t)]
     if len(matrices) < 2:
         return
-    usual = median(t.max_abs or 0.0 for t in matrices)
+    # The lower of two middle ones: of a small model half of the weights may be hit.
+    usual = median_low(t.max_abs or 0.0 for t in matrices)
     absurd = [t for t in matrices if (t.max_abs or 0.0) >= thresholds.ABSURD_WEIGHT * usual]
     for tensor in sorted(absurd, key=lambda t: -(t.max_abs or 0.0))[:1]:
         few = _dominating(tensor)

@@ -9,15 +9,11 @@ import numpy as np
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.experts import has_experts, is_auxiliary
 from nanautopsy.model import Finding, Run, Series
+from nanautopsy.objectives import is_total
 from nanautopsy.quantities import position
 from nanautopsy.roles import words
 from nanautopsy.signal import first_nonfinite, kind_of, shown
 from nanautopsy.wording import phrase, shortlist
-
-TOTAL = frozenset(
-    "loss losses total train training sum overall all lm batch step avg mean objective".split()
-)
-"""Words of a tag that names the whole objective, which turns together with any of its terms."""
 
 _DATA_FREE = frozenset(
     "kl kld kldiv divergence entropy prior reg regularizer regularization regularisation penalty "
@@ -34,19 +30,20 @@ def _detect(run: Run) -> Iterator[Finding]:
     for series in run.by_role("loss"):
         by_writer.setdefault((series.source.path, series.axis, series.rank), []).append(series)
     for losses in by_writer.values():
-        terms = [s for s in losses if not frozenset(words(s.tag)) <= TOTAL]
-        finding = _alone(run, terms)
+        finding = _alone(run, losses)
         if finding is not None:
             yield finding
 
 
-def _alone(run: Run, terms: list[Series]) -> Finding | None:
+def _alone(run: Run, losses: list[Series]) -> Finding | None:
+    terms = [s for s in losses if not is_total(s, losses)]
     turned = [(s, i) for s in terms if (i := first_nonfinite(s)) is not None]
     if not turned:
         return None
     step = min(int(s.steps[i]) for s, i in turned)
     first = [(s, i) for s, i in turned if int(s.steps[i]) == step]
-    beside = [s for s in terms if _finite_at(s, step)]
+    # What is called the loss and was finite there does not hold the term.
+    beside = [s for s in losses if _finite_at(s, step) and (s in terms or _ends_badly(s))]
     if len(first) != 1 or not beside:
         return None
     series, index = first[0]
@@ -80,8 +77,14 @@ def _is_data_free(tag: str) -> bool:
 
 
 def _finite_at(series: Series, step: int) -> bool:
+    """Finite and not exactly 0, which a filter prints for what is not."""
     at = np.flatnonzero(series.steps == step)
-    return bool(len(at)) and bool(np.isfinite(series.values[at]).all())
+    values = series.values[at]
+    return bool(len(at)) and bool((np.isfinite(values) & (values != 0.0)).all())
+
+
+def _ends_badly(series: Series) -> bool:
+    return len(series) > 0 and not np.isfinite(series.values[-1])
 
 
 DETECTOR = Detector("loss-terms", _detect)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from nanautopsy.detectors.interface import Detector
-from nanautopsy.model import Finding, LogEvent, Run
+from nanautopsy.model import Finding, LogEvent, Run, Series
 from nanautopsy.signal import index_at
 from nanautopsy.wording import phrase
 
@@ -53,7 +53,7 @@ def _placed(run: Run, event: LogEvent) -> tuple[int | None, bool]:
     """
     losses = [s for s in run.by_role("loss", "grad_norm") if len(s) and s.axis == "step"]
     if event.step is None:
-        return None, event.kind in _RAISED
+        return _after_the_last(losses) if event.kind in _RAISED else None, event.kind in _RAISED
     if event.step_exact or not losses:
         return event.step, False
     at = [(s, index_at(s, event.step)) for s in losses]
@@ -65,8 +65,31 @@ def _placed(run: Run, event: LogEvent) -> tuple[int | None, bool]:
         return event.step, False
     if index + 1 < len(longest):
         return int(longest.steps[index + 1]), False
-    gap = int(np.median(np.diff(longest.steps))) if len(longest) > 1 else 1
-    return event.step + gap, True
+    return event.step + _interval(longest), True
+
+
+def _last_good(run: Run, event: LogEvent, step: int | None) -> int | None:
+    """The last step that was logged before the one that the statement is of."""
+    if step == event.step:
+        return None
+    if event.step is not None or step is None:
+        return event.step
+    losses = run.by_role("loss", "grad_norm")
+    return max(int(s.steps[-1]) for s in losses if len(s) and s.axis == "step")
+
+
+def _after_the_last(losses: list[Series]) -> int | None:
+    """The step that an exception ended: the one after the last that was logged elsewhere, where
+    everything was still finite."""
+    if not losses or not all(np.isfinite(s.values).all() for s in losses):
+        return None
+    longest = max(losses, key=len)
+    return int(longest.steps[-1]) + _interval(longest)
+
+
+def _interval(series: Series) -> int:
+    """Steps between two logged points."""
+    return int(np.median(np.diff(series.steps))) if len(series) > 1 else 1
 
 
 def _finding(run: Run, kind: str, said: str, events: tuple[LogEvent, ...]) -> Finding:
@@ -84,7 +107,7 @@ def _finding(run: Run, kind: str, said: str, events: tuple[LogEvent, ...]) -> Fi
         text=phrase("{said}{times}: {line}", said=said, times=times, line=first.text),
         source=first.source,
         step=step,
-        last_good=None if step == first.step else first.step,
+        last_good=_last_good(run, first, step),
         layer=str(layer) if layer else None,
         data=data,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,10 @@ from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.detectors.lr_schedule import DETECTOR as LR_SCHEDULE
 from nanautopsy.model import Finding, Run, Series
+from nanautopsy.objectives import is_total
 from nanautopsy.roles import words
 from nanautopsy.signal import shown
+from nanautopsy.stages import is_any_unplaced, stage_changes
 from nanautopsy.wording import phrase
 
 _ADVERSARIAL = frozenset(
@@ -39,11 +42,44 @@ def _detect(run: Run) -> Iterator[Finding]:
     for series in run.by_role("loss", "grad_norm"):
         growth = _growth(series)
         if growth is not None:
-            yield growth
-    for series in _objectives(run):
-        diverged = _diverged(series, _is_moving_target(run, series), _jumps(run))
+            yield replace(growth, id="loss-term-growth") if _is_term(run, series) else growth
+    objectives = _objectives(run)
+    stages = stage_changes(run) if objectives else []
+    changes = _Changes(_jumps(run) if objectives else [], stages, is_any_unplaced(run))
+    for series in objectives:
+        diverged = _diverged(series, _is_moving_target(run, series), changes)
         if diverged is not None:
             yield diverged
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """What changed in the run, by step."""
+
+    jumps: list[int]
+    """Where a learning rate jumps."""
+    stages: list[int]
+    """Where something else begins to be trained."""
+    unplaced: bool
+    """Whether the log says so without a step."""
+
+    def rate_jumped(self, series: Series, at: int) -> bool:
+        """Whether a rate jumped shortly before point ``at``."""
+        first = series.steps[max(0, at - thresholds.LR_JUMP_WINDOW)]
+        return any(first <= step <= series.steps[at] for step in self.jumps)
+
+    def stage_began(self, series: Series, at: int) -> bool:
+        """Whether something else began to be trained right before point ``at``."""
+        first = series.steps[max(0, at - thresholds.STAGE_WINDOW)]
+        return self.unplaced or any(first <= step <= series.steps[at] for step in self.stages)
+
+
+def _is_term(run: Run, series: Series) -> bool:
+    """Whether it is one term of a loss whose total is logged beside it: that tells growth."""
+    if series.role != "loss":
+        return False
+    losses = [s for s in run.by_role("loss") if s.source.path == series.source.path]
+    return not is_total(series, losses) and any(is_total(s, losses) for s in losses)
 
 
 def _is_moving_target(run: Run, series: Series) -> bool:
@@ -109,6 +145,9 @@ def _growth(series: Series) -> Finding | None:
             "points": _climb(values, base),
             "ratio": last / base,
             "began": _began(series.steps, values),
+            "left": _left(series.steps, values, base),
+            # A loss that falls below zero without end is won, not overshot.
+            "descends": series.role == "loss" and bool(series.values[end - 1] < -base),
         },
     )
 
@@ -120,6 +159,12 @@ def _began(steps: NDArray[np.int64], values: NDArray[np.float64]) -> int:
     return int(steps[near[-1]]) if len(near) else int(steps[0])
 
 
+def _left(steps: NDArray[np.int64], values: NDArray[np.float64], base: float) -> int:
+    """The last step at the usual level."""
+    usual = np.flatnonzero(values <= thresholds.SUDDEN_FACTOR * base)
+    return int(steps[usual[-1]]) if len(usual) else int(steps[0])
+
+
 def _climb(values: NDArray[np.float64], base: float) -> int:
     """Points from the last one at the usual level to half of the growth, in powers: one for a
     jump, half of all for growth by a constant factor a step."""
@@ -129,7 +174,7 @@ def _climb(values: NDArray[np.float64], base: float) -> int:
     return int((values[left:] >= half).argmax())
 
 
-def _diverged(series: Series, moving_target: bool, jumps: Sequence[int]) -> Finding | None:
+def _diverged(series: Series, moving_target: bool, changes: _Changes) -> Finding | None:
     """A finite loss that ends far above where it began or had been, and stays there.
 
     A run that had learned must lie high throughout its tail, so that a spike that came back, or
@@ -144,8 +189,8 @@ def _diverged(series: Series, moving_target: bool, jumps: Sequence[int]) -> Find
     tail = values[-max(3, int(len(values) * thresholds.DIVERGED_TAIL)) :]
     initial, level = float(values[0]), float(np.median(tail))
     beyond = float(tail.min()) >= thresholds.FLOAT32_SQUARE_MAX
-    rose = not moving_target and _rises(values, tail) and not _is_new_objective(series, jumps)
-    lost = None if moving_target else _loses_it(series, jumps)
+    rose = not moving_target and _rises(values, tail) and not _is_new_objective(series, changes)
+    lost = None if moving_target else _loses_it(series, changes)
     if beyond:
         text = phrase("where the squares of its gradients are past float32's maximum")
     elif rose:
@@ -190,28 +235,49 @@ def _rises(values: NDArray[np.float64], tail: NDArray[np.float64]) -> bool:
     )
 
 
-def _is_new_objective(series: Series, jumps: Sequence[int]) -> bool:
-    """A step from one level to another, from which the loss goes on falling.
+def _is_new_objective(series: Series, changes: _Changes) -> bool:
+    """A step from one level to another, from which the loss does not climb on.
 
-    A term that is added to the objective lifts it so; a run that was broken climbs, overshoots or
-    stays. The level before must have been held for long, and no learning rate have jumped.
+    A term that is added to the objective, or harder data, lift it so; a run that was broken climbs,
+    overshoots or stays. The level before must have been held, and no learning rate have jumped.
+    Where the run says that a stage begins, a few points on either side will do, and the loss may
+    stay.
     """
     values = series.values
-    ratios = values[1:] / values[:-1]
-    at = int(ratios.argmax()) + 1
+    at = _largest_step(values)
     before, after = values[:at], values[at:]
-    if min(len(before), len(after)) < max(thresholds.DIVERGED_MIN_POINTS, len(values) // 5):
+    stated = changes.stage_began(series, at)
+    least = thresholds.STAGE_POINTS if stated else len(values) // 5
+    least = least if stated else max(thresholds.DIVERGED_MIN_POINTS, least)
+    if min(len(before), len(after)) < least or changes.rate_jumped(series, at):
         return False
-    window = series.steps[max(0, at - thresholds.LR_JUMP_WINDOW)], series.steps[at]
-    if any(window[0] <= step <= window[1] for step in jumps):
-        return False
-    calm = float(before.max()) < thresholds.GROWTH_FACTOR / 2 * float(np.median(before))
     first, middle, last = (float(np.median(part)) for part in np.array_split(after, 3))
+    calm = float(before.max()) < thresholds.GROWTH_FACTOR / 2 * float(np.median(before))
+    overshoots = _peak(after) >= thresholds.OVERSHOOT_FACTOR * first
+    if overshoots or (not stated and not calm):
+        return False
     falls = middle < thresholds.STILL_LEARNING * first and last < thresholds.STILL_LEARNING * middle
-    return calm and falls and float(after.max()) < thresholds.OVERSHOOT_FACTOR * first
+    stays = last <= first / thresholds.STILL_LEARNING
+    return falls or (stated and stays)
 
 
-def _loses_it(series: Series, jumps: Sequence[int]) -> int | None:
+def _peak(values: NDArray[np.float64]) -> float:
+    """The highest level of several points: losses of harder data are noisier."""
+    parts = np.array_split(values, max(1, len(values) // 5))
+    return max(float(np.median(part)) for part in parts)
+
+
+def _largest_step(values: NDArray[np.float64]) -> int:
+    """Index from which the level of a few points is most above that of a few before it, so that
+    a single spike is no step."""
+    logs = np.log(values)
+    width = max(1, min(thresholds.STAGE_POINTS, len(values) // 8))
+    sums = np.concatenate([[0.0], np.cumsum(logs)])
+    means = (sums[width:] - sums[:-width]) / width
+    return int((means[width:] - means[:-width]).argmax()) + width
+
+
+def _loses_it(series: Series, changes: _Changes) -> int | None:
     """Index at which a loss loses, at once and for good, half of what had been learned.
 
     A bounded loss (cross-entropy) cannot rise far above its first value: it falls back to the
@@ -236,11 +302,13 @@ def _loses_it(series: Series, jumps: Sequence[int]) -> int | None:
     sudden = start - learned <= max(2 * settle, len(values) // 20)
     if not sudden or level < thresholds.STILL_LEARNING * then:
         return None
+    if changes.rate_jumped(series, start):
+        return start
+    if changes.stage_began(series, start) and _is_new_objective(series, changes):
+        return None
     peak = float(after[: 2 * settle].max())
-    window = series.steps[max(0, start - thresholds.LR_JUMP_WINDOW)], series.steps[start]
-    jumped = any(window[0] <= step <= window[1] for step in jumps)
     back = abs(level / initial - 1) <= thresholds.BACK_AT_START
-    return start if jumped or back or peak >= thresholds.OVERSHOOT_FACTOR * level else None
+    return start if back or peak >= thresholds.OVERSHOOT_FACTOR * level else None
 
 
 DETECTOR = Detector("trend", _detect)

@@ -73,6 +73,7 @@ def _turned(line: Sequence[Checkpoint], first: int) -> Finding:
             "rank": one_rank(checkpoint, [*bad, *damaged_moments(checkpoint)]),
             "elements": sum(t.nonfinite for t in bad),
             "rows": rows_of(bad[0]) if len(bad) == 1 else None,
+            "stretch": len(bad) == 1 and _is_stretch(bad[0]),
             "whole_rows": len(bad) == 1 and bad[0].bad_rows is not None and bad[0].bad_rows.whole,
         },
     )
@@ -107,6 +108,16 @@ def rows_of(tensor: TensorHealth) -> str:
         rows=listed(runs),
         all=tensor.shape[0],
     )
+
+
+def _is_stretch(tensor: TensorHealth) -> bool:
+    """Whether more than a row of non-finite elements fills one run of neighboring rows but for
+    its two ends."""
+    rows = tensor.bad_rows
+    if rows is None or rows.whole or len(rows.ranges) != 1 or tensor.shape[0] == 0:
+        return False
+    per_row = tensor.numel // tensor.shape[0]
+    return rows.count >= 3 and (rows.count - 2) * per_row < tensor.nonfinite < rows.count * per_row
 
 
 def one_rank(checkpoint: Checkpoint, bad: Sequence[TensorHealth]) -> int | None:

@@ -97,7 +97,8 @@ class ConfigReader:
         named = _TRAINING_NAME.fullmatch(file.name) is not None
         telling = len(_keys_of_text(file.head) & TRAINING_KEYS)
         if telling >= 2 or (telling == 1 and named):
-            return Claim("training-config", 70 if named else 45)
+            # Above one row of metrics, which settings with a number of steps look like.
+            return Claim("training-config", 80 if named else 45)
         return Claim("training-config", 40) if named else None
 
     def read(self, artifact: Artifact) -> Iterator[Record]:

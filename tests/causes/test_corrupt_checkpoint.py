@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from builders import INF, NAN, checkpoint, named_cause, series, tensor
+
+from nanautopsy.model import BadRows, Checkpoint
 
 FLIPPED = checkpoint(
     0,
@@ -21,3 +25,36 @@ def test_flipped_exponents(loss: list[float]) -> None:
 def test_a_first_loss_that_is_ordinary_clears_the_weights() -> None:
     """A table of frequencies is meant to be so; what killed the run came later."""
     assert named_cause(FLIPPED, series("loss", [1.4, NAN, NAN])) is None
+
+
+def test_a_small_model_of_which_two_weights_are_hit() -> None:
+    hit = {"max_abs": 2e37, "rms": 2e37 / 64}
+    sound = tensor("a", (64, 64)), tensor("d", (64, 64))
+    start = checkpoint(0, *sound, tensor("b", (64, 64), **hit), tensor("c", (64, 64), **hit))
+    finite = [3e36, 2.9e36, *[2.5e36] * 30]
+    assert named_cause(start, series("loss", finite)) == "corrupt-checkpoint"
+
+
+def test_weights_that_training_never_began_from_say_nothing_of_it() -> None:
+    """Of checkpoints alone: the sound one is the damaged start itself."""
+    dead = checkpoint(30, *(tensor(n, (64, 64), nan=4096, max_abs=0.0) for n in "abc"))
+    assert named_cause(FLIPPED, dead) == "corrupt-checkpoint"
+
+
+def page(count: int, rows: BadRows) -> Checkpoint:
+    """A first checkpoint with NaN in one tensor of rows of 128."""
+    hit = replace(tensor("b", (64, 128), nan=count, first_nonfinite=(3, 17)), bad_rows=rows)
+    return checkpoint(0, tensor("a", (64, 64)), hit, tensor("c", (64, 64)), tensor("d", (64, 64)))
+
+
+def test_a_page_within_rows_is_of_another_file() -> None:
+    start = page(1024, BadRows(9, ((3, 12),), False))
+    assert named_cause(start, series("loss", [NAN, NAN, NAN])) == "corrupt-checkpoint"
+
+
+@pytest.mark.parametrize(
+    "rows", [BadRows(8, ((56, 64),), True), BadRows(20, ((3, 4), (8, 9), (20, 38)), False)]
+)
+def test_whole_rows_and_scattered_elements_are_none(rows: BadRows) -> None:
+    start = page(8 * 128, rows)
+    assert named_cause(start, series("loss", [NAN, NAN, NAN])) != "corrupt-checkpoint"

@@ -30,3 +30,27 @@ def test_a_loss_that_jumps_takes_its_gradients_along() -> None:
     norm = series("grad_norm", [1.0] * 40 + CLIMB + [INF, NAN])
     loss = series("loss", [2.0] * 40 + [1e6] * 39 + [INF, NAN])
     assert named_cause(norm, loss, config=RATE) is None
+
+
+FROM_THE_START = [float(v) for v in 0.1 * 1.4 ** np.arange(1, 60)]
+
+
+def test_an_objective_without_a_lower_bound_is_won_at_any_rate() -> None:
+    """A critic's loss falls without end: no step that is too long makes a loss fall."""
+    norm = series("grad_norm", [*FROM_THE_START, INF, NAN])
+    loss = series("loss", [0.02, *(-3 * v for v in FROM_THE_START[1:]), NAN, NAN])
+    assert named_cause(norm, loss, config=RATE) == "gradient-explosion"
+
+
+def test_a_loss_that_rises_from_the_start_is_no_explosion() -> None:
+    norm = series("grad_norm", [*FROM_THE_START, INF, NAN])
+    loss = series("loss", [0.02, *(3 * v for v in FROM_THE_START[1:]), NAN, NAN])
+    assert named_cause(norm, loss, config=RATE) != "gradient-explosion"
+
+
+def test_a_quadratic_loss_rises_with_its_gradients() -> None:
+    """It reaches ten times its level first, being their square."""
+    climb = [0.2 * 1.25**k for k in range(1, 60)]
+    norm = series("grad_norm", [0.2] * 60 + climb + [INF, NAN])
+    loss = series("loss", [0.05] * 60 + [0.05 * (c / 0.2) ** 2 for c in climb] + [INF, NAN])
+    assert named_cause(norm, loss, config=RATE) == "gradient-explosion"

@@ -69,3 +69,16 @@ def test_a_teacher_is_handed_in_like_a_target() -> None:
         series("loss/ce", [*CALM, 1.5, NAN]),
     )
     assert named_cause(*parts) is None
+
+
+def test_a_term_that_rises_while_the_total_falls_is_no_growth() -> None:
+    """A divergence begins at zero and rises as the code is learned."""
+    kl = [0.003 * 1.07**k for k in range(76)]
+    recon = [1.0 * 0.96**k + 0.05 for k in range(76)]
+    total = [r + 0.01 * k for r, k in zip(recon, kl, strict=True)]
+    parts = (
+        series("loss_total", [*total, INF, NAN]),
+        series("kl_loss", [*kl, INF, NAN]),
+        series("recon_loss", [*recon, 0.1, NAN]),
+    )
+    assert named_cause(*parts) == "loss-domain-error"

@@ -43,3 +43,16 @@ def test_without_experts_an_auxiliary_loss_is_any_loss() -> None:
         series("train/balance_loss", [0.01] * 10 + [INF, NAN]),
     )
     assert named_cause(*parts) == "loss-domain-error"
+
+
+def test_a_z_loss_that_grows_is_not_the_learning_rate() -> None:
+    """The total does not grow with it: its weight is small."""
+    z = [6.0 * 1.4**k for k in range(16)]
+    main = [1.5 - 0.01 * k for k in range(16)]
+    parts = (
+        series("train/loss", [*(m + 1e-4 * a for m, a in zip(main, z, strict=True)), INF, NAN]),
+        series("lm_loss", [*main, 1.4, NAN]),
+        series("router_z_loss", [*z, INF, NAN]),
+        series("lr", [1e-3] * 18),
+    )
+    assert named_cause(*parts, config=EXPERTS) == "moe-router"

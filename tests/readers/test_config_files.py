@@ -214,3 +214,13 @@ def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes, name: 
 def test_public_adapter() -> None:
     (path,) = (SHARED / "lf-ok-news").rglob("adapter_config.json")
     assert config_of(read_file(READER, path)).values["lora_alpha"] == 16
+
+
+def test_settings_on_one_line_with_a_number_of_steps_are_no_row_of_metrics() -> None:
+    from nanautopsy.readers.json_lines import READER as METRICS
+
+    head = b'{"optimizer": "AdamW", "lr": 0.001, "steps": 300, "seed": 1}'
+    file = FileHead("args.json", len(head), head)
+    settings, metrics = READER.claim(file), METRICS.claim(file)
+    assert settings is not None
+    assert metrics is None or metrics.confidence < settings.confidence

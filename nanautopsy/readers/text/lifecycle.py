@@ -11,6 +11,8 @@ Samples::
     torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB
     NVRM: Xid (PCI:0000:07:00): 79, pid=1234, GPU has fallen off the bus.   (kernel)
     WARNING: tokenization mismatch: 102 vs. 104. (ignored)                  (LLaVA)
+    ===== Stage 2/3 =====                                                   (hand-written loops)
+    Curriculum: switching to sequence length 1024
 """
 
 from __future__ import annotations
@@ -72,6 +74,22 @@ def _is_repeated(log: Log, line: Line, kind: str) -> bool:
     last[line.raw] = line.number
     return before is not None and line.number - before <= _REPEAT_LINES
 
+
+_THING = (
+    r"(?:stages?|phases?|curriculum|lessons?|data ?sets?|data mix\w*|mixture|corpus|task|domain"
+    r"|seq(?:uence)?[ _]?len(?:gth)?|resolution|difficulty)"
+)
+_STAGE = re.compile(
+    r"^[\W_]*(?:stage|phase|curriculum|lesson)\b[\W_]{0,4}(?:(?:stage|phase|lesson)\W{0,3})?"
+    r"\d{1,3}(?:/\d{1,3})?[ \t]*(?:$|[^\w \t%|])"
+    rf"|\b(?:start(?:s|ed|ing)?|enter(?:s|ed|ing)?|begin(?:s|ning)?|began|advanc(?:e|es|ed|ing)"
+    rf"|switch(?:es|ed|ing)?|mov(?:es|ed|ing)|chang(?:es|ed|ing)|now (?:using|training on)"
+    rf"|continu(?:es|ed|ing))\b[\w \t:'\"-]{{0,24}}\b{_THING}\b"
+    rf"|\b(?:stage|phase|curriculum)\b[\w \t:'\"#-]{{0,16}}"
+    rf"\b(?:starts|started|begins|began|switch\w*|chang\w+|advanc\w+)\b",
+    re.IGNORECASE,
+)
+"""A heading that numbers a stage, or a sentence with a verb of change."""
 
 _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
     (
@@ -153,6 +171,10 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
             ),
             names_step=True,
         ),
+    ),
+    (
+        ("stage", "phase", "curriculum", "dataset", "data set", "mixture", "seq_len", "sequence"),
+        _Rule("stage-changed", _STAGE),
     ),
     (
         ("tokenization mismatch", "labels in your dataset are -100"),

@@ -1,0 +1,63 @@
+"""Which of several logged losses is the whole objective, by its name or by its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import reduce
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.model import Series
+from nanautopsy.roles import words
+
+TOTAL = frozenset(
+    "loss losses total train training sum overall all lm batch step avg mean objective".split()
+)
+"""Words of a tag that names the whole objective, which turns together with any of its terms."""
+
+
+def is_named_total(tag: str) -> bool:
+    """Whether a tag's words are those of a whole objective."""
+    return frozenset(words(tag)) <= TOTAL
+
+
+def is_total(series: Series, losses: Sequence[Series]) -> bool:
+    """Whether it is the whole objective among the losses of its writer: by its name, or because
+    it is a sum of the others with positive weights."""
+    return is_named_total(series.tag) or _is_sum(series, [s for s in losses if s is not series])
+
+
+def _is_sum(series: Series, others: Sequence[Series]) -> bool:
+    """Whether positive multiples of two or more of the others give it, at all steps that they
+    share, to within what printing rounds off. A term is never such a sum: the total minus the
+    other terms gives it."""
+    terms = [s for s in others if len(s) and not is_named_total(s.tag)]
+    if len(terms) < 2 or len(terms) > thresholds.MOST_TERMS:
+        return False
+    steps = reduce(np.intersect1d, [s.steps for s in (series, *terms)])
+    rows = np.stack([_at(s, steps) for s in (series, *terms)])
+    rows = rows[:, np.isfinite(rows).all(axis=0)]
+    if rows.shape[1] < thresholds.SUM_POINTS * len(terms):
+        return False
+    total, parts = rows[0], rows[1:].T
+    weights, misfit = _fit(parts, total)
+    # Terms that move against each other leave the total nearly still.
+    spread = float(max(total.std(), *(np.abs(weights) * parts.std(axis=0))))
+    if not 0 < spread or misfit > thresholds.SUM_MISFIT * spread:
+        return False
+    # A term counts when the sum is much worse without it.
+    least = thresholds.SUM_WORSE * max(misfit, thresholds.SUM_ROUNDING * spread)
+    used = [_fit(np.delete(parts, i, axis=1), total)[1] > least for i in range(len(terms))]
+    return sum(used) >= 2 and bool((weights[np.array(used)] > 0).all())
+
+
+def _fit(parts: np.ndarray, total: np.ndarray) -> tuple[np.ndarray, float]:
+    """Least squares: the weight of each column, and the root mean square of what is left."""
+    weights = np.linalg.lstsq(parts, total, rcond=None)[0]
+    return weights, float(np.sqrt(np.mean((parts @ weights - total) ** 2)))
+
+
+def _at(series: Series, steps: Iterable[int]) -> np.ndarray:
+    places = np.searchsorted(series.steps, np.asarray(steps))
+    return series.values[places]
