@@ -16,7 +16,7 @@ learning_rate     *lr*, *learning rate*; ``step_size`` alone
 loss_scale        *scale* or *scaler* beside *loss*, *grad*, *amp* or *fp16*
 skipped_steps     *skipped*
 counter           rates and times; *step*, *epoch*, *samples*, *tokens* and their kin alone
-grad_norm         *grad* beside a statistic; *gnorm*, ``g_norm``, ``|g|``, ``||grad||``
+grad_norm         *grad* alone or beside a statistic; *gnorm*, ``g_norm``, ``|g|``, ``||grad||``
 eval_loss         *perplexity*; a loss beside *eval*, *val*, *valid*, *test*, *dev*, *holdout*
 loss              ends in *loss*; *loss*, *nll*, *xent*, *mse*, *elbo*, *cost*, bits per character
 other             everything else
@@ -50,6 +50,7 @@ _LOSS = frozenset(
         "crossentropy",
         "mse",
         "elbo",
+        "msle",
         "bce",
         "bpc",
         "bpb",
@@ -269,7 +270,7 @@ def _global_role(parts: tuple[str, ...], have: frozenset[str]) -> SeriesRole:
         return "other"
     if (have & _GRADIENT and have & (_STATISTIC | {"l2"})) or have & {"gnorm", "gradnorm"}:
         return "grad_norm"
-    if parts in (("total", "norm"), ("g", "norm"), ("norm", "g")):
+    if parts in (("total", "norm"), ("g", "norm"), ("norm", "g")) or _is_gradient(parts):
         return "grad_norm"
     if have & _PERPLEXITY:
         return "eval_loss"
@@ -278,6 +279,12 @@ def _global_role(parts: tuple[str, ...], have: frozenset[str]) -> SeriesRole:
     if have & _COUNTER and have <= _COUNTER | _COUNTED:
         return "counter"
     return "other"
+
+
+def _is_gradient(parts: tuple[str, ...]) -> bool:
+    """One number a step that is called ``grad`` and nothing more."""
+    named = [word for word in parts if word not in _FAMILY]
+    return len(named) == 1 and named[0] in ("grad", "gradient", "gn")
 
 
 def _is_loss(parts: tuple[str, ...], have: frozenset[str], joined: str) -> bool:

@@ -52,6 +52,8 @@ class MetricRows:
 
     def add(self, row: Mapping[str, Any], line: int | None = None) -> None:
         """Append the numeric leaves of one row."""
+        if step_key(row) is None and dict in map(type, row.values()):
+            row = _flat(row)  # the counter may stand deeper
         place, axis, key = self._place(row)
         time_key, time = _time_of(row)
         prefix = _evaluation_prefix(row)
@@ -208,6 +210,13 @@ def _clock_times(
             read = (clock_time(cell) if isinstance(cell, str) else None for cell in column)
             return np.array([np.nan if time is None else time for time in read])
     return None
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for tag, value in row.items():
+        flat.update(leaves(value, tag) if isinstance(value, dict) else ((tag, value),))
+    return flat
 
 
 def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:

@@ -6,9 +6,10 @@ Precedence, highest first; within a rank the first field of the row wins:
    ``global_step/max_steps`` (ms-swift's ``"12/800"``), ``num_updates``
 2. ``step``, ``iteration``, ``iter``, ``current_steps``, ``train_step``, ``update``, ...
 3. ``_step``: the tracker's own row counter
-4. ``total_timesteps`` and the like, of reinforcement learning
+4. ``total_timesteps``, ``episode`` and the like, of reinforcement learning
 5. ``batch``, unless there are epochs, in which it would start again
 6. samples seen (axis ``samples``), then whole epochs (axis ``epoch``)
+7. ``t``, ``i`` and ``k``, which hand-written loops count with
 
 Without any of them the rows are counted (axis ``record``).
 """
@@ -28,6 +29,7 @@ _TIMESTEPS = re.compile(r"(?:time/)?(?:total_|num_|env_)?timesteps(?:_total)?", 
 _SAMPLES = re.compile(
     r"(?:train/|global_|consumed_|n_|num_|total_)*(?:samples|examples)(?:_seen)?", re.IGNORECASE
 )
+_TERSE = frozenset("tik")
 _FRACTION = re.compile(r"\s*(\d{1,15})\s*/\s*\d+\s*")
 _LARGEST_STEP = 2**53
 _RANK_IN_NAME = re.compile(
@@ -46,13 +48,15 @@ def _rank(name: str) -> int | None:
         return 1
     if kind == "step":
         return 3 if name.startswith("_") else 2
-    if _TIMESTEPS.fullmatch(name):
+    if kind == "episode" or _TIMESTEPS.fullmatch(name):
         return 4
     if kind == "batch":
         return 5
     if _SAMPLES.fullmatch(name):
         return 6
-    return 7 if kind == "epoch" else None
+    if kind == "epoch":
+        return 7
+    return 8 if name in _TERSE else None
 
 
 def axis_of(name: str) -> Axis:
@@ -93,9 +97,9 @@ def step_number(value: object) -> int | None:
 def is_training_log(names: Iterable[str]) -> bool:
     """Whether fields of these names make a row of training metrics, not of data or results.
 
-    That is a metric beside a counter, or a loss: a ``score`` alone may be anything.
+    That is a metric beside a counter with a name, or a loss: a ``score`` alone may be anything.
     """
-    names = list(names)
+    names = [name for name in names if name not in _TERSE]
     metrics = [name for name in names if is_metric(name) and _rank(name) is None]
     if step_key(names) is None:
         metrics = [name for name in metrics if is_loss(name)]

@@ -33,6 +33,8 @@ _LOOSE_EXTENSIONS = (".txt", ".log", ".dat", ".out")
 _DELIMITERS = ",\t;"
 _JUDGED_ROWS = 50
 _MOST_COLUMNS = 5000
+_FITTING = 0.9
+"""Share of the rows, of a table that is not one by name; the others are cut off or interleaved."""
 _NULLS = frozenset({"none", "null", "na", "n/a", "<na>"})
 _TENSORBOARD = ("wall time", "step", "value")
 _ROW_NAMES = frozenset(
@@ -70,7 +72,7 @@ class TableReader:
             return None
         if not is_table and "." in name and not name.endswith(_LOOSE_EXTENSIONS):
             return None
-        layout = _layout(file.head, file.size > len(file.head))
+        layout = _layout(file.head, file.size > len(file.head), by_name=is_table)
         if layout is None or layout.refusal == _NO_COUNTER:
             return None
         if is_table:
@@ -105,8 +107,12 @@ READER = TableReader()
 # --- what kind of table -------------------------------------------------------------------------
 
 
-def _layout(head: bytes, more: bool) -> _Layout | None:
-    """Judge the first block; ``None`` when it is no table with a header."""
+def _layout(head: bytes, more: bool, *, by_name: bool = True) -> _Layout | None:
+    """Judge the first block; ``None`` when it is no table with a header.
+
+    What is not a table by its name may be a log whose first line has commas in it: its rows have to
+    fit the header.
+    """
     lines = decode_text(head).splitlines()
     if more and lines:
         lines.pop()
@@ -129,6 +135,8 @@ def _layout(head: bytes, more: bool) -> _Layout | None:
         return None
     if sum(len(row) > 1 for row in body) < len(body) / 2:
         return None  # a first line with commas in it, above lines of another kind
+    if not by_name and sum(len(row) == len(header) for row in body) < _FITTING * len(body):
+        return None
     columns = {
         name: [row[i] for row in body if i < len(row) and row[i]]
         for i, name in enumerate(header)

@@ -231,3 +231,9 @@ def test_a_first_line_with_commas_makes_no_table() -> None:
         b"Epoch 0 Iter 10/160 loss=3.74977 gnorm=47.7677\n"
     )
     assert READER.claim(FileHead("stdout.txt", len(text), text)) is None
+    text = (
+        b"2026-03-01 08:21:14,939 INFO gan: Namespace(lr=0.005, batch=64, momentum=0.9)\n"
+        b"2026-03-01 08:21:14,940 INFO gan: Epoch 1 Step 0/300 loss_D=3.24175 loss_G=1.44628\n"
+        b"2026-03-01 08:21:14,944 INFO gan: Epoch 1 Step 5/300 loss_D=1.52108 loss_G=0.00686\n"
+    )
+    assert READER.claim(FileHead("run.log", len(text), text)) is None

@@ -5,6 +5,7 @@ Beside what names itself, forms of public programs, in which it does not::
     Train: 3 [  50/1251 (  4%)]  Loss: 6.9                    (timm: an epoch, then its batches)
     Train: [3/300][50/1251]  loss 6.9                         (Swin Transformer)
     Training  [   10/125000]  total_loss: 11.0                (DINOv2)
+    epoch 001:     41 / 500 loss=6.9                      (fairseq)
     2|1234|Loss: 2.3:  10%|#         | 10/100 [               (torchtune: an epoch, then the step)
     3epoch:train:901-1000batch: iter_time=0.1, loss=2.3       (ESPnet)
     第 3 轮 损失 2.3
@@ -19,7 +20,7 @@ from nanautopsy.readers.text.rows import Basis
 from nanautopsy.readers.text.words import counter_kind, words
 
 _BARE = re.compile(r"^\s*\[?\s*$|[\[|━─╸╺]\s*$")
-_LEADS = re.compile(r"\s+(?:\|\s*)?[A-Za-z|][\w/|.\- ]{0,40}?(?:[:=]|\s$|\s+$)|\s*\|\s*[A-Za-z]")
+_LEADS = re.compile(r"\s+(?:\|\s*)?[A-Za-z|][\w/|.\- ]{0,40}?(?:[:=]|\s$|\s+$)|\s*[|;]\s*[A-Za-z]")
 """Behind a step that stands at the beginning of the line without a name."""
 _ORDINAL = re.compile(r"\s*个?(步|轮|次迭代|批)")
 _ORDINALS = {"步": "step", "次迭代": "step", "轮": "epoch", "批": "batch"}
@@ -51,6 +52,7 @@ def counters_of(found: list[Field]) -> tuple[Basis | None, str, Used]:
         ("global", Basis.STEP),
         ("step", Basis.COUNTER),
         ("batch", Basis.BATCH),
+        ("episode", Basis.COUNTER),
         ("bare", Basis.BATCH),
         ("bracket", Basis.COUNTER),
         ("leading", Basis.LEADING),
@@ -96,8 +98,10 @@ def _kind(found: list[Field], i: int) -> str | None:
             return None
         if kind == "step" and words(field.key) == ("it",) and not field.explicit:
             # An English word, unless the line begins with it.
-            return kind if field.before.strip().lower() == "it" else None
+            return kind if field.before.strip().lower() in ("it", "[it") else None
         return kind
+    if _is_batch_of_epoch(found, i):
+        return "bare"
     if field.explicit or not _BARE.search(field.before):
         return None
     total = _total(found, i)
@@ -108,6 +112,13 @@ def _kind(found: list[Field], i: int) -> str | None:
     if total is None or total.after.lstrip()[:1] in ("/", ":"):
         return None
     return "bare"
+
+
+def _is_batch_of_epoch(found: list[Field], i: int) -> bool:
+    behind_epoch = (
+        i > 0 and found[i].before.strip() == ":" and counter_kind(found[i - 1].key) == "epoch"
+    )
+    return behind_epoch and _total(found, i) is not None
 
 
 def _of_training(found: list[Field], i: int) -> str | None:

@@ -29,6 +29,7 @@ from nanautopsy.readers.text.rows import Basis
 from nanautopsy.readers.text.words import (
     counter_kind,
     is_best,
+    is_gradient,
     is_loss,
     is_metric,
     is_plural,
@@ -111,7 +112,7 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
             key = found[i - 1].carried
         if not key or not _usable(field) or (is_best(key) and field.const == math.inf):
             continue
-        named = explicit or is_loss(key) or not _TERSE.isdisjoint(words(key))
+        named = explicit or is_loss(key) or is_gradient(key) or not _TERSE.isdisjoint(words(key))
         if is_metric(key) and (named or (counted and _CELL.search(field.before))):
             points.append((key, field))
         elif explicit and counted and (may_join(key) or (key == "eta" and not field.whole)):
@@ -216,9 +217,9 @@ DIALECT = Dialect(
     name="key-value",
     triggers=(
         "loss", "step", "iter", "epoch", "norm", "perplexity", "ppl", "nll", "update", "batch",
-        "it/s, ", "s/it, ", "it=", "it:", "bce", "损失",
+        "it/s, ", "s/it, ", "it=", "it:", "[it ", "bce", "elbo", "msle", "episode", "损失",
     ),
     plan=_plan,
     metrics=True,
-    counters=("step", "iter", "epoch", "update", "batch", "it=", "it:"),
+    counters=("step", "iter", "epoch", "update", "batch", "it=", "it:", "[it ", "episode"),
 )  # fmt: skip

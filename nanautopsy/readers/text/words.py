@@ -21,7 +21,7 @@ _BARS = re.compile(r"(\|{1,2})(?:g|grads?|gradients?|\u2207\w{0,8}|d?[wW]|update
 """A norm as it is written in formulas."""
 
 _LOSSES = frozenset(
-    "loss losses nll bce xent crossentropy ppl perplexity elbo bpb bpc bpd gnorm lossval"
+    "loss losses nll bce xent crossentropy ppl perplexity elbo msle bpb bpc bpd gnorm lossval"
     " trainloss valloss testloss objective".split()
 )
 _NORMS = frozenset("grad grads gradient gradients param params parameter update weight".split())
@@ -53,6 +53,9 @@ _NOT_COUNTERS = frozenset(
 _STEPS = frozenset("step steps iter iters iteration iterations itr it update updates".split())
 _BATCHES = frozenset("batch minibatch microbatch microstep".split())
 _EPOCHS = frozenset("epoch epochs ep".split())
+_EPISODES = frozenset("episode episodes".split())
+_GRADIENT = frozenset((("grad",), ("gradient",), ("gn",)))
+"""One number a step of that name alone is the norm."""
 
 
 @lru_cache(maxsize=4096)
@@ -89,6 +92,11 @@ def is_norm(parts: tuple[str, ...]) -> bool:
     return ("norm" in parts and not _NORMS.isdisjoint(parts)) or "gradnorm" in parts
 
 
+def is_gradient(name: str) -> bool:
+    """``grad`` and nothing more."""
+    return words(name) in _GRADIENT
+
+
 def is_metric(name: str) -> bool:
     """A quantity of training that a row with a counter may hold."""
     parts = words(name)
@@ -96,7 +104,7 @@ def is_metric(name: str) -> bool:
         return True
     if not parts or not _NOT_METRICS.isdisjoint(parts):
         return is_loss(name) and "time" not in parts and "mem" not in parts
-    if is_loss(name) or not _METRICS.isdisjoint(parts):
+    if is_loss(name) or not _METRICS.isdisjoint(parts) or is_gradient(name):
         return True
     return (
         ("learning" in parts and "rate" in parts)
@@ -134,7 +142,8 @@ def is_best(name: str) -> bool:
 
 
 def counter_kind(name: str) -> str | None:
-    """``global``, ``step``, ``batch`` or ``epoch`` for a counter's name, else ``None``."""
+    """``global``, ``step``, ``batch``, ``episode`` or ``epoch`` for a counter's name, else
+    ``None``."""
     parts = words(name)
     if not parts:
         return None
@@ -153,6 +162,8 @@ def counter_kind(name: str) -> str | None:
         return "batch" if before[-1:] in (("micro",), ("mini",)) else "step"
     if last in _BATCHES:
         return "batch"
+    if last in _EPISODES:
+        return "episode"
     return "epoch" if last in _EPOCHS else None
 
 

@@ -1,0 +1,66 @@
+"""Rows as hand-written loops print and dump them: every form, finite for a while and then NaN, has
+to give its metric under the right role, on the step axis, with the first NaN at the right step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nanautopsy.autopsy import analyze
+from nanautopsy.model import SeriesRole
+
+Form = Callable[[int, str], str]
+LAST, FIRST_BAD = 29, 21
+
+LOGS: dict[str, tuple[SeriesRole, Form]] = {
+    "bracketed it": ("loss", lambda i, x: f"[it {i:>5}] elbo {x} rec 12.1 kl 0.3"),
+    "norm in bars": ("grad_norm", lambda i, x: f"[it {i:>5}] elbo -3.2 rec 12.1 kl 0.3 |g| {x}"),
+    "tabs": ("grad_norm", lambda i, x: f"{i}\tloss 0.5\tgrad {x}\tlr 3e-03"),
+    "semicolons": ("loss", lambda i, x: f"{i}; loss={x}; gnorm=0.3"),
+    "msle alone": ("loss", lambda i, x: f"Epoch {i}/400 - msle: {x}"),
+    "batch of an epoch": ("loss", lambda i, x: f"epoch 001: {i:6} / 500 loss={x}, ppl=10, gnorm=2"),
+    "episodes": ("loss", lambda i, x: f"episode {i} | policy_loss {x} | entropy 0.3 | kl 0.01"),
+    "gn": (
+        "grad_norm",
+        lambda i, x: f"{i}%|##  | {i}/100 [00:01<00:50, 1.2it/s, loss=0.3, gn={x}]",
+    ),
+    "json in a log": ("loss", lambda i, x: f'INFO:root:{{"step": {i}, "loss": {_json(x)}}}'),
+}
+ROWS: dict[str, tuple[SeriesRole, Form]] = {
+    "one letter": ("loss", lambda i, x: f'{{"t": {i}, "train_loss": {_json(x)}}}'),
+    "counter inside": ("loss", lambda i, x: f'{{"m": {{"step": {i}, "loss": {_json(x)}}}}}'),
+}
+
+
+def _json(text: str) -> str:
+    return text.replace("nan", "NaN")
+
+
+def _check(path: Path, role: SeriesRole, form: Form) -> None:
+    values = ["nan" if i >= FIRST_BAD else f"{2.3 / (1 + 0.02 * i):.4f}" for i in range(LAST + 1)]
+    path.write_text("".join(form(i, x) + "\n" for i, x in enumerate(values)))
+    autopsy = analyze(path.parent)
+    (series,) = (s for s in autopsy.run.by_role(role) if not all(map(math.isfinite, s.values)))
+    assert autopsy.verdict == "non-finite"
+    assert autopsy.onset is not None and autopsy.onset.step == FIRST_BAD
+    assert list(series.steps[[0, -1]]) == [0, LAST]
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_lines(tmp_path: Path, name: str) -> None:
+    _check(tmp_path / "train.log", *LOGS[name])
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_objects(tmp_path: Path, name: str) -> None:
+    _check(tmp_path / "history.jsonl", *ROWS[name])
+
+
+def test_a_letter_does_not_make_a_history_of_a_dataset(tmp_path: Path) -> None:
+    rows = "".join(f'{{"i": {i}, "score": 0.5, "text": "some words"}}\n' for i in range(20))
+    (tmp_path / "data.jsonl").write_text(rows)
+    (tmp_path / "train.log").write_text("step 1 loss 2.3\nstep 2 loss 2.2\n")
+    assert [series.tag for series in analyze(tmp_path).run.series] == ["loss"]
