@@ -50,17 +50,21 @@ def analyze(
     path: str | Path,
     *,
     redact: bool = True,
+    redact_urls: bool = False,
     progress: Callable[[str], None] | None = None,
     roles: Iterable[str] = (),
     known_issues: str | Path | Iterable[KnownIssue] = (),
 ) -> Autopsy:
     """Read a run directory (or a single file) and say when, where and why it died.
 
-    ``roles``: what metrics are whose names do not say it, as ``loss=my/criterion*``
-    (:mod:`nanautopsy.role_patterns`). ``known_issues``: a directory of defects beside the package's
-    own (:mod:`nanautopsy.known_issues`), whose unusable files are told in the run's notes, or the
-    issues themselves. Raises :class:`nanautopsy.discover.NothingToRead` when there
-    is nothing to read, :class:`nanautopsy.role_patterns.UnclearRole` for a role that is none, and
+    ``redact``: hide home directories, names, addresses and secrets; ``redact_urls``: buckets and
+    internal URLs too. ``roles``: what metrics are whose names do not say it, as
+    ``loss=my/criterion*`` (:mod:`nanautopsy.role_patterns`). ``known_issues``: a directory of
+    defects beside the package's own (:mod:`nanautopsy.known_issues`), whose unusable files are told
+    in the run's notes, or the issues themselves.
+
+    Raises :class:`nanautopsy.discover.NothingToRead` when there is nothing to read,
+    :class:`nanautopsy.role_patterns.UnclearRole` for a role that is none, and
     :class:`NotADirectoryError` for a directory of issues that is none.
     """
     patterns = parse_roles(roles)
@@ -69,7 +73,7 @@ def analyze(
     run = read_run(str(path), discovery, rules, roles=patterns, progress=progress)
     if progress is not None:
         progress("diagnosing")
-    return judge(run, rules, redact=redact, artifacts=discovery.artifacts)
+    return judge(run, rules, redact=redact, redact_urls=redact_urls, artifacts=discovery.artifacts)
 
 
 @np.errstate(all="ignore")
@@ -101,7 +105,12 @@ def read_run(
 
 @np.errstate(all="ignore")
 def judge(
-    run: Run, rules: Rules, *, redact: bool = True, artifacts: Iterable[Artifact] = ()
+    run: Run,
+    rules: Rules,
+    *,
+    redact: bool = True,
+    redact_urls: bool = False,
+    artifacts: Iterable[Artifact] = (),
 ) -> Autopsy:
     """What the run died of, from what was read of it.
 
@@ -112,7 +121,7 @@ def judge(
     case = Case(run, located.findings, located.onset, located.verdict, rules.issues.issues)
     autopsy = _assemble(case, located, diagnose(case, rules.causes.parts))
     autopsy = replace(autopsy, quotes=quoted(autopsy, artifacts))
-    return hide(autopsy) if redact else autopsy
+    return hide(autopsy, urls=redact_urls) if redact else autopsy
 
 
 def _catalog(known_issues: str | Path | Iterable[KnownIssue]) -> Catalog:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -108,7 +108,8 @@ class Inspection:
     against: str | None = None
     filters: tuple[str, ...] = ()
     version: str = __version__
-    redactions: int = 0
+    hidden: Mapping[str, int] = field(default_factory=dict)
+    """How many distinct things were hidden, by their kind."""
 
     @property
     def inspected(self) -> tuple[Inspected, ...]:
@@ -137,6 +138,7 @@ def inspect(
     filters: Sequence[str] = (),
     everything: bool = False,
     redact: bool = True,
+    redact_urls: bool = False,
     progress: Progress | None = None,
 ) -> Inspection:
     """Measure the checkpoints behind files, directories, globs and URLs.
@@ -145,7 +147,7 @@ def inspect(
     zeros and subnormals too. ``against``: another checkpoint, the earlier one, to compare with.
     ``filters``: globs over tensor names, of which one must match; one without ``*?[`` may match
     anywhere in the name. ``everything``: measure each checkpoint of a history. ``redact``: hide
-    home directories, names and secrets.
+    home directories, names and secrets; ``redact_urls``: buckets and internal URLs too.
 
     Raises :class:`nanautopsy.discover.NothingToRead` when there is nothing to measure, and
     :class:`nanautopsy.checkpoint_diff.Unclear` when it is not clear what is to be compared.
@@ -171,7 +173,7 @@ def inspect(
         about = replace(about, histories=_histories(stored, _checkpoints(readings)))
         problems += [problem for reading in readings for problem in reading.problems]
     about = replace(about, problems=tuple(dict.fromkeys(problems)))
-    return _hidden(about) if redact else about
+    return _hidden(about, redact_urls) if redact else about
 
 
 # --- what is made of the measured ones ------------------------------------------------------------
@@ -214,7 +216,7 @@ def _checkpoints(readings: Sequence[Reading]) -> list[Checkpoint]:
     return [r for reading in readings for r in reading.records if isinstance(r, Checkpoint)]
 
 
-def _hidden(inspection: Inspection) -> Inspection:
+def _hidden(inspection: Inspection, urls: bool = False) -> Inspection:
     """Without home directories, names and secrets, as every report is.
 
     Names of tensors are kept: they come from the model, and there may be very many.
@@ -232,7 +234,7 @@ def _hidden(inspection: Inspection) -> Inspection:
     if diff is not None:
         measured += [t for pair in diff.tensors for t in (pair.before, pair.after) if t is not None]
     paths = tuple({tensor.path for tensor in measured})
-    (hidden, hidden_paths), count = redact_value((bare, paths))
+    (hidden, hidden_paths), count = redact_value((bare, paths), urls=urls)
     new_path = dict(zip(paths, hidden_paths, strict=True))
     return replace(
         hidden,
@@ -241,7 +243,7 @@ def _hidden(inspection: Inspection) -> Inspection:
             for old, new in zip(inspection.histories, hidden.histories, strict=True)
         ),
         diff=_diff_with_names(new_path, diff, hidden.diff),
-        redactions=count,
+        hidden=count,
     )
 
 

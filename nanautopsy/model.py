@@ -645,8 +645,8 @@ class Autopsy:
     quotes: tuple[Quote, ...] = ()
     """Lines of the text artifacts, in order of artifact and line; bounded, see
     :mod:`nanautopsy.quotes`."""
-    redactions: int = 0
-    """How many pieces of text were hidden."""
+    hidden: Mapping[str, int] = field(default_factory=dict)
+    """How many distinct things were hidden, by their kind: see :data:`nanautopsy.redact.KINDS`."""
 
     @property
     def failed(self) -> bool:

@@ -10,30 +10,43 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from nanautopsy.model import Autopsy
 from nanautopsy.redact_patterns import (
-    EMAIL,
-    HOME_RULES,
-    HOST_RULES,
     INLINE_SECRET,
     KEY_BEGINS,
     KEY_BODY,
-    PRIVATE_IP,
     SECRET_RULES,
-    USER_RULES,
     is_inline_secret,
     is_secret,
-    is_version,
     looks_random,
+)
+from nanautopsy.redact_places import (
+    BUCKET_RULES,
+    EMAIL,
+    HOME_RULES,
+    HOST_RULES,
+    MAC,
+    PRIVATE_IP,
+    URL,
+    USER_RULES,
+    WORLD_INFO,
+    expanded,
+    is_public,
+    is_version,
+    world_hosts,
 )
 from nanautopsy.rewrite import Place, T, rewrite
 from nanautopsy.wording import rephrased
 
 SECRET = "<secret>"
 HOME = "~"
+WORLD = "<hosts>"
+KINDS = ("secret", "email", "user", "home", "host", "ip", "mac", "bucket", "url")
+"""What is hidden, in the order in which a report counts it."""
 MIN_NAME = 3
 """Names shorter than this are left alone in running text: they would match too much."""
 
@@ -57,22 +70,29 @@ _COMMON = frozenset(
     shared research science lab labs team group dev prod staging adam adamw sgd lion norm loss grad
     gradient layer weight bias rank step epoch batch max min mean sum nan inf true false none null
     base large small tiny bert gpt llama gemma mistral llava content app code 0.0.0.0
-    127.0.0.1
+    127.0.0.1 kernel version fedora arch mint redhat rhel rocky alpine android
     """.split()
 )
 
 
-def redact(autopsy: Autopsy) -> Autopsy:
+def redact(autopsy: Autopsy, *, urls: bool = False) -> Autopsy:
     """The same result without home directories, names, addresses and secrets.
 
-    ``redactions`` says how many distinct pieces of text were hidden.
+    ``urls``: without buckets and the URLs of places that not everybody knows, too. ``hidden`` says
+    how many distinct things of each kind were hidden.
     """
     quotes = tuple(
         dataclasses.replace(quote, lines=tuple(_without_keys(quote.lines)))
         for quote in autopsy.quotes
     )
-    hidden, count = redact_value(dataclasses.replace(autopsy, quotes=quotes))
-    return dataclasses.replace(hidden, redactions=autopsy.redactions + count)
+    result, hidden = redact_value(dataclasses.replace(autopsy, quotes=quotes), urls=urls)
+    return dataclasses.replace(result, hidden=added(autopsy.hidden, hidden))
+
+
+def added(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:
+    """What was hidden at one time and at another, in order of :data:`KINDS`."""
+    total = Counter(one) + Counter(other)
+    return {kind: total[kind] for kind in KINDS if kind in total}
 
 
 def _without_keys(lines: Iterable[str]) -> Iterator[str]:
@@ -89,34 +109,36 @@ def _without_keys(lines: Iterable[str]) -> Iterator[str]:
             yield line
 
 
-def redact_value(value: T) -> tuple[T, int]:
-    """Any frozen dataclass without these, and how many distinct pieces of text were hidden."""
-    redactor = Redactor()
+def redact_value(value: T, *, urls: bool = False) -> tuple[T, Mapping[str, int]]:
+    """Any frozen dataclass without these, and how many distinct things of each kind were hidden."""
+    redactor = Redactor(urls=urls)
     rewrite(value, redactor.learn)
     redactor.seal()
-    return rewrite(value, redactor.replace), redactor.count
+    return rewrite(value, redactor.replace), redactor.hidden
 
 
 class Redactor:
-    """Learns names in a first walk, replaces them in a second."""
+    """Learns names in a first walk, replaces them in a second.
 
-    def __init__(self) -> None:
-        self._hosts: dict[str, str] = {}
-        self._users: dict[str, str] = {}
-        self._others: dict[str, str] = {}
+    ``urls``: replaces buckets and URLs too, but for those that everybody knows.
+    """
+
+    def __init__(self, *, urls: bool = False) -> None:
+        self._urls = urls
+        self._names = {kind: _Names(kind) for kind in KINDS if kind not in ("secret", "home")}
         self._secrets: set[str] = set()
         self._vocabulary: set[str] = set()
         self._learned: set[tuple[str, bool]] = set()
-        self._names: re.Pattern[str] | None = None
-        self._telling_names: re.Pattern[str] | None = None
+        self._anywhere: re.Pattern[str] | None = None
+        self._telling: re.Pattern[str] | None = None
         self._known_secrets: re.Pattern[str] | None = None
-        self._hidden: set[str] = set()
-        self._memory: dict[tuple[str, type, bool, bool], str] = {}
+        self._hidden: set[tuple[str, str]] = set()
+        self._memory: dict[tuple[str, type, bool, bool, bool], str] = {}
 
     @property
-    def count(self) -> int:
-        """How many distinct pieces of text were hidden."""
-        return len(self._hidden)
+    def hidden(self) -> Mapping[str, int]:
+        """How many distinct things of each kind were hidden."""
+        return added({}, Counter(kind for kind, _ in self._hidden))
 
     # --- first walk -----------------------------------------------------------------------------
 
@@ -136,10 +158,13 @@ class Redactor:
         lowered = text.lower()
         for rule in (*HOME_RULES, *USER_RULES):
             for match in rule.finditer(text, lowered):
-                _add(self._users, match["user"], "user")
+                self._names["user"].add(match["user"])
         for rule in HOST_RULES:
             for match in rule.finditer(text, lowered):
-                self._add_host(match["host"])
+                self._learn_host(match["host"])
+        for match in WORLD_INFO.finditer(text, lowered):
+            for host in world_hosts(match["hosts"]):
+                self._learn_host(host)
         for match in INLINE_SECRET.finditer(text, lowered):
             if is_inline_secret(match) and looks_random(match["secret"]):
                 self._secrets.add(match["secret"])
@@ -148,27 +173,33 @@ class Redactor:
         key = _last(place)
         if key in _USER_FACTS | _HOST_FACTS:
             if not text.strip().isdigit():
-                self._add_host(text) if key in _HOST_FACTS else _add(self._users, text, "user")
+                self._learn_host(text) if key in _HOST_FACTS else self._names["user"].add(text)
         elif is_secret(place.key or "", text) and looks_random(text):
             self._secrets.add(text)
 
-    def _add_host(self, name: str) -> None:
-        short = name.partition(".")[0]
-        _add(self._hosts, name, "host")
-        if name in self._hosts and not short.isdigit() and short.lower() not in _COMMON:
-            self._hosts.setdefault(short, self._hosts[name])
+    def _learn_host(self, name: str) -> None:
+        if re.fullmatch(r"[\d.]+", name):
+            self._names["ip"].add(name)
+            return
+        hosts = self._names["host"]
+        for one in expanded(name):
+            stand_in = hosts.add(one)
+            short = one.partition(".")[0]
+            if stand_in is not None and not short.isdigit():
+                hosts.add(short, stand_in)
 
     def seal(self) -> None:
         """End the first walk: from here on names are only replaced."""
         ordinary = self._vocabulary | _COMMON
         known = [
             name
-            for name in (*self._hosts, *self._users)
+            for kind in ("host", "user", "ip")
+            for name in self._names[kind].known
             if len(name) >= MIN_NAME and not name.isdigit() and name.lower() not in ordinary
         ]
         telling = [name for name in known if len(name) > 4 and not name.isalpha()]
-        self._names = _any_of(known, r"(?<![A-Za-z0-9])(?:{})(?![A-Za-z0-9])")
-        self._telling_names = _any_of(telling, r"(?<![A-Za-z0-9])(?:{})(?![A-Za-z0-9])")
+        self._anywhere = _any_of(known, r"(?<![A-Za-z0-9])(?:{})(?![A-Za-z0-9])")
+        self._telling = _any_of(telling, r"(?<![A-Za-z0-9])(?:{})(?![A-Za-z0-9])")
         self._known_secrets = _any_of(self._secrets, r"(?:{})")
 
     # --- second walk ----------------------------------------------------------------------------
@@ -178,86 +209,121 @@ class Redactor:
         if _is_setting(place):
             text = str(leaf)
             if is_secret(place.key or "", text):
-                return self._hide(text, SECRET)
-            known = {**self._users, **self._hosts}.get(text.strip())
-            if known is not None and _last(place) in _USER_FACTS | _HOST_FACTS:
-                return self._hide(text, known)
+                return self._hide("secret", text, SECRET)
+            key = _last(place)
+            kind = "host" if key in _HOST_FACTS else "user" if key in _USER_FACTS else None
+            if kind is not None and text.strip() in self._names[kind].known:
+                return self._named(kind, text.strip())
         if not isinstance(leaf, str):
             return leaf
         prose = place.field not in _NAME_FIELDS and not place.is_key
         version = place.owner == "Package"
-        memory_key = (leaf, type(leaf), prose, version)
+        ours = place.field == "references"
+        memory_key = (leaf, type(leaf), prose, version, ours)
         if memory_key not in self._memory:
 
             def hide(text: str) -> str:
-                return self.text(text, prose=prose, version=version)
+                return self.text(text, prose=prose, version=version, ours=ours)
 
             self._memory[memory_key] = rephrased(leaf, hide)
         return self._memory[memory_key]
 
-    def text(self, text: str, *, prose: bool = True, version: bool = False) -> str:
+    def text(
+        self, text: str, *, prose: bool = True, version: bool = False, ours: bool = False
+    ) -> str:
         """One string with everything that must not be seen replaced.
 
         ``prose``: not a name from inside the model, so that every learned name is looked for.
-        ``version``: a software version, which may look like an address.
+        ``version``: a software version, which may look like an address. ``ours``: its URLs are.
         """
         if self._known_secrets is not None:
-            text = self._known_secrets.sub(lambda match: self._hide(match[0], SECRET), text)
+            text = self._known_secrets.sub(lambda m: self._hide("secret", m[0], SECRET), text)
         low = text.lower()
         for rule in SECRET_RULES:
-            text = rule.sub(lambda match: self._hide_group(match, "secret", SECRET), text, low)
-        text = INLINE_SECRET.sub(self._inline, text, low)
-        text = EMAIL.sub(lambda match: self._numbered(match[0], "email"), text, low)
+            text = rule.sub(self._secret, text, low)
+        text = INLINE_SECRET.sub(
+            lambda m: self._secret(m) if is_inline_secret(m) else m[0], text, low
+        )
+        if self._urls and not ours:
+            for rule in BUCKET_RULES:
+                text = rule.sub(lambda m: self._part(m, "bucket"), text, low)
+            text = URL.sub(
+                lambda m: m[0] if is_public(m["url"]) else self._part(m, "url"), text, low
+            )
+        text = EMAIL.sub(lambda m: self._part(m, "email"), text, low)
         for rule in HOME_RULES:
-            text = rule.sub(lambda match: self._hide(match[0], HOME), text, low)
-        for rule in HOST_RULES:
-            text = rule.sub(self._host, text, low)
-        for rule in USER_RULES:
-            text = rule.sub(self._user, text, low)
-        names = self._names if prose else self._telling_names
+            text = rule.sub(lambda m: self._hide("home", m[0], HOME), text, low)
+        for kind, rules in (("host", HOST_RULES), ("user", USER_RULES)):
+            for rule in rules:
+                text = rule.sub(lambda m, kind=kind: self._part(m, kind, learned=True), text, low)  # type: ignore[misc]
+        text = WORLD_INFO.sub(self._world, text, low)
+        names = self._anywhere if prose else self._telling
         if names is not None:
-            text = names.sub(self._name, text)
-        return text if version else PRIVATE_IP.sub(self._address, text, low)
+            text = names.sub(self._known_name, text)
+        text = MAC.sub(lambda m: self._part(m, "mac"), text, low)
+        if version:
+            return text
+        return PRIVATE_IP.sub(lambda m: m[0] if is_version(m) else self._part(m, "ip"), text, low)
 
-    def _hide(self, original: str, stand_in: str) -> str:
+    def _hide(self, kind: str, original: str, stand_in: str) -> str:
+        """``stand_in``, counted: things with numbers once for all their spellings."""
         if original != stand_in:
-            self._hidden.add(original)
+            self._hidden.add((kind, stand_in if kind in self._names else original))
         return stand_in
 
-    def _hide_group(self, match: re.Match[str], group: str, stand_in: str) -> str:
-        start, end = (position - match.start() for position in match.span(group))
-        return match[0][:start] + self._hide(match[group], stand_in) + match[0][end:]
+    def _named(self, kind: str, original: str) -> str:
+        stand_in = self._names[kind].add(original)
+        return original if stand_in is None else self._hide(kind, original, stand_in)
 
-    def _inline(self, match: re.Match[str]) -> str:
-        return self._hide_group(match, "secret", SECRET) if is_inline_secret(match) else match[0]
-
-    def _host(self, match: re.Match[str]) -> str:
-        stand_in = self._hosts.get(match["host"])
-        return match[0] if stand_in is None else self._hide_group(match, "host", stand_in)
-
-    def _user(self, match: re.Match[str]) -> str:
-        stand_in = self._users.get(match["user"])
-        return match[0] if stand_in is None else self._hide_group(match, "user", stand_in)
-
-    def _name(self, match: re.Match[str]) -> str:
-        return self._hide(match[0], self._hosts.get(match[0]) or self._users[match[0]])
-
-    def _address(self, match: re.Match[str]) -> str:
-        if is_version(match):
+    def _part(self, match: re.Match[str], kind: str, *, learned: bool = False) -> str:
+        """The match with its group of that kind replaced; ``learned``: where it was met before."""
+        original = match[kind]
+        if learned and re.fullmatch(r"[\d.]+", original):
+            return match[0]  # an address, whose turn comes
+        if learned and original not in self._names[kind].known:
             return match[0]
-        return self._numbered(match[0], "ip")
+        return _spliced(match, kind, self._named(kind, original))
 
-    def _numbered(self, original: str, kind: str) -> str:
-        _add(self._others, original, kind)
-        return self._hide(original, self._others[original])
+    def _secret(self, match: re.Match[str]) -> str:
+        return _spliced(match, "secret", self._hide("secret", match["secret"], SECRET))
+
+    def _world(self, match: re.Match[str]) -> str:
+        hosts = [host for host in world_hosts(match["hosts"]) if host in self._names["host"].known]
+        for host in hosts:
+            self._named("host", host)
+        return _spliced(match, "hosts", WORLD) if hosts else match[0]
+
+    def _known_name(self, match: re.Match[str]) -> str:
+        kinds = (kind for kind in ("host", "user", "ip") if match[0] in self._names[kind].known)
+        return self._named(next(kinds), match[0])
 
 
-def _add(names: dict[str, str], name: str, kind: str) -> None:
-    """Give ``name`` the next stand-in of its kind, unless it is a common word."""
-    name = name.strip()
-    if name and name != HOME and not name.startswith("<") and name.lower() not in _COMMON:
-        taken = {stand_in for stand_in in names.values() if stand_in.startswith(f"<{kind}-")}
-        names.setdefault(name, f"<{kind}-{len(taken) + 1}>")
+class _Names:
+    """Stand-ins of one kind, numbered; the same for the same original."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._count = 0
+        self.known: dict[str, str] = {}
+
+    def add(self, name: str, stand_in: str | None = None) -> str | None:
+        """The stand-in of ``name``, which is the next one, or the one given, when it has none yet;
+        ``None`` for a common word."""
+        name = name.strip()
+        if name not in self.known:
+            if not name or name == HOME or name.startswith("<") or name.lower() in _COMMON:
+                return None
+            if stand_in is None:
+                self._count += 1
+                stand_in = f"<{self._kind}-{self._count}>"
+            self.known[name] = stand_in
+        return self.known[name]
+
+
+def _spliced(match: re.Match[str], group: str, new: str) -> str:
+    """The match with a group replaced."""
+    start, end = (position - match.start() for position in match.span(group))
+    return match[0][:start] + new + match[0][end:]
 
 
 def _any_of(words: Iterable[str], frame: str) -> re.Pattern[str] | None:

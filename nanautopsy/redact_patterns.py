@@ -1,4 +1,5 @@
-"""What secrets, home directories, hosts and private addresses look like in text.
+"""What keys, tokens and passwords look like in text; people and machines stand in
+:mod:`nanautopsy.redact_places`.
 
 The prefixes and lengths of tokens are those that their issuers document; each pattern asks for
 somewhat less than the real length, because logs cut lines.
@@ -37,13 +38,14 @@ class Rule:
         return False
 
 
-def _rule(group: str, triggers: str, pattern: str, flags: int = 0) -> Rule:
+def rule(group: str, triggers: str, pattern: str, flags: int = 0) -> Rule:
+    """A rule; ``triggers`` are parted by spaces."""
     return Rule(re.compile(pattern, flags), group, tuple(triggers.split()) or ("",))
 
 
 SECRET_RULES: tuple[Rule, ...] = (
     # PEM blocks; a log line may hold only the beginning of one.
-    _rule(
+    rule(
         "secret",
         "-----begin",
         r"(?P<secret>-----BEGIN (?:[A-Z]+ ){0,3}PRIVATE KEY-----"
@@ -51,8 +53,8 @@ SECRET_RULES: tuple[Rule, ...] = (
         re.DOTALL,
     ),
     # Credentials in a URL: user:password@ or token@. git@ names nobody.
-    _rule("secret", "://", r"(?<=://)(?!git@|<)(?P<secret>[^\s/'\"<>]+)(?=@)"),
-    _rule(
+    rule("secret", "://", r"(?<=://)(?!git@|<)(?P<secret>[^\s/'\"<>]+)(?=@)"),
+    rule(
         "secret",
         "eyj hf_ api_org_ github_pat_ ghp_ gho_ ghu_ ghs_ ghr_ glpat- sk- akia asia aiza ya29. xox "
         "npm_ pypi- wandb_v dckr_ dapi r8_ gsk_ ltai akid _live_ _test_ sg.",
@@ -70,42 +72,42 @@ SECRET_RULES: tuple[Rule, ...] = (
         r"|\b[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|\bSG\.[\w-]{16,}\.[\w-]{32,})",
     ),
     # Azure: the key of a storage account, and the signature of a shared access URL.
-    _rule(
+    rule(
         "secret",
         "accountkey accesskey sig=",
         r"(?:(?i:\b(?:Account|SharedAccess)Key=)|[?&]sig=)(?P<secret>[\w+/%-]{20,}={0,2})",
     ),
     # The path of a webhook is all that it asks for.
-    _rule(
+    rule(
         "secret",
         "hooks.slack.com discord",
         r"(?:hooks\.slack\.com/(?:services|workflows)|discord(?:app)?\.com/api/webhooks/\d+)/"
         r"(?P<secret>[\w/-]{16,})",
     ),
-    _rule(
+    rule(
         "secret", "cookie", r"\b(?i:(?:set-)?cookie)['\"]?\s*: *['\"]?(?P<secret>[^\s'\"].{6,4096})"
     ),
     # Kaggle's kaggle.json: 32 hexadecimal digits under "key", which a digest may be elsewhere.
-    _rule(
+    rule(
         "secret",
         "username",
         r"['\"]username['\"]\s*:.{1,120}?['\"]key['\"]\s*:\s*['\"](?P<secret>[0-9a-f]{32})\b",
     ),
     # A line of base64 and nothing else, as PEM blocks have them; a digest is hexadecimal.
-    _rule(
+    rule(
         "secret",
         "",
-        r"\A\s*(?P<secret>(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])(?=\D*\d)(?![0-9a-fA-F]+\s*\Z)"
+        r"\A\s*(?=\S)(?P<secret>(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])(?=\D*\d)(?![0-9a-fA-F]+\s*\Z)"
         r"[A-Za-z0-9+/]{60,100}={0,2})\s*\Z",
     ),
-    _rule("secret", "bearer", r"\b(?i:bearer)[ :]+(?P<secret>[\w.~+/-]{12,}=*)"),
-    _rule(
+    rule("secret", "bearer", r"\b(?i:bearer)[ :]+(?P<secret>[\w.~+/-]{12,}=*)"),
+    rule(
         "secret",
         "authorization",
         r"\b(?i:authorization)['\"]?\s*[:=]\s*['\"]?(?i:basic|token)\s+(?P<secret>[\w+/=.-]{6,})",
     ),
     # A W&B key is 40 hexadecimal digits, as a commit is: only its surroundings tell.
-    _rule(
+    rule(
         "secret",
         "key login netrc password",
         r"(?i:api[_-]?key|wandb[ _.]login|netrc|password)"
@@ -117,7 +119,7 @@ KEY_BEGINS = re.compile(r"-----BEGIN (?:[A-Z]+ ){0,3}PRIVATE KEY-----\s*$")
 KEY_BODY = re.compile(r"\W{0,8}[A-Za-z0-9+/]{4,100}={0,2}\W{0,4}")
 """A private key that a log holds over several lines: its beginning, and a line of it."""
 
-INLINE_SECRET = _rule(
+INLINE_SECRET = rule(
     "secret",
     "key secret passw passphrase token credential",
     r"(?<![A-Za-z0-9_.-])(?P<key>[A-Za-z0-9_.-]{0,80}?"
@@ -129,70 +131,6 @@ INLINE_SECRET = _rule(
 )
 """``WANDB_API_KEY=...``, ``--hub_token ...``, ``'password': '...'`` in running text; whether it is
 one is for :func:`is_inline_secret` to say."""
-
-EMAIL = _rule(
-    "email",
-    "@",
-    r"(?P<email>(?<![\w.+@/-])(?!git@)[\w.+-]*\w@"
-    r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,})\b",
-)
-
-HOME_RULES: tuple[Rule, ...] = (
-    _rule(
-        "user",
-        "/home /users",
-        r"(?<![\w.~<>-])(?<!:/)(?:/[\w.-]+){0,2}/(?:home|homes|Users|users)/"
-        r"(?P<user>[\w@+-](?:[\w.@+-]*[\w@+-])?)",
-    ),
-    _rule("user", "/root", r"(?<![\w.~<>/-])/(?P<user>root)(?![\w.-])"),
-    _rule(
-        "user",
-        "users settings",
-        r"(?<![A-Za-z0-9])[A-Za-z]:(?:\\\\|\\|/)(?:Users|Documents and Settings)(?:\\\\|\\|/)"
-        r"(?P<user>[^\\/:*?\"'<>|\s]+(?: [^\\/:*?\"'<>|\s]+)?(?=[\\/])|[^\\/:*?\"'<>|\s]+)",
-    ),
-)
-"""The whole match is the home directory, the group its owner."""
-
-USER_RULES: tuple[Rule, ...] = (
-    _rule("user", "logged", r"(?i:logged in as:?) +(?P<user>[\w-](?:[\w.-]*[\w-])?)"),
-)
-
-HOST_RULES: tuple[Rule, ...] = (
-    # events.out.tfevents.<seconds>.<host>[.<pid>[.<counter>]][.v2][.suffix]
-    _rule(
-        "host",
-        "tfevents",
-        r"events\.out\.tfevents\.\d+\.(?P<host>[A-Za-z0-9][\w.-]{0,255}?)"
-        r"(?=(?:\.\d+){1,2}(?:\.(?!\d)[\w-]+)*(?![\w-]|\.\w)|(?:\.(?:v2|gz|bz2))*(?![\w-]|\.\w))",
-    ),
-    # transformers' runs/<MonDD_HH-MM-SS>_<host>/
-    _rule(
-        "host",
-        "jan feb mar apr may jun jul aug sep oct nov dec",
-        r"(?<![A-Za-z])(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\d\d_\d\d-\d\d-\d\d_"
-        r"(?P<host>[A-Za-z0-9](?:[\w.-]*\w)?)",
-    ),
-    # The names that clouds give: ip-10-0-3-17.ec2.internal
-    _rule("host", "ip-", r"(?<![\w-])(?P<host>ip-\d{1,3}(?:-\d{1,3}){3}(?:\.[\w-]+)*)"),
-    _rule(
-        "host",
-        "hostname nodename master_addr",
-        r"(?i:hostname|nodename|master_addr)['\"]?\s*[=:]\s*['\"]?(?P<host>[A-Za-z][\w.-]*\w)",
-    ),
-)
-
-_OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
-PRIVATE_IP = _rule(
-    "ip",
-    "10. 172. 192.168. 169.254. 100. fc fd fe80:",
-    rf"(?P<ip>(?<![\w.+-])(?:10\.{_OCTET}|172\.(?:1[6-9]|2\d|3[01])|192\.168|169\.254"
-    rf"|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7]))\.{_OCTET}\.{_OCTET}(?![\w+-]|\.\d)"
-    r"|(?<![\w:.])(?:f[cd][0-9a-f]{2}|fe80):[0-9a-f:]{2,}[0-9a-f](?![\w:]))",
-)
-"""RFC 1918, RFC 3927 and RFC 6598 ranges of IPv4; unique-local and link-local IPv6."""
-
-_VERSION_BEFORE = re.compile(r"(?:[=<>~!]=|(?i:\bversions?)['\":= ]{1,4}|-cu\d{2}[ =:'\"]+|\bv|@)$")
 
 _SECRET_WORDS = frozenset(
     """secret secrets password passwd passphrase credential credentials apikey apikeys""".split()
@@ -215,12 +153,6 @@ _HARMLESS = frozenset({"", "true", "false", "none", "null", "yes", "no", "on", "
 _STAND_IN = re.compile(r"<.*>|\[.*\]|\*+|\$\{?\w+\}?|x+|\.+", re.IGNORECASE)
 
 
-def is_version(match: re.Match[str]) -> bool:
-    """Whether what looks like an address is a version: ``nvidia-curand-cu12==10.3.2.106``."""
-    before = match.string[max(0, match.start() - 24) : match.start()]
-    return _VERSION_BEFORE.search(before) is not None
-
-
 def looks_random(text: str) -> bool:
     """Whether ``text`` is long and mixed enough to be a key and no word."""
     if len(text) < 6 or any(char.isspace() for char in text):
@@ -241,6 +173,8 @@ def is_secret(key: str, value: str) -> bool:
         return True
     if any(pair in _SECRET_PAIRS for pair in pairwise(words)):
         return True
+    if words == ["key"]:  # alone, it may be one of a table
+        return len(value) >= 20 and looks_random(value)
     if words[-1] != "token" or _TEXT_TOKENS.intersection(words):
         return False
     if re.fullmatch(r"[\d.]+([eE][+-]?\d+)?", value):

@@ -85,6 +85,44 @@ def kinds(seed: int = 7) -> dict[str, tuple[str, str]]:
     return found
 
 
+def people() -> dict[str, tuple[str, str]]:
+    """The same for what tells who ran it, and where."""
+    return {
+        "email": ("mail to grace.hopper@navy-lab.example now", "grace.hopper"),
+        "home": ("File '/home/hopperg/exp/train.py', line 3", "hopperg"),
+        "login": ("wandb: Currently logged in as: hopper42 (navy-lab-7).", "hopper42"),
+        "team": ("wandb: Currently logged in as: hopper42 (navy-lab-7).", "navy-lab-7"),
+        "nccl": ("gnode-41:1202:1340 [0] NCCL INFO Bootstrap : Using eth0:10.3.2.1<0>", "gnode-41"),
+        "nccl-address": (
+            "gnode-41:1202:1340 [0] NCCL INFO NET/Socket : eth0:10.3.2.1<0>",
+            "10.3.2.1",
+        ),
+        "torchrun": ("  host      : gnode-42.cluster7", "gnode-42"),
+        "c10d": (
+            "[W socket.cpp:663] [c10d] failed to connect to [gnode-43]:29500 (errno",
+            "gnode-43",
+        ),
+        "master": (
+            "python -m torch.distributed.run --master_addr gnode-44 --master_port 1",
+            "gnode-44",
+        ),
+        "slurm": ("SLURM_JOB_NODELIST=hnode[101-104]", "hnode["),
+        "slurm-node": ("hnode103: loss is high", "hnode103"),
+        "srun": ("srun: error: gnode-45: task 3: Exited with exit code 1", "gnode-45"),
+        "deepspeed": ("[INFO] WORLD INFO DICT: {'gnode-46': [0, 1]}", "gnode-46"),
+        "world-info": (
+            "--world_info=eyJnbm9kZS00NiI6IFswLCAxXX0= --master_port=1",
+            "eyJnbm9kZS00NiI6",
+        ),
+        "prompt": ("hopper43@gnode-47:~/exp$ python train.py", "gnode-47"),
+        "uname": ("Linux gnode-48 5.15.0-91-generic #101-Ubuntu SMP", "gnode-48"),
+        "intranet": ("tracking at http://tracking.navylab.internal:5000/#/x", "navylab"),
+        "mac": ("eth0: link/ether 0a:1b:2c:3d:4e:5f", "0a:1b:2c:3d:4e:5f"),
+        "ipv6": ("listening on [fd12:3456:789a:1::1]:29500", "fd12:3456:789a:1::1"),
+        "link-local": ("GID fe80::a8bb:ccff:fedd:eeff on mlx5_0", "fe80::a8bb:ccff:fedd:eeff"),
+    }
+
+
 def private_key(seed: int = 7) -> list[str]:
     """The lines of a private key as a program prints it."""
     source = random.Random(seed)
@@ -102,4 +140,9 @@ ORDINARY = (
     "run id 7c9e6679-7425-40de-944b-e07fc1f90ae7",
     "Tesla V100-SXM2-32GB",
     "grad_norm 1.4142135623730951",
+    "[2026-11-20 15:28:26,903] [rank0]: step took 12:34:56 on mlx5_0:1 at 0000:3b:00.0",
+    "checkpoint 24-11-20-15-28-26 of runs/2024-11-20_15-28-26",
+    "threading.local and torch.nn.internal and keras.src.backend.local",
+    "hostname = socket.gethostname()",
+    "host: 0, world_size: 8, [loss]:2.50 [epoch]:1000",
 )

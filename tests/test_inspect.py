@@ -23,7 +23,8 @@ from stfiles import floats
 
 import nanautopsy as package
 from nanautopsy import inspect
-from nanautopsy.cli import INSPECT_FORMATS, SORT_KEYS, nanautopsy
+from nanautopsy.cli import nanautopsy
+from nanautopsy.commands.inspect import FORMATS, SORT_KEYS
 from nanautopsy.discover import NothingToRead
 from nanautopsy.inspection import Inspection
 from nanautopsy.own_reports import is_own_report
@@ -304,7 +305,7 @@ def test_csv_is_a_row_a_tensor(run: Path) -> None:
 @pytest.mark.parametrize("arguments", [[], ["--against", "checkpoint-700"]])
 def test_reports_are_known_as_our_own(run: Path, arguments: list[str]) -> None:
     arguments = [str(run / a) if a.startswith("checkpoint") else a for a in arguments]
-    for name in INSPECT_FORMATS:
+    for name in FORMATS:
         out = call(run / "checkpoint-800", *arguments, "--format", name).stdout
         assert is_own_report(out.encode()[:65536])
 
@@ -337,7 +338,7 @@ def test_home_directories_are_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyP
     named = "/home/zaphod/run/model.safetensors"
     result = _inspection_of(tmp_path, [named])
     assert result.paths == ("~/run/model.safetensors",)
-    assert result.redactions == 1
+    assert result.hidden == {"home": 1}
 
 
 def _inspection_of(tmp_path: Path, paths: list[str]) -> Inspection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from nanautopsy.model import (
 )
 from nanautopsy.quantities import position
 from nanautopsy.render._format import percent
-from nanautopsy.wording import Phrase, listed, phrase
+from nanautopsy.wording import Phrase, counted, listed, phrase
 
 VALUE_NAMES = {"nan": "NaN", "inf": "Inf", "-inf": "-Inf"}
 VERDICT_WORDS = {
@@ -202,6 +202,24 @@ def safe_link(url: str) -> bool:
 def place(source: Source) -> str:
     """The source in one line, without its excerpt."""
     return str(source)
+
+
+def hidden(counts: Mapping[str, int]) -> Phrase:
+    """What was hidden, by its kind; empty when nothing was."""
+    return listed(_HIDDEN[kind](n) for kind, n in counts.items() if kind in _HIDDEN)
+
+
+_HIDDEN: Mapping[str, Callable[[int], Phrase]] = {
+    "secret": lambda n: counted(n, "{n} key or password", "{n} keys and passwords"),
+    "email": lambda n: counted(n, "{n} e-mail address", "{n} e-mail addresses"),
+    "user": lambda n: counted(n, "{n} user name", "{n} user names"),
+    "home": lambda n: counted(n, "{n} home directory", "{n} home directories"),
+    "host": lambda n: counted(n, "{n} host name", "{n} host names"),
+    "ip": lambda n: counted(n, "{n} private address", "{n} private addresses"),
+    "mac": lambda n: counted(n, "{n} hardware address", "{n} hardware addresses"),
+    "bucket": lambda n: counted(n, "{n} bucket", "{n} buckets"),
+    "url": lambda n: counted(n, "{n} internal URL", "{n} internal URLs"),
+}
 
 
 # --- series -----------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ def render(autopsy: Autopsy, *, language: Language = ENGLISH) -> str:
         figures=figures,
         trouble=trouble,
         undetermined=language.say(_facts.undetermined(autopsy)),
+        hidden=language.say(_facts.hidden(autopsy.hidden)),
         quotes=quotes,
         tables=tables,
     )

@@ -89,7 +89,8 @@ def _parts(inspection: Inspection) -> Iterator[tuple[str, Any]]:
         yield "diff", _diff(inspection.diff)
     problems = [{"text": p.text, "source": source_values(p.source)} for p in inspection.problems]
     yield "problems", problems
-    yield "redactions", inspection.redactions
+    yield "redactions", sum(inspection.hidden.values())
+    yield "hidden", dict(inspection.hidden)
 
 
 def _history(history: History) -> dict[str, Any]:

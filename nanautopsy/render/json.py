@@ -79,7 +79,8 @@ def to_dict(autopsy: Autopsy) -> dict[str, Any]:
         "series": [_series(series) for series in run.series],
         "checkpoints": [_checkpoint(checkpoint) for checkpoint in run.checkpoints],
         "quotes": [_quote(quote) for quote in autopsy.quotes],
-        "redactions": autopsy.redactions,
+        "redactions": sum(autopsy.hidden.values()),
+        "hidden": dict(autopsy.hidden),
     }
 
 

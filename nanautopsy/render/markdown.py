@@ -22,7 +22,7 @@ from nanautopsy.render._gfm import (
     more,
     prose,
 )
-from nanautopsy.wording import Phrase, counted, listed, phrase, shortlist
+from nanautopsy.wording import Phrase, listed, phrase, shortlist
 
 
 def render(autopsy: Autopsy, *, language: Language = ENGLISH) -> str:
@@ -194,10 +194,8 @@ def configuration(autopsy: Autopsy, language: Language) -> str:
 def footer(autopsy: Autopsy, language: Language) -> str:
     """By what this was made, and how much is hidden."""
     hidden: str = ""
-    if autopsy.redactions:
-        hidden = counted(
-            autopsy.redactions, "; 1 piece of text hidden", "; {n} pieces of text hidden"
-        )
+    if autopsy.hidden:
+        hidden = phrase("; hidden: {things}", things=_facts.hidden(autopsy.hidden))
     text = phrase(
         "nanautopsy {version}, from the artifacts alone{hidden}.",
         version=prose(autopsy.version),

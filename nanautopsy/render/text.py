@@ -101,7 +101,12 @@ def _rows(autopsy: Autopsy, room: _Room, language: Language) -> Iterator[_Row]:
     word = language.say(_facts.verdict_word(autopsy))
     said = word.upper() + _facts.headline(autopsy, language)[len(word) :]
     yield _Row("", one_line(said), f"bold {_COLORS.get(autopsy.verdict, 'blue')}")
-    for part in (_place_rows(autopsy), _why_rows(autopsy, room), _next_rows(autopsy, room)):
+    for part in (
+        _place_rows(autopsy),
+        _why_rows(autopsy, room),
+        _next_rows(autopsy, room),
+        _hidden_rows(autopsy),
+    ):
         rows = list(part)
         if rows:
             yield _BLANK
@@ -189,6 +194,11 @@ def _next_rows(autopsy: Autopsy, room: _Room) -> Iterator[_Row]:
         text = phrase("{what}: {how}", what=entry.what, how=shown)
         tail = phrase("{n} more", n=more) if more > 0 and i == room.missing - 1 else ""
         yield _Row(phrase("Missing") if i == 0 else "", text, mark="*", tail=tail)
+
+
+def _hidden_rows(autopsy: Autopsy) -> Iterator[_Row]:
+    if autopsy.hidden:
+        yield _Row(phrase("Hidden"), _facts.hidden(autopsy.hidden), "dim")
 
 
 def _unread(autopsy: Autopsy) -> Iterator[str]:

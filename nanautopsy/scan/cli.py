@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nanautopsy.commands.options import redact_urls
 from nanautopsy.messages import FOUND_FAILURE, INTERRUPTED, fail, say
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class _Size(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--no-redact", is_flag=True, help="Keep home directories, names, addresses and secrets."
 )
+@redact_urls
 @click.pass_context
 def scan(
     context: click.Context,
@@ -125,6 +127,7 @@ def scan(
     quiet: bool,
     no_color: bool,
     no_redact: bool,
+    redact_urls: bool,
 ) -> None:
     """Analyze every run below ARCHIVE, a directory or URL, and keep the results in a catalog.
 
@@ -143,6 +146,7 @@ def scan(
         limits=limits,
         dask=dask,
         redact=not no_redact,
+        redact_urls=redact_urls,
         roles=roles,
         known_issues=known_issues,
         check_content=check_content,

@@ -19,8 +19,7 @@ _JUDGES = (
     *("detectors/", "causes/", "known_issues/", "candidates.", "coverage.", "diagnose."),
     *("experiments.", "headline.", "next_steps.", "onset.", "thresholds.", "timeline."),
     *(
-        "redact.",
-        "redact_patterns.",
+        "redact",
         "rewrite.",
         "wording.",
         "render/json.",
@@ -45,7 +44,9 @@ def rules_of(settings: Settings) -> str:
     causes = sorted(
         {(e.name, e.value, _version(e)) for e in entry_points(group="nanautopsy.causes")}
     )
-    read = _digest([readers, repr(third), repr(settings.roles), repr(settings.redact)])
+    read = _digest(
+        [readers, repr(third), repr(settings.roles), repr((settings.redact, settings.redact_urls))]
+    )
     return f"{read}.{_digest([judges, repr(causes), *_issues(settings.known_issues)])}"
 
 

@@ -45,6 +45,7 @@ DEFAULT_COLUMNS = "root,verdict,cause,probability,onset_step,ended"
 @click.option(
     "-o", "--output", metavar="FILE", help="Write FILE instead of standard output, which '-' is."
 )
+@click.option("--no-redact", is_flag=True, help="Show home directories and names in paths.")
 @click.pass_context
 def runs(
     context: click.Context,
@@ -54,6 +55,7 @@ def runs(
     limit: int | None,
     format_name: str,
     output: str | None,
+    no_redact: bool,
     **filters: Any,
 ) -> None:
     """List the runs of a catalog that `scan` filled, the latest first.
@@ -62,6 +64,7 @@ def runs(
     """
     from itertools import islice
 
+    from nanautopsy.redact import redact_value
     from nanautopsy.scan import query
     from nanautopsy.scan.catalog import Catalog, CatalogTrouble
 
@@ -73,6 +76,8 @@ def runs(
         with Catalog.open(catalog, create=False) as opened:
             found = query.rows(opened, query.Filters(**filters))
             listed = [{n: row[n] for n in names} for row in islice(found, limit)]
+            if not no_redact:
+                listed, _ = redact_value(listed)
     except query.UnclearQuery as error:
         raise click.UsageError(str(error), context) from None
     except CatalogTrouble as error:

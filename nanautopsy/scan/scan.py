@@ -72,6 +72,7 @@ class Options:
     dask: str | None = None
     """Address of a dask.distributed scheduler."""
     redact: bool = True
+    redact_urls: bool = False
     roles: tuple[str, ...] = ()
     known_issues: str | None = None
     check_content: bool = False
@@ -178,6 +179,7 @@ def open_scan(
         archive=given if is_url(given) else tree.address,
         address=tree.address,
         redact=options.redact,
+        redact_urls=options.redact_urls,
         roles=options.roles,
         known_issues=options.known_issues,
     )

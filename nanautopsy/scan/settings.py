@@ -16,6 +16,7 @@ class Settings:
     address: str
     """The archive's name in a catalog, without secrets."""
     redact: bool = True
+    redact_urls: bool = False
     roles: tuple[str, ...] = ()
     known_issues: str | None = None
     """A directory of defects beside the package's own."""

@@ -43,8 +43,8 @@ class StoredRun:
     run: Run
     quotes: tuple[Quote, ...]
     """Lines of its logs: those that the rules of then cited."""
-    redactions: int
-    """Pieces of text that were hidden before."""
+    hidden: Mapping[str, int]
+    """What was hidden before, by its kind."""
     complete: bool
     """No series was thinned: rules see what they would see in the artifacts."""
 
@@ -57,7 +57,7 @@ def pack(autopsy: Autopsy) -> bytes:
     arrays: list[np.ndarray[Any, Any]] = []
     values = _encoded(dataclasses.replace(run, series=tuple(thinned)), arrays)
     about = {
-        "redactions": autopsy.redactions,
+        "hidden": dict(autopsy.hidden),
         "quotes": _encoded(autopsy.quotes, arrays),
         "complete": complete,
         "arrays": [[array.dtype.str, len(array)] for array in arrays],
@@ -84,7 +84,7 @@ def unpack(records: bytes) -> StoredRun:
             start += kind.itemsize * length
         run = _decoder(Run)(about["run"], arrays)
         quotes = tuple(_decoder(Quote)(quote, arrays) for quote in about["quotes"])
-        return StoredRun(run, quotes, int(about["redactions"]), bool(about["complete"]))
+        return StoredRun(run, quotes, dict(about["hidden"]), bool(about["complete"]))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, zlib.error) as error:
         raise StaleRecords(f"{type(error).__name__}: {error}") from None
     except RecursionError:

@@ -17,6 +17,7 @@ from nanautopsy.autopsy import Rules, judge, load_rules, read_run
 from nanautopsy.discover import Discovery, NothingToRead, claim_all, heads, natural_key
 from nanautopsy.model import Autopsy, Problem
 from nanautopsy.read import MEMORY_RAN_OUT
+from nanautopsy.redact import added, redact_value
 from nanautopsy.remote import is_url
 from nanautopsy.render.json import document
 from nanautopsy.role_patterns import parse_roles
@@ -67,8 +68,17 @@ def unanalyzed(job: Job, outcome: Outcome, reason: str, seconds: float) -> ScanR
         scanned_at=time.time(),
         seconds=seconds,
         size=job.size,
-        reason=" ".join(reason.split()),
+        reason=_told(reason, job),
     )
+
+
+def _told(reason: str, job: Job) -> str:
+    """One line, which may leave with the catalog."""
+    line = " ".join(reason.split())
+    if not job.settings.redact:
+        return line
+    hidden, _ = redact_value((line,), urls=job.settings.redact_urls)
+    return hidden[0]
 
 
 def _again(job: Job) -> Autopsy | None:
@@ -81,9 +91,14 @@ def _again(job: Job) -> Autopsy | None:
         return None
     if not stored.complete:
         return None
-    autopsy = judge(stored.run, _rules(job.settings.known_issues), redact=job.settings.redact)
-    hidden = autopsy.redactions + stored.redactions
-    return replace(autopsy, redactions=hidden, quotes=stored.quotes)
+    settings = job.settings
+    autopsy = judge(
+        stored.run,
+        _rules(settings.known_issues),
+        redact=settings.redact,
+        redact_urls=settings.redact_urls,
+    )
+    return replace(autopsy, hidden=added(autopsy.hidden, stored.hidden), quotes=stored.quotes)
 
 
 def _anew(job: Job) -> Autopsy:
@@ -94,7 +109,13 @@ def _anew(job: Job) -> Autopsy:
     with _discovery(job, rules) as discovery:
         run = read_run(job.settings.address + inside, discovery, rules, roles=roles)
         found = discovery.artifacts
-        return judge(run, rules, redact=job.settings.redact, artifacts=found)
+        return judge(
+            run,
+            rules,
+            redact=job.settings.redact,
+            redact_urls=job.settings.redact_urls,
+            artifacts=found,
+        )
 
 
 @lru_cache(maxsize=2)

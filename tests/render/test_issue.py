@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from nanautopsy import analyze
-from nanautopsy.cli import PROJECTS as OFFERED
 from nanautopsy.cli import nanautopsy
+from nanautopsy.commands.issue import PROJECTS as OFFERED
 from nanautopsy.languages import Language, translated
 from nanautopsy.model import Autopsy, Quote
 from nanautopsy.render._gfm import MAX_CHARACTERS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,15 @@ def test_wrong_usage_is_one_line(place: str, tmp_path: Path) -> None:
     none = call(str(tmp_path / "none.db"))
     assert none.exit_code == 2
     assert "there is no such catalog" in none.output
+
+
+def test_an_export_does_not_say_whose_home_it_was(tmp_path: Path) -> None:
+    path = str(tmp_path / "catalog.db")
+    with Catalog.open(path) as catalog:
+        catalog.record([replace(result("r", MARCH, None, None), archive="/home/zaphod/runs")])
+    for format_name in ("table", "csv", "json"):
+        asked = ["runs", "--catalog", path, "--format", format_name, "--columns", "archive,root"]
+        shown = CliRunner().invoke(nanautopsy, asked).output
+        assert "~/runs" in shown
+        assert "zaphod" not in shown
+        assert "/home/zaphod/runs" in CliRunner().invoke(nanautopsy, [*asked, "--no-redact"]).output

@@ -15,6 +15,7 @@ from scan.archives import SAMPLES
 from nanautopsy import analyze
 from nanautopsy.autopsy import judge, load_rules
 from nanautopsy.model import Run, Series, Source
+from nanautopsy.redact import added
 from nanautopsy.render.json import document
 from nanautopsy.scan import stored_run
 from nanautopsy.scan.stored_run import StaleRecords, pack, unpack
@@ -46,8 +47,8 @@ def test_new_rules_see_what_the_artifacts_showed(name: str) -> None:
     stored = unpack(pack(before))
     assert stored.complete
     after = judge(stored.run, load_rules())
-    hidden = after.redactions + stored.redactions
-    after = replace(after, redactions=hidden, quotes=stored.quotes)
+    hidden = added(after.hidden, stored.hidden)
+    after = replace(after, hidden=hidden, quotes=stored.quotes)
     assert document(after) == document(before)
 
 
