@@ -35,6 +35,9 @@ _FUNCTION = re.compile(
     re.IGNORECASE,
 )
 """Backward functions that are singular where their forward value is finite."""
+_OFTEN_SOUND = re.compile(r"(Pow|Div|Var|VarMean)Backward", re.IGNORECASE)
+"""Of these, the ones that squared errors and averages are made of: they hand on a NaN of the
+forward pass far more often than they make one."""
 _OTHER = re.compile(r"softmax|scaleddotproduct|attention", re.IGNORECASE)
 
 
@@ -45,7 +48,8 @@ def _assess(case: Case) -> Assessment:
         function = str(finding.data.get("function", ""))
         if _FUNCTION.match(function):
             finite = finding.step is not None and loss_was_finite_at(case.run, finding.step)
-            strength = thresholds.DECISIVE if finite else thresholds.STRONG
+            handed_on = thresholds.MODERATE if _OFTEN_SOUND.match(function) else thresholds.STRONG
+            strength = thresholds.DECISIVE if finite else handed_on
             weighing.speaks_for(strength, finding.text, finding.source)
             place = finding.data.get("forward")
             if isinstance(place, str):

@@ -33,3 +33,9 @@ def test_a_finite_loss_beside_nan_gradients_is_not_enough() -> None:
 def test_other_operations(function: str) -> None:
     parts = series("loss", [*CALM, 1.5]), series("grad_norm", [*[1.0] * 10, NAN])
     assert named_cause(*parts, said(function)) != "singular-gradient"
+
+
+def test_a_square_hands_on_what_the_forward_pass_gave_it() -> None:
+    assert named_cause(said("PowBackward0")) is None
+    parts = series("loss", [*CALM, 1.5]), series("grad_norm", [*[1.0] * 10, NAN])
+    assert named_cause(*parts, said("PowBackward0")) == "singular-gradient"
