@@ -40,7 +40,7 @@ _TOTAL = frozenset(
 
 def _detect(run: Run) -> Iterator[Finding]:
     for series in run.by_role("loss", "grad_norm"):
-        growth = _growth(series)
+        growth = _growth(series, _death_beside(run, series))
         if growth is not None:
             yield replace(growth, id="loss-term-growth") if _is_term(run, series) else growth
     objectives = _objectives(run)
@@ -111,10 +111,24 @@ def _objectives(run: Run) -> list[Series]:
     return [max(terms, key=lambda s: float(s.values[-1])) for terms in by_source.values()]
 
 
-def _growth(series: Series) -> Finding | None:
+def _death_beside(run: Run, series: Series) -> int | None:
+    """The step from which on a gradient norm of the same writer is non-finite for good. A loss
+    behind it tells nothing of growth: it is that of broken weights, or a filter's 0."""
+    ends = []
+    for norm in run.by_role("grad_norm"):
+        bad = ~np.isfinite(norm.values)
+        beside = (norm.source.path, norm.axis) == (series.source.path, series.axis)
+        if beside and bad.any() and bad[bad.argmax() :].all():
+            ends.append(int(norm.steps[bad.argmax()]))
+    return min(ends, default=None)
+
+
+def _growth(series: Series, death: int | None = None) -> Finding | None:
     """First point from which the series stays GROWTH_FACTOR above its median so far, up to the
-    end or the first non-finite point."""
+    end, the first non-finite point, or the last one at ``death``."""
     finite = np.isfinite(series.values)
+    if death is not None:
+        finite &= series.steps <= death
     end = int((~finite).argmax()) if not finite.all() else len(series)
     values = np.abs(series.values[:end])
     if len(values) < 2:

@@ -53,3 +53,19 @@ def test_a_planned_stage_that_meets_a_bad_batch() -> None:
         series("lr", rates),
     )
     assert named_cause(*parts) != "lr-spike"
+
+
+def test_growth_before_a_filter_prints_zeros() -> None:
+    """The Trainer prints 0.0 for losses that are NaN: what stands behind the death is no loss."""
+    parts = (
+        series("loss", [8038.8, 2.4e9, 0.0, 0.0, 0.0], [4, 8, 12, 16, 20]),
+        series("grad_norm", [1327.1, NAN, NAN, NAN, NAN], [4, 8, 12, 16, 20]),
+        series("learning_rate", [30.0] * 5, [4, 8, 12, 16, 20]),
+    )
+    assert named_cause(*parts) == "lr-too-high"
+
+
+def test_a_norm_that_comes_back_hides_no_growth() -> None:
+    norms = [1.0, NAN, *[1.0] * 40, *[float(v) for v in 2.0 ** np.arange(1, 30)], INF, NAN]
+    parts = series("grad_norm", norms), series("lr", [0.01] * len(norms))
+    assert named_cause(*parts, config=SGD) == "gradient-explosion"
