@@ -55,6 +55,7 @@ RULES = (
         dtype_name,
         False,
     ),
+    _rule("compute_dtype", r"(use_)?amp|amp_(precision|type)|autocast", dtype_name, False),
     _rule("compute_dtype", r"dtype", dtype_name, False),
     _rule("compute_dtype", r"param_dtype", dtype_name, False),
     _rule("compute_dtype", r"(amp_?)?opt_level", apex_level, False),

@@ -184,8 +184,17 @@ def _weigh_magnitudes(case: Case, weighing: Weighing) -> None:
                 series.at(index),
             )
             break
-    for finding in case.found("low-fp16-headroom"):
-        weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+    dtype, survivor = case.fact("compute_dtype"), _survivor(case)
+    for finding in case.findings:
+        # What sound weights show after the death was there before: every step is skipped since.
+        kept = survivor is not None and finding.source.path == survivor.path
+        if finding.id != "low-fp16-headroom" or (finding.role == "cascade" and not kept):
+            continue
+        largest = finding.data.get("max_abs")
+        beyond = isinstance(largest, float) and largest > thresholds.FP16_MAX
+        cast = beyond and dtype is not None and dtype.value == "F16"
+        strength = thresholds.DECISIVE if cast else thresholds.STRONG
+        weighing.speaks_for(strength, finding.text, finding.source)
 
 
 def _weigh_onset(case: Case, weighing: Weighing) -> None:

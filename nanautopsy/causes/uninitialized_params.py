@@ -54,7 +54,8 @@ def _assess(case: Case) -> Assessment:
                 "no parameter of the first checkpoint is non-finite or absurd in its new part alone"
             )
         )
-    _weigh_time(case, weighing)
+    if not _only_rows(case):
+        _weigh_time(case, weighing)
     _weigh_defect(case, weighing)
     return weighing.fired()
 
@@ -88,6 +89,13 @@ def _weigh_damage(finding: Finding, new: set[str], weighing: Weighing) -> None:
             phrase("only rank {rank}'s part is non-finite", rank=rank),
             finding.source,
         )
+
+
+def _only_rows(case: Case) -> bool:
+    """Whether only whole rows are damaged before training: those of an embedding are read when
+    their token appears, which may be late."""
+    damage = [f for f in case.found("nonfinite-parameters") if f.data.get("first_checkpoint")]
+    return bool(damage) and bool(damage[0].data.get("whole_rows")) and damage[0].step == 0
 
 
 def _within(finding: Finding, new: set[str]) -> bool:

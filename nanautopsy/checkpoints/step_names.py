@@ -20,6 +20,7 @@ name                                    step   habit of
 ``0000500_adapters.safetensors``          500  MLX
 ``streaming_params_500``                  500  EasyLM
 ``G_500.pth``, ``D_500.pth``              500  VITS
+``init.pt``, ``model_initial.ckpt``         0  many: before training
 ``checkpoint3.pt``, ``epoch_3``             –  fairseq, many: an epoch is not a step
 ``model_1``, ``model_224``, ``llama-7b``    –  a number, but of something else
 ``00001-of-00007``, ``rank_3``              –  shards and ranks
@@ -63,6 +64,10 @@ _HABITS = (
     re.compile(r"streaming_(?:params|train_state)_(\d{1,9})"),
 )
 """Whole names that a single program gives."""
+_UNTRAINED = re.compile(
+    r"(?:(?:model|ckpt|checkpoint|weights|params|state)[-_.]?)?(?:init|initial|untrained)"
+    r"(?:[-_.]?(?:model|ckpt|checkpoint|weights|params|state))?(?:\.\w+)?"
+)
 _MODEL_STEP = re.compile(r"0\d{2,}|\d{5,}|\d+00")
 """``model_1`` is a second model, ``model_224`` a picture's size; ``model_0004999`` is a step, as
 a number with leading zeros, of five digits, or in hundreds."""
@@ -88,6 +93,8 @@ def _stem(name: str) -> str:
 
 def _step_of_name(name: str) -> int | None:
     """The step in one path component, the surest habit first."""
+    if _UNTRAINED.fullmatch(name):
+        return 0
     for habit in _HABITS:
         match = habit.fullmatch(name)
         if match is not None:

@@ -64,6 +64,8 @@ from nanautopsy.checkpoints.step_names import step_of
         ("megatron_gpt--val_loss=2.10-step=500-consumed_samples=9000.0.ckpt", 500),
         ("global_step_500/actor/model_world_size_2_rank_0.pt", 500),
         ("best_model_12500.pth", 12_500),
+        ("model_init.pt", 0),
+        ("checkpoints/init/params.msgpack", 0),
     ],
 )
 def test_habits(path: str, step: int) -> None:

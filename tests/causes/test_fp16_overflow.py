@@ -1,0 +1,33 @@
+"""Values past 65504: magnitudes that sound weights still show after the loss died."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from builders import NAN, checkpoint, named_cause, series, tensor
+
+from nanautopsy.model import Checkpoint
+
+LOSS = series("loss", [2.3] * 30 + [NAN] * 10)
+FALLING = series("amp_scale", [65536.0] * 30 + [65536.0 / 2**i for i in range(1, 6)] + [2048.0] * 5)
+AMP = {"training": {"amp": "fp16", "lr": 1e-3}}
+
+
+def weights(largest: float) -> Checkpoint:
+    parts = [tensor(f"{i}.weight", max_abs=0.2) for i in range(4)]
+    return checkpoint(40, *parts, tensor("4.weight", max_abs=largest))
+
+
+def test_a_weight_that_float16_cannot_hold() -> None:
+    assert named_cause(LOSS, FALLING, weights(7.2e4), config=AMP) == "fp16-overflow"
+
+
+def test_the_same_weight_in_bfloat16_is_fine() -> None:
+    config = {"training": {"amp": "bf16", "lr": 1e-3}}
+    assert named_cause(LOSS, weights(7.2e4), config=config) is None
+
+
+def test_a_healthy_run_with_such_a_weight_is_left_alone() -> None:
+    sound = replace(LOSS, values=np.full(40, 2.3))
+    assert named_cause(sound, weights(7.2e4)) is None
