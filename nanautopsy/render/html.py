@@ -45,7 +45,7 @@ def render(autopsy: Autopsy, *, language: Language = ENGLISH) -> str:
         "report.html.j2",
         language,
         version=autopsy.version,
-        styles=("report.css",),
+        styles=("figures.css", "report.css"),
         scripts=("report.js",),
         filters={"cite": lambda source: _cite(source, anchors, language)},
         autopsy=autopsy,

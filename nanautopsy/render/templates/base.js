@@ -1,6 +1,6 @@
 "use strict";
 // A page works without this: it only adds a theme, sorting, filtering and copying.
-(() => {
+const page = (() => {
   const FILTER_FROM = 12; // rows above which a table gets a filter
   const THEMES = ["auto", "light", "dark"];
 
@@ -44,9 +44,8 @@
     document.querySelector(".top").append(toggle);
   };
 
-  const addFilter = (table, say) => {
-    const rows = [...table.tBodies[0].rows];
-    if (rows.length <= FILTER_FROM) return;
+  // A field to filter a table with, and how much is shown, above it.
+  const makeTools = (table, say) => {
     const tools = document.createElement("div");
     const input = document.createElement("input");
     const shown = document.createElement("span");
@@ -57,10 +56,19 @@
     shown.setAttribute("role", "status");
     tools.append(input, shown);
     table.parentElement.before(tools);
+    return { tools, input, shown };
+  };
+
+  const wordsOf = (input) => input.value.toLowerCase().split(/\s+/).filter(Boolean);
+
+  const addFilter = (table, say) => {
+    const rows = [...table.tBodies[0].rows];
+    if (rows.length <= FILTER_FROM) return;
+    const { tools, input, shown } = makeTools(table, say);
     let texts = null;
     input.addEventListener("input", () => {
       texts ??= rows.map((row) => row.textContent.toLowerCase());
-      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const words = wordsOf(input);
       let count = 0;
       rows.forEach((row, i) => {
         row.hidden = !words.every((word) => texts[i].includes(word));
@@ -77,33 +85,48 @@
     return cell.dataset.value === undefined ? cell.textContent.trim() : Number(cell.dataset.value);
   };
 
+  const collator = new Intl.Collator("en", { numeric: true });
+
   const compare = (a, b) => {
     if (typeof a === "number" && typeof b === "number") return a - b;
     if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1; // words after numbers
-    return a.localeCompare(b, "en", { numeric: true });
+    return collator.compare(a, b);
   };
 
   // Up, down, and back to the order of the report. What is not known comes last.
-  const sort = (table, heading, column, order) => {
-    const up = heading.ariaSort === null;
-    const back = heading.ariaSort === "descending";
-    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
-    if (!back) heading.setAttribute("aria-sort", up ? "ascending" : "descending");
-    const pairs = order.map((row) => [key(row, column), row]);
+  const sorted = (items, keyOf, direction) => {
+    if (!direction) return items;
+    const pairs = items.map((item) => [keyOf(item), item]);
     const known = pairs.filter((pair) => pair[0] !== "");
     const unknown = pairs.filter((pair) => pair[0] === "");
-    if (!back) known.sort((a, b) => (up ? compare(a[0], b[0]) : compare(b[0], a[0])));
-    table.tBodies[0].append(...(back ? order : [...known, ...unknown].map((pair) => pair[1])));
+    const sign = direction === "ascending" ? 1 : -1;
+    known.sort((a, b) => sign * compare(a[0], b[0]));
+    return [...known, ...unknown].map((pair) => pair[1]);
+  };
+
+  // The next direction of a heading: the others lose theirs.
+  const turn = (heading) => {
+    const next = { null: "ascending", ascending: "descending", descending: null }[heading.ariaSort];
+    for (const other of heading.parentElement.cells) other.removeAttribute("aria-sort");
+    if (next) heading.setAttribute("aria-sort", next);
+    return next;
+  };
+
+  // Buttons in the headings of a table; ``act`` gets the column and the direction.
+  const addSorters = (table, act) => {
+    [...table.tHead.rows[0].cells].forEach((heading, column) => {
+      if (!heading.textContent) return;
+      const sorter = button("", heading.textContent);
+      heading.replaceChildren(sorter);
+      sorter.addEventListener("click", () => act(column, turn(heading)));
+    });
   };
 
   const addSorting = (table) => {
     const order = [...table.tBodies[0].rows];
     if (order.length < 2) return;
-    [...table.tHead.rows[0].cells].forEach((heading, column) => {
-      if (!heading.textContent) return;
-      const sorter = button("", heading.textContent);
-      heading.replaceChildren(sorter);
-      sorter.addEventListener("click", () => sort(table, heading, column, order));
+    addSorters(table, (column, direction) => {
+      table.tBodies[0].append(...sorted(order, (row) => key(row, column), direction));
     });
   };
 
@@ -155,4 +178,6 @@
   addEventListener("beforeprint", () => {
     document.querySelectorAll("details").forEach((part) => { part.open = true; });
   });
+
+  return { button, makeTools, wordsOf, sorted, addSorters };
 })();
