@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["Autopsy", "Inspection", "__version__", "analyze", "inspect", "scan"]
+__all__ = ["Autopsy", "Inspection", "__version__", "analyze", "catalog_frame", "inspect", "scan"]
 
 if TYPE_CHECKING:
     from nanautopsy.autopsy import analyze
     from nanautopsy.inspection import Inspection, inspect
     from nanautopsy.model import Autopsy
+    from nanautopsy.scan.query import catalog_frame
     from nanautopsy.scan.scan import scan
 
 
@@ -28,6 +29,10 @@ def __getattr__(name: str) -> object:
         import nanautopsy.scan
 
         return nanautopsy.scan
+    if name == "catalog_frame":
+        from nanautopsy.scan.query import catalog_frame
+
+        return catalog_frame
     if name == "Autopsy":
         from nanautopsy.model import Autopsy
 

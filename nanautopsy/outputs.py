@@ -115,11 +115,12 @@ def refuse_to_replace_evidence(outputs: Sequence[Output], run: str) -> None:
         if output.path is None or not output.path.is_file():
             continue
         target = output.path.resolve()
-        if (target == root or root in target.parents) and not _is_ours(target):
+        if (target == root or root in target.parents) and not is_ours(target):
             raise UnclearOutput(f"-o {output.path}: would replace a file of the run")
 
 
-def _is_ours(path: Path) -> bool:
+def is_ours(path: Path) -> bool:
+    """Whether a file is a report of ours, which may be replaced."""
     try:
         with open(path, "rb") as file:
             return is_own_report(file.read(1024))

@@ -1,7 +1,7 @@
 """Making text that came out of artifacts harmless to show.
 
 A log may hold terminal escapes, right-to-left overrides and invisible characters, by accident
-or by intent. Every renderer passes the Autopsy through :func:`cleaned` first.
+or by intent. Every renderer passes what it shows through :func:`cleaned` first.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Any
 
-from nanautopsy.model import Autopsy
-from nanautopsy.rewrite import Place, rewrite
+from nanautopsy.rewrite import Place, T, rewrite
 from nanautopsy.wording import rephrased
 
 _ESCAPES = re.compile(
@@ -27,8 +26,8 @@ _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 """Letters and marks that show nothing; the other categories hold few."""
 
 
-def cleaned(autopsy: Autopsy, longest: int | None = None) -> Autopsy:
-    """The same result with every string passed through :func:`clean`.
+def cleaned(value: T, longest: int | None = None) -> T:
+    """The same result, an Autopsy or an overview, with every string passed through :func:`clean`.
 
     With ``longest``, of a string with more characters than that the end is left out.
     """
@@ -41,7 +40,7 @@ def cleaned(autopsy: Autopsy, longest: int | None = None) -> Autopsy:
     def visit(leaf: Any, place: Place) -> Any:
         return rephrased(leaf, harmless) if isinstance(leaf, str) else leaf
 
-    return rewrite(autopsy, visit)
+    return rewrite(value, visit)
 
 
 @lru_cache(maxsize=65536)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
@@ -99,6 +100,8 @@ def _environment(language: Language) -> Environment:
         "line": lambda text: line(language.say(text)),
         "short": lambda text: short(language.say(text)),
         "percent": _format.percent,
+        "thousands": _format.thousands,
+        "island": island,
         "safe_link": _facts.safe_link,
     }
     environment.filters |= own
@@ -119,3 +122,13 @@ def prose(text: str) -> Markup:
         Markup("<code>{}</code>").format(part) if i % 2 else escape(part)
         for i, part in enumerate(parts)
     )
+
+
+def island(data: Any) -> Markup:
+    """JSON that no text in it can end: it stands in a script element that nothing runs."""
+    from markupsafe import Markup
+
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return Markup(text)

@@ -50,6 +50,22 @@ def moment(seconds: float | None) -> str:
     return when.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def thousands(count: int) -> str:
+    """``1,204``."""
+    return f"{count:,}"
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``12 min``, ``3 h 20 min``, ``1,204 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours = minutes // 60
+    return f"{hours} h {minutes % 60} min" if hours < 100 else f"{hours:,} h"
+
+
 def scalar(value: Scalar) -> str:
     """A setting's value as its file would spell it in JSON, strings without their quotes."""
     if value is None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from nanautopsy.commands.options import redact_urls
 from nanautopsy.messages import FOUND_FAILURE, INTERRUPTED, fail, say
+from nanautopsy.scan import html_cli
 
 if TYPE_CHECKING:
     from nanautopsy.model import Problem
+    from nanautopsy.scan.index_page import Place
     from nanautopsy.scan.limits import Limits
     from nanautopsy.scan.scan import Options, Scan
     from nanautopsy.scan.tally import Tally
@@ -98,6 +100,7 @@ class _Size(click.ParamType):  # type: ignore[type-arg]
 @click.option("--prune", is_flag=True, help="Forget runs that are no longer in the archive.")
 @click.option("--role", "roles", multiple=True, metavar="ROLE=PATTERN", help="As for analyze.")
 @click.option("--known-issues", metavar="DIR", type=click.Path(), help="As for analyze.")
+@html_cli.html_options
 @click.option("--exit-code", is_flag=True, help="Exit with 1 when a run that was scanned failed.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress and no tally.")
 @click.option("--no-color", is_flag=True, help="Print no color, as with NO_COLOR set.")
@@ -123,6 +126,9 @@ def scan(
     prune: bool,
     roles: tuple[str, ...],
     known_issues: str | None,
+    html: str | None,
+    reports: Literal["failed", "all", "none"],
+    lang: str,
     exit_code: bool,
     quiet: bool,
     no_color: bool,
@@ -157,6 +163,7 @@ def scan(
         if only_list:
             _list(archive, limits)
             return
+        place = None if html is None else html_cli.prepared(html)
         tally = _scan(archive, catalog, options, quiet=quiet, color=not no_color)
     except (UnclearRole, NotADirectoryError) as error:
         raise click.UsageError(str(error), context) from None
@@ -164,6 +171,8 @@ def scan(
         fail(str(error))
     if not tally.found:
         fail(f"{archive}: no run was found in it (--list says what is looked at)")
+    if place is not None:
+        _write_index(archive, catalog, options, place, reports, lang, quiet=quiet)
     if exit_code and tally.failed:
         context.exit(FOUND_FAILURE)
 
@@ -195,6 +204,42 @@ def _scan(archive: str, catalog: str, options: Options, *, quiet: bool, color: b
     return opened.tally
 
 
+def _write_index(
+    archive: str,
+    catalog: str,
+    options: Options,
+    place: Place,
+    reports: Literal["failed", "all", "none"],
+    lang: str,
+    *,
+    quiet: bool,
+) -> None:
+    """The page of this archive's runs, those that did not change included."""
+    from nanautopsy.languages import Language
+    from nanautopsy.scan.catalog import Catalog, CatalogTrouble
+    from nanautopsy.scan.catalog.rows import stored
+    from nanautopsy.scan.query import Filters
+    from nanautopsy.scan.reports import Shelf
+    from nanautopsy.scan.settings import Settings
+    from nanautopsy.scan.tree import open_tree
+
+    address = open_tree(archive).address
+    settings = Settings(
+        archive,
+        address,
+        redact=options.redact,
+        redact_urls=options.redact_urls,
+        known_issues=options.known_issues,
+    )
+    shelf = Shelf(place.reports, settings, reports, Language(lang), options.jobs)
+    filters = Filters(archive=stored(address))
+    try:
+        with Catalog.open(catalog, create=False) as kept:
+            html_cli.write(kept, place.page, shelf, filters, quiet=quiet)
+    except CatalogTrouble as trouble:
+        fail(str(trouble))
+
+
 def _list(archive: str, limits: Limits) -> None:
     from nanautopsy.render._clean import clean, one_line
     from nanautopsy.scan.scan import list_runs
@@ -224,7 +269,7 @@ def _print_tally(tally: Tally, catalog: str) -> None:
 
 
 def _tally_lines(tally: Tally, catalog: str) -> Iterator[str]:
-    from nanautopsy.scan.progress import duration
+    from nanautopsy.render._format import duration
     from nanautopsy.scan.tally import VERDICTS
 
     again = f" ({tally.judged_again} from what was read before)" if tally.judged_again else ""

@@ -68,7 +68,7 @@ class Supervised:
             max_workers=workers,
             initializer=prepare,
             initargs=(limits.memory or default_memory(workers),),
-            context=_context(),
+            context=forking(),
         )
 
     def schedule(self, job: Job) -> Future[ScanResult]:
@@ -158,7 +158,7 @@ def _how_it_ended(code: int) -> str:
     return f"its process was killed by {name}{hint}"
 
 
-def _context() -> multiprocessing.context.BaseContext:
+def forking() -> multiprocessing.context.BaseContext:
     """Forks of a process that has everything imported and no thread, where there are such."""
     for name in _THREAD_SETTINGS:
         os.environ.setdefault(name, "1")

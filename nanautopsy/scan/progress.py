@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nanautopsy.render._format import duration
 from nanautopsy.scan.tally import VERDICTS, Tally
 
 if TYPE_CHECKING:
@@ -84,14 +85,6 @@ def _verdicts(tally: Tally) -> str:
     counts = [f"{tally.verdicts[name]} {name}" for name in VERDICTS if tally.verdicts[name]]
     counts += [f"{tally.unread} not read"] if tally.unread else []
     return ", ".join(counts)
-
-
-def duration(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``3 h 20 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _bar(color: bool) -> Progress:

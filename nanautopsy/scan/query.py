@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, func, select
 
-from nanautopsy.scan.catalog import Catalog
+from nanautopsy.scan.catalog import DEFAULT, Catalog
 from nanautopsy.scan.catalog.rows import given
 from nanautopsy.scan.catalog.tables import CAUSES, PACKAGES, RUNS
 
@@ -55,15 +56,24 @@ def rows(catalog: Catalog, filters: Filters | None = None) -> Iterator[dict[str,
     Raises :class:`UnclearQuery` for a date or a requirement that is none, and
     :class:`~nanautopsy.scan.catalog.CatalogTrouble`.
     """
+    with catalog.reading() as connection:
+        for row in matching(connection, filters):
+            yield _plain(row)
+
+
+def matching(connection: Connection, filters: Filters | None = None) -> Iterator[Row[Any]]:
+    """The rows of ``runs`` as the database holds them, their keys included, the latest first.
+
+    Raises :class:`UnclearQuery` as :func:`rows` does.
+    """
     filters = filters or Filters()
     wanted = [_requirement(text) for text in filters.packages]
     query = _filtered(filters)
-    with catalog.reading() as connection:
-        versions = [_versions(connection.execute(_of_package(r)).all()) for r in wanted]
-        for row in connection.execute(query):
-            known = [found.get(row.id) for found in versions]
-            if all(_fits(r, v) for r, v in zip(wanted, known, strict=True)):
-                yield _plain(row)
+    versions = [_versions(connection.execute(_of_package(r)).all()) for r in wanted]
+    for row in connection.execute(query):
+        known = [found.get(row.id) for found in versions]
+        if all(_fits(r, v) for r, v in zip(wanted, known, strict=True)):
+            yield row
 
 
 def frame(catalog: Catalog, filters: Filters | None = None) -> pd.DataFrame:
@@ -74,6 +84,16 @@ def frame(catalog: Catalog, filters: Filters | None = None) -> pd.DataFrame:
     for name in TIMES:
         table[name] = pd.to_datetime(table[name], unit="s", utc=True)
     return table
+
+
+def catalog_frame(catalog: str | os.PathLike[str] = DEFAULT, **filters: Any) -> pd.DataFrame:
+    """The runs of the catalog at a path or URL as a DataFrame, in one call.
+
+    ``filters`` are the fields of :class:`Filters`: ``cause="lr-spike"``, ``since="2025-01"``,
+    ``packages=("torch>=2",)``. Raises as :func:`rows` does, and ``TypeError`` for any other name.
+    """
+    with Catalog.open(catalog, create=False) as opened:
+        return frame(opened, Filters(**filters))
 
 
 def _filtered(filters: Filters) -> Select[Any]:

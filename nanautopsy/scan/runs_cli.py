@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from nanautopsy.messages import fail, say
+from nanautopsy.scan import html_cli
+
+if TYPE_CHECKING:
+    from nanautopsy.scan.query import Filters
+    from nanautopsy.scan.settings import Settings
 
 FORMATS = ("table", "csv", "json", "parquet")
 DEFAULT_COLUMNS = "root,verdict,cause,probability,onset_step,ended"
@@ -46,6 +51,7 @@ DEFAULT_COLUMNS = "root,verdict,cause,probability,onset_step,ended"
     "-o", "--output", metavar="FILE", help="Write FILE instead of standard output, which '-' is."
 )
 @click.option("--no-redact", is_flag=True, help="Show home directories and names in paths.")
+@html_cli.html_options
 @click.pass_context
 def runs(
     context: click.Context,
@@ -56,6 +62,9 @@ def runs(
     format_name: str,
     output: str | None,
     no_redact: bool,
+    html: str | None,
+    reports: Literal["failed", "all", "none"],
+    lang: str,
     **filters: Any,
 ) -> None:
     """List the runs of a catalog that `scan` filled, the latest first.
@@ -67,7 +76,14 @@ def runs(
     from nanautopsy.redact import redact_value
     from nanautopsy.scan import query
     from nanautopsy.scan.catalog import Catalog, CatalogTrouble
+    from nanautopsy.scan.settings import Settings
 
+    if html is not None:
+        if output is not None or columns is not None or limit is not None:
+            raise click.UsageError("--html takes no --output, --columns or --limit", context)
+        settings = Settings("", "", redact=not no_redact)
+        _write_index(context, catalog, query.Filters(**filters), html, settings, reports, lang)
+        return
     to_file = output not in (None, "-")
     if format_name == "parquet" and not to_file:
         raise click.UsageError("--format parquet needs -o FILE", context)
@@ -98,6 +114,32 @@ def runs(
         say(f"{len(listed)} runs: {output}")
         return
     click.echo(text.encode("utf-8", "backslashreplace"), nl=False)
+
+
+def _write_index(
+    context: click.Context,
+    catalog: str,
+    filters: Filters,
+    html: str,
+    settings: Settings,
+    reports: Literal["failed", "all", "none"],
+    lang: str,
+) -> None:
+    """The page of the runs that fit, without scanning."""
+    from nanautopsy.languages import Language
+    from nanautopsy.scan.catalog import Catalog, CatalogTrouble
+    from nanautopsy.scan.query import UnclearQuery
+    from nanautopsy.scan.reports import Shelf
+
+    try:
+        with Catalog.open(catalog, create=False) as opened:
+            place = html_cli.prepared(html)
+            shelf = Shelf(place.reports, settings, reports, Language(lang))
+            html_cli.write(opened, place.page, shelf, filters, quiet=False)
+    except UnclearQuery as error:
+        raise click.UsageError(str(error), context) from None
+    except CatalogTrouble as error:
+        fail(str(error))
 
 
 def _columns(asked: str | None, format_name: str, known: Sequence[str]) -> Sequence[str]:

@@ -22,9 +22,9 @@ from nanautopsy.remote import is_url
 from nanautopsy.render.json import document
 from nanautopsy.role_patterns import parse_roles
 from nanautopsy.scan.results import Outcome, ScanResult
-from nanautopsy.scan.settings import Job
+from nanautopsy.scan.settings import Job, Settings
 from nanautopsy.scan.signature import signature_of
-from nanautopsy.scan.stored_run import StaleRecords, pack, unpack
+from nanautopsy.scan.stored_run import StaleRecords, StoredRun, pack, unpack
 from nanautopsy.scan.waste import waste_of
 
 
@@ -89,9 +89,11 @@ def _again(job: Job) -> Autopsy | None:
         stored = unpack(job.records)
     except StaleRecords:
         return None
-    if not stored.complete:
-        return None
-    settings = job.settings
+    return judged_again(stored, job.settings) if stored.complete else None
+
+
+def judged_again(stored: StoredRun, settings: Settings) -> Autopsy:
+    """What was read of a run, judged by the rules of today."""
     autopsy = judge(
         stored.run,
         _rules(settings.known_issues),

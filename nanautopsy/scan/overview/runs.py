@@ -1,0 +1,88 @@
+"""A run of the catalog, as far as an overview needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sqlalchemy import Connection
+
+from nanautopsy.scan.catalog.rows import given
+from nanautopsy.scan.query import Filters, matching
+
+FAILED = ("non-finite", "diverged")
+"""Verdicts of runs that died."""
+UNDETERMINED = "undetermined"
+"""Stands for the cause where none was named, as in a scan's tally."""
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRun:
+    """One row of ``runs``; what is not known is ``None``."""
+
+    id: int
+    """Its key in the catalog."""
+    archive: str
+    root: str
+    outcome: str
+    reason: str
+    scanned_at: float
+    verdict: str | None = None
+    cause: str | None = None
+    """The first cause."""
+    probability: float | None = None
+    onset_step: int | None = None
+    onset_layer: str | None = None
+    signature: str | None = None
+    program: str | None = None
+    model: str | None = None
+    started: float | None = None
+    ended: float | None = None
+    wasted_steps: int | None = None
+    wasted_seconds: float | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it died."""
+        return self.verdict in FAILED
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it was read and did not die."""
+        return self.verdict == "healthy"
+
+    @property
+    def died_of(self) -> str:
+        """The first cause of a run that died."""
+        return self.cause or UNDETERMINED
+
+    @property
+    def when(self) -> float | None:
+        """Seconds since the Unix epoch: the last time that its artifacts state; ``None`` where
+        they state none, or one after the scan, which no clock that was set right gives."""
+        said = self.ended if self.ended is not None else self.started
+        return said if said is not None and said < self.scanned_at + _DAY else None
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The two folders above it, the nearest first: an experiment's and a project's. The
+        archive itself is none, and what lies further up holds anything."""
+        nearest = self.root.rpartition("/")[0]
+        return tuple(folder for folder in (nearest, nearest.rpartition("/")[0]) if folder)
+
+
+_COLUMNS = tuple(field.name for field in fields(ListedRun))
+
+
+def listed(connection: Connection, filters: Filters) -> Sequence[ListedRun]:
+    """The runs, those that died first, then what is undetermined or was not read, the latest
+    first. Raises :class:`~nanautopsy.scan.query.UnclearQuery`."""
+    runs = [_run(row) for row in matching(connection, filters)]
+    return sorted(runs, key=lambda run: (not run.failed, run.healthy))
+
+
+def _run(row: Any) -> ListedRun:
+    values = {name: getattr(row, name) for name in _COLUMNS}
+    return ListedRun(**values | {"root": given(row.root), "archive": given(row.archive)})
