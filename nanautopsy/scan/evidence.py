@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from nanautopsy.checkpoints.data_file import DataFile
 from nanautopsy.checkpoints.step_names import step_of
@@ -51,6 +52,8 @@ _RECORD_KINDS = {
     "wandb": "wandb",
 }
 """Readers whose artifacts record a training, and what they count as."""
+_NAMES = 1 << 14
+"""Names whose meaning is remembered: runs of an archive use the same ones."""
 _ASKED_BYTES = 16384
 """Of a file's head, that readers are asked about: enough to tell what it records."""
 _TABLE_OF_RUNS = "wandb-runs-table"
@@ -63,6 +66,7 @@ _TRAINING_TEXT = re.compile(
 """A line of a training log: a metric or counter with a number or what it became."""
 
 
+@lru_cache(maxsize=_NAMES)
 def named_kind(name: str) -> str:
     """What a file is by its name alone: ``events``, ``state``, ``wandb`` and ``checkpoint`` are
     sure; ``log``, ``table`` and ``database`` are to be looked into; ``configuration`` or nothing.
@@ -128,6 +132,7 @@ class _Nowhere:
 _NOWHERE = _Nowhere()
 
 
+@lru_cache(maxsize=_NAMES)
 def names_a_step(folder: str) -> bool:
     """Whether a folder's name says a training step: ``checkpoint-500``, ``global_step12``."""
     return step_of(folder) is not None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 from nanautopsy.readers.interface import Reader
@@ -50,6 +51,7 @@ class Group:
     """What they record: ``events``, ``log``, ``table``, ...; never empty."""
 
 
+@lru_cache(maxsize=1 << 14)
 def stem_of(name: str) -> str:
     """What remains of a file's name without the words that tell no run from another."""
     name = _RANK.sub("", _ROTATED.sub(r"\1", _PACKED.sub("", name)))
