@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from postgres import Server, start
+from scan.catalogs import KILLS, assert_sound, counted, when
 
 from nanautopsy import analyze
 from nanautopsy.render.json import document as as_document
@@ -121,25 +122,21 @@ def test_two_writers_lose_nothing(place: str) -> None:
 
 
 def test_a_writer_that_is_killed_leaves_a_sound_catalog(tmp_path: Path) -> None:
-    place = str(tmp_path / "catalog.db")
-    before = 0
-    for attempt in range(10):
-        writer = _writer(place, f"w{attempt}", 100_000)
+    place = tmp_path / "catalog.db"
+    for attempt in range(KILLS):
+        before = counted(place)
+        writer = _writer(str(place), f"w{attempt}", 100_000)
         try:
-            time.sleep(0.9 + 0.07 * attempt)
+            when(lambda: counted(place) > before)  # noqa: B023
+            time.sleep(random.random() / 10)
         finally:
-            os.kill(writer.pid, signal.SIGKILL)
+            writer.kill()
             writer.wait()
-        if not os.path.exists(place) or not os.path.getsize(place):
-            continue
+        now = counted(place)
+        assert now > before
         with Catalog.open(place) as catalog:
-            now = len(catalog.known("/archive"))
-        assert now >= before
-        before = now
-        connection = sqlite3.connect(place)
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        connection.close()
-    assert before
+            assert len(catalog.known("/archive")) == now
+        assert_sound(place)
 
 
 _WRITER = """

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
-import sqlite3
+import resource
 import subprocess
 import sys
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -16,6 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from scan.archives import LOG, SAMPLES, lay
+from scan.catalogs import assert_sound, counted
 
 from nanautopsy.cli import nanautopsy
 from nanautopsy.scan.catalog import Catalog
@@ -94,72 +93,6 @@ def test_secrets_and_homes_are_hidden(tmp_path: Path) -> None:
         assert (b"evangeline" not in zlib.decompress(records)) == hidden
 
 
-# --- ends of every kind ---------------------------------------------------------------------------
-
-
-def started(archive: Path, catalog: Path) -> subprocess.Popen[str]:
-    command = [*COMMAND, str(archive), "--catalog", str(catalog), "--jobs", "2"]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-
-
-def when(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def counted(catalog: Path) -> int:
-    """Runs in the catalog, asked past our own code."""
-    try:
-        with sqlite3.connect(f"file:{catalog}?mode=ro", uri=True) as database:
-            return int(database.execute("select count(*) from runs").fetchone()[0])
-    except sqlite3.Error:
-        return 0
-
-
-@pytest.mark.parametrize("moment", [0, 1, 5, 15, 30])
-def test_killed_at_any_moment(archive: Path, tmp_path: Path, moment: int) -> None:
-    catalog = tmp_path / "c.db"
-    process = started(archive, catalog)
-    when(lambda: counted(catalog) >= moment or process.poll() is not None)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    kept = counted(catalog)
-    assert kept >= min(moment, RUNS)
-    result = run(archive, "--catalog", catalog, "--jobs", 2)
-    assert f"{RUNS} runs: {RUNS - kept} scanned, {kept} unchanged" in result.stdout
-    assert roots(catalog, archive) == {f"r{n:02}": "analyzed" for n in range(RUNS)}
-    with sqlite3.connect(catalog) as database:
-        assert database.execute("pragma integrity_check").fetchone() == ("ok",)
-
-
-def test_interrupted(archive: Path, tmp_path: Path) -> None:
-    catalog = tmp_path / "c.db"
-    process = started(archive, catalog)
-    when(lambda: counted(catalog) >= 3 or process.poll() is not None)
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert err.splitlines()[-1].startswith("nanautopsy: interrupted; what is done is kept")
-    assert "Traceback" not in err
-    scanned = int(out.split(" runs: ")[1].split()[0])
-    assert 3 <= scanned <= counted(catalog)
-
-
-def test_two_scans_at_once(archive: Path, tmp_path: Path) -> None:
-    catalog = tmp_path / "c.db"
-    both = [started(archive, catalog) for _ in range(2)]
-    for process in both:
-        _, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
-    assert roots(catalog, archive) == {f"r{n:02}": "analyzed" for n in range(RUNS)}
-    with sqlite3.connect(catalog) as database:
-        assert database.execute("pragma integrity_check").fetchone() == ("ok",)
-
-
 # --- bad input ------------------------------------------------------------------------------------
 
 
@@ -200,30 +133,54 @@ def test_a_directory_that_cannot_be_written(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of half a megabyte."""
+    """A file system of 384 KiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode:
+    if _mount(folder, "size=384k").returncode:
         pytest.skip("nothing can be mounted here")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=False)
+
+
+def _mount(folder: Path, options: str) -> subprocess.CompletedProcess[bytes]:
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    return subprocess.run(command, capture_output=True, check=False)
 
 
 def test_a_full_disk(archive: Path, small_disk: Path) -> None:
     catalog = small_disk / "c.db"
     result = run(archive, "--catalog", catalog, "--jobs", 2)
     assert result.exit_code == 2
-    last = result.stderr.splitlines()[-1]
-    assert str(catalog) in last
-    assert "full" in last
+    told = f"nanautopsy: {catalog}: the disk is full: nothing of this step was written"
+    assert result.stderr.splitlines()[-1].startswith(told)
+    kept = counted(catalog)
+    assert kept < RUNS
+    assert_sound(catalog)
+    assert _mount(small_disk, "remount,size=16m").returncode == 0
+    again = run(archive, "--catalog", catalog, "--jobs", 2)
+    assert f"{RUNS} runs: {RUNS - kept} scanned, {kept} unchanged" in again.stdout
+    assert_sound(catalog)
+
+
+def test_a_quota(archive: Path, tmp_path: Path) -> None:
+    """No file may grow past a limit: the system refuses to write, and the disk is not full."""
+    catalog = tmp_path / "c.db"
+    limit = 256 << 10
+    told = subprocess.run(
+        [*COMMAND, str(archive), "--catalog", str(catalog), "--jobs", "2"],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert told.returncode == 2
+    last = told.stderr.splitlines()[-1]
+    assert last.startswith(f"nanautopsy: {catalog}: the disk refuses to write (full, over a quota")
+    assert "Traceback" not in told.stderr
     assert counted(catalog) < RUNS
-    with sqlite3.connect(f"file:{catalog}?mode=ro", uri=True) as database:
-        assert database.execute("pragma integrity_check").fetchone() == ("ok",)
+    assert_sound(catalog)
+    assert f"{RUNS} runs: " in run(archive, "--catalog", catalog, "--jobs", 2).stdout
+    assert len(roots(catalog, archive)) == RUNS
 
 
 def test_no_scheduler(archive: Path, tmp_path: Path) -> None:

@@ -16,6 +16,11 @@ _SQLITE = (
     ("readonly", "cannot be written: the file or its directory is read-only"),
     ("unable to open", "cannot be opened: is its directory there, and may it be written?"),
     ("is full", "the disk is full: nothing of this step was written, all before it is kept"),
+    (
+        "disk I/O error",
+        "the disk refuses to write (full, over a quota, or failing): nothing of this step was "
+        "written, all before it is kept",
+    ),
     ("locked", "is held by another program for too long; nothing was written"),
     ("busy", "is held by another program for too long; nothing was written"),
 )
