@@ -53,6 +53,8 @@ class ScanResult:
     """Bytes of its artifacts."""
     reason: str = ""
     """One line: why it was not analyzed."""
+    again: bool = False
+    """Judged by what was read of it before, not read."""
     document: Mapping[str, Any] | None = None
     """The result of schema version 1, as ``analyze --format json`` prints it."""
     signature: str = ""

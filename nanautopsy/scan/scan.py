@@ -135,7 +135,6 @@ class Scan:
                 return None
             if self.catalog is not None and same_readers(known.rules, rules):
                 records = self.catalog.records(self.settings.address, run.root)
-                self.tally.judged_again += bool(records)
         return Job(self.settings, run.root, run.files, fingerprint, rules, records)
 
     def _part_with(self, missing: dict[str, Known]) -> None:

@@ -62,6 +62,7 @@ class Tally:
     def add(self, result: ScanResult) -> None:
         """One more result."""
         self.outcomes[result.outcome] += 1
+        self.judged_again += result.again
         document = result.document
         if document is None:
             return

@@ -32,7 +32,8 @@ def examine(job: Job) -> ScanResult:
     """The run's result, whatever happens short of the process ending."""
     began = time.perf_counter()
     try:
-        autopsy = _again(job) or _anew(job)
+        judged = _again(job)
+        autopsy = judged or _anew(job)
         full = [
             a.path for a in autopsy.run.artifacts if any(MEMORY_RAN_OUT in p for p in a.problems)
         ]
@@ -40,6 +41,7 @@ def examine(job: Job) -> ScanResult:
             raise MemoryError(full[0])
         result = replace(
             unanalyzed(job, "analyzed", "", 0.0),
+            again=judged is not None,
             document=document(autopsy),
             signature=signature_of(autopsy),
             waste=waste_of(autopsy),

@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 from scan.archives import SAMPLES
 
 from nanautopsy import analyze
-from nanautopsy.autopsy import judge, load_rules
 from nanautopsy.model import Run, Series, Source
-from nanautopsy.redact import added
-from nanautopsy.render.json import document
-from nanautopsy.scan import stored_run
+from nanautopsy.scan import stored_run, work
+from nanautopsy.scan.scan import open_scan
 from nanautopsy.scan.stored_run import StaleRecords, pack, unpack
 
-NAMES = sorted(path.name for path in SAMPLES.iterdir() if path.name != "generate")
-ANY = analyze(SAMPLES / "lr-spike-healthy")
 CORPUS = Path(__file__).resolve().parents[1] / "corpus" / "runs"
+FOLDERS = [
+    *sorted(path for path in SAMPLES.iterdir() if path.name != "generate"),
+    *sorted(CORPUS.iterdir())[::8],
+]
+ANY = analyze(SAMPLES / "lr-spike-healthy")
 
 
 def packing(**parts: object) -> bytes:
@@ -38,18 +39,28 @@ def loss(values: np.ndarray) -> Series:
     return Series("loss", np.arange(len(values)), values, Source("x"), role="loss")
 
 
-@pytest.mark.parametrize("name", [*NAMES, *(f"../tests/corpus/runs/run-00{n}" for n in "1234")])
-def test_new_rules_see_what_the_artifacts_showed(name: str) -> None:
-    folder = SAMPLES / name
-    if not folder.is_dir():
-        folder = sorted(CORPUS.iterdir())[int(name[-1]) * 20]
-    before = analyze(folder)
-    stored = unpack(pack(before))
-    assert stored.complete
-    after = judge(stored.run, load_rules())
-    hidden = added(after.hidden, stored.hidden)
-    after = replace(after, hidden=hidden, quotes=stored.quotes)
-    assert document(after) == document(before)
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_new_rules_see_what_the_artifacts_showed(folder: Path) -> None:
+    (job,) = open_scan(folder)._jobs({})
+    read = work.examine(job)
+    assert (read.outcome, read.again) == ("analyzed", False)
+    judged = work.examine(replace(job, records=read.records))
+    assert judged.again
+    assert judged.document == read.document
+    assert (judged.signature, judged.waste) == (read.signature, read.waste)
+    # What is kept of the second is what the next rules will see.
+    assert unpack(judged.records).run.path == unpack(read.records).run.path
+    assert work.examine(replace(job, records=judged.records)).document == read.document
+
+
+def test_what_is_not_all_that_was_read_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    (job,) = open_scan(SAMPLES / "lr-spike")._jobs({})
+    monkeypatch.setattr(stored_run, "MOST_POINTS", 20)
+    read = work.examine(job)
+    assert not unpack(read.records).complete
+    again = work.examine(replace(job, records=read.records))
+    assert not again.again
+    assert again.document == read.document
 
 
 @given(st.lists(st.floats(width=64), max_size=50))
