@@ -8,7 +8,7 @@ worse than it is. torch does so by design since 1.11. The Trainer's filter print
 
 Evidence for: loss NaN (or 0.0 under the Trainer's filter) at single steps with a gradient norm of
 exactly 0; finite losses right after although nothing skips steps; later checkpoints sound;
-messages that a sample's labels were all masked.
+messages that a sample's labels were all masked; a logged count of targets that is 0 there.
 
 Evidence against: the gradients are NaN at that step; the loss stays non-finite; it is Inf and
 not NaN; a loss scaler or the program skips bad steps (a guard that leaves out the backward pass
@@ -35,7 +35,8 @@ def _assess(case: Case) -> Assessment:
     mismatches = case.run.events_of("labels-mismatch")
     masked = [f for f in case.found("masked-loss") if f.data.get("no_gradient")]
     isolated = [f for f in case.found("isolated-losses") if f.data.get("value") == "nan"]
-    if not (mismatches or masked or isolated):
+    counted = _counted(case)
+    if not (mismatches or masked or isolated or counted):
         return quiet(
             phrase("no loss is NaN at single steps, and nothing says that labels are missing")
         )
@@ -48,6 +49,8 @@ def _assess(case: Case) -> Assessment:
             ),
             mismatches[0].source,
         )
+    if counted is not None:
+        weighing.speaks_for(thresholds.DECISIVE, counted.text, counted.source)
     for finding in masked[:1]:
         weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
     for finding in isolated[:1]:
@@ -63,6 +66,15 @@ def _assess(case: Case) -> Assessment:
             case.onset.source,
         )
     return weighing.fired()
+
+
+def _counted(case: Case) -> Finding | None:
+    """A count of targets that is 0 at the onset: where such a batch is harmless, the loss is not
+    their mean, and the count was 0 before."""
+    onset = case.onset
+    if onset is None or onset.value != "nan":
+        return None
+    return next((f for f in case.found("no-targets") if f.step == onset.step), None)
 
 
 def _weigh_isolated(case: Case, finding: Finding, weighing: Weighing) -> None:

@@ -53,3 +53,20 @@ def test_a_sound_run_is_left_alone() -> None:
     case = case_of(make_run(series("loss", GOOD), series("grad_norm", [1.0] * 10)))
     assert case.verdict == "healthy"
     assert assess(CAUSE, case).status == "quiet"
+
+
+def test_a_count_of_targets_that_is_zero_there() -> None:
+    counts = [48.0] * 30
+    counts[20] = 0.0
+    losses = [2.0] * 30
+    losses[20] = NAN
+    parts = series("loss", losses), series("data/target_tokens", counts)
+    assert named_cause(*parts) == "empty-targets"
+
+
+def test_a_count_that_was_zero_before_without_harm() -> None:
+    counts = [48.0] * 30
+    counts[5] = counts[20] = 0.0
+    losses = [2.0] * 20 + [NAN] * 10
+    parts = series("loss", losses), series("num_valid_labels", counts)
+    assert named_cause(*parts) is None
