@@ -4,7 +4,8 @@ What happens: memory whose errors are not corrected, a failing link or an overhe
 numbers without a word. The same step, run elsewhere, is fine; the same rank fails again.
 
 Evidence for: uncorrectable ECC errors, Xid lines of memory or link faults, machine checks before
-the onset; a rerun that disagrees; one rank first and alone, the same after restarts.
+the onset; a rerun that disagrees; one rank first and alone, the same after restarts; between two
+checkpoints an element or two of one matrix turned, and nothing else.
 
 Evidence against: every rank turns at the same step with grown gradients; the lines come after the
 onset; another device gives the same NaN for the same batch.
@@ -58,6 +59,19 @@ def _assess(case: Case) -> Assessment:
             phrase("the log shows an error of a device: {line}", line=events[0].text),
             events[0].source,
         )
+    for finding in case.found("nonfinite-parameters"):
+        if finding.data.get("flipped") and finding.last_good is not None:
+            weighing.speaks_for(
+                thresholds.STRONG,
+                phrase(
+                    "{finding}: less than a row or a column, and sound at step {last_good}; a bad "
+                    "gradient spoils a whole one",
+                    finding=finding.text,
+                    last_good=finding.last_good,
+                ),
+                finding.source,
+            )
+            break
     for finding in case.found("rank-alone")[:1]:
         weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
     if not weighing.evidence:

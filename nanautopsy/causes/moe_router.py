@@ -73,10 +73,22 @@ def _assess(case: Case) -> Assessment:
 def _weigh_auxiliary(case: Case, weighing: Weighing) -> None:
     """The auxiliary loss or a metric of the router that turned alone, or before the loss."""
     onset = case.onset
-    for finding in case.found("loss-term-alone", "nonfinite-metric"):
+    for finding in case.found("loss-term-alone", "nonfinite-metric", "nonfinite-loss"):
         if not is_auxiliary(str(finding.data.get("tag", ""))):
             continue
         alone = finding.id == "loss-term-alone"
+        if _is_upstream(case, finding):
+            weighing.speaks_for(
+                # What came in may have been Inf already, unless the router grew up to it.
+                thresholds.STRONG if _grew(case) else thresholds.MODERATE,
+                phrase(
+                    "{finding}, where the loss is NaN: the Inf came first", finding=finding.text
+                ),
+                finding.source,
+            )
+            return
+        if finding.id == "nonfinite-loss":
+            continue
         # What turns at the same step as everything else tells nothing of where it began.
         first = onset is not None and (onset.step is None or finding.step == onset.step)
         if not alone and not (first and _is_alone(case, finding)):
@@ -89,6 +101,18 @@ def _weigh_auxiliary(case: Case, weighing: Weighing) -> None:
                 finding.source,
             )
         return
+
+
+def _grew(case: Case) -> bool:
+    return any(is_auxiliary(str(f.source.tag)) for f in case.found("loss-term-growth"))
+
+
+def _is_upstream(case: Case, finding: Finding) -> bool:
+    """Whether the metric is Inf at the step at which the loss is NaN: Inf becomes NaN on its way
+    through the forward pass, and never the other way round."""
+    onset = case.onset
+    infinite = finding.data.get("value") in ("inf", "-inf")
+    return infinite and onset is not None and onset.value == "nan" and finding.step == onset.step
 
 
 def _is_alone(case: Case, finding: Finding) -> bool:

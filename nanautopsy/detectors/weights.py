@@ -19,6 +19,8 @@ from nanautopsy.wording import counted, listed, phrase, shortlist
 
 _SPREAD_SHARE = 0.5
 """Share of the tensors beyond which damage has spread."""
+_FLIPPED = 2
+"""Elements: two bits that flip between two checkpoints are one defect's."""
 
 
 def _detect(run: Run) -> Iterator[Finding]:
@@ -74,6 +76,7 @@ def _turned(line: Sequence[Checkpoint], first: int) -> Finding:
             "elements": sum(t.nonfinite for t in bad),
             "rows": rows_of(bad[0]) if len(bad) == 1 else None,
             "stretch": len(bad) == 1 and _is_stretch(bad[0]),
+            "flipped": len(bad) == 1 and _is_flipped(bad[0]),
             "whole_rows": len(bad) == 1 and bad[0].bad_rows is not None and bad[0].bad_rows.whole,
         },
     )
@@ -108,6 +111,17 @@ def rows_of(tensor: TensorHealth) -> str:
         rows=listed(runs),
         all=tensor.shape[0],
     )
+
+
+def _is_flipped(tensor: TensorHealth) -> bool:
+    """Whether less than a row and less than a column of a matrix is damaged, one element or two.
+
+    The gradient of a matrix is a product of what comes in and what comes back: one bad number in
+    either spoils a whole row or a whole column.
+    """
+    rows = tensor.shape[0] if len(tensor.shape) > 1 else 0
+    least = min(rows, tensor.numel // rows) if rows else 0
+    return tensor.nonfinite <= _FLIPPED and tensor.nonfinite < least
 
 
 def _is_stretch(tensor: TensorHealth) -> bool:

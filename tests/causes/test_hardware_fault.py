@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from builders import NAN, event, named_cause, series
+from builders import NAN, checkpoint, event, named_cause, series, tensor
+
+from nanautopsy.model import Checkpoint
 
 LOSS = series("loss", [2.0, 1.9, 1.8, 1.9, 1.8, NAN, NAN])
 
@@ -31,3 +33,21 @@ def test_broken_memory(text: str) -> None:
 )
 def test_a_counter_at_zero(text: str) -> None:
     assert named_cause(LOSS, event("hardware-error", text, 1)) is None
+
+
+def _saved(step: int, **counts: float) -> Checkpoint:
+    sound = [tensor(f"layers.{i}.weight", (64, 32)) for i in range(3)]
+    return checkpoint(step, *sound, tensor("layers.3.weight", (64, 32), **counts))
+
+
+def test_an_element_that_turned_between_two_checkpoints() -> None:
+    loss = series("loss", [2.0] * 44 + [NAN] * 10)
+    flipped = _saved(45, nan=1, first_nonfinite=167)
+    assert named_cause(loss, _saved(44), flipped) == "hardware-fault"
+
+
+def test_a_row_or_a_column_is_a_gradients() -> None:
+    loss = series("loss", [2.0] * 44 + [NAN] * 10)
+    row = _saved(45, nan=32, first_nonfinite=160)
+    assert named_cause(loss, _saved(44), row) != "hardware-fault"
+    assert named_cause(series("loss", [2.0] * 54), _saved(44), _saved(45)) is None

@@ -56,3 +56,24 @@ def test_a_z_loss_that_grows_is_not_the_learning_rate() -> None:
         series("lr", [1e-3] * 18),
     )
     assert named_cause(*parts, config=EXPERTS) == "moe-router"
+
+
+GROWING = [1.5**i for i in range(12)]
+
+
+def test_a_term_that_grows_to_inf_where_the_loss_is_nan() -> None:
+    parts = (
+        series("loss", [2.0 + 0.001 * v for v in GROWING] + [NAN, NAN]),
+        series("lm", [2.0] * 12 + [NAN, NAN]),
+        series("router_z_loss", [*GROWING, INF, NAN]),
+    )
+    assert named_cause(*parts, config=EXPERTS) == "moe-router"
+
+
+def test_a_term_that_is_inf_with_a_bad_batch() -> None:
+    parts = (
+        series("loss", [2.0] * 12 + [NAN, NAN]),
+        series("lm", [2.0] * 12 + [NAN, NAN]),
+        series("router_z_loss", [1.0] * 12 + [INF, NAN]),
+    )
+    assert named_cause(*parts, config=EXPERTS) is None
