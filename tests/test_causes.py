@@ -388,3 +388,12 @@ def test_a_failing_rule_is_visible_and_stops_nothing() -> None:
     failed = diagnosis.considered[0]
     assert failed.status == "failed"
     assert "KeyError" in failed.reason
+
+
+def test_gradients_near_float16s_maximum() -> None:
+    climbing = series("grad_norm", [*[5e3 + 10 * i for i in range(30)], 1.8e4, NAN, NAN])
+    loss = series("loss", [*[300.0] * 31, NAN, NAN])
+    half = {"training": {"dtype": "float16"}}
+    assert first(make_run(loss, climbing, config=half)) == "fp16-overflow"
+    single = {"training": {"dtype": "float32"}}
+    assert first(make_run(loss, climbing, config=single)) != "fp16-overflow"

@@ -7,7 +7,7 @@ meets the same sample again in the next epoch.
 
 Evidence for: logged statistics of the input are non-finite or absurd at the onset; the program
 says that the input is bad; the failure comes back at the same distance, once an epoch; nothing
-grew before it.
+grew before it, no Inf came first, and the model has no attention that a mask could empty.
 
 Evidence against: loss, gradients or weights grew before; float16 with a scaler that falls; a
 learning rate that jumped; the failure is there from the first step on, and for every batch.
@@ -26,7 +26,8 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
-from nanautopsy.model import Assessment
+from nanautopsy.detectors.attention import ATTENTION, QUERY_KEY
+from nanautopsy.model import Assessment, Source
 from nanautopsy.signal import shown, up_to
 from nanautopsy.wording import phrase
 
@@ -35,6 +36,8 @@ _OF_INPUT = re.compile(
     r"|ground truth|annotations?|dataset|data)\b",
     re.IGNORECASE,
 )
+_FEWEST_WEIGHTS = 4
+"""Weights that are a model, and no adapter or head."""
 
 
 def _assess(case: Case) -> Assessment:
@@ -149,12 +152,43 @@ def _weigh_suddenness(case: Case, weighing: Weighing) -> None:
                 before=shown(float(before[-1])),
                 usual=shown(usual),
             )
-    if calm is not None:
+    if calm is None:
+        return
+    weighing.speaks_for(
+        thresholds.MODERATE,
+        phrase("it came from one step to the next: {calm}", calm=calm),
+        onset.source,
+    )
+    if onset.layer is not None or case.found("backward-nonfinite", "loss-term-alone"):
+        return  # something says where it arose
+    if onset.value == "nan" and onset.last_finite == onset.step - 1:
         weighing.speaks_for(
-            thresholds.MODERATE,
-            phrase("it came from one step to the next: {calm}", calm=calm),
+            thresholds.WEAK,
+            phrase("it is NaN at once, with no Inf before it, and every step is logged"),
             onset.source,
         )
+    _weigh_model(case, weighing)
+
+
+def _weigh_model(case: Case, weighing: Weighing) -> None:
+    """A model without attention has no mask that could leave a row empty; its weights tell. Of
+    several processes one may have sent the number to the others."""
+    if "zero_stage" in case.run.facts or any(s.rank is not None for s in case.run.series):
+        return
+    for checkpoint in case.run.checkpoints:
+        names = [t.name for t in checkpoint.tensors if t.part == "parameter"]
+        if len(names) < _FEWEST_WEIGHTS:
+            continue
+        if not any(ATTENTION.search(name) or QUERY_KEY.search(name) for name in names):
+            weighing.speaks_for(
+                thresholds.WEAK,
+                phrase(
+                    "no weight of {path} is one of attention, so that no mask did it",
+                    path=checkpoint.path,
+                ),
+                Source(checkpoint.path),
+            )
+        return
 
 
 def _weigh_rivals(case: Case, weighing: Weighing) -> None:
@@ -165,6 +199,12 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
         weighing.speaks_against(
             thresholds.STRONG,
             phrase("{finding}, before the onset", finding=finding.text),
+            finding.source,
+        )
+    for finding in case.found("loss-term-alone")[:1]:
+        weighing.speaks_against(
+            thresholds.WEAK,
+            phrase("{finding}, where a bad input reaches every term", finding=finding.text),
             finding.source,
         )
     half = case.states("compute_dtype", "F16")

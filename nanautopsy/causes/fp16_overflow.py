@@ -185,6 +185,22 @@ def _weigh_magnitudes(case: Case, weighing: Weighing) -> None:
             )
             break
     dtype, survivor = case.fact("compute_dtype"), _survivor(case)
+    half = dtype is not None and dtype.value == "F16"
+    for series in case.run.by_role("grad_norm") if half else ():
+        before = up_to(series, death)
+        if len(before) and thresholds.FP16_LARGE <= before[-1]:
+            weighing.speaks_for(
+                thresholds.MODERATE,
+                phrase(
+                    "{tag} was {last} right before: gradients of that size are near the maximum "
+                    "of {limit:.0f}",
+                    tag=series.tag,
+                    last=shown(float(before[-1])),
+                    limit=thresholds.FP16_MAX,
+                ),
+                series.source,
+            )
+            break
     for finding in case.findings:
         # What sound weights show after the death was there before: every step is skipped since.
         kept = survivor is not None and finding.source.path == survivor.path
@@ -192,8 +208,7 @@ def _weigh_magnitudes(case: Case, weighing: Weighing) -> None:
             continue
         largest = finding.data.get("max_abs")
         beyond = isinstance(largest, float) and largest > thresholds.FP16_MAX
-        cast = beyond and dtype is not None and dtype.value == "F16"
-        strength = thresholds.DECISIVE if cast else thresholds.STRONG
+        strength = thresholds.DECISIVE if half and beyond else thresholds.STRONG
         weighing.speaks_for(strength, finding.text, finding.source)
 
 

@@ -35,7 +35,15 @@ _FUNCTION = re.compile(
     re.IGNORECASE,
 )
 """Backward functions of operations whose own value is non-finite outside their domain."""
-_OPERATION = re.compile(r"^(log\w*|exp\w*|divide|true_divide|reciprocal|power|xlogy)$", re.I)
+_OPERATION = re.compile(
+    r"^(log\w*|exp\w*|div|divide|true_divide|reciprocal|pow|power|xlogy|a(?:cos|sin)|acosh|atanh"
+    r"|erf_inv|lgamma|digamma)$",
+    re.I,
+)
+_SINGLE = re.compile(
+    r"^(log\w*|pow|power|xlogy|a(?:cos|sin)|acosh|atanh|erf_inv|lgamma|digamma)$", re.I
+)
+"""Those that have no other way to a NaN; 0/0 is what normalizing an empty input gives too."""
 
 
 def _assess(case: Case) -> Assessment:
@@ -48,7 +56,11 @@ def _assess(case: Case) -> Assessment:
         # What was said long before, while the loss was finite, was said of something else.
         near = finding.role == "initiating"
         if near and isinstance(operation, str) and _OPERATION.match(operation):
-            weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
+            # An exception ends the run at the first result that is NaN of operands that are not.
+            raised = finding.data.get("quantity") == "operation" and _SINGLE.match(operation)
+            weighing.speaks_for(
+                thresholds.STRONG if raised else thresholds.MODERATE, finding.text, finding.source
+            )
             break
     _weigh_value(case, weighing)
     if not any(evidence.supports for evidence in weighing.evidence):

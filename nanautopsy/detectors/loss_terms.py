@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from nanautopsy.detectors.interface import Detector
+from nanautopsy.detectors.rl_metrics import is_reinforcement
 from nanautopsy.experts import has_experts, is_auxiliary
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.objectives import is_total
@@ -25,10 +26,30 @@ _TAUGHT = frozenset("distill distillation distil kd teacher student soft label l
 """Words of divergences from something that is handed in."""
 
 
+_TERMS = _DATA_FREE | frozenset(
+    "recon reconstruction rec l1 l2 mae huber bce focal dice iou giou bbox box cls obj dfl "
+    "perceptual lpips ssim tv consistency cycle identity style content contrastive alignment "
+    "distill aux residual pde bc ic physics".split()
+)
+"""Words by which terms of a loss are logged without the word itself."""
+_PARTS = frozenset("train training batch step loss losses weighted raw mean avg".split())
+
+
+def _is_term(tag: str) -> bool:
+    """Whether all words of a tag are those of a term."""
+    have = frozenset(word for word in words(tag) if not word.isdigit()) - _PARTS
+    return bool(have) and have <= _TERMS
+
+
 def _detect(run: Run) -> Iterator[Finding]:
     by_writer: dict[tuple[str, str, int | None], list[Series]] = {}
     for series in run.by_role("loss"):
         by_writer.setdefault((series.source.path, series.axis, series.rank), []).append(series)
+    others = [s for s in run.by_role("other") if s.layer is None and _is_term(s.tag)]
+    for series in [] if is_reinforcement(run) else others:
+        beside = by_writer.get((series.source.path, series.axis, series.rank))
+        if beside is not None:
+            beside.append(series)
     for losses in by_writer.values():
         finding = _alone(run, losses)
         if finding is not None:

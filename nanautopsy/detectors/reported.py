@@ -26,6 +26,7 @@ _WEAK = {
 _RAISED = ("backward-nonfinite", "sampling-assert")
 """Statements that are exceptions, and end a run that does not catch them."""
 
+_COMPILED = ("jit", "pjit", "shard_map", "pmap")
 _SKIPS = re.compile(r"\bskip(?:s|ped|ping)?\b", re.IGNORECASE)
 
 
@@ -98,6 +99,12 @@ def _finding(run: Run, kind: str, said: str, events: tuple[LogEvent, ...]) -> Fi
     times = phrase(" ({n} times)", n=len(events)) if len(events) > 1 else ""
     layer = next((e.data["layer"] for e in events if isinstance(e.data.get("layer"), str)), None)
     data = dict(first.data) | {"count": len(events), "step_exact": first.step_exact}
+    if str(data.get("operation", "")).startswith(_COMPILED):
+        # JAX says that of a compiled function before it runs it again, to find the operation.
+        named = (e for e in events if e.step == first.step and "operation" in e.data)
+        inner = [e for e in named if not str(e.data["operation"]).startswith(_COMPILED)]
+        if inner:
+            first, data = inner[0], data | {"operation": inner[0].data["operation"]}
     if all(_SKIPS.search(e.text) for e in events):
         data["skipped"] = True
     if ended:

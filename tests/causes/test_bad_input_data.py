@@ -1,8 +1,10 @@
-"""Bad batches: told by statistics, statements or recurrence, never by suddenness alone."""
+"""Bad batches: told by statistics, statements, recurrence or the lack of anything else in the
+model, never by suddenness alone."""
 
 from __future__ import annotations
 
-from builders import INF, NAN, case_of, event, make_run, named_cause, series
+import pytest
+from builders import INF, NAN, case_of, checkpoint, event, make_run, named_cause, series, tensor
 
 CALM = [2.0, 1.9, 2.1, 1.8, 1.9, 1.7, 1.8, 1.6, 1.7, 1.6] * 2
 NORMS = [1.0, 1.1, 0.9, 1.2, 1.0] * 4
@@ -69,3 +71,39 @@ def test_every_so_many_steps_may_be_the_programs_own_doing() -> None:
 
     assert guarded(13) == "bad-input-data"
     assert guarded(20) is None
+
+
+SUDDEN = series("loss", [*CALM, NAN, NAN]), series("grad_norm", [*NORMS, NAN, NAN])
+PLAIN = ("net.0.weight", "net.2.weight", "net.4.weight", "head.weight")
+
+
+@pytest.mark.parametrize(
+    ("names", "cause"),
+    [
+        (PLAIN, "bad-input-data"),
+        (("conv1.weight", "bn1.weight", "layer1.0.conv2.weight", "fc.weight"), "bad-input-data"),
+        (("h.0.attn.c_attn.weight", "h.0.mlp.c_fc.weight", "wte.weight", "ln_f.weight"), None),
+        (("layers.0.q_proj.weight", "layers.0.fc1.weight", "emb.weight", "out.weight"), None),
+        (PLAIN[:1], None),
+    ],
+)
+def test_a_model_in_which_no_mask_can_do_it(names: tuple[str, ...], cause: str | None) -> None:
+    start = checkpoint(10, *(tensor(name) for name in names))
+    assert named_cause(*SUDDEN, start) == cause
+
+
+def test_an_inf_first_or_steps_between_are_no_elimination() -> None:
+    start = checkpoint(10, *(tensor(name) for name in PLAIN))
+    rows = [10 * k for k in range(1, 23)]
+    sparse = series("loss", [*CALM, NAN, NAN], rows), series("grad_norm", [*NORMS, NAN, NAN], rows)
+    assert named_cause(*sparse, start) is None
+    first = series("loss", [*CALM, INF, NAN]), series("grad_norm", [*NORMS, NAN, NAN])
+    assert named_cause(*first, start) is None
+
+
+def test_what_names_its_place_is_no_bad_batch() -> None:
+    start = checkpoint(10, *(tensor(name) for name in PLAIN))
+    said = event(
+        "backward-nonfinite", "Function 'SqrtBackward0' returned nan", 21, function="SqrtBackward0"
+    )
+    assert named_cause(*SUDDEN, start, said) == "singular-gradient"

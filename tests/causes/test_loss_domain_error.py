@@ -82,3 +82,32 @@ def test_a_term_that_rises_while_the_total_falls_is_no_growth() -> None:
         series("recon_loss", [*recon, 0.1, NAN]),
     )
     assert named_cause(*parts) == "loss-domain-error"
+
+
+@pytest.mark.parametrize(
+    ("operation", "cause"),
+    [("log", "loss-domain-error"), ("acos", "loss-domain-error"), ("mul", None), ("div", None)],
+)
+def test_jax_names_the_first_operation_that_is_nan(operation: str, cause: str | None) -> None:
+    """The compiled function is named first, then run again without being compiled."""
+    compiled = event(
+        "nonfinite-text", "Invalid nan value encountered in the output of a jax.jit function.", 10,
+        quantity="operation", value="nan", operation="jit",
+    )  # fmt: skip
+    raised = event(
+        "nonfinite-text", f"FloatingPointError: invalid value (nan) encountered in {operation}", 10,
+        quantity="operation", value="nan", operation=operation,
+    )  # fmt: skip
+    assert named_cause(series("loss", CALM), compiled, raised) == cause
+
+
+def test_terms_that_are_not_called_losses() -> None:
+    kl = [0.3 - 0.01 * i for i in range(10)]
+    parts = (
+        series("train_loss", [*CALM, INF, NAN]),
+        series("train/kl", [*kl, INF, NAN]),
+        series("train/recon", [*CALM, 1.5, NAN]),
+    )
+    assert named_cause(*parts) == "loss-domain-error"
+    policy = series("rollout/reward_mean", [1.0] * 12)
+    assert named_cause(*parts, policy) is None

@@ -23,6 +23,7 @@ from __future__ import annotations
 import re
 
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
+from nanautopsy.readers.text.named_layer import layer
 from nanautopsy.readers.text.numbers import NONFINITE
 
 _STATE = re.compile(
@@ -68,10 +69,6 @@ _QUANTITIES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("activations", re.compile(r"activation|output|hidden|forward", re.IGNORECASE)),
     ("input", re.compile(r"\binputs?\b|\bdata\b|batch|image|feature", re.IGNORECASE)),
     ("probabilities", re.compile(r"prob", re.IGNORECASE)),
-)
-_LAYER = re.compile(
-    r"(?:\bin|\bof|\bat|\bfor|layer|module|param(?:eter)?|name)\s*[:=]?\s*[\"'`(]?"
-    r"([A-Za-z_]\w*(?:\.\w+)+)",
 )
 _AT_STEP = re.compile(
     r"\b(?:step|iteration|iter|update)s?\s*[:#=]?\s*#?(\d+)(?![\d.]*\w)", re.IGNORECASE
@@ -144,14 +141,6 @@ def quantity(text: str) -> str | None:
         if pattern.search(text):
             return name
     return "tensor" if "tensor" in text else None
-
-
-def layer(text: str) -> str | None:
-    """The module path that the line names."""
-    match = _LAYER.search(text)
-    if match is None or match[1].endswith((".py", ".cu", ".cpp", ".cc", ".ckpt", ".pt")):
-        return None
-    return match[1]
 
 
 def _on_rerun(log: Log, line: Line) -> None:

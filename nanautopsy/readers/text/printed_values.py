@@ -17,7 +17,8 @@ import re
 
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
 from nanautopsy.readers.text.fields import fields
-from nanautopsy.readers.text.nonfinite_text import is_vague, layer, quantity
+from nanautopsy.readers.text.named_layer import layer
+from nanautopsy.readers.text.nonfinite_text import is_vague, quantity
 from nanautopsy.readers.text.words import may_join
 
 _TENSOR = re.compile(r"\b(?:tensor|Tensor|array|Array)\([\[\s]*-?nan\b")

@@ -138,28 +138,30 @@ def _on_norm(log: Log, line: Line) -> None:
         log.event("nonfinite-text", line, value="nan", quantity="gradient")
 
 
-_BY_WORD: tuple[tuple[str, Handler], ...] = (
-    ("returned nan", _on_backward),
-    ("returned inf", _on_backward),
-    ("traceback of forward call", _on_forward),
-    ("probability tensor contains", _on_sampling),
-    ("but found invalid values", _on_distribution),
-    ("`!isnan(val)` failed", _on_collective),
-    ("runtimewarning:", _on_numpy),
-    ("encountered in", _on_jax),
-    ("tensor had ", _on_tf),
-    ("!!! detected ", _on_tf_output),
-    ("for gradients from", _on_norm),
+_BY_WORD: tuple[tuple[str, Handler, re.Pattern[str] | None], ...] = (
+    ("returned nan", _on_backward, _BACKWARD),
+    ("returned inf", _on_backward, _BACKWARD),
+    ("traceback of forward call", _on_forward, None),
+    ("probability tensor contains", _on_sampling, None),
+    ("but found invalid values", _on_distribution, _DISTRIBUTION),
+    ("`!isnan(val)` failed", _on_collective, None),
+    ("runtimewarning:", _on_numpy, _WARNING),
+    ("encountered in", _on_jax, re.compile(f"{_JAX.pattern}|{_JAX_JIT}")),
+    ("tensor had ", _on_tf, _TF),
+    ("!!! detected ", _on_tf_output, _TF_OUTPUT),
+    ("for gradients from", _on_norm, _NORM),
 )
+"""Word, what reads its line, and what else the line must hold: others say it in words of their
+own."""
 
 
 def _plan(line: Line, lower: str) -> Handler | None:
-    for word, handler in _BY_WORD:
-        if word in lower:
+    for word, handler, pattern in _BY_WORD:
+        if word in lower and (pattern is None or pattern.search(line.text)):
             return handler
     return None
 
 
 DIALECT = Dialect(
-    name="torch", triggers=tuple(word for word, _ in _BY_WORD), plan=_plan, statement=True
+    name="torch", triggers=tuple(word for word, _, _ in _BY_WORD), plan=_plan, statement=True
 )

@@ -1,0 +1,53 @@
+"""The module, parameter or tensor that a line of prose names.
+
+Samples::
+
+    NaN detected in output of encoder.layers.3, shape: torch.Size([2, 8])      encoder.layers.3
+    [hook] decoder.layers.2.mlp output contains NaN                            decoder.layers.2.mlp
+    non-finite gradient in 'params/Dense_1/kernel'                             params/Dense_1/kernel
+    Gradients are NaN in layer fc2                                             fc2
+"""
+
+from __future__ import annotations
+
+import re
+
+_PATH = r"[A-Za-z_]\w*(?:[./](?:\w+|\[\d+\]))+|[A-Za-z_]\w*(?:\[\d+\](?:[./]\w+)*)+"
+_INTRODUCED = re.compile(
+    r"\b(?:in|of|at|for|from|layer|module|submodule|block|param|parameter|tensor|name|weight)\b"
+    rf"\s*(?:[:=#]|is\b|named\b)?\s*[\"'`(<]*(?P<path>{_PATH})",
+    re.IGNORECASE,
+)
+_ALONE = re.compile(rf"(?<![\w./:@-])(?P<path>{_PATH})(?![\w/@:-]*/)")
+_ONE_WORD = re.compile(
+    r"\b(?:layer|module|submodule|block|param|parameter)\b\s*(?:[:=]|named\b)?\s*"
+    r"(?:[\"'`](?P<quoted>\w+)[\"'`]|(?P<numbered>[A-Za-z_]\w*\d\w*)\b)",
+    re.IGNORECASE,
+)
+_LIKE_A_LAYER = re.compile(
+    r"(?:^|[./])(?:\d+|\[\d+\]|\w*(?:layers?|blocks?|attn|attention|mlp|embed\w*|encoder|decoder|head"
+    r"|proj|norm|conv|dense|linear|weight|bias|kernel|params)\w*)(?:[./\[]|$)",
+    re.IGNORECASE,
+)
+"""Without a word that introduces it, a path must look like one of modules."""
+_NO_LAYER = re.compile(
+    r"\.(?:py|cu|cuh|cpp|cc|c|h|so|pt|pth|ckpt|bin|safetensors|log|txt|json|jsonl|ya?ml|csv|npz?|sh"
+    r"|out)(?:$|:)"
+    r"|^(?:torch|np|numpy|jax|jnp|tf|nn|math|self|https?|www|cuda|e\.g|i\.e)\.|^\w+\.\d+$"
+    r"|^(?:nan|inf)s?/|/(?:nan|inf)s?$|^(?:train|val|valid|eval|test|loss|grad|metrics?)[./]",
+    re.IGNORECASE,
+)
+_GRADIENT = re.compile(r"\.grad$")
+
+
+def layer(text: str) -> str | None:
+    """The path that the line names, as it spells it; ``None`` where it names none."""
+    for pattern in (_INTRODUCED, _ALONE):
+        for match in pattern.finditer(text):
+            path = match["path"].rstrip("./")
+            if _NO_LAYER.search(path):
+                continue
+            if pattern is _INTRODUCED or _LIKE_A_LAYER.search(path):
+                return _GRADIENT.sub("", path)
+    word = _ONE_WORD.search(text)
+    return (word["quoted"] or word["numbered"]) if word is not None else None
