@@ -108,10 +108,15 @@ def _compared(comparison: Comparison | None) -> str:
 
 
 def _basis(comparison: Comparison) -> Phrase:
+    place = short(comparison.place).replace("`", "'")
     if comparison.basis == "folder":
-        return phrase("of the folder `{folder}`", folder=short(comparison.place).replace("`", "'"))
+        if place:
+            return phrase("of the folder `{folder}`", folder=place)
+        return phrase("each of the same folder as one of them")
     if comparison.basis == "program":
-        return phrase("of the same script and architecture ({name})", name=short(comparison.place))
+        if place:
+            return phrase("of the same script and architecture ({name})", name=place)
+        return phrase("each of the same script and architecture as one of them")
     return phrase("that differ in few settings")
 
 

@@ -125,9 +125,8 @@ def _causes(overview: Overview) -> Iterator[Answer]:
         for cause, count in causes.most_common(_MOST_CAUSES)
     ]
     more = len(causes) - len(named)
-    if more > 0:
-        named.append(phrase("{n} more", n=more))
-    yield Answer(phrase("Causes"), listed(named), "#causes", phrase("All"))
+    words = phrase("and {n} more", n=more) if more > 0 else ""
+    yield Answer(phrase("Causes"), listed(named), "#causes" if words else "", words)
 
 
 def _waste(overview: Overview) -> Iterator[Answer]:

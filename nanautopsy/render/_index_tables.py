@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from nanautopsy.languages import Language
 from nanautopsy.render._facts import VERDICT_WORDS
-from nanautopsy.render._format import duration, moment, percent
-from nanautopsy.render._long_table import LongTable, long_table
+from nanautopsy.render._format import duration, moment, percent, thousands
+from nanautopsy.render._long_table import MOST_ROWS, LongTable, long_table
 from nanautopsy.render._table import Cell, Row, Table, capped, code, integer, table, text
 from nanautopsy.render._table import number as number_cell
 from nanautopsy.wording import Phrase, phrase
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from nanautopsy.scan.overview.runs import ListedRun
 
 OUTCOMES: Mapping[str, Phrase] = {
-    "unreadable": phrase("unreadable"),
-    "timed-out": phrase("timed out"),
-    "out-of-memory": phrase("out of memory"),
-    "crashed": phrase("crashed"),
+    "unreadable": phrase("Unreadable"),
+    "timed-out": phrase("Timed out"),
+    "out-of-memory": phrase("Out of memory"),
+    "crashed": phrase("Crashed"),
 }
 """What became of runs that were not analyzed, as a scan calls it."""
 UNDETERMINED = phrase("undetermined")
@@ -32,24 +32,25 @@ _ASK = phrase("All of them: `nanautopsy runs`.")
 
 def runs(overview: Overview, hrefs: Mapping[int, str], language: Language) -> LongTable:
     """Every run; ``hrefs``: its report, by its key."""
-    verdict, cause, signature = phrase("Verdict"), phrase("Cause"), phrase("Died like")
+    verdict, cause, signature = phrase("Verdict"), phrase("Cause"), phrase("Signature")
     headings = (
         phrase("Run"),
         verdict,
         cause,
         phrase("Probability"),
         phrase("Onset step"),
-        phrase("Layer"),
-        phrase("Model"),
         phrase("Last alive"),
         phrase("Steps after"),
         phrase("Time after"),
+        phrase("Layer"),
+        phrase("Model"),
         signature,
     )
     several = len({run.archive for run in overview.runs}) > 1
-    rows = [_run(run, hrefs.get(run.id, ""), several, language) for run in overview.runs]
+    listed, left_out = capped(overview.runs, MOST_ROWS)
+    rows = [_run(run, hrefs.get(run.id, ""), several, language) for run in listed]
     whole = table(phrase("Runs"), headings, rows)
-    return long_table(whole, {verdict, cause, signature}, _ASK)
+    return long_table(whole, {verdict, cause, signature}, left_out, _ASK)
 
 
 def _run(run: ListedRun, href: str, several: bool, language: Language) -> Row:
@@ -57,14 +58,14 @@ def _run(run: ListedRun, href: str, several: bool, language: Language) -> Row:
     cells = (
         code(_place(run, several), href=href),
         Cell(language.say(verdict_word(run)), bad=run.failed),
-        code(run.cause) if run.cause else Cell(language.say(UNDETERMINED) if run.failed else ""),
+        code(run.cause or (language.say(UNDETERMINED) if run.failed else "")),
         _probability(run),
         integer(run.onset_step),
-        code(run.onset_layer or ""),
-        text(run.model or ""),
         number_cell(when, moment(when)[:_SHORT_DATE]),
         integer(run.wasted_steps if run.failed else None),
         _spent(run.wasted_seconds if run.failed else None),
+        code(run.onset_layer or ""),
+        text(run.model or ""),
         code(run.signature or ""),
     )
     return Row(cells)
@@ -111,9 +112,9 @@ def causes(overview: Overview, titles: Mapping[str, str]) -> Table:
                 (
                     code(cause) if cause != UNDETERMINED else Cell(UNDETERMINED),
                     text(titles[cause] if known else phrase("no cause was probable enough")),
-                    integer(count),
+                    Cell(thousands(count), count),
                     Cell(percent(share), round(share, 4)),
-                    integer(steps[cause] or None),
+                    Cell(thousands(steps[cause]), steps[cause]) if steps[cause] else Cell(""),
                     _spent(spent[cause] or None),
                 )
             )

@@ -14,6 +14,8 @@ from nanautopsy.render._table import Cell, Table
 
 PLAIN_ROWS = 200
 """Rows that stand in the page itself, for readers without scripts."""
+MOST_ROWS = 50_000
+"""Rows that a page is to hold: some 10 MB of data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,24 +26,27 @@ class LongTable:
     data: dict[str, Any]
     """``strings``: every text once; ``columns``: of each its texts by number, the numbers that it
     sorts by, links, what stands out, and whether a reader can choose among its values."""
+    left_out: int
+    """Rows that even the script does not know."""
+    advice: str
 
 
-def long_table(whole: Table, choices: Collection[str], advice: str) -> LongTable:
+def long_table(whole: Table, choices: Collection[str], left_out: int, advice: str) -> LongTable:
     """``choices``: headings of the columns whose values are few enough to choose from;
-    ``advice``: where a reader without scripts sees what is left out."""
-    left_out = max(0, len(whole.rows) - PLAIN_ROWS)
+    ``left_out``: rows that are not even in ``whole``; ``advice``: where they are."""
+    beyond = max(0, len(whole.rows) - PLAIN_ROWS)
     plain = replace(
         whole,
         rows=whole.rows[:PLAIN_ROWS],
-        left_out=left_out,
-        advice=advice if left_out else "",
+        left_out=beyond + left_out,
+        advice=advice if beyond + left_out else "",
     )
     strings: dict[str, int] = {"": 0}
     columns = [
         _column([row.cells[i] for row in whole.rows], heading in choices, strings)
         for i, heading in enumerate(whole.headings)
     ]
-    return LongTable(plain, {"strings": list(strings), "columns": columns})
+    return LongTable(plain, {"strings": list(strings), "columns": columns}, left_out, advice)
 
 
 def _column(cells: list[Cell], chosen: bool, strings: dict[str, int]) -> dict[str, Any]:

@@ -207,3 +207,13 @@ def test_absurd_numbers(tmp_path: Path) -> None:
     many = overview(tmp_path, results)
     runs = (replace(many.runs[0], probability=7.0, scanned_at=SCANNED), *many.runs[1:])
     Page(render(replace(many, runs=runs), version="0.1.0"))
+
+
+def test_a_page_of_far_too_many_runs_says_what_it_leaves_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nanautopsy.render._index_tables.MOST_ROWS", 20)
+    text = shown(tmp_path, [made(f"r{i}") for i in range(30)])
+    assert len(texts(text, 0)) == 20
+    assert "20 rows are in the page; 10 more are left out." in text
+    assert "All 30 runs are healthy." in text

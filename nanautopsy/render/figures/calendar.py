@@ -6,13 +6,14 @@ Rows tell the causes apart, so no color has to.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nanautopsy.languages import Language
 from nanautopsy.render._format import middle_cut
-from nanautopsy.render._table import Cell, Row, Table, code, integer, table
+from nanautopsy.render._table import Row, Table, code, integer, table, text
 from nanautopsy.render.figures.style import SMALL
 from nanautopsy.render.figures.svg import COLORS, WIDTH, Drawing, to_svg
 from nanautopsy.scan.overview.calendar import Calendar, Unit
@@ -25,8 +26,11 @@ MOST_ROWS = 9
 """Causes with a row of their own; the rest share one."""
 _ROW, _ABOVE, _BELOW = 0.46, 0.08, 0.5
 """Inches."""
-_LEFT, _RIGHT = 0.25, 0.955
+_LEFT, _RIGHT = 0.015, 0.765
+"""Figure fractions of the bars; the names stand at their right, beside the latest: on a page that
+is narrower than the figure both are seen together."""
 _LONGEST = 28
+_JUDGED = phrase("all judged runs")
 _UNITS: dict[Unit, Phrase] = {
     "day": phrase("day"),
     "week": phrase("week, by its Monday"),
@@ -35,23 +39,33 @@ _UNITS: dict[Unit, Phrase] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    """A row: one cause's bars, or what it is seen against."""
+
+    name: str
+    counts: Sequence[int]
+    is_cause: bool = True
+    """In the scale that all causes share; the others have one each."""
+
+
 def draw_calendar(calendar: Calendar, language: Language) -> Drawing:
     """The rows, above them all runs that were judged."""
     from matplotlib.figure import Figure
 
-    rows = _rows(calendar, language)
-    height = _ABOVE + _BELOW + _ROW * (len(rows) + 1)
+    lanes = _lanes(calendar, language)
+    height = _ABOVE + _BELOW + _ROW * len(lanes)
     figure = Figure(figsize=(WIDTH, height))
-    box_height = 0.8 * _ROW / height
-    tallest = max((max(counts) for _, counts in rows), default=1)
-    judged = language.say(phrase("all judged runs"))
-    for place, (name, counts) in enumerate([(judged, calendar.judged), *rows]):
+    tallest = max(max(lane.counts) for lane in lanes if lane.is_cause)
+    for place, lane in enumerate(lanes):
         bottom = 1 - (_ABOVE + _ROW * (place + 0.95)) / height
-        axes = figure.add_axes((_LEFT, bottom, _RIGHT - _LEFT, box_height))
-        first, last = place == 0, place == len(rows)
-        _bars(axes, counts, max(counts) if first else tallest, "grid" if first else "c0")
-        axes.set_ylabel(middle_cut(name, _LONGEST), rotation=0, ha="right", va="center", labelpad=8)
-        _label_periods(axes, calendar.periods, shown=last)
+        axes = figure.add_axes((_LEFT, bottom, _RIGHT - _LEFT, 0.8 * _ROW / height))
+        _bars(axes, lane, tallest if lane.is_cause else max(1, *lane.counts))
+        axes.text(
+            1.02, 0.3, middle_cut(lane.name, _LONGEST), transform=axes.transAxes, va="center",
+            color=COLORS["muted"],
+        )  # fmt: skip
+        _label_periods(axes, calendar.periods, shown=place == len(lanes) - 1)
     figure.text(
         (_LEFT + _RIGHT) / 2,
         0.04 / height,
@@ -65,16 +79,18 @@ def draw_calendar(calendar: Calendar, language: Language) -> Drawing:
     return Drawing("calendar", svg, title, words, _data(calendar))
 
 
-def _rows(calendar: Calendar, language: Language) -> list[tuple[str, Sequence[int]]]:
-    rows: list[tuple[str, Sequence[int]]] = list(calendar.deaths)
-    if len(rows) <= MOST_ROWS + 1:
-        return rows
-    others = np.sum([counts for _, counts in rows[MOST_ROWS:]], axis=0).tolist()
-    name = language.say(phrase("{n} other causes", n=len(rows) - MOST_ROWS))
-    return [*rows[:MOST_ROWS], (name, others)]
+def _lanes(calendar: Calendar, language: Language) -> list[_Lane]:
+    judged = _Lane(language.say(_JUDGED), calendar.judged, is_cause=False)
+    causes = [_Lane(cause, counts) for cause, counts in calendar.deaths]
+    if len(causes) <= MOST_ROWS + 1:
+        return [judged, *causes]
+    rest = np.sum([lane.counts for lane in causes[MOST_ROWS:]], axis=0).tolist()
+    name = language.say(phrase("{n} other causes", n=len(causes) - MOST_ROWS))
+    return [judged, *causes[:MOST_ROWS], _Lane(name, rest, is_cause=False)]
 
 
-def _bars(axes: Axes, counts: Sequence[int], tallest: int, color: str) -> None:
+def _bars(axes: Axes, lane: _Lane, tallest: int) -> None:
+    counts, color = lane.counts, "c0" if lane.is_cause else "grid"
     places = [i for i, count in enumerate(counts) if count]
     axes.bar(places, [counts[i] for i in places], width=0.8, color=COLORS[color], linewidth=0)
     for i in places:
@@ -90,8 +106,9 @@ def _bars(axes: Axes, counts: Sequence[int], tallest: int, color: str) -> None:
 
 
 def _label_periods(axes: Axes, periods: Sequence[str], *, shown: bool) -> None:
-    fit = max(1, min(len(periods), 66 // (len(periods[0]) + 2)))
-    places = np.unique(np.linspace(0, len(periods) - 1, fit).astype(np.intp))
+    fit = max(1, 66 // (len(periods[0]) + 2))
+    apart = -(-len(periods) // fit)
+    places = list(range(len(periods) - 1, -1, -apart))  # the latest is always named
     axes.set_xticks(places, [periods[i] for i in places] if shown else [""] * len(places))
     axes.tick_params(axis="x", length=2)
 
@@ -101,8 +118,8 @@ def _caption(calendar: Calendar) -> Phrase:
         counted(
             calendar.timed,
             "One run that died tells when; it stands where it was last alive.",
-            "The {n} runs that died and tell when, each where it was last alive, by their first "
-            "cause. The numbers are runs; the row of all judged runs has a scale of its own.",
+            "The {n:,} runs that died and tell when, each where it was last alive, by their first "
+            "cause. The numbers are runs. Causes share one scale; gray rows have their own.",
         )
     ]
     if calendar.untimed:
@@ -110,7 +127,7 @@ def _caption(calendar: Calendar) -> Phrase:
             counted(
                 calendar.untimed,
                 "One run that died tells no time and is not drawn.",
-                "{n} runs that died tell no time and are not drawn.",
+                "{n:,} runs that died tell no time and are not drawn.",
             )
         )
     return listed(words, " ")
@@ -122,11 +139,7 @@ def _data(calendar: Calendar) -> Table:
         phrase("Cause"),
         *(calendar.periods[i] for i in shown),
     )
-    rows = [Row((_name(phrase("all judged runs")), *(integer(calendar.judged[i]) for i in shown)))]
+    rows = [Row((text(_JUDGED), *(integer(calendar.judged[i]) for i in shown)))]
     for cause, counts in calendar.deaths:
         rows.append(Row((code(cause), *(integer(counts[i] or None) for i in shown))))
     return table(phrase("Causes over time"), headings, rows)
-
-
-def _name(words: Phrase) -> Cell:
-    return Cell(words)

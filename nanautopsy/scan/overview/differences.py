@@ -57,7 +57,8 @@ class Comparison:
 
     basis: Basis
     place: str
-    """The folder, or the script and architecture; empty for runs from anywhere."""
+    """The one folder, or script and architecture, of all; empty where there are several, and for
+    runs from anywhere."""
     dead: int
     """Runs of the group that are compared."""
     healthy: int
@@ -103,16 +104,17 @@ def compared(
     for basis in bases:
         dead: list[Details] = []
         healthy: dict[int, Details] = {}
-        places: Counter[str] = Counter()
+        places: set[str] = set()
         for run in group[:MOST_DEAD]:
             place, candidates = neighbors.candidates(run, basis)
             near = _nearest(run, candidates, basis, details)
             if near:
                 dead += details.of([run.id])
                 healthy |= near
-                places[place] += 1
+                places.add(place)
         if dead:
-            return _comparison(basis, places.most_common(1)[0][0], dead, [*healthy.values()])
+            place = next(iter(places)) if len(places) == 1 else ""
+            return _comparison(basis, place, dead, [*healthy.values()])
     return None
 
 
