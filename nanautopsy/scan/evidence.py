@@ -12,7 +12,7 @@ from functools import lru_cache
 from nanautopsy.checkpoints.data_file import DataFile
 from nanautopsy.checkpoints.step_names import step_of
 from nanautopsy.discover import claim_all
-from nanautopsy.model import FileHead, Problem, Source
+from nanautopsy.model import FileHead
 from nanautopsy.readers.interface import Reader
 from nanautopsy.scan.tree import Entry, Folder, Tree
 
@@ -93,18 +93,8 @@ def is_configuration(name: str) -> bool:
 def record_kind(tree: Tree, file: Entry, readers: Sequence[Reader]) -> str:
     """What a file records of a training, by its head (and a log's end); empty for nothing.
 
-    One that cannot be read is a problem of the tree: it may have been a run's only record.
+    Raises ``OSError``.
     """
-    try:
-        return _recorded(tree, file, readers)
-    except OSError as error:
-        text = f"cannot be read, so not taken for a run: {error.strerror or error}"
-        tree.problems.append(Problem(text, Source(file.path)))
-        return ""
-
-
-def _recorded(tree: Tree, file: Entry, readers: Sequence[Reader]) -> str:
-    """The same. Raises ``OSError``."""
     head = tree.head(file)
     if named_kind(file.name) == "log" and b"\0" not in head[:512] and head[:1] not in b"{[":
         return "log" if _tells_of_training(tree, file, head) else ""

@@ -28,7 +28,6 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from nanautopsy.model import Problem, Source
-from nanautopsy.readers.interface import Reader
 from nanautopsy.scan.evidence import (
     CHECKPOINT_FOLDERS,
     LOG_FOLDERS,
@@ -36,6 +35,7 @@ from nanautopsy.scan.evidence import (
     names_a_step,
     whole_run,
 )
+from nanautopsy.scan.kinds import Kinds
 from nanautopsy.scan.limits import MOST_LEVELS, Limits
 from nanautopsy.scan.one_folder import Group, groups_of, joined, recorded, stem_of
 from nanautopsy.scan.parts import (
@@ -51,7 +51,6 @@ from nanautopsy.scan.parts import (
 )
 from nanautopsy.scan.tree import Entry, Folder, Tree
 
-_CHECKPOINT_READERS = "nanautopsy.checkpoints."
 _RECORDS = frozenset({"events", "state", "wandb", "log"})
 
 _Walk: TypeAlias = "Generator[FoundRun, None, Part | None]"
@@ -59,19 +58,15 @@ _Walk: TypeAlias = "Generator[FoundRun, None, Part | None]"
 of it was yielded."""
 
 
-def find_runs(
-    tree: Tree, readers: Sequence[Reader], limits: Limits | None = None
-) -> Iterator[FoundRun]:
-    """Every run as soon as it is certain; what could not be read is in ``tree.problems``."""
-    # What records a training is asked for; what is a checkpoint, names tell.
-    asked = [one for one in readers if not type(one).__module__.startswith(_CHECKPOINT_READERS)]
-    return _Search(tree, asked, limits or Limits()).runs()
+def find_runs(kinds: Kinds, limits: Limits | None = None) -> Iterator[FoundRun]:
+    """Every run as soon as it is certain; what could not be read is in the tree's problems."""
+    return _Search(kinds.tree, kinds, limits or Limits()).runs()
 
 
 @dataclass(slots=True)
 class _Search:
     tree: Tree
-    readers: Sequence[Reader]
+    kinds: Kinds
     limits: Limits
     apart: list[Apart] = field(default_factory=list)
     """Checkpoints that lie beside the folders that are being walked."""
@@ -92,7 +87,7 @@ class _Search:
         if why or depth >= min(MOST_LEVELS, deepest):
             return self._all_of(folder, why)
         keeps = self._keeps(folder)
-        own = groups_of(self.tree, folder, self.readers)
+        own = groups_of(self.kinds, folder)
         if len(own) > 1 and keeps and not any("table" in group.kinds for group in own):
             own = [joined(own)]
         below = yield from self._below(folder, depth, own, keeps)

@@ -31,8 +31,14 @@ def fingerprint_of(files: Iterable[Entry], now: float | None = None) -> str:
         digest.update(f"{file.path}\0{file.size}\0{stamp}\0".encode("utf-8", "surrogateescape"))
         if stamp.isdigit():
             latest = max(latest, int(stamp))
-    fresh = latest / 1e9 > (time.time() if now is None else now) - _FRESH_SECONDS
-    return (_FRESH if fresh else "") + digest.hexdigest()
+    return ("" if is_settled(str(latest), now) else _FRESH) + digest.hexdigest()
+
+
+def is_settled(stamp: str, now: float | None = None) -> bool:
+    """Whether a file with this stamp cannot change any more without its stamp changing."""
+    if not stamp.isdigit():
+        return bool(stamp)
+    return int(stamp) / 1e9 <= (time.time() if now is None else now) - _FRESH_SECONDS
 
 
 def with_content(fingerprint: str, tree: Tree, files: Iterable[Entry]) -> str:

@@ -9,13 +9,13 @@ only when they have the same header: ``loss.csv`` beside ``lr.csv`` are two metr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
-from nanautopsy.readers.interface import Reader
-from nanautopsy.scan.evidence import named_kind, record_kind
+from nanautopsy.scan.evidence import named_kind
+from nanautopsy.scan.kinds import Kinds
 from nanautopsy.scan.tree import Entry, Folder, Tree
 
 _PACKED = re.compile(r"\.(?:gz|zst|bz2|xz)$", re.IGNORECASE)
@@ -60,21 +60,21 @@ def stem_of(name: str) -> str:
     return "-".join(word for word in words if word not in _ROLE_WORDS)
 
 
-def groups_of(tree: Tree, folder: Folder, readers: Sequence[Reader]) -> list[Group]:
+def groups_of(kinds: Kinds, folder: Folder) -> list[Group]:
     """The runs whose records lie directly in a folder, in order of their first file."""
     sure = [(file, kind) for file in folder.files if (kind := named_kind(file.name)) in _SURE]
     asked = [f for f in folder.files if named_kind(f.name) in ("log", "table", "database")]
-    kinds = ((file, record_kind(tree, file, readers)) for file in asked)
+    pairs = ((file, kinds.of(file)) for file in asked)
     if len({*({""} if sure else ()), *(stem_of(file.name) for file in asked)}) <= 1:
         # Nothing tells runs apart: that one file records a training is enough.
-        first = sure or list(islice((pair for pair in kinds if pair[1]), 1))
+        first = sure or list(islice((pair for pair in pairs if pair[1]), 1))
         return [_group("", first)] if first else []
-    told = [(file, kind) for file, kind in kinds if kind]
+    told = [(file, kind) for file, kind in pairs if kind]
     by_stem: dict[str, list[tuple[Entry, str]]] = {}
     for file, kind in [*sure, *told]:
         stem = "" if kind in _SURE else stem_of(file.name)
         by_stem.setdefault(stem, []).append((file, kind))
-    apart = _told_apart(tree, by_stem)
+    apart = _told_apart(kinds.tree, by_stem)
     if len([stem for stem in apart if stem]) <= 1:
         together = [pair for pairs in by_stem.values() for pair in pairs]
         return [_group("", together)] if together else []

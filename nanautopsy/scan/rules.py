@@ -50,6 +50,12 @@ def rules_of(settings: Settings) -> str:
     return f"{read}.{_digest([judges, repr(causes), *_issues(settings.known_issues)])}"
 
 
+def asking_of(settings: Settings) -> str:
+    """Likewise of what decides what a file records, before anything is read of it."""
+    source = Path(__file__).with_name("evidence.py").read_text(encoding="utf-8")
+    return _digest([rules_of(settings).partition(".")[0], source])
+
+
 def same_readers(known: str, now: str) -> bool:
     """Whether what was read under the one is what the other would read."""
     return known.partition(".")[0] == now.partition(".")[0]

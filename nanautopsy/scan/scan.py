@@ -21,11 +21,12 @@ from nanautopsy.role_patterns import parse_roles
 from nanautopsy.scan.ahead import ahead
 from nanautopsy.scan.find_runs import find_runs
 from nanautopsy.scan.fingerprint import fingerprint_of, is_same, with_content
+from nanautopsy.scan.kinds import Kinds, Told
 from nanautopsy.scan.limits import Limits
 from nanautopsy.scan.parts import FoundRun
 from nanautopsy.scan.pool import LocalPool, RunLimits, cores
 from nanautopsy.scan.results import Known, ScanResult
-from nanautopsy.scan.rules import rules_of, same_readers
+from nanautopsy.scan.rules import asking_of, rules_of, same_readers
 from nanautopsy.scan.settings import Job, Settings
 from nanautopsy.scan.tally import Tally
 from nanautopsy.scan.tree import Tree, open_tree
@@ -49,6 +50,12 @@ class Keeping(Protocol):
 
     def records(self, archive: str, root: str) -> bytes:
         """What was read of a run."""
+
+    def kinds(self, archive: str, asking: str) -> dict[str, Told]:
+        """By path, what files recorded that were asked in this way."""
+
+    def keep_kinds(self, archive: str, asking: str, told: Iterable[tuple[str, Told]]) -> None:
+        """Keep what files recorded."""
 
 
 class Pool(Protocol):
@@ -95,30 +102,38 @@ class Scan:
 
     def results(self) -> Iterator[ScanResult]:
         """Each new result, after the catalog holds it."""
-        address = self.settings.address
-        known = {} if self.catalog is None else self.catalog.known(address)
+        address, asking = self.settings.address, asking_of(self.settings)
+        known: dict[str, Known] = {}
+        told: dict[str, Told] = {}
+        if self.catalog is not None:
+            known, told = self.catalog.known(address), self.catalog.kinds(address, asking)
+        kinds = Kinds(self.tree, load_readers().parts, told)
         with open_pool(self.options, self.settings) as pool:
-            for done in pool.results(self._jobs(known)):
+            for done in pool.results(self._jobs(known, kinds)):
                 if self.catalog is not None:
                     self.catalog.record(done)
+                    self.catalog.keep_kinds(address, asking, kinds.news())
                 for result in done:
                     self.tally.add(result)
                 self.progress(self.tally)
                 yield from done
+        if self.catalog is not None:
+            self.catalog.keep_kinds(address, asking, kinds.news())
         self._part_with(known)
 
-    def _jobs(self, known: dict[str, Known]) -> Iterator[Job]:
+    def _jobs(self, known: dict[str, Known], kinds: Kinds | None = None) -> Iterator[Job]:
         """What is to be analyzed; takes out of ``known`` what is still there."""
+        kinds = kinds or Kinds(self.tree, load_readers().parts)
         rules = rules_of(self.settings)
-        for run in ahead(self._found(), MOST_AHEAD):
+        for run in ahead(self._found(kinds), MOST_AHEAD):
             job = self._job(run, rules, known.pop(run.root, None))
             if job is None:
                 self.tally.unchanged += 1
             else:
                 yield job
 
-    def _found(self) -> Iterator[FoundRun]:
-        for run in find_runs(self.tree, load_readers().parts, self.options.limits):
+    def _found(self, kinds: Kinds) -> Iterator[FoundRun]:
+        for run in find_runs(kinds, self.options.limits):
             self.tally.found += 1
             yield run
         self.tally.listed = True
@@ -196,7 +211,7 @@ def list_runs(
     Raises :class:`~nanautopsy.discover.NothingToRead`.
     """
     tree = open_tree(os.fspath(archive))
-    return find_runs(tree, load_readers().parts, limits), tree.problems
+    return find_runs(Kinds(tree, load_readers().parts), limits), tree.problems
 
 
 def scan(

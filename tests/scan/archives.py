@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nanautopsy.read import load_readers
 from nanautopsy.scan.find_runs import find_runs
+from nanautopsy.scan.kinds import Kinds, Told
 from nanautopsy.scan.limits import Limits
 from nanautopsy.scan.parts import FoundRun
 from nanautopsy.scan.results import Known, ScanResult
@@ -40,7 +41,7 @@ def lay(root: Path, files: dict[str, Path | str]) -> Path:
 def found(root: Path | str, **limits: object) -> dict[str, FoundRun]:
     """The runs by their root."""
     tree = open_tree(str(root))
-    runs = list(find_runs(tree, load_readers().parts, Limits(**limits)))  # type: ignore[arg-type]
+    runs = list(find_runs(Kinds(tree, load_readers().parts), Limits(**limits)))  # type: ignore[arg-type]
     assert len({run.root for run in runs}) == len(runs)
     return {run.root: run for run in runs}
 
@@ -50,6 +51,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, str], ScanResult] = {}
+        self.files: dict[str, Told] = {}
         self.writes = 0
 
     def known(self, archive: str) -> dict[str, Known]:
@@ -67,6 +69,12 @@ class Shelf:
     def forget(self, archive: str, roots: Iterable[str]) -> None:
         for root in roots:
             self.kept.pop((archive, root), None)
+
+    def kinds(self, archive: str, asking: str) -> dict[str, Told]:
+        return dict(self.files)
+
+    def keep_kinds(self, archive: str, asking: str, told: Iterable[tuple[str, Told]]) -> None:
+        self.files.update(told)
 
     def records(self, archive: str, root: str) -> bytes:
         return self.kept[archive, root].records

@@ -20,6 +20,7 @@ from nanautopsy import analyze
 from nanautopsy.render.json import document as as_document
 from nanautopsy.scan.catalog import Catalog, CatalogTrouble
 from nanautopsy.scan.catalog.packing import pack, unpack
+from nanautopsy.scan.kinds import Told
 from nanautopsy.scan.results import Known, ScanResult, Waste
 
 SAMPLE = Path(__file__).resolve().parents[2] / "sample_runs" / "minigemini-deepspeed"
@@ -246,3 +247,47 @@ def test_a_packed_value_that_is_none_or_a_bomb_is_refused(monkeypatch: pytest.Mo
     monkeypatch.setattr("nanautopsy.scan.catalog.packing.MOST_BYTES", 1000)
     with pytest.raises(ValueError, match="larger than"):
         unpack(pack("x" * 2000))
+
+
+# --- the schema and its older versions ------------------------------------------------------------
+
+
+def test_what_files_recorded_is_held(place: str) -> None:
+    weird = "a/name \udcff"
+    with Catalog.open(place) as catalog:
+        catalog.keep_kinds("/archive", "now", [("a/x.log", Told(1, "5", "log"))])
+        catalog.keep_kinds(
+            "/archive", "now", [("a/x.log", Told(2, "6", "")), (weird, Told(3, "7", "table"))]
+        )
+        assert catalog.kinds("/archive", "now") == {
+            "a/x.log": Told(2, "6", ""),
+            weird: Told(3, "7", "table"),
+        }
+        assert catalog.kinds("/archive", "otherwise") == catalog.kinds("/elsewhere", "now") == {}
+
+
+def test_the_newest_migration_leaves_the_tables_that_are_used(place: str) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from nanautopsy.scan.catalog.schema import VERSION_TABLE
+    from nanautopsy.scan.catalog.tables import METADATA
+
+    with Catalog.open(place) as catalog, catalog.reading() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        assert compare_metadata(context, METADATA) == []
+
+
+def test_an_older_catalog_becomes_a_new_one(
+    place: str, failed: ScanResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nanautopsy.scan.catalog import schema
+
+    with monkeypatch.context() as then:
+        then.setattr(schema, "NEWEST", "0001")
+        with Catalog.open(place) as catalog:
+            catalog.record([failed])
+    with Catalog.open(place, create=False) as catalog:
+        assert catalog.known("/archive").keys() == {"a"}
+        assert catalog.records("/archive", "a") == failed.records
+        catalog.keep_kinds("/archive", "now", [("x", Told(1, "5", "log"))])

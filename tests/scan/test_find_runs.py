@@ -23,6 +23,7 @@ from scan.archives import (
 
 from nanautopsy.read import load_readers
 from nanautopsy.scan.find_runs import find_runs
+from nanautopsy.scan.kinds import Kinds
 from nanautopsy.scan.one_folder import stem_of
 from nanautopsy.scan.tree import open_tree
 
@@ -115,7 +116,7 @@ def test_wandb_runs_beside_each_other(tmp_path: Path) -> None:
     lay(tmp_path, {"project/train.py": "print()\n", "project/README.md": "# x\n"})
     os.symlink(names[1], tmp_path / "project/wandb/latest-run")
     tree = open_tree(str(tmp_path))
-    runs = list(find_runs(tree, load_readers().parts))
+    runs = list(find_runs(Kinds(tree, load_readers().parts)))
     assert [run.root for run in runs] == [f"project/wandb/{name}" for name in names]
     assert tree.problems == []
 
@@ -298,7 +299,7 @@ def test_loops_and_links_out_are_told(
     os.symlink(sweep, sweep / "exp1" / "loop")
     os.symlink(outside, sweep / "exp2" / "out")
     tree = open_tree(str(sweep))
-    assert len(list(find_runs(tree, load_readers().parts))) == 3
+    assert len(list(find_runs(Kinds(tree, load_readers().parts)))) == 3
     told = {str(problem.source): problem.text for problem in tree.problems}
     assert told == {
         "exp1/loop": "a link loop; not followed",
@@ -313,7 +314,7 @@ def test_a_folder_that_may_not_be_read_is_told(
     (open_folder / "b").chmod(0)
     with unprivileged():
         tree = open_tree(str(open_folder))
-        roots = [run.root for run in find_runs(tree, load_readers().parts)]
+        roots = [run.root for run in find_runs(Kinds(tree, load_readers().parts))]
     assert roots == ["a"]
     assert [str(p.source) for p in tree.problems] == ["b"]
     assert "Permission denied" in tree.problems[0].text
@@ -326,7 +327,7 @@ def test_a_file_that_may_not_be_read_is_told(
     (open_folder / "b" / "train.log").chmod(0)
     with unprivileged():
         tree = open_tree(str(open_folder))
-        roots = [run.root for run in find_runs(tree, load_readers().parts)]
+        roots = [run.root for run in find_runs(Kinds(tree, load_readers().parts))]
     assert roots == ["a", "c"]
     (problem,) = tree.problems
     assert str(problem.source) == "b/train.log"

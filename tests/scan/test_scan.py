@@ -19,7 +19,7 @@ from nanautopsy.scan.fingerprint import fingerprint_of, is_same
 from nanautopsy.scan.results import ScanResult
 from nanautopsy.scan.scan import Options, Scan, open_scan
 from nanautopsy.scan.settings import Settings
-from nanautopsy.scan.tree import Entry
+from nanautopsy.scan.tree import Entry, _LocalTree
 
 LONG_AGO = 1_700_000_000
 
@@ -67,6 +67,30 @@ def test_an_unchanged_archive_is_not_read(archive: Path) -> None:
     scan, results = scanned(archive, shelf)
     assert results == []
     assert (scan.tally.found, scan.tally.unchanged, scan.tally.scanned) == (3, 3, 0)
+
+
+def test_an_unchanged_archive_is_not_even_opened(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf()
+    scanned(archive, shelf)
+    assert shelf.files["a/train.log"].kind == "log"
+    opened: list[str] = []
+    head = _LocalTree.head
+
+    def noting(tree: _LocalTree, file: Entry) -> bytes:
+        opened.append(file.path)
+        return head(tree, file)
+
+    monkeypatch.setattr(_LocalTree, "head", noting)
+    assert scanned(archive, shelf)[1] == []
+    assert opened == []
+    (archive / "b" / "train.log").write_text("no training\n")
+    age(archive / "b", LONG_AGO + 7)
+    scan, _ = scanned(archive, shelf)
+    assert opened == ["b/train.log"]
+    assert scan.tally.found == 2
+    assert shelf.files["b/train.log"].kind == ""
 
 
 def test_what_grew_changed_came_and_went(archive: Path) -> None:

@@ -72,6 +72,7 @@ def in_english(name: str) -> str:
     return name
 
 
+@lru_cache(maxsize=4096)
 def is_loss(name: str) -> bool:
     """A loss, or what only a loss-like metric is called: good enough without a counter."""
     parts = words(name)
@@ -97,6 +98,7 @@ def is_gradient(name: str) -> bool:
     return words(name) in _GRADIENT
 
 
+@lru_cache(maxsize=4096)
 def is_metric(name: str) -> bool:
     """A quantity of training that a row with a counter may hold."""
     parts = words(name)

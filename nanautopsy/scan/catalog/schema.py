@@ -14,7 +14,7 @@ from nanautopsy.scan.catalog.trouble import CatalogTrouble
 if TYPE_CHECKING:
     from alembic.config import Config
 
-NEWEST = "0001"
+NEWEST = "0002"
 VERSION_TABLE = "nanautopsy_schema"
 """Its own, since a shared database may hold other programs' migrations."""
 _SCRIPTS = Path(__file__).parent / "migrations"

@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
+from sys import intern
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, Table, delete, select
+from sqlalchemy import Column, Connection, Engine, Table, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from nanautopsy.scan.catalog import schema
 from nanautopsy.scan.catalog.connection import connect, write
 from nanautopsy.scan.catalog.location import Location, locate
 from nanautopsy.scan.catalog.rows import Row, detail_rows, given, run_row, stored
-from nanautopsy.scan.catalog.tables import DETAILS, DOCUMENTS, RUNS
+from nanautopsy.scan.catalog.tables import DETAILS, DOCUMENTS, FILES, RUNS
 from nanautopsy.scan.catalog.trouble import CatalogTrouble, explained
-from nanautopsy.scan.results import Known, ScanResult
+from nanautopsy.scan.kinds import Told
+from nanautopsy.scan.results import Known, Outcome, ScanResult
 
 _AT_ONCE = 500
 """Keys in one statement: SQLite before 3.32 takes 999 values."""
@@ -74,7 +77,11 @@ class Catalog:
         columns = (RUNS.c.root, RUNS.c.fingerprint, RUNS.c.rules, RUNS.c.outcome)
         query = select(*columns).where(RUNS.c.archive == stored(archive))
         with self.reading() as connection:
-            return {given(root): Known(*rest) for root, *rest in connection.execute(query)}
+            # Few different rules and outcomes among many runs: one copy of each.
+            return {
+                given(root): Known(fingerprint, intern(rules), cast("Outcome", intern(outcome)))
+                for root, fingerprint, rules, outcome in connection.execute(query)
+            }
 
     def record(self, results: Iterable[ScanResult]) -> None:
         """Keep the results, all or none; what was held of the same runs is replaced."""
@@ -97,6 +104,25 @@ class Catalog:
 
         with explained(self.label):
             write(self._engine, work)
+
+    def kinds(self, archive: str, asking: str) -> dict[str, Told]:
+        """By path, what files of an archive recorded that were asked in this way."""
+        columns = (FILES.c.path, FILES.c.size, FILES.c.stamp, FILES.c.kind)
+        query = select(*columns).where(FILES.c.archive == stored(archive), FILES.c.asking == asking)
+        with self.reading() as connection:
+            return {
+                given(path): Told(size, stamp, intern(kind))
+                for path, size, stamp, kind in connection.execute(query)
+            }
+
+    def keep_kinds(self, archive: str, asking: str, told: Iterable[tuple[str, Told]]) -> None:
+        """Keep what files recorded; what was held of the same files is replaced."""
+        about = {"archive": stored(archive), "asking": asking}
+        files = {stored(path): about | asdict(one) for path, one in told}
+        rows = [{"path": path} | files[path] for path in sorted(files)]
+        if rows:
+            with explained(self.label):
+                write(self._engine, lambda connection: _put(connection, FILES, rows))
 
     def records(self, archive: str, root: str) -> bytes:
         """What was read of a run, as the scan packed it; empty where nothing is held."""
@@ -192,15 +218,26 @@ def _replace(connection: Connection, results: Sequence[ScanResult]) -> None:
 
 def _upsert(connection: Connection, rows: Sequence[Row]) -> dict[tuple[str, str], int]:
     """Put the rows into ``runs``; their keys by archive and root."""
-    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
-    insert = dialect.insert(RUNS)
-    place = [RUNS.c.archive, RUNS.c.root]
-    names = rows[0].keys() - {"archive", "root"}
-    upsert = insert.on_conflict_do_update(
-        index_elements=place, set_={name: insert.excluded[name] for name in names}
-    ).returning(*place, RUNS.c.id)
+    place = (RUNS.c.archive, RUNS.c.root)
+    upsert = _upserting(connection, RUNS, place).returning(*place, RUNS.c.id)
     found = connection.execute(upsert, [dict(row) for row in rows])
     return {(archive, root): key for archive, root, key in found}
+
+
+def _put(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    upsert = _upserting(connection, table, tuple(table.primary_key))
+    connection.execute(upsert, [dict(row) for row in rows])
+
+
+def _upserting(connection: Connection, table: Table, place: Sequence[Column[Any]]) -> Any:
+    """An INSERT that replaces what stands in the same place; its key stays."""
+    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
+    insert = dialect.insert(table)
+    kept = {column.name for column in (*place, *table.primary_key)}
+    names = [name for name in table.c.keys() if name not in kept]
+    return insert.on_conflict_do_update(
+        index_elements=list(place), set_={name: insert.excluded[name] for name in names}
+    )
 
 
 def _portions(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -130,5 +130,19 @@ DOCUMENTS = Table(
 configuration, facts and environment, a JSON object, compressed likewise; ``records``: what was
 read, as the scan packed it."""
 
+FILES = Table(
+    "files",
+    METADATA,
+    Column("archive", Text, primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("stamp", Text, nullable=False),
+    Column("asking", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What files of archives recorded when a scan asked them, so that it need not ask again: ``stamp``
+is the time or tag that they had, ``asking`` names the rules by which they were asked."""
+
 DETAILS = (CAUSES, FINDINGS, PACKAGES, ARTIFACTS, DOCUMENTS)
 """The tables that belong to a run."""
