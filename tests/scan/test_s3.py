@@ -81,6 +81,9 @@ def test_runs_are_read_once_and_the_catalog_is_none(
     assert not any(key.startswith("lr-spike") for key in fetched)
     assert scans.rows().keys() == set(NAMES)
 
+    assert scans().stdout.startswith("3 runs: 0 scanned, 3 unchanged\n")
+    assert bucket.read == set()
+
 
 def test_what_cannot_be_read_is_said(scans: Scans, bucket: s3.Bucket, tmp_path: Path) -> None:
     prefix, text = tmp_path.name, LOG.read_bytes()
