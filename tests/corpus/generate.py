@@ -26,12 +26,14 @@ os.environ |= {
     "WANDB_MODE": "offline",
     "WANDB_SILENT": "true",
     "HF_HUB_OFFLINE": "1",
+    "DS_ACCELERATOR": "cpu",
 }
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from harness.knowable import knowable  # noqa: E402
 from harness.plan import Recipe, recipes  # noqa: E402
+from harness.truth import diverged  # noqa: E402
 
 CURVES = ("events.out.tfevents*", "metrics.csv", "metrics.jsonl", "*.wandb", "trainer_state.json")
 WEIGHTS = ("*.safetensors", "*.pt", "*.bin", "*.msgpack", "*.npz", "*.ckpt")
@@ -56,8 +58,13 @@ def generate(recipe: Recipe) -> None:
     for path in directory.rglob("events.out.tfevents.*"):
         # The writer puts host and process into the name.
         path.rename(path.with_name("events.out.tfevents.1760000000.localhost.1.0"))
+    first = session.recorder.first
+    if recipe.healthy and first and not recipe.staged.excused:
+        raise SystemExit(f"{recipe.id}, {recipe.story}, was to do well: {first}")
+    if not recipe.healthy and not first and not diverged(session.recorder.losses):
+        raise SystemExit(f"{recipe.id}, {recipe.story}, was to fail")
     drop(directory, recipe.keep)
-    write_truth(recipe, session.recorder.first)
+    write_truth(recipe, first)
 
 
 def drop(directory: Path, keep: str) -> None:
@@ -91,6 +98,7 @@ def write_truth(recipe: Recipe, first: dict[str, Any]) -> None:
         "framework": staged.framework,
         "keep": recipe.keep,
         "sees_layers": staged.sees_layers,
+        "hidden": staged.hidden if failed else None,
         "style": recipe.style,
         "seed": recipe.seed,
     }
@@ -101,7 +109,8 @@ def write_truth(recipe: Recipe, first: dict[str, Any]) -> None:
 
 
 def main(wanted: list[str]) -> None:
-    """Train the runs named, or all."""
+    """Train the runs named, or all; one that did not go as it should does not stop the others."""
+    problems: list[str] = []
     only_truth = "--truth" in wanted
     names = {word for word in wanted if not word.startswith("-")}
     for recipe in recipes():
@@ -115,7 +124,13 @@ def main(wanted: list[str]) -> None:
         if not _installed(recipe.staged.needs):
             print(f"{recipe.id} needs {recipe.staged.needs}", file=sys.stderr)
             continue
-        generate(recipe)
+        try:
+            generate(recipe)
+        except (Exception, SystemExit) as problem:
+            problems.append(f"{recipe.id} ({recipe.story}): {problem!r}")
+            print(problems[-1], file=sys.stderr, flush=True)
+    if problems:
+        raise SystemExit(f"{len(problems)} did not go as they should")
 
 
 def _installed(needs: str | None) -> bool:

@@ -21,10 +21,14 @@ from nanautopsy.autopsy import analyze
 from nanautopsy.model import Autopsy, RankedCause
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from harness.knowable import origin  # noqa: E402
+
 PARTS = ("tune", "test")
 BINS = (0.0, 0.2, 0.5, 0.7, 0.9, 1.0)
 
-_COMPUTED = ("forward", "loss", "gradient")
+_COMPUTED = ("forward", "loss", "gradient", "norm")
 """What a step computes from its batch; weights and moments turn at the end of it, unless they were
 loaded so (step 0)."""
 
@@ -92,10 +96,10 @@ class Judged:
 
     @property
     def layer_is_right(self) -> bool:
-        """Whether a module that was first in one of the kinds is among the onset's first three."""
+        """Whether a module that was first (``origin``) is among the onset's first three."""
         onset = self.autopsy.onset
         said = onset.layers[:3] if onset is not None else ()
-        modules = {_module(seen["module"]) for seen in self.truth["first"].values()}
+        modules = {_module(name) for name in origin(self.truth["first"])}
         return any(
             module == name or name.startswith(module + ".") or module.startswith(name + ".")
             for name in map(_module, said)
@@ -132,10 +136,25 @@ def table(results: list[Judged]) -> str:
                 for name in sorted({r.truth["framework"] for r in results})
             ]
         ),
-        "Reliability of the first cause's probability, failed runs:",
-        _reliability([r for r in results if r.truth["cause"] is not None]),
+        "Layers, by what shows them:",
+        _layers([("all", results), *zip(PARTS, parts, strict=True)]),
+        *(
+            block
+            for part, runs in zip(PARTS, parts, strict=True)
+            for block in (
+                f"Reliability of the first cause's probability, failed runs, {part} part:",
+                _reliability(_failed(runs)),
+            )
+        ),
         "By cause, where it is knowable:",
         _by_cause([r for r in results if r.asks("cause")]),
+        f"Other answers than the true one, {PARTS[0]} part:",
+        _confusions(parts[0]),
+        f"Other answers than the true one, {PARTS[1]} part (counted without its runs, so that "
+        "nothing is fitted to them):",
+        _confusions(parts[1]),
+        "Runs of the tuning part that miss something:",
+        "\n".join(f"- {line}" for line in misses(parts[0])) or "- none",
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -209,27 +228,57 @@ def _by_cause(runs: list[Judged]) -> str:
     return "\n".join(lines)
 
 
+def _layers(columns: Sequence[tuple[str, list[Judged]]]) -> str:
+    lines = ["| | " + " | ".join(name for name, _ in columns) + " |"]
+    lines.append("| --- |" + " --- |" * len(columns))
+    shown = (("the log's numbers or words", "layer_in_log"), ("weights", "layer_in_weights"))
+    for title, what in shown:
+        cells = [_share(runs, what, lambda r: r.layer_is_right) for _, runs in columns]
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _confusions(runs: list[Judged]) -> str:
+    """Truth and what was named first instead, counted; where the cause or the verdict is asked."""
+    counted = Counter(
+        (r.truth["cause"] or "well", r.named or ("failed" if r.autopsy.failed else "undetermined"))
+        for r in runs
+        if (r.asks("cause") and r.named != r.truth["cause"])
+        or (r.truth["cause"] is None and r.autopsy.failed)
+        or r.is_wrong
+    )
+    lines = ["| true | named | runs |", "| --- | --- | --- |"]
+    lines += [f"| {true} | {said} | {n} |" for (true, said), n in sorted(counted.items())]
+    return "\n".join(lines)
+
+
+def misses(runs: list[Judged]) -> list[str]:
+    """A line for each run of which something was told wrongly or not at all."""
+    lines = []
+    for r in runs:
+        missed = [
+            what
+            for what, right in (
+                ("verdict", r.verdict_is_right),
+                ("step", r.step_is_right),
+                ("layer", r.layer_is_right),
+                ("cause", r.named == r.truth["cause"]),
+            )
+            if r.asks(what) and not right
+        ]
+        if missed or r.is_wrong:
+            about = r.truth["cause"] or f"well, {r.truth['benign'] or r.truth['healthy_twin_of']}"
+            said = f"{r.autopsy.verdict}, {r.named or 'no cause'}"
+            what = f"misses {', '.join(missed)}" if missed else "names another cause"
+            lines.append(f"{r.truth['id']} ({about}; {r.truth['keep']}) {what}: {said}")
+    return lines
+
+
 def main() -> None:
     """Print the tables; with ``--write``, keep them in ``score.md``."""
     results = list(judged())
     text = table(results)
     print(text)
-    for result in results:
-        missed = [
-            what
-            for what, right in (
-                ("verdict", result.verdict_is_right),
-                ("step", result.step_is_right),
-                ("layer", result.layer_is_right),
-                ("cause", result.named == result.truth["cause"]),
-            )
-            if result.asks(what) and not right and (what == "verdict" or result.truth["cause"])
-        ]
-        if missed or result.is_wrong:
-            said = f"{result.autopsy.verdict}, {result.named}: {result.autopsy.headline}"
-            truth = result.truth
-            about = truth["cause"] or f"well, {truth['healthy_twin_of']}"
-            print(f"{truth['id']} ({about}; {truth['keep']}) misses {', '.join(missed)}: {said}")
     if "--write" in sys.argv:
         (HERE / "score.md").write_text(text, encoding="utf-8")
 

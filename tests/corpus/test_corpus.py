@@ -1,6 +1,7 @@
-"""The labelled corpus: failures are told, healthy runs left alone, the table is current.
+"""The labelled corpus: the committed table is what judging it anew gives.
 
-A cause that could be told and is not named counts in the table and fails nothing; a wrong one does.
+Verdicts, steps, layers and causes, right and wrong ones, all stand in the table; so a change that
+lowers or lifts any of them shows in the diff of ``score.md``.
 """
 
 from __future__ import annotations
@@ -16,18 +17,7 @@ HERE = Path(__file__).resolve().parent
 RESULTS = list(judged())
 
 
-@pytest.fixture(params=RESULTS, ids=lambda result: result.truth["id"])
-def result(request: pytest.FixtureRequest) -> Judged:
-    judgement: Judged = request.param
-    return judgement
-
-
-def test_verdict_is_right_and_no_cause_is_wrong(result: Judged) -> None:
-    if result.asks("verdict"):
-        assert result.verdict_is_right, result.autopsy.headline
-    assert not result.is_wrong, f"{result.named} named, {result.truth['cause']} is true"
-
-
+@pytest.mark.parametrize("result", RESULTS, ids=lambda result: result.truth["id"])
 def test_nothing_failed_inside(result: Judged) -> None:
     assert not [f.text for f in result.autopsy.findings if f.id == "detector-failed"]
     assert not [c.reason for c in result.autopsy.considered if c.status == "failed"]
@@ -48,6 +38,13 @@ def test_every_run_has_its_truth_apart_from_it() -> None:
         assert truth["id"] == name
         assert truth["part"] in PARTS
         assert (truth["cause"] is None) == (truth["healthy_twin_of"] is not None)
+
+
+def test_it_is_large_and_even_enough() -> None:
+    truths = [r.truth for r in RESULTS]
+    failed = [t for t in truths if t["cause"] is not None]
+    assert len(truths) >= 149
+    assert len(truths) - len(failed) >= len(failed) / 2
 
 
 def test_no_family_and_framework_stands_in_both_parts() -> None:

@@ -181,18 +181,96 @@ def dictionary(step: int, values: Row) -> str:
     return str({tag: round(value, 5) for tag, value in values.items()} | {"step": step})
 
 
+def dots(tag: str) -> str:
+    """``loss`` as ``train.loss``, ``lr`` as ``optimizer.learning_rate``."""
+    full = {
+        "loss": "train.loss",
+        "lr": "optimizer.learning_rate",
+        "grad_norm": "optimizer.total_grad_norm",
+        "loss_scale": "amp.scale",
+    }
+    return full.get(tag, tag.replace("/", "."))
+
+
+def capitals(tag: str) -> str:
+    """``loss`` as ``Loss/train``, ``lr`` as ``LR``, ``grad_norm`` as ``GradNorm``."""
+    full = {"loss": "Loss/train", "lr": "LR", "grad_norm": "GradNorm", "loss_scale": "Scale"}
+    return full.get(tag, tag)
+
+
+NAMINGS = {"slash": slash, "camel": camel, "dots": dots, "capitals": capitals}
+
+
+def stamp(step: int) -> str:
+    """A clock that moves a second a step."""
+    return f"2026-03-04 18:{53 + step // 60 % 7:02}:{step % 60:02}"
+
+
+def megatron(step: int, values: Row) -> str:
+    """An iteration line of Megatron-LM."""
+    rest = dict(values)
+    loss, norm, rate = rest.pop("loss"), rest.pop("grad_norm"), rest.pop("lr")
+    scale = rest.pop("loss_scale", 1.0)
+    terms = "".join(f" {tag.replace('_', ' ')}: {value:.6E} |" for tag, value in rest.items())
+    return (
+        f" [{stamp(step)}] iteration {step:8d}/    1000 | consumed samples: {16 * step:12d} | "
+        f"elapsed time per iteration (ms): 12.1 | learning rate: {rate:.6E} | "
+        f"global batch size:    16 | lm loss: {loss:.6E} |{terms} loss scale: {scale:.1f} | "
+        f"grad norm: {norm:.3f} | number of skipped iterations:   0 | "
+        f"number of nan iterations:   0 |"
+    )
+
+
+def fairseq(step: int, values: Row) -> str:
+    """A ``train_inner`` line of fairseq."""
+    rest = dict(values)
+    named = {"loss": rest.pop("loss"), "num_updates": step, "lr": rest.pop("lr")}
+    named |= {"gnorm": rest.pop("grad_norm")} | rest
+    told = ", ".join(f"{tag}={value:.4g}" for tag, value in named.items())
+    return f"{stamp(step)} | INFO | train_inner | epoch 001: {step:6d} / 1000 {told}, wall=3"
+
+
+def titan(step: int, values: Row) -> str:
+    """A line of torchtitan, with the rate that it leaves out."""
+    told = "  ".join(f"{tag}: {value:8.5f}" for tag, value in values.items())
+    return f"[rank0]:[titan] {stamp(step)},549 - root - INFO - step: {step:2}  {told}  tps: 96,480"
+
+
+def logger(step: int, values: Row) -> str:
+    """A line of Python's logging."""
+    told = ", ".join(f"{tag}: {value:.5f}" for tag, value in values.items())
+    return f"{stamp(step)},120 INFO train.py:214 Step {step}/1000, {told}"
+
+
+def nano(step: int, values: Row) -> str:
+    """``iter 12: loss 2.3026, lr 1e-03, time 8.12ms``"""
+    told = ", ".join(f"{tag} {value:.4g}" for tag, value in values.items())
+    return f"iter {step}: {told}, time 8.12ms, mfu 1.03%"
+
+
+SHAPES: dict[str, Callable[[int, Row], str]] = {
+    "bars": bars,
+    "pairs": pairs,
+    "dict": dictionary,
+    "megatron": megatron,
+    "fairseq": fairseq,
+    "titan": titan,
+    "logger": logger,
+    "nano": nano,
+}
+
+
 def open_log(style: str, directory: Path) -> Log:
-    """The log of a style: ``bars``, ``pairs``, ``dict``, ``csv``, ``jsonl``, ``board``, ``wandb``;
-    after a colon, how its tags are named: ``slash`` or ``camel``."""
+    """The log of a style: one of ``SHAPES``, ``csv``, ``jsonl``, ``board`` or ``wandb``; after a
+    colon, how its tags are named: one of ``NAMINGS``."""
     style, _, naming = style.partition(":")
     log = _open(style, directory)
-    return Named(log, {"slash": slash, "camel": camel}[naming]) if naming else log
+    return Named(log, NAMINGS[naming]) if naming else log
 
 
 def _open(style: str, directory: Path) -> Log:
-    shapes = {"bars": bars, "pairs": pairs, "dict": dictionary}
-    if style in shapes:
-        return Console(directory, shapes[style], "stdout.log")
+    if style in SHAPES:
+        return Console(directory, SHAPES[style], "stdout.log")
     if style == "wandb":
         return Offline(directory)
     return Board(directory) if style == "board" else WithTable(directory, style)

@@ -28,6 +28,7 @@ class Record:
     def __init__(self) -> None:
         self.first: dict[str, dict[str, Any]] = {}
         self.step = 0
+        self.losses: list[float] = []
 
     def see(self, kind: str, tree: Any, name: str = "") -> None:
         """Look through a tree of arrays."""
@@ -71,11 +72,13 @@ def train(
     batch: Callable[[int], Batch],
     steps: int,
     rate: Callable[[int], float],
+    start: Any = None,
 ) -> None:
-    """Train, log, save at half and at the end."""
+    """Train, log, save at half and at the end; ``start`` are parameters that were loaded."""
     record = Record()
     session.recorder = record  # type: ignore[assignment]
-    params = model.init(jax.random.PRNGKey(0), batch(1)["image"])["params"]
+    params = start or model.init(jax.random.PRNGKey(0), batch(1)["image"])["params"]
+    record.see("parameter", params)
     state = optimizer.init(params)
     save(session.directory, 0, params)
     gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))
@@ -92,13 +95,15 @@ def train(
         seen = {
             name: value["__call__"]
             for name, value in seen["intermediates"].items()
-            if name != "__call__"
+            if name != "__call__" and isinstance(value, dict)
         }
         record.see("forward", seen)
         (value, others), grads = gradient(params, data)
+        record.losses.append(float(value))
         record.see("loss", value, "loss")
         record.see("gradient", grads)
         norm = optax.global_norm(grads)
+        record.see("norm", norm, "norm")
         params, state = update(params, grads, state)
         record.see("parameter", params)
         row = {"loss": float(value), "grad_norm": float(norm), "lr": rate(step - 1)}
