@@ -43,13 +43,17 @@ class Anchors:
 
     def hrefs(self, source: Source) -> list[str]:
         """Links to the parts that show the place, the most exact first: the line, the point, the
-        tensor; where none of these is shown, the checkpoint or the artifact."""
+        tensor; where none of these is shown, the setting, the checkpoint or the artifact."""
         exact = (
             self.get(line_key(source.path, source.line)),
             self.get(point_key(source)),
             self.get(tensor_key(source.path, source.tensor)),
         )
-        whole = self.get(("checkpoint", source.path)) or self.get(("artifact", source.path))
+        whole = (
+            self.get(setting_key(source.path, setting_name(source)))
+            or self.get(("checkpoint", source.path))
+            or self.get(("artifact", source.path))
+        )
         found = [anchor for anchor in exact if anchor] or [anchor for anchor in (whole,) if anchor]
         return [f"#{anchor}" for anchor in found]
 
@@ -76,6 +80,17 @@ def point_key(source: Source) -> Key:
 def tensor_key(path: str, name: str | None) -> Key:
     """A tensor, in the file that holds it."""
     return ("tensor", path, name)
+
+
+def setting_key(path: str, name: str) -> Key:
+    """A setting, in the file that states it."""
+    return ("setting", path, name)
+
+
+def setting_name(source: Source) -> str:
+    """Of what is quoted of a configuration, ``optimizer.eps: 1e-08``, the name."""
+    name, colon, _ = (source.excerpt or "").partition(": ")
+    return name if colon and source.tag is None and source.tensor is None else ""
 
 
 def cited(autopsy: Autopsy) -> Iterator[Source]:

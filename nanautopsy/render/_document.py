@@ -18,6 +18,7 @@ from nanautopsy.languages import Language
 from nanautopsy.render import _facts, _format
 from nanautopsy.render._clean import one_line
 from nanautopsy.render._format import end_cut
+from nanautopsy.render._older_browsers import with_fallbacks
 from nanautopsy.render._table import short
 from nanautopsy.wording import counted, phrase, rephrased
 
@@ -49,7 +50,7 @@ def document(
     """
     from markupsafe import Markup
 
-    style = "\n".join(_resource(name) for name in ("base.css", *styles))
+    style = with_fallbacks("\n".join(_resource(name) for name in ("base.css", *styles)))
     script = "\n".join(_resource(name) for name in ("base.js", *scripts))
     environment = _environment(language)
     environment.filters |= filters or {}

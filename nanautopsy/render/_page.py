@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from nanautopsy.model import Autopsy, Axis, FindingRole, Series, SeriesRole, Source
-from nanautopsy.render._anchors import Anchors
+from nanautopsy.render._anchors import Anchors, cited, setting_key, setting_name
 from nanautopsy.render._facts import ARTIFACT_STATUS, SeriesSummary, summarize
 from nanautopsy.render._format import moment, number, scalar, size
+from nanautopsy.render._issue_facts import PACKAGES
 from nanautopsy.render._table import Cell, Row, Table, capped, code, integer, table, text
 from nanautopsy.render._table import number as number_cell
 from nanautopsy.wording import Phrase, listed, phrase
@@ -81,26 +83,38 @@ def findings(autopsy: Autopsy, anchors: Anchors) -> Table:
 
 
 def environment(autopsy: Autopsy) -> Table:
-    """Library versions, canonical facts and the machine."""
+    """Canonical facts, the machine, and library versions: those that threads ask for first."""
     run = autopsy.run
-    rows = []
-    for package in run.packages.values():
+    rows = [
+        _stated(key, scalar(fact.value), fact.source)
+        for facts in (run.facts, run.environment)
+        for key, fact in facts.items()
+    ]
+    first = {name: i for i, name in enumerate(PACKAGES)}
+    for package in sorted(run.packages.values(), key=lambda p: first.get(p.name, len(first))):
         others = listed([f"{version} ({source})" for version, source in package.conflicts])
         value: str = package.version
         if others:
             value = phrase("{version}; elsewhere {others}", version=value, others=others)
         rows.append(_stated(package.name, value, package.source))
-    for facts in (run.facts, run.environment):
-        rows += [_stated(key, scalar(fact.value), fact.source) for key, fact in facts.items()]
     shown, left_out = capped(rows)
     headings = (phrase("Name"), phrase("Value"), phrase("Source"))
     return table(phrase("Environment"), headings, shown, left_out, IN_JSON)
 
 
-def configuration(autopsy: Autopsy) -> Table:
-    """Every setting that was read."""
-    shown, left_out = capped(list(autopsy.run.config.items()), MAX_SETTINGS)
-    rows = [_stated(key, scalar(fact.value), fact.source) for key, fact in shown]
+def configuration(autopsy: Autopsy, anchors: Anchors) -> Table:
+    """Every setting that was read; those that are cited are never left out."""
+    wanted = {(source.path, setting_name(source)) for source in cited(autopsy)}
+    rows: list[Row] = []
+    for key, fact in autopsy.run.config.items():
+        path, name = fact.source.path, key.partition(".")[2]
+        is_cited = (path, name) in wanted or (path, key) in wanted
+        if len(rows) < MAX_SETTINGS or is_cited:
+            anchor = anchors.give(setting_key(path, name), f"setting-{key}") if is_cited else ""
+            if anchor:
+                anchors.alias(setting_key(path, key), anchor)
+            rows.append(replace(_stated(key, scalar(fact.value), fact.source), anchor=anchor))
+    left_out = len(autopsy.run.config) - len(rows)
     headings = (phrase("Setting"), phrase("Value"), phrase("Source"))
     return table(phrase("Configuration"), headings, rows, left_out, IN_JSON)
 

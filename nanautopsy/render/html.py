@@ -127,7 +127,7 @@ def _tables(autopsy: Autopsy, anchors: Anchors) -> dict[str, Any]:
         "timeline": _page.timeline(autopsy, anchors),
         "findings": _page.findings(autopsy, anchors),
         "environment": _page.environment(autopsy),
-        "configuration": _page.configuration(autopsy),
+        "configuration": _page.configuration(autopsy, anchors),
         "series": _page.series(autopsy),
     }
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from nanautopsy.checkpoints.formats import FORMATS
 from nanautopsy.languages import Language
 from nanautopsy.render._format import middle_cut, number
 from nanautopsy.render._table import Cell, Row, Table, code, integer, table
@@ -16,7 +17,7 @@ from nanautopsy.render._table import number as number_cell
 from nanautopsy.render.figures.style import SMALL
 from nanautopsy.render.figures.svg import COLORS, WIDTH, to_svg
 from nanautopsy.signal import stretches
-from nanautopsy.wording import phrase
+from nanautopsy.wording import Phrase, phrase
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,6 +55,36 @@ class Grid:
         return min(found, default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The largest number of a format, below which magnitudes must stay."""
+
+    dtype: str
+    maximum: float
+
+
+_WORDS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+"""What people call the formats; the others' own names say it."""
+
+
+def limit_of(dtype: str) -> Limit | None:
+    """Of a format by its name; ``None`` for one that is not known, or of integers."""
+    known = FORMATS.get(dtype)
+    return None if known is None or known.maximum is None else Limit(known.name, known.maximum)
+
+
+def measured(title: str, limit: Limit | None) -> Phrase:
+    """The title, and what the map measures."""
+    if limit is None:
+        return phrase("{title}: magnitude", title=title)
+    return phrase(
+        "{title}: headroom to {maximum}, the largest number of {dtype}",
+        title=title,
+        maximum=f"{limit.maximum:g}",
+        dtype=_WORDS.get(limit.dtype, limit.dtype),
+    )
+
+
 def draw_grid(
     grid: Grid,
     name: str,
@@ -62,16 +93,20 @@ def draw_grid(
     description: str,
     below: str,
     onset: float | None,
+    limit: Limit | None = None,
     language: Language,
 ) -> str:
-    """The map as SVG. ``below``: what the columns are; ``onset``: where between them it lies."""
+    """The map as SVG. ``below``: what the columns are; ``onset``: where between them it lies.
+
+    ``limit``: that against which the scale is measured, instead of magnitudes.
+    """
     from matplotlib.figure import Figure
 
     rows, columns = grid.magnitude.shape
     height = max(1.6, ROW * rows + 0.8)
     figure = Figure(figsize=(WIDTH, height))
     axes = figure.add_axes((0.31, 0.5 / height, 0.61, 1 - 0.8 / height))
-    _fill(figure, axes, grid, language)
+    _fill(figure, axes, grid, limit, language)
     if onset is not None:
         axes.axvline(onset, color=COLORS["bad"], linewidth=1, linestyle=(0, (4, 3)))
     label_rows(axes, grid.names)
@@ -98,7 +133,7 @@ def label_columns(axes: Axes, columns: Sequence[str]) -> None:
     axes.tick_params(axis="x", length=2)
 
 
-def _fill(figure: Figure, axes: Axes, grid: Grid, language: Language) -> None:
+def _fill(figure: Figure, axes: Axes, grid: Grid, limit: Limit | None, language: Language) -> None:
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
     from matplotlib.ticker import MaxNLocator
@@ -121,13 +156,14 @@ def _fill(figure: Figure, axes: Axes, grid: Grid, language: Language) -> None:
         bar = figure.colorbar(
             image,
             cax=figure.add_axes((box.x1 + 0.012, box.y0, width, box.height)),
-            format=lambda value, position: f"{_power(value):.2g}",
+            format=lambda value, position: f"{_scaled(value, limit):.2g}",
             ticks=MaxNLocator(nbins=5),
         )
         bar.solids.set_rasterized(True)  # type: ignore[union-attr]
         bar.outline.set_visible(False)
         bar.ax.tick_params(length=0)
-        bar.ax.set_title(language.say(phrase("magnitude")), fontsize=SMALL, color=COLORS["muted"])
+        words = phrase("magnitude") if limit is None else phrase("headroom")
+        bar.ax.set_title(language.say(words), fontsize=SMALL, color=COLORS["muted"])
 
 
 def hatch_runs(axes: Axes, where: NDArray[np.bool_], color: str = "bad") -> None:
@@ -149,8 +185,9 @@ def hatch_runs(axes: Axes, where: NDArray[np.bool_], color: str = "bad") -> None
             )
 
 
-def grid_data(grid: Grid, title: str, what: str, column: str) -> Table:
-    """One row a name: where it is largest and where it stops being finite."""
+def grid_data(grid: Grid, title: str, what: str, column: str, limit: Limit | None = None) -> Table:
+    """One row a name: where it is largest, its headroom to ``limit`` there, and where it stops
+    being finite."""
     rows = []
     for i, name in enumerate(grid.names):
         values = grid.magnitude[i]
@@ -162,7 +199,8 @@ def grid_data(grid: Grid, title: str, what: str, column: str) -> Table:
             Row(
                 (
                     code(name),
-                    *(_value(values, at) for at in (*ends, largest)),
+                    *(_value(values, at, None) for at in (*ends, largest)),
+                    Cell("") if limit is None else _value(values, largest, limit),
                     code("" if largest is None else grid.columns[largest]),
                     integer(int(grid.nonfinite[i].sum()), bad=True),
                     code("" if bad is None else grid.columns[bad]),
@@ -174,6 +212,7 @@ def grid_data(grid: Grid, title: str, what: str, column: str) -> Table:
         phrase("First"),
         phrase("Last"),
         phrase("Largest"),
+        phrase("Least headroom"),
         phrase("Largest at {column}", column=column),
         phrase("Non-finite"),
         phrase("First non-finite at {column}", column=column),
@@ -181,12 +220,16 @@ def grid_data(grid: Grid, title: str, what: str, column: str) -> Table:
     return table(title, headings, rows)
 
 
-def _value(magnitudes: NDArray[np.float64], at: int | None) -> Cell:
-    return (
-        Cell("")
-        if at is None
-        else number_cell(_power(magnitudes[at]), number(_power(magnitudes[at])))
-    )
+def _value(magnitudes: NDArray[np.float64], at: int | None, limit: Limit | None) -> Cell:
+    if at is None:
+        return Cell("")
+    value = _scaled(magnitudes[at], limit)
+    return number_cell(value, number(value))
+
+
+def _scaled(exponent: float, limit: Limit | None) -> float:
+    """The magnitude, or the headroom that it leaves below the limit."""
+    return _power(exponent) if limit is None else limit.maximum * _power(-exponent)
 
 
 def _power(exponent: float) -> float:

@@ -25,6 +25,8 @@ from nanautopsy.render.figures.grid import (
     hatch_runs,
     label_columns,
     label_rows,
+    limit_of,
+    measured,
 )
 from nanautopsy.render.figures.style import SMALL
 from nanautopsy.render.figures.svg import COLORS, WIDTH, Drawing, to_svg
@@ -277,7 +279,9 @@ def _draw_magnitudes(found: HealthMap, language: Language) -> Drawing:
                 magnitude[row, column] = np.log10(tensor.max_abs)
             nonfinite[row, column] = found.state(layer, column) == 0
     grid = Grid(found.layers, tuple(_labels(found.checkpoints)), magnitude, nonfinite)
-    title = phrase("Largest magnitude by layer and checkpoint")
+    dtypes = {tensor.dtype for tensor in found.worst.values()}
+    limit = limit_of(dtypes.pop()) if len(dtypes) == 1 else None
+    title = measured(phrase("Weights by layer and checkpoint"), limit)
     words = phrase(
         "Of the tensor nearest to overflow in each layer. Bright is large; hatched is non-finite, "
         "× its first checkpoint."
@@ -289,7 +293,8 @@ def _draw_magnitudes(found: HealthMap, language: Language) -> Drawing:
         description=language.say(words),
         below=language.say(phrase("checkpoint")),
         onset=None,
+        limit=limit,
         language=language,
     )
-    data = grid_data(grid, title, phrase("Layer"), phrase("checkpoint"))
+    data = grid_data(grid, title, phrase("Layer"), phrase("checkpoint"), limit)
     return Drawing("magnitudes", svg, title, words, data)

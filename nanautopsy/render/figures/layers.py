@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,14 @@ from nanautopsy.model import Autopsy, Series, SeriesRole
 from nanautopsy.quantities import position
 from nanautopsy.render._clean import one_line
 from nanautopsy.render._facts import recorded
-from nanautopsy.render.figures.grid import Grid, draw_grid, grid_data
+from nanautopsy.render.figures.grid import (
+    Grid,
+    Limit,
+    draw_grid,
+    grid_data,
+    limit_of,
+    measured,
+)
 from nanautopsy.render.figures.style import AXIS_WORDS
 from nanautopsy.render.figures.svg import Drawing
 from nanautopsy.render.figures.views import center
@@ -46,6 +53,8 @@ class Strip:
     """(columns,) the step at which each column begins."""
     total: int
     """Rows before the choice."""
+    limit: Limit | None = None
+    """What the magnitudes must stay below."""
 
 
 def layer_strips(autopsy: Autopsy) -> list[Strip]:
@@ -57,8 +66,21 @@ def layer_strips(autopsy: Autopsy) -> list[Strip]:
             if series.layer and recorded(series).any():
                 by_layer.setdefault(one_line(series.layer), []).append(series)
         rows = {name: by_layer[name] for name in sorted(by_layer, key=forward_key)}
-        found += _strips(role, rows, center(autopsy))
+        limit = _limit(autopsy, by_layer)
+        found += [replace(s, limit=limit) for s in _strips(role, rows, center(autopsy))]
     return found
+
+
+def _limit(autopsy: Autopsy, rows: Mapping[str, list[Series]]) -> Limit | None:
+    """Where the series are largest magnitudes of what is computed in a known format; norms and
+    means say nothing of how near the largest number is."""
+    computed = autopsy.run.facts.get("compute_dtype")
+    series = [one for group in rows.values() for one in group]
+    largest = all(
+        one.role in ("layer_activation", "attention_logit") and "max" in one.tag.lower()
+        for one in series
+    )
+    return limit_of(str(computed.value)) if computed is not None and largest else None
 
 
 def rank_strips(autopsy: Autopsy) -> list[Strip]:
@@ -161,6 +183,7 @@ def _draw(
     language: Language,
 ) -> Drawing:
     told = _told(strip)
+    title = measured(title, strip.limit)
     svg = draw_grid(
         strip.grid,
         name,
@@ -168,9 +191,15 @@ def _draw(
         description=language.say(told),
         below=language.say(AXIS_WORDS["step"]),
         onset=_between(strip.steps, center(autopsy)),
+        limit=strip.limit,
         language=language,
     )
-    caption = [told, phrase("Bright is large; hatched is non-finite, × its first step.")]
+    caption = [
+        told,
+        phrase(
+            "Bright is large, empty is zero or not logged; hatched is non-finite, × its first step."
+        ),
+    ]
     if strip.total > len(strip.grid.names):
         caption.append(
             phrase(
@@ -179,7 +208,7 @@ def _draw(
                 all=strip.total,
             )
         )
-    data = grid_data(strip.grid, title, rows, AXIS_WORDS["step"])
+    data = grid_data(strip.grid, title, rows, AXIS_WORDS["step"], strip.limit)
     return Drawing(name, svg, title, listed(caption, " "), data)
 
 

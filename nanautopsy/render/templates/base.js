@@ -106,7 +106,7 @@ const page = (() => {
 
   // The next direction of a heading: the others lose theirs.
   const turn = (heading) => {
-    const next = { null: "ascending", ascending: "descending", descending: null }[heading.ariaSort];
+    const next = { null: "ascending", ascending: "descending", descending: null }[heading.getAttribute("aria-sort")];
     for (const other of heading.parentElement.cells) other.removeAttribute("aria-sort");
     if (next) heading.setAttribute("aria-sort", next);
     return next;
