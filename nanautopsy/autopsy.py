@@ -163,7 +163,12 @@ def _assemble(case: Case, located: Located, diagnosis: Diagnosis) -> Autopsy:
     return Autopsy(
         run=case.run,
         verdict=located.verdict,
-        headline=headline(located.verdict, located.onset, located.findings),
+        headline=headline(
+            located.verdict,
+            located.onset,
+            located.findings,
+            loss_read=bool(case.run.by_role("loss", "eval_loss")),
+        ),
         onset=located.onset,
         causes=diagnosis.causes,
         considered=diagnosis.considered,

@@ -31,8 +31,12 @@ _QUANTITIES = {
 _VALUES = {"nan": "NaN", "inf": "Inf", "-inf": "-Inf"}
 
 
-def headline(verdict: Verdict, onset: Onset | None, findings: Sequence[Finding]) -> str:
-    """What died, when and where; or that nothing did."""
+def headline(
+    verdict: Verdict, onset: Onset | None, findings: Sequence[Finding], *, loss_read: bool = True
+) -> str:
+    """What died, when and where; or that nothing did. ``loss_read``: whether there was a loss."""
+    if verdict == "healthy" and not loss_read:
+        return phrase("Healthy: nothing that was read is non-finite.")
     if verdict == "healthy":
         return phrase("Healthy: nothing that was read is non-finite, and the loss did not diverge.")
     if verdict == "diverged":

@@ -598,6 +598,8 @@ class MissingEvidence:
     what: str
     why_it_matters: str
     how_to_collect: str
+    experiment: bool = False
+    """To be tried, to tell causes apart, instead of something that was not kept."""
 
 
 @dataclass(frozen=True, slots=True)

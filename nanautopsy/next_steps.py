@@ -159,7 +159,8 @@ def _usual(case: Case) -> Iterator[str]:
 def _experiment(case: Case, key: str, rivals: Sequence[str]) -> MissingEvidence:
     experiment = EXPERIMENTS[key]
     how = experiment.how.get(framework_of(case.run), experiment.how["any"])
-    return MissingEvidence(_tells(rivals), experiment.outcome, advice_at(how, _step(case)))
+    advice = advice_at(how, _step(case))
+    return MissingEvidence(_tells(rivals), experiment.outcome, advice, experiment=True)
 
 
 def _tells(rivals: Sequence[str]) -> Phrase:
@@ -179,4 +180,5 @@ def _for_issue(issue: KnownIssue) -> MissingEvidence:
         phrase("whether the known issue {id} is at work", id=issue.id),
         phrase("version and settings are those of it: {title}", title=issue.title),
         issue.remedies[0],
+        experiment=True,
     )

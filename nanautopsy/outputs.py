@@ -133,10 +133,11 @@ def render(
     format_name: str,
     *,
     width: int | None = None,
+    height: int | None = None,
     color: bool = False,
     language: Language = ENGLISH,
 ) -> str:
-    """The result in one format; ``width`` and ``color`` are for text alone.
+    """The result in one format; ``width``, ``height`` and ``color`` are for text alone.
 
     JSON is for machines and stays English.
     """
@@ -146,7 +147,7 @@ def render(
         return text
     autopsy = translated(autopsy, language)
     if format_name == "text":
-        text = renderer.render(autopsy, width=width, color=color, language=language)
+        text = renderer.render(autopsy, width=width, height=height, color=color, language=language)
     else:
         text = renderer.render(autopsy, language=language)
     return text

@@ -29,6 +29,8 @@ MOST_CHARACTERS = 64_000
 LINE_CHARACTERS = 500
 """A longer line is cut, with a mark."""
 CUT = "…"
+_RECORDS = frozenset({"wandb", "tensorboard"})
+"""Kinds of artifacts whose numbers count records, and no lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ def quoted(autopsy: Autopsy, artifacts: Iterable[Artifact]) -> tuple[Quote, ...]
     places = {
         path: location
         for artifact in artifacts
+        if artifact.kind not in _RECORDS
         for path, location in artifact.members
         if isinstance(location, Path)
     }

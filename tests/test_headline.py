@@ -39,6 +39,8 @@ def test_a_run_that_went_nan(changes: dict[str, object], sentence: str) -> None:
 
 def test_runs_that_did_not() -> None:
     assert headline("healthy", None, ()).startswith("Healthy: ")
+    assert "loss" in headline("healthy", None, ())
+    assert "loss" not in headline("healthy", None, (), loss_read=False)
     assert headline("undetermined", None, ()).startswith("Undetermined: ")
     finding = Finding("diverged-loss", "loss ends at about 9", LOG)
     assert headline("diverged", None, [finding]) == "Diverged while finite: loss ends at about 9."

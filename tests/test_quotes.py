@@ -54,6 +54,16 @@ def test_rows_of_a_table_are_quoted_where_they_are_cited(tmp_path: Path) -> None
     assert (quote.lines, quote.cited) == (("step,loss", "1,2.0", "2,nan"), (3,))
 
 
+def test_records_that_are_no_lines_are_not_quoted(tmp_path: Path) -> None:
+    import wandbfiles
+
+    rows = [{"loss": 2.0 + n} for n in range(9)] + [{"loss": float("nan")}]
+    (tmp_path / "run-abcd.wandb").write_bytes(wandbfiles.old_run(rows))
+    autopsy = analyze(tmp_path)
+    assert autopsy.onset is not None
+    assert autopsy.quotes == ()
+
+
 def test_a_run_of_checkpoints_alone_has_no_quotes(tmp_path: Path) -> None:
     import numpy as np
 

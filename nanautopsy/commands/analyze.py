@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nanautopsy.commands import options
-from nanautopsy.commands.printing import put, tell, wants_color, width
+from nanautopsy.commands.printing import put, tell, terminal, wants_color
 from nanautopsy.messages import FOUND_FAILURE, fail, say
 
 if TYPE_CHECKING:
@@ -125,9 +125,11 @@ def _deliver(autopsy: Autopsy, output: Output, *, lang: str, color: bool, quiet:
 
     to_terminal = output.path is None and output.format == "text"
     colored = color and to_terminal and wants_color()
-    columns = width() if to_terminal else None
+    columns, lines = terminal() if to_terminal else (None, None)
     language = Language(lang)
-    text = render(autopsy, output.format, width=columns, color=colored, language=language)
+    text = render(
+        autopsy, output.format, width=columns, height=lines, color=colored, language=language
+    )
     put(text, output, quiet=quiet)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nanautopsy.commands import options
-from nanautopsy.commands.printing import put, tell, wants_color, width
+from nanautopsy.commands.printing import put, tell, terminal, wants_color
 from nanautopsy.messages import FOUND_FAILURE, NOTHING_READ, fail
 
 if TYPE_CHECKING:
@@ -147,5 +147,5 @@ def _inspection_text(
         return inspect_json.render(inspection, sort=sort, top=top)
     if format_name == "csv":
         return inspect_csv.render(inspection, sort=sort, top=top)
-    columns = width() if color or sys.stdout.isatty() else None
+    columns, _ = terminal() if color or sys.stdout.isatty() else (None, None)
     return inspect_text.render(inspection, width=columns, color=color, sort=sort, top=top)

@@ -61,11 +61,15 @@ def wants_color() -> bool:
     return sys.stdout.isatty()
 
 
-def width() -> int | None:
-    """Columns of the terminal; ``None`` when the output is none."""
+def terminal() -> tuple[int | None, int | None]:
+    """Columns and lines of the terminal, one line left for the prompt; nothing where the output is
+    none."""
     import shutil
 
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if not sys.stdout.isatty():
+        return None, None
+    size = shutil.get_terminal_size()
+    return size.columns, size.lines - 1
 
 
 def tell(lines: Iterable[str]) -> None:

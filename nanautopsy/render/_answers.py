@@ -73,11 +73,23 @@ def _why(autopsy: Autopsy, best: str) -> Iterator[Answer]:
             others = len(remedies) - 1
             more = counted(others, "one more remedy", "{n} more remedies") if others else ""
             yield Answer(phrase("What to do"), remedies[0].split("\n")[0], f"#{best}", more)
+    else:
+        yield from _to_try(autopsy)
+
+
+def _to_try(autopsy: Autopsy) -> Iterator[Answer]:
+    """Of what would tell the causes apart the first."""
+    experiments = [entry for entry in autopsy.coverage.missing if entry.experiment]
+    if experiments:
+        others = len(experiments) - 1
+        more = counted(others, "one more experiment", "{n} more experiments") if others else ""
+        first = experiments[0].how_to_collect.split("\n")[0]
+        yield Answer(phrase("What to do"), first, "#experiments", more)
 
 
 def _seen(autopsy: Autopsy) -> Iterator[Answer]:
     if not autopsy.failed and autopsy.coverage.seen:
         yield Answer(phrase("Seen"), line(listed(autopsy.coverage.seen, "; ")), "#read")
-    missing = [entry.what for entry in autopsy.coverage.missing]
+    missing = [entry.what for entry in autopsy.coverage.missing if not entry.experiment]
     if missing:
         yield Answer(phrase("Not seen"), line(shortlist(missing, _MOST_MISSING)), "#missing")

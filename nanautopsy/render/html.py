@@ -26,7 +26,17 @@ if TYPE_CHECKING:
 LONGEST_TEXT = 4000
 """Characters of any string of the result; of what is longer, the end is left out."""
 SECTIONS = (
-    *("verdict", "causes", "missing", "onset", "figures", "lines", "points", "tensors"),
+    *(
+        "verdict",
+        "causes",
+        "experiments",
+        "missing",
+        "onset",
+        "figures",
+        "lines",
+        "points",
+        "tensors",
+    ),
     *("timeline", "environment", "configuration", "read", "considered"),
 )
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from nanautopsy.languages import ENGLISH, Language
-from nanautopsy.model import Autopsy, Evidence, RankedCause
+from nanautopsy.model import Autopsy, Evidence, MissingEvidence, RankedCause
 from nanautopsy.render import _facts
 from nanautopsy.render._clean import cleaned
 from nanautopsy.render._format import moment, percent, scalar, size
@@ -120,11 +120,21 @@ def _fact(evidence: Evidence) -> str:
 
 
 def missing(autopsy: Autopsy, language: Language) -> str:
-    """What could not be seen, and how to see it."""
+    """What would tell the causes apart; what could not be seen, and how to see it."""
     entries = autopsy.coverage.missing
+    to_try = [entry for entry in entries if entry.experiment]
+    unseen = [entry for entry in entries if not entry.experiment]
+    parts = (
+        _collected(phrase("What to try"), to_try, language),
+        _collected(phrase("What could not be seen"), unseen, language),
+    )
+    return "\n\n".join(filter(None, parts))
+
+
+def _collected(title: Phrase, entries: Sequence[MissingEvidence], language: Language) -> str:
     if not entries:
         return ""
-    lines = [heading(phrase("What could not be seen"), language), ""]
+    lines = [heading(title, language), ""]
     for entry in entries[:MAX_ROWS]:
         what = f"**{prose(entry.what)}**"
         lines.append(

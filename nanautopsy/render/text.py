@@ -5,18 +5,25 @@ Plain ASCII words around whatever the artifacts hold. Color is an addition, neve
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nanautopsy.languages import ENGLISH, Language
-from nanautopsy.model import Autopsy, Evidence, RankedCause, Source
+from nanautopsy.model import (
+    ArtifactReport,
+    Autopsy,
+    Evidence,
+    MissingEvidence,
+    RankedCause,
+    Source,
+)
 from nanautopsy.render import _facts
 from nanautopsy.render._clean import cleaned, one_line
 from nanautopsy.render._console import console, printed
 from nanautopsy.render._format import end_cut, middle_cut, percent
 from nanautopsy.render._wide_lines import wrapped_lines
-from nanautopsy.wording import listed, phrase
+from nanautopsy.wording import Phrase, listed, phrase, shortlist
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,6 +57,7 @@ class _Room:
 
 
 _ROOMS = (
+    _Room(evidence=3, against=2, remedies=3, missing=4, lines=4),
     _Room(evidence=3, against=2, remedies=3, missing=4, lines=2),
     _Room(evidence=3, against=1, remedies=2, missing=2, lines=2),
     _Room(evidence=3, against=1, remedies=2, missing=1, lines=2),
@@ -75,16 +83,17 @@ def render(
     autopsy: Autopsy,
     *,
     width: int | None = None,
+    height: int | None = None,
     color: bool = False,
     language: Language = ENGLISH,
 ) -> str:
-    """The verdict as lines of at most ``width`` columns (80 if not given)."""
+    """The verdict in at most ``height`` lines (23 if not given) of ``width`` columns (80)."""
     autopsy = cleaned(autopsy)
     to = console(max(MIN_WIDTH, min(width or WIDTH, MAX_WIDTH)), color=color)
     lines: list[Text] = []
     for room in _ROOMS:
         lines = [line for row in _rows(autopsy, room, language) for line in _lines(to, row, room)]
-        if len(lines) <= HEIGHT:
+        if len(lines) <= max(HEIGHT, height or 0):
             break
     return printed(lines, to)
 
@@ -184,16 +193,26 @@ def _next_rows(autopsy: Autopsy, room: _Room) -> Iterator[_Row]:
     remedies = autopsy.causes[0].remedies if autopsy.causes else ()
     for i, remedy in enumerate(remedies[: room.remedies]):
         yield _Row(phrase("Do") if i == 0 else "", remedy, mark="*")
-    for problem in _unread(autopsy):
-        yield _Row(phrase("Unread"), problem)
     missing = autopsy.coverage.missing
-    more = len(missing) - room.missing
-    for i, entry in enumerate(missing[: room.missing]):
-        how = entry.how_to_collect
-        shown = how if len(how.splitlines()) < 2 else phrase("see the report")
-        text = phrase("{what}: {how}", what=entry.what, how=shown)
-        tail = phrase("{n} more", n=more) if more > 0 and i == room.missing - 1 else ""
+    experiments = [entry for entry in missing if entry.experiment]
+    for i, entry in enumerate(experiments[: room.missing]):
+        label = phrase("Try") if i == 0 else ""
+        yield _Row(label, _how(entry), mark="*", tail=entry.what)
+    for problem in _unread(autopsy, reasons=room.lines > 2):
+        yield _Row(phrase("Unread"), problem)
+    unseen = [entry for entry in missing if not entry.experiment]
+    most = max(1, room.missing - len(experiments))
+    more = len(unseen) - most
+    for i, entry in enumerate(unseen[:most]):
+        text = phrase("{what}: {how}", what=entry.what, how=_how(entry))
+        tail = phrase("{n} more", n=more) if more > 0 and i == most - 1 else ""
         yield _Row(phrase("Missing") if i == 0 else "", text, mark="*", tail=tail)
+
+
+def _how(entry: MissingEvidence) -> str:
+    """How to collect it, where a line says it."""
+    how = entry.how_to_collect
+    return how if len(how.splitlines()) < 2 else phrase("see the report")
 
 
 def _hidden_rows(autopsy: Autopsy) -> Iterator[_Row]:
@@ -201,19 +220,26 @@ def _hidden_rows(autopsy: Autopsy) -> Iterator[_Row]:
         yield _Row(phrase("Hidden"), _facts.hidden(autopsy.hidden), "dim")
 
 
-def _unread(autopsy: Autopsy) -> Iterator[str]:
+def _unread(autopsy: Autopsy, *, reasons: bool) -> Iterator[str]:
     """One line on the artifacts that could not be read as a whole."""
-    artifacts = autopsy.run.artifacts
-    skipped = [one_line(a.path) for a in artifacts if a.status == "skipped"]
-    partly = [one_line(a.path) for a in artifacts if a.status == "partly-read"]
+    skipped = [a for a in autopsy.run.artifacts if a.status == "skipped"]
+    partly = [a for a in autopsy.run.artifacts if a.status == "partly-read"]
     parts = []
-    for paths, how in ((skipped, phrase("not read")), (partly, phrase("only in part"))):
-        if paths:
-            name = middle_cut(paths[0], 24, "...")
-            many = phrase("{n} files", n=len(paths)) if len(paths) > 1 else name
-            parts.append(phrase("{files} {how}", files=many, how=how))
+    if skipped:
+        files = _named(skipped)
+        same = skipped[0].problems[:1]
+        if same and reasons and all(a.problems[:1] == same for a in skipped):
+            files = phrase("{files} ({why})", files=files, why=same[0])
+        parts.append(files)
+    if partly:
+        parts.append(phrase("only in part: {files}", files=_named(partly)))
     if parts:
-        yield listed(parts)
+        yield listed(parts, "; ")
+
+
+def _named(artifacts: Iterable[ArtifactReport]) -> Phrase:
+    """The first of them, and how many more."""
+    return shortlist([middle_cut(one_line(a.path), 40, "...") for a in artifacts], 1)
 
 
 # --- how it is laid out -----------------------------------------------------------------------

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from nanautopsy.model import Autopsy, Series
+from nanautopsy.languages import ENGLISH
+from nanautopsy.model import Autopsy, Series, Source
 from nanautopsy.render._clean import cleaned
 from nanautopsy.render.figures import draw
 from nanautopsy.render.figures.health import health_map
@@ -311,3 +312,30 @@ def test_every_figure_has_its_numbers_and_its_words(make: Callable[[], Autopsy])
 
 def test_nothing_to_draw() -> None:
     assert draw(factories.undetermined()) == ()
+
+
+@pytest.mark.parametrize(
+    ("role", "tag", "dtype", "title"),
+    [
+        ("attention_logit", "max_logit", "F16", "headroom to 65504, the largest number of float16"),
+        ("layer_activation", "max", "BF16", "headroom to 3.38953e+38, the largest number of bfl"),
+        ("attention_logit", "mean_logit", "F16", "magnitude"),
+        ("layer_gradient", "max_grad", "F16", "magnitude"),
+        ("attention_logit", "max_logit", None, "magnitude"),
+    ],
+)
+def test_headroom_where_the_format_is_known(
+    role: str, tag: str, dtype: str | None, title: str
+) -> None:
+    values = np.array([2.0, 655.04])
+    layers = [
+        replace(factories.series(f"layer.{i}/{tag}", [1, 2], values, role=role), layer=f"layer.{i}")
+        for i in range(2)
+    ]
+    autopsy = of(*layers, onset=2)
+    facts = {} if dtype is None else factories.facts({"compute_dtype": dtype}, Source("a.json"))
+    drawings = draw(replace(autopsy, run=replace(autopsy.run, facts=facts)), ENGLISH)
+    (map_,) = [d for d in drawings if d.name.startswith("layers")]
+    assert f": {title}" in map_.title
+    shown = [cell.text for cell in map_.data.rows[0].cells]
+    assert ("100" in shown) == (dtype == "F16" and title != "magnitude")

@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 from render.pages import Page, assert_policy_fits
 
 from nanautopsy.languages import Language
-from nanautopsy.model import Autopsy, Source
+from nanautopsy.model import Autopsy, Fact, Source
+from nanautopsy.render._document import _resource
+from nanautopsy.render._older_browsers import with_fallbacks
+from nanautopsy.render._page import MAX_SETTINGS
 from nanautopsy.render.html import render
 
 ALL = [
@@ -191,3 +194,27 @@ def test_the_answers_come_first_and_in_their_order() -> None:
     assert labels == ["What", "When", "Where", "Why", "How sure", "What to do", "Not seen"]
     sections = re.findall(r'<section[^>]*\bid="([a-z]+)"', text)
     assert sections[:6] == ["verdict", "causes", "missing", "onset", "figures", "lines"]
+
+
+def test_cited_settings_are_rows_that_evidence_links_to() -> None:
+    base = factories.failing()
+    source = Source("args.json", excerpt="optimizer.eps: 1e-08")
+    evidence = replace(base.causes[0].evidence[0], source=source)
+    cause = replace(base.causes[0], evidence=(evidence,))
+    many = factories.facts({f"training.x{i}": i for i in range(MAX_SETTINGS)}, Source("args.json"))
+    config = {**many, "training.optimizer.eps": Fact(1e-08, Source("args.json"))}
+    page = render(replace(base, causes=(cause,), run=replace(base.run, config=config)))
+    (anchor,) = re.findall(r'<a class="cited" href="#(setting-[^"]*)">', page)
+    assert f'<tr id="{anchor}"><td>training.optimizer.eps</td>' in page
+
+
+def test_every_color_has_its_fallback() -> None:
+    style = "\n".join(_resource(name) for name in ("base.css", "figures.css", "report.css"))
+    old = with_fallbacks(style)[len(style) :]
+    assert "light-dark(#000, #fff)" in old
+    assert "light-dark" not in old.replace("light-dark(#000, #fff)", "")
+    for name, light, dark in re.findall(r"(--[\w-]+): light-dark\((\S+), (\S+)\)", style):
+        assert old.count(f"{name}: {light};") >= 1
+        assert old.count(f"{name}: {dark};") >= 2
+    assert ':root[data-theme=dark] [data-verdict="healthy"] { --accent' in old
+    assert old.count("{") == old.count("}")

@@ -91,6 +91,7 @@ def test_the_promised_names_and_values() -> None:
         "what",
         "why_it_matters",
         "how_to_collect",
+        "experiment",
     }
 
 

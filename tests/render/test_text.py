@@ -51,7 +51,7 @@ def test_what_the_failing_run_says() -> None:
         "[trainer_state.json:4012",
         "- 67 of 73 tensors",
         "* Train in bfloat16",
-        "train.log only in part",
+        "only in part: train.log",
         "torch.autograd.set_detect_anomaly(True)",
     ):
         assert piece in text, piece

@@ -121,6 +121,10 @@ def _stage(scene: Scene) -> tuple[Figure, Axes | None, list[Axes]]:
 # --- panels -----------------------------------------------------------------------------------
 
 
+_LEGEND, _HANDLE = 112, 8
+"""Characters that a legend has beside its panel's title, and those that a line's sample takes."""
+
+
 def _draw_panel(axes: Axes, panel: Panel, language: Language) -> None:
     from matplotlib.ticker import NullLocator
 
@@ -137,7 +141,7 @@ def _draw_panel(axes: Axes, panel: Panel, language: Language) -> None:
             marker="." if np.isfinite(values).sum() <= _FEW else "",
             markersize=3.5,
             linestyle=_LINES[i % len(_LINES)],
-            label=middle_cut(curve.label, 40),
+            label=middle_cut(curve.label, _LEGEND // len(panel.curves) - _HANDLE),
         )
         mark_nonfinite(axes, curve.steps, curve.values)
     axes.yaxis.set_major_formatter(

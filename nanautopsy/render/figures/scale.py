@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _PANEL = 1.5
 _HUGE = 2.0**200
 """Magnitude to which values are clipped, so that an axis's span stays finite."""
+_COLLAPSE = 4
+"""Falls in a row at the end, from which on the caption says what they mean. It decides nothing."""
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -104,7 +106,7 @@ def draw_scale(autopsy: Autopsy, language: Language) -> list[Drawing]:
         top = figure.add_axes(box, sharex=axes)
         marks.draw_lanes(top, skipped, onset[0] if onset and inside else None, "step", language)
     title = phrase("Loss scale")
-    words = _caption(stairs)
+    words = _caption(stairs, autopsy.failed)
     svg = to_svg(figure, "loss-scale", language.say(title), language.say(words))
     return [Drawing("loss-scale", svg, title, words, _data(stairs))]
 
@@ -146,7 +148,7 @@ def _draw_stairs(axes: Axes, stairs: Staircase) -> None:
     axes.tick_params(length=2.5)
 
 
-def _caption(stairs: Staircase) -> Phrase:
+def _caption(stairs: Staircase, failed: bool) -> Phrase:
     """How far it fell or rose, and how to read that."""
     values = stairs.values[np.isfinite(stairs.values)]
     before, after = stairs.values[stairs.treads - 1], stairs.values[stairs.treads]
@@ -154,14 +156,25 @@ def _caption(stairs: Staircase) -> Phrase:
     rises = int((after > before).sum())
     return phrase(
         "It falls {falls} and rises {rises}, between {most} and {least}, and ends at {last}. A "
-        "fall is a step skipped because its gradients overflowed; falls without a rise mean that "
-        "no scale helps any more.",
+        "fall is a step skipped because its gradients overflowed{meaning}.",
         falls=_times(falls),
         rises=_times(rises),
         most=_exact(values.max()) if len(values) else "?",
         least=_exact(values.min()) if len(values) else "?",
         last=_exact(stairs.values[-1]),
+        meaning=_meaning(stairs, failed),
     )
+
+
+def _meaning(stairs: Staircase, failed: bool) -> str:
+    """What the last falls say; a scale that has found its place says nothing."""
+    treads = stairs.treads[-_COLLAPSE:]
+    falling = len(treads) == _COLLAPSE and bool(
+        (stairs.values[treads] < stairs.values[treads - 1]).all()
+    )
+    if failed and falling:
+        return phrase("; falls without a rise mean that no scale helps any more")
+    return ""
 
 
 def _times(n: int) -> Phrase:
