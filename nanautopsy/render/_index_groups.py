@@ -52,7 +52,7 @@ def card(group: Group, hrefs: Mapping[int, str], titles: Mapping[str, str]) -> C
         _facts(group.runs),
         tuple(code(run.root, href=hrefs.get(run.id, "")) for run in shown),
         len(group.runs) - len(shown),
-        _compared(group.comparison),
+        _compared(group),
         _differences(group),
     )
 
@@ -80,7 +80,8 @@ def _facts(runs: Sequence[ListedRun]) -> Phrase:
     return listed(told, "; ")
 
 
-def _compared(comparison: Comparison | None) -> str:
+def _compared(group: Group) -> str:
+    comparison = group.comparison
     if comparison is None:
         return phrase(
             "No healthy run of the same folder, of the same script and architecture, or of nearly "
@@ -88,7 +89,9 @@ def _compared(comparison: Comparison | None) -> str:
         )
     sides = phrase(
         "{dead} and {healthy}, {basis}",
-        dead=counted(comparison.dead, "One of these runs", "{n} of these runs"),
+        dead=phrase("This run")
+        if len(group.runs) == 1
+        else counted(comparison.dead, "One of these runs", "{n} of these runs"),
         healthy=counted(comparison.healthy, "one healthy run", "{n} healthy runs"),
         basis=_basis(comparison),
     )
@@ -110,6 +113,8 @@ def _compared(comparison: Comparison | None) -> str:
 def _basis(comparison: Comparison) -> Phrase:
     place = short(comparison.place).replace("`", "'")
     if comparison.basis == "folder":
+        if place == ".":
+            return phrase("of the archive's top folder")
         if place:
             return phrase("of the folder `{folder}`", folder=place)
         return phrase("each of the same folder as one of them")
@@ -131,10 +136,10 @@ def _differences(group: Group) -> Table:
 
 
 def _name(difference: Difference) -> Cell:
-    name = difference.name.removeprefix("config.")
-    if difference.also:
-        name = f"{name} (= {', '.join(one.removeprefix('config.') for one in difference.also)})"
-    return code(name)
+    """The setting, and the spellings of it that differ alike."""
+    names = [one.removeprefix("config.") for one in (difference.name, *difference.also)]
+    more = f", +{len(names) - 2}" if len(names) > 2 else ""
+    return code(names[0] if len(names) == 1 else f"{names[0]} (= {names[1]}{more})")
 
 
 def _values(values: Sequence[tuple[Value, int]]) -> Phrase:

@@ -132,7 +132,7 @@ def causes(overview: Overview, titles: Mapping[str, str]) -> Table:
 
 
 def unread(overview: Overview) -> Table:
-    """The runs that could not be analyzed, and why."""
+    """The runs that were not analyzed, and why."""
     several = len({run.archive for run in overview.runs}) > 1
     shown, left_out = capped(overview.unread)
     rows = [
@@ -140,7 +140,7 @@ def unread(overview: Overview) -> Table:
         for run in shown
     ]
     headings = (phrase("Run"), phrase("What became of it"), phrase("Why"))
-    return table(phrase("Runs that could not be judged"), headings, rows, left_out, _ASK)
+    return table(phrase("Runs that were not read"), headings, rows, left_out, _ASK)
 
 
 def archives(overview: Overview) -> Iterator[tuple[str, int]]:

@@ -110,7 +110,7 @@ def _filtered(filters: Filters) -> Select[Any]:
         query = query.where(when >= _span(filters.since)[0])
     if filters.until is not None:
         query = query.where(when < _span(filters.until)[1])
-    return query.order_by(when.desc(), RUNS.c.archive, RUNS.c.root)
+    return query.order_by(when.desc().nulls_last(), RUNS.c.archive, RUNS.c.root)
 
 
 def _span(text: str) -> tuple[float, float]:

@@ -14,6 +14,8 @@ from scan.made_runs import kept, made
 
 import nanautopsy
 from nanautopsy.cli import nanautopsy as command
+from nanautopsy.scan.catalog import Catalog
+from nanautopsy.scan.overview.overview import overview_of
 
 CONFIG = "output_dir: /home/evangeline/out\nlearning_rate: 0.1\nnum_train_epochs: 3\n"
 
@@ -163,3 +165,22 @@ def test_the_catalog_as_a_frame(tmp_path: Path) -> None:
     assert list(nanautopsy.catalog_frame(catalog, cause="lr-spike")["root"]) == ["a"]
     with pytest.raises(TypeError):
         nanautopsy.catalog_frame(catalog, color="red")
+
+
+def test_what_the_healthy_twins_of_the_samples_did_otherwise(tmp_path: Path) -> None:
+    """Each sample died of one thing, and its twin differs in that."""
+    catalog = tmp_path / "c.db"
+    call("scan", SAMPLES, "--catalog", catalog, "--quiet")
+    with Catalog.open(catalog, create=False) as opened:
+        groups = overview_of(opened).groups.groups
+    found = {
+        group.cause: {one.name for one in group.comparison.differences}
+        for group in groups
+        if group.comparison is not None
+    }
+    assert found["version-bug"] == {"overlap_comm"}
+    assert found["lr-spike"] == {"config.training.lr_scheduler.name"}
+    assert found["attention-overflow"] == {"config.wandb.attention_learning_rate"}
+    assert found["zero-init"] == {"config.training.model.img.head_zeroinit"}
+    assert "compute_dtype" in found["fp16-overflow"]
+    assert "architecture" in found["wrong-checkpoint"]

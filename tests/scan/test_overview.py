@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scan.made_runs import DAY, SCANNED, made, overview
+from postgres import start
+from scan.made_runs import DAY, SCANNED, archive_of_many, made, overview
 
 from nanautopsy.scan.catalog import Catalog
 from nanautopsy.scan.overview.calendar import Calendar
@@ -179,6 +182,17 @@ def test_names_seeds_and_results_are_not_compared(tmp_path: Path, name: str) -> 
     assert found.differences == ()
 
 
+@pytest.mark.parametrize("name", ["schedule.name", "optimizer_name", "model_name_or_path"])
+def test_what_is_chosen_by_name_is_compared(tmp_path: Path, name: str) -> None:
+    results = [
+        died("exp/a", settings=settings(**{name: "a"})),
+        made("exp/b", settings=settings(**{name: "b"})),
+    ]
+    found = comparison(tmp_path, results)
+    assert found is not None
+    assert [one.name for one in found.differences] == [f"config.{name}"]
+
+
 def test_labels_that_no_two_runs_share_say_nothing(tmp_path: Path) -> None:
     results = [died(f"exp/a{i}", settings=settings(flavor=f"a{i}")) for i in range(4)]
     results += [made(f"exp/b{i}", settings=settings(flavor=f"b{i}")) for i in range(4)]
@@ -195,12 +209,32 @@ def test_other_trainings_of_a_folder_are_not_compared(tmp_path: Path) -> None:
     assert comparison(tmp_path, results) is None
 
 
+def test_an_archive_may_be_one_experiment(tmp_path: Path) -> None:
+    results = [died("a", settings=settings(lr=9.0)), made("b", settings=settings())]
+    found = comparison(tmp_path, results)
+    assert found is not None
+    assert (found.basis, found.place) == ("folder", ".")
+
+
+def test_the_most_alike_are_compared(tmp_path: Path) -> None:
+    wide = {f"s{i}": i for i in range(30)}
+    results = [
+        died("exp/a", settings=wide | {"lr": 9.0}),
+        made("exp/twin", settings=wide | {"lr": 1.0}),
+        *(made(f"exp/bare{i}", settings={"s1": 1, "lr": 9.0}) for i in range(9)),
+    ]
+    found = comparison(tmp_path, results)
+    assert found is not None
+    assert found.healthy == 1
+    assert [one.name for one in found.differences] == ["config.lr"]
+
+
 def test_the_script_and_architecture_come_second(tmp_path: Path) -> None:
     same: dict[str, Any] = {"program": "/x/train.py", "model": "GPT2"}
     results = [
-        died("one/a", settings=settings(lr=9.0), **same),
-        made("two/b", settings=settings(), **same),
-        made("two/c", settings=settings(), program="train.py", model="T5"),
+        died("x/one/a", settings=settings(lr=9.0), **same),
+        made("y/two/b", settings=settings(), **same),
+        made("y/two/c", settings=settings(), program="train.py", model="T5"),
     ]
     found = comparison(tmp_path, results)
     assert found is not None
@@ -210,9 +244,9 @@ def test_the_script_and_architecture_come_second(tmp_path: Path) -> None:
 def test_twins_by_settings_come_last(tmp_path: Path) -> None:
     wide = {f"s{i}": i for i in range(8)}
     results = [
-        died("one/a", settings=wide | {"x": 1}),
-        made("two/b", settings=wide | {"x": 2}),
-        made("two/c", settings={name: value + 1 for name, value in wide.items()}),
+        died("x/one/a", settings=wide | {"x": 1}),
+        made("y/two/b", settings=wide | {"x": 2}),
+        made("y/two/c", settings={name: value + 1 for name, value in wide.items()}),
     ]
     found = comparison(tmp_path, results)
     assert found is not None
@@ -265,3 +299,18 @@ def test_the_dead_come_first_and_the_latest_lead(tmp_path: Path) -> None:
     when = found.runs[0].when
     assert when is not None
     assert datetime.fromtimestamp(when, timezone.utc).date().isoformat() == "2025-03-02"
+
+
+def test_postgresql_tells_the_same(tmp_path: Path) -> None:
+    def told(place: Path | str) -> Overview:
+        with Catalog.open(place) as catalog:
+            catalog.record(archive_of_many())
+            return overview_of(catalog)
+
+    def without_keys(one: Overview) -> str:
+        return re.sub(r"\bid=\d+", "", repr(replace(one, catalog="")))
+
+    with start() as server:
+        if server is None:
+            pytest.skip("no PostgreSQL server is installed")
+        assert without_keys(told(server.new_database())) == without_keys(told(tmp_path / "c.db"))

@@ -30,6 +30,8 @@ _LEFT, _RIGHT = 0.015, 0.765
 """Figure fractions of the bars; the names stand at their right, beside the latest: on a page that
 is narrower than the figure both are seen together."""
 _LONGEST = 28
+_DIGIT = 0.6
+"""Width of a digit, in sizes of its type."""
 _JUDGED = phrase("all judged runs")
 _UNITS: dict[Unit, Phrase] = {
     "day": phrase("day"),
@@ -92,17 +94,31 @@ def _lanes(calendar: Calendar, language: Language) -> list[_Lane]:
 def _bars(axes: Axes, lane: _Lane, tallest: int) -> None:
     counts, color = lane.counts, "c0" if lane.is_cause else "grid"
     places = [i for i, count in enumerate(counts) if count]
-    axes.bar(places, [counts[i] for i in places], width=0.8, color=COLORS[color], linewidth=0)
-    for i in places:
-        size = SMALL if len(counts) <= 24 else SMALL * 0.8
+    axes.bar(
+        places,
+        [counts[i] for i in places],
+        width=min(0.8, 0.16 * len(counts)),
+        color=COLORS[color],
+        linewidth=0,
+    )
+    for i in _labelled(counts):
         axes.text(
-            i, counts[i] + 0.06 * tallest, str(counts[i]), ha="center", va="bottom", fontsize=size,
-            color=COLORS["muted"],
+            i, counts[i] + 0.06 * tallest, str(counts[i]), ha="center", va="bottom",
+            fontsize=SMALL, color=COLORS["muted"],
         )  # fmt: skip
     axes.set_xlim(-0.6, len(counts) - 0.4)
     axes.set_ylim(0, tallest * 1.45)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
+
+
+def _labelled(counts: Sequence[int]) -> list[int]:
+    """The bars whose numbers can stand above them: all, or the highest where they are too wide."""
+    places = [i for i, count in enumerate(counts) if count]
+    room = 72 * WIDTH * (_RIGHT - _LEFT) / len(counts)
+    if room >= _DIGIT * SMALL * (1 + max(len(str(count)) for count in counts)):
+        return places
+    return [max(places, key=lambda i: counts[i])] if places else []
 
 
 def _label_periods(axes: Axes, periods: Sequence[str], *, shown: bool) -> None:

@@ -33,6 +33,14 @@ _LABELS = re.compile(
 """Names of settings whose values tell runs apart without saying how they trained. A seed is among
 them: another seed is another try, not another way."""
 
+_CHOICES = re.compile(
+    r"(?:model|dataset|data|tokenizer|optimi[sz]er|optim|schedule|scheduler|sched|loss|activation"
+    r"|init|backbone|arch|architecture|norm|metric|algorithm|policy|attention)"
+    r"[._-]?(?:name|name_or_path|path|type)$",
+    re.IGNORECASE,
+)
+"""Names of a thing that is chosen by name: ``schedule.name``, ``model_name_or_path``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Details:
@@ -86,8 +94,8 @@ def _settings(packed: bytes | None) -> dict[str, str | float]:
     if not isinstance(values, dict):
         return {}
     chosen = [(n, v) for n, v in values.items() if not n.startswith(_RESULTS)]
-    stated = [(n, v) for n, v in chosen[:MOST_SETTINGS] if v is not None and not _LABELS.search(n)]
-    return {n: _plain(v) for n, v in stated}
+    stated = [(n, v) for n, v in chosen[:MOST_SETTINGS] if v is not None]
+    return {n: _plain(v) for n, v in stated if _CHOICES.search(n) or not _LABELS.search(n)}
 
 
 def _plain(value: Any) -> str | float:

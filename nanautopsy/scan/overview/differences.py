@@ -24,6 +24,9 @@ MOST_DEAD, MOST_CANDIDATES, MOST_NEAREST = 20, 60, 10
 many of those, the most alike, it is compared with."""
 MOST_ANYWHERE = 300
 """Healthy runs, the latest, among which twins by settings alone are looked for."""
+LEAST_NEAR = 0.5
+"""Part of the agreeing settings of the most alike that the others must have too: to be like in the
+two settings that a bare log tells is less than in the two hundred of a configuration."""
 LEAST_ALIKE = 0.5
 """Share of the settings that both state, in which runs of one folder or script must agree: others
 are other trainings."""
@@ -134,9 +137,10 @@ def _nearest(
             comparable = both > 0 or bool(own.packages.keys() & known.packages.keys())
             alike = comparable and apart <= (1 - LEAST_ALIKE) * both
         if alike:
-            ranked.append((apart, other.id, known))
-    ranked.sort(key=lambda entry: entry[0])
-    return {key: known for _, key, known in ranked[:MOST_NEAREST]}
+            ranked.append((both - apart, other.id, known))
+    ranked.sort(key=lambda entry: -entry[0])
+    near = [entry for entry in ranked if entry[0] >= LEAST_NEAR * ranked[0][0]]
+    return {key: known for _, key, known in near[:MOST_NEAREST]}
 
 
 def _likeness(one: Mapping[str, Value], other: Mapping[str, Value]) -> tuple[int, int]:

@@ -67,10 +67,12 @@ class ListedRun:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """The two folders above it, the nearest first: an experiment's and a project's. The
-        archive itself is none, and what lies further up holds anything."""
+        """The two folders above it within the archive, the nearest first: an experiment's and a
+        project's; what lies further up holds anything. ``.`` is the archive."""
+        if self.root == ".":
+            return ()
         nearest = self.root.rpartition("/")[0]
-        return tuple(folder for folder in (nearest, nearest.rpartition("/")[0]) if folder)
+        return (nearest, nearest.rpartition("/")[0] or ".") if nearest else (".",)
 
 
 _COLUMNS = tuple(field.name for field in fields(ListedRun))
