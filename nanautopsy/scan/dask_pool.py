@@ -77,7 +77,8 @@ class DaskPool:
             _LOG.setLevel(self._level)
 
     def results(self, jobs: Iterable[Job]) -> Iterator[list[ScanResult]]:
-        """What is done, as soon as it is; jobs are asked for as workers come free."""
+        """What is done, as soon as it is, and nothing at times when nothing is; jobs are asked for
+        as workers come free."""
         waiting: dict[Future[ScanResult], Job] = {}
         source = iter(jobs)
         more, last_seen = True, time.monotonic()
@@ -93,8 +94,7 @@ class DaskPool:
             if time.monotonic() - last_seen > WORKERS_SECONDS:
                 raise ClusterTrouble(f"{self._address}: no worker for {WORKERS_SECONDS:.0f} s")
             done = self._done(waiting)
-            if done:
-                yield [self._result(future, waiting.pop(future)) for future in done]
+            yield [self._result(future, waiting.pop(future)) for future in done]
 
     def _done(self, waiting: Iterable[Future[ScanResult]]) -> list[Future[ScanResult]]:
         """Those that ended, after a while if there are none yet."""
@@ -174,11 +174,23 @@ def _connected(address: str) -> Client:
         text = "--dask needs dask.distributed: pip install 'nanautopsy[cluster]'"
         raise ClusterTrouble(text) from None
     try:
+        # A client that is made of a bad address leaves a thread behind that fails much later.
+        _check_address(address)
         return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, TimeoutError):
         raise ClusterTrouble(f"{address}: no scheduler answers there") from None
-    except (ValueError, TypeError) as error:
-        raise ClusterTrouble(f"{address}: is no address of a scheduler: {error}") from None
+    except (ValueError, TypeError, ImportError) as error:
+        text = " ".join(str(error).split())
+        raise ClusterTrouble(f"{address}: is no address of a scheduler: {text}") from None
+
+
+def _check_address(address: str) -> None:
+    """Raise ``ValueError`` (or what its protocol raises) for one that leads nowhere."""
+    from distributed.comm.addressing import parse_address
+    from distributed.comm.registry import get_backend
+
+    protocol, place = parse_address(address)
+    get_backend(protocol).get_address_host(place)
 
 
 def _greeting(settings: Settings) -> tuple[str, bool]:
