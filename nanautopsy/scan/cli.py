@@ -199,7 +199,7 @@ def _scan(archive: str, catalog: str, options: Options, *, quiet: bool, color: b
             _print_tally(opened.tally, catalog)
         fail("interrupted; what is done is kept, and the next scan goes on from there", INTERRUPTED)
     _tell_problems(opened.tree.problems, quiet)
-    if not quiet:
+    if opened.tally.found and not quiet:
         _print_tally(opened.tally, catalog)
     return opened.tally
 
@@ -273,7 +273,8 @@ def _tally_lines(tally: Tally, catalog: str) -> Iterator[str]:
     from nanautopsy.scan.tally import VERDICTS
 
     again = f" ({tally.judged_again} from what was read before)" if tally.judged_again else ""
-    yield f"{tally.found} runs: {tally.scanned} scanned{again}, {tally.unchanged} unchanged"
+    runs = "1 run" if tally.found == 1 else f"{tally.found} runs"
+    yield f"{runs}: {tally.scanned} scanned{again}, {tally.unchanged} unchanged"
     yield from _table((name, tally.verdicts[name]) for name in VERDICTS)
     yield from _table((name, n) for name, n in tally.outcomes.most_common() if name != "analyzed")
     if tally.causes:

@@ -23,6 +23,8 @@ from nanautopsy.scan.work import examine, unanalyzed
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _GATHER_SECONDS, _LOOK_SECONDS = 0.1, 0.01
 """How long a result may wait for others, and how often they are looked for."""
+_IDLE_SECONDS = 0.5
+"""How long nothing may be heard of the runs: whoever shows progress shows that it goes on."""
 _AHEAD = 16
 """Runs that wait for each worker, so that none waits for a run."""
 _TIMED_OUT: Outcome = "timed-out"
@@ -122,7 +124,8 @@ class LocalPool:
         self._processes.close() if kind is None else self._processes.stop()
 
     def results(self, jobs: Iterable[Job]) -> Iterator[list[ScanResult]]:
-        """What is done, as soon as it is; jobs are asked for as workers come free."""
+        """What is done, as soon as it is, and nothing at times when nothing is; jobs are asked for
+        as workers come free."""
         waiting: dict[Future[ScanResult], tuple[Job, float]] = {}
         source = iter(jobs)
         more = True
@@ -139,7 +142,9 @@ class LocalPool:
     def _done(self, waiting: Collection[Future[ScanResult]]) -> set[Future[ScanResult]]:
         """The runs that ended: together cheaper to keep than one by one, as long as the workers
         have enough to do."""
-        done, pending = wait(waiting, return_when=FIRST_COMPLETED)
+        done, pending = wait(waiting, timeout=_IDLE_SECONDS, return_when=FIRST_COMPLETED)
+        if not done:
+            return done
         deadline = time.monotonic() + _GATHER_SECONDS
         while len(pending) > 2 * self._workers and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)

@@ -62,7 +62,8 @@ class Pool(Protocol):
     """Where runs are analyzed."""
 
     def results(self, jobs: Iterable[Job]) -> Iterator[list[ScanResult]]:
-        """What is done, as soon as it is; jobs are asked for as workers come free."""
+        """What is done, as soon as it is, and nothing at times when nothing is; jobs are asked for
+        as workers come free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ class Scan:
         if self.catalog is not None:
             known, told = self.catalog.known(address), self.catalog.kinds(address, asking)
         kinds = Kinds(self.tree, load_readers().parts, told)
+        self.progress(self.tally)
         with open_pool(self.options, self.settings) as pool:
             for done in pool.results(self._jobs(known, kinds)):
                 if self.catalog is not None:
@@ -129,6 +131,7 @@ class Scan:
             job = self._job(run, rules, known.pop(run.root, None))
             if job is None:
                 self.tally.unchanged += 1
+                self.progress(self.tally)
             else:
                 yield job
 
@@ -224,7 +227,8 @@ def scan(
     """Analyze every run of an archive; yields results as they come.
 
     With a ``catalog`` (a path, a database URL, or an open one) results are kept in it, and runs
-    that it holds unchanged are neither read nor yielded. Raises what :func:`open_scan` does, and
+    that it holds unchanged are neither read nor yielded. Worker processes import the main module: a
+    script calls this under ``if __name__ == "__main__":``. Raises what :func:`open_scan` does, and
     ``CatalogTrouble`` or ``ClusterTrouble`` where those fail.
     """
     if not isinstance(catalog, (str, os.PathLike)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -30,7 +29,11 @@ class Tally:
     wasted_seconds: float = 0.0
     gone: int = 0
     """Runs of the catalog that are no longer in the archive."""
-    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def done(self) -> int:
+        """Runs that are behind us, scanned or unchanged."""
+        return self.scanned + self.unchanged
 
     @property
     def scanned(self) -> int:
@@ -46,18 +49,6 @@ class Tally:
     def failed(self) -> int:
         """Runs that are non-finite or diverged."""
         return self.verdicts["non-finite"] + self.verdicts["diverged"]
-
-    @property
-    def rate(self) -> float:
-        """Runs a second, scanned."""
-        return self.scanned / max(1e-9, time.monotonic() - self.began)
-
-    @property
-    def remaining(self) -> float | None:
-        """Seconds until all found runs are scanned; ``None`` while that cannot be told."""
-        if not self.scanned:
-            return None
-        return (self.found - self.unchanged - self.scanned) / self.rate
 
     def add(self, result: ScanResult) -> None:
         """One more result."""

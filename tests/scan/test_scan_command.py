@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sqlite3
 import subprocess
 import sys
 import zlib
@@ -117,6 +118,16 @@ def test_a_file_that_is_no_catalog(archive: Path, tmp_path: Path) -> None:
     other.write_text("not a database\n" * 100)
     refused(run(archive, "--catalog", other), str(other))
     assert other.read_text() == "not a database\n" * 100
+
+
+def test_a_newer_catalog(archive: Path, tmp_path: Path) -> None:
+    catalog = tmp_path / "c.db"
+    Catalog.open(catalog).close()
+    with sqlite3.connect(catalog) as database:
+        database.execute("update nanautopsy_schema set version_num = '9999'")
+    before = catalog.read_bytes()
+    refused(run(archive, "--catalog", catalog), str(catalog), "newer nanautopsy", "left as it is")
+    assert catalog.read_bytes() == before
 
 
 def test_a_directory_that_cannot_be_written(
