@@ -4,7 +4,9 @@ Every run trains in a fresh directory with fixed seeds and one thread; what it l
 ``runs/<id>/``, less what its recipe does not keep; what its hooks saw goes to ``truth/<id>.json``.
 Ids are numbers, so that no name tells the cause. ``--truth`` only states again, in the truths that
 are there, what the recipes say and what the artifacts can tell. Ran with torch 2.13.0 (CPU),
-tensorboard 2.21.0, wandb 0.31.0, safetensors 0.8.0, transformers 5.23.0, jax 0.10.2, flax 0.12.8.
+tensorboard 2.21.0, wandb 0.31.0, safetensors 0.8.0, transformers 5.23.0 and 5.24.0, jax 0.10.2,
+flax 0.12.8, accelerate 1.15.0, lightning 2.6.6, deepspeed 0.19.8, peft 0.21.2; a story that needs
+another release says so.
 """
 
 from __future__ import annotations

@@ -71,6 +71,8 @@ def train_rank(engine: Engine, healthy: bool, directory: Path, rank: int) -> dic
     config = ds_config(engine, course)
     if rank == 0:
         (directory / "ds_config.json").write_text(json.dumps(config, indent=2) + "\n")
+        pins = f"torch=={torch.__version__}\ndeepspeed=={deepspeed.__version__}\n"
+        (directory / "requirements.txt").write_text(pins)
     recorder = Recorder(course.model)
     recorder.see_parameters()
     watch = Watch(course, recorder)

@@ -3,12 +3,13 @@
 The rule, in the order of the questions:
 
 - *verdict*: a failure can be told where something kept shows it: numbers (a curve or a log) of a
-  run whose loss or gradient was non-finite or which diverged, or a checkpoint that holds
-  non-finite weights. Nothing ever excuses an alarm on a run that did well.
+  run whose loss, gradient or logged activation was non-finite or which diverged, or a checkpoint
+  that holds non-finite weights. Nothing ever excuses an alarm on a run that did well.
 - *step*: the verdict is knowable and something was non-finite. Checkpoints bound it.
 - *layer*: the story logs its modules one by one, so that the first can be told from those that it
   spoiled, and something kept has that module's name; or a kept checkpoint is non-finite in some of
-  its tensors, at most half of them, which is how damage looks before a step has spread it.
+  its tensors, at most half of them and of at most three modules, which is how damage looks before
+  a step has spread it. Masks of -Inf are no damage.
 - *cause*: at least one of the sets of kinds in ``TELLS`` is kept, and the story does not say why it
   is hidden all the same. A curve that is ordinary up to a sudden NaN tells no cause; words,
   settings or weights must.
@@ -17,6 +18,7 @@ The rule, in the order of the questions:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +69,13 @@ def knowable(truth: Mapping[str, Any], run: Path) -> dict[str, bool]:
     first = truth["first"]
     if truth["cause"] is None:
         return dict.fromkeys(QUESTIONS, False) | {"verdict": True}
-    shares = [share_of_bad_tensors(path) for path in weights_of(run)]
-    in_numbers = "numbers" in kinds and ("loss" in first or "gradient" in first or not first)
-    verdict = in_numbers or any(shares)
+    damages = [Damage.of(path) for path in weights_of(run)]
+    shown = {"loss", "gradient", "norm"} | ({"forward"} if truth["sees_layers"] else set())
+    in_numbers = "numbers" in kinds and (not first or bool(shown & set(first)))
+    verdict = in_numbers or any(damage.modules for damage in damages)
     layers = {
         "layer_in_log": truth["sees_layers"] and any(map(names(run), origin(first))),
-        "layer_in_weights": any(0 < share <= 0.5 for share in shares),
+        "layer_in_weights": any(damage.is_confined for damage in damages),
     }
     told = {name: verdict and bool(first) and shown for name, shown in layers.items()}
     return {
@@ -121,15 +124,31 @@ def weights_of(run: Path) -> list[Path]:
     return sorted(found | set(run.rglob("*.npz")))
 
 
-def share_of_bad_tensors(path: Path) -> float:
-    """Of the tensors of a file, the share that holds a NaN or Inf (0 to 1)."""
-    import numpy as np
+@dataclass(frozen=True)
+class Damage:
+    """What of a file of weights holds a NaN or +Inf; -Inf alone is a mask."""
 
-    arrays = [a for a in _arrays(path) if a.size and a.dtype.kind == "f"]
-    return sum(not np.isfinite(a).all() for a in arrays) / len(arrays) if arrays else 0.0
+    modules: frozenset[str]
+    share: float
+    """Of its tensors, 0 to 1."""
+
+    @property
+    def is_confined(self) -> bool:
+        """Whether it still shows where it began."""
+        return 0 < self.share <= 0.5 and len(self.modules) <= 3
+
+    @classmethod
+    def of(cls, path: Path) -> Damage:
+        """Looks through a file; one that cannot be loaded shows nothing."""
+        import numpy as np
+
+        arrays = {n: a for n, a in _arrays(path).items() if a.size and a.dtype.kind == "f"}
+        bad = {n for n, a in arrays.items() if (np.isnan(a) | np.isposinf(a)).any()}
+        modules = frozenset(name.replace("/", ".").rpartition(".")[0] for name in bad)
+        return cls(modules, len(bad) / len(arrays) if arrays else 0.0)
 
 
-def _arrays(path: Path) -> list[Any]:
+def _arrays(path: Path) -> dict[str, Any]:
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -137,7 +156,7 @@ def _arrays(path: Path) -> list[Any]:
         try:
             return _leaves(load_file(path))
         except SafetensorError:
-            return []
+            return {}
     if path.suffix == ".msgpack":
         from flax import serialization
 
@@ -146,7 +165,7 @@ def _arrays(path: Path) -> list[Any]:
         import numpy as np
 
         with np.load(path) as kept:
-            return [kept[name] for name in kept.files]
+            return {name: kept[name] for name in kept.files}
     import torch
 
     saved = torch.load(path, weights_only=False, map_location="cpu")
@@ -156,9 +175,10 @@ def _arrays(path: Path) -> list[Any]:
     return _leaves(saved)
 
 
-def _leaves(tree: Any) -> list[Any]:
+def _leaves(tree: Any, at: str = "") -> dict[str, Any]:
     if isinstance(tree, dict):
-        return [leaf for value in tree.values() for leaf in _leaves(value)]
+        inner = [_leaves(value, f"{at}.{key}" if at else str(key)) for key, value in tree.items()]
+        return {name: leaf for leaves in inner for name, leaf in leaves.items()}
     if hasattr(tree, "detach"):
-        return [tree.detach().float().numpy()] if tree.is_floating_point() else []
-    return [tree] if hasattr(tree, "dtype") else []
+        return {at: tree.detach().float().numpy()} if tree.is_floating_point() else {}
+    return {at: tree} if hasattr(tree, "dtype") else {}

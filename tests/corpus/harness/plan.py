@@ -34,6 +34,10 @@ MODULES = (
     "stories_deepspeed",
     "stories_courses",
     "stories_flax",
+    "stories_layers",
+    "stories_two",
+    "stories_scores",
+    "stories_seq2seq",
 )
 NAMES_LAYERS = frozenset({"fully-masked-attention"})
 

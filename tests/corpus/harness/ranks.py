@@ -109,6 +109,8 @@ def main(story: str, healthy: str, directory: str, work: str) -> None:
     rank = int(os.environ["RANK"])
     first = train_rank(ENGINES[story], healthy == "1", Path(directory), rank)
     (Path(work) / f"first-{rank}.json").write_text(json.dumps(first), encoding="utf-8")
+    sys.stdout.flush()
+    os._exit(0)  # an interpreter that ends in order may wait for a rank that is gone
 
 
 if __name__ == "__main__":

@@ -117,6 +117,8 @@ def unchecked(task: Task, healthy: bool, rank: int) -> Course:
     return _ranked(faults.plain(task, loss=loss, precision="bf16", steps=50, save_every=50), rank)
 
 
+OLD = "deepspeed==0.19.2"
+"""The last releases that do not check gradients of bfloat16 for Inf."""
 ENGINES: dict[str, Engine] = {
     "engine-warming-mlp": Engine(
         partial(warming, tasks.MLP), 1, {"fp16": {"initial_scale_power": 24}}
@@ -143,6 +145,7 @@ ENGINES: dict[str, Engine] = {
         },
     ),
     "engine-device-lstm": Engine(partial(lone_device, tasks.LSTM), 1, every_rank=True),
+    "engine-unchecked-decoder": Engine(partial(unchecked, tasks.DECODER), 2),
     "engine-torn-decoder": Engine(
         partial(torn_bucket, tasks.DECODER),
         2,
@@ -182,5 +185,8 @@ STAGED: dict[str, Staged] = {
     "engine-reset-cnn": _staged("engine-reset-cnn", "resume-mismatch", "cnn"),
     "engine-device-lstm": _staged("engine-device-lstm", "hardware-fault", "lstm"),
     "engine-torn-decoder": _staged("engine-torn-decoder", "communication-race", "decoder"),
+    "engine-unchecked-decoder": _staged(
+        "engine-unchecked-decoder", "version-bug", "decoder", needs=OLD
+    ),
     "engine-torn-cnn": _staged("engine-torn-cnn", "communication-race", "cnn"),
 }
