@@ -1,8 +1,8 @@
 """The reports of runs beside an index page, from what the catalog holds: no artifact is read.
 
-A report is written once: its time stamp is that of the scan that it shows, by which the next
-index knows it again. Reports are made in processes of their own, so that one that fails costs no
-other.
+A report is written once: its time stamp is that of the scan that it shows, by which, with the
+version that wrote it, the next index knows it again; its name tells how it was redacted. Reports
+are made in processes of their own, so that one that fails costs no other.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from nanautopsy import __version__
 from nanautopsy.languages import ENGLISH, Language
 from nanautopsy.outputs import is_ours, write_file
+from nanautopsy.own_reports import is_own_report
 from nanautopsy.render.index import Linked
 from nanautopsy.scan.catalog import Catalog
 from nanautopsy.scan.overview.runs import ListedRun
@@ -32,6 +34,8 @@ _AHEAD = 4
 """Reports that wait for each worker."""
 _SECONDS = 300.0
 """For one report; giants take some ten."""
+_HEAD = 1024
+"""Bytes at a report's beginning that say who wrote it."""
 _SAME = 2.0
 """Seconds by which a file system may round a time stamp."""
 
@@ -104,8 +108,9 @@ class Shelf:
         return ""
 
     def _draft(self, run: ListedRun, named: ListedRun) -> Draft:
-        digest = hashlib.blake2b(digest_size=5)
-        digest.update(f"{run.archive}\0{run.root}".encode("utf-8", "surrogateescape"))
+        how = (self.settings.redact, self.settings.redact_urls, self.settings.known_issues)
+        told = f"{run.archive}\0{run.root}\0{how}".encode("utf-8", "surrogatepass")
+        digest = hashlib.blake2b(told, digest_size=5)
         readable = re.sub(r"[^A-Za-z0-9._-]+", "-", named.root)[-_LONGEST_NAME:].strip("-.")
         suffix = "" if self.language.code == "en" else f".{self.language.code}"
         name = f"{readable or 'run'}-{digest.hexdigest()}{suffix}.html"
@@ -160,11 +165,14 @@ def make(records: bytes, draft: Draft, language: Language, settings: Settings) -
 
 
 def _is_current(draft: Draft) -> bool:
+    """Whether it was written of the same scan by the same version."""
     try:
-        written = draft.path.stat().st_mtime
+        with open(draft.path, "rb") as file:
+            written, head = os.fstat(file.fileno()).st_mtime, file.read(_HEAD)
     except OSError:
         return False
-    return abs(written - draft.scanned_at) <= _SAME and is_ours(draft.path)
+    mark = f'content="nanautopsy {__version__}"'.encode()
+    return abs(written - draft.scanned_at) <= _SAME and is_own_report(head) and mark in head
 
 
 def _outcome(draft: Draft, future: Future[str]) -> tuple[Draft, str]:

@@ -67,6 +67,12 @@ def test_reports_are_written_once(archive: Path, tmp_path: Path) -> None:
     os.utime(report, (scanned - 60, scanned - 60))
     call("scan", archive, "--catalog", catalog, "--html", site)
     assert "kept</body>" not in report.read_text()
+    report.write_text(
+        report.read_text().replace(f"nanautopsy {nanautopsy.__version__}", "nanautopsy 0.0")
+    )
+    os.utime(report, (scanned, scanned))
+    call("scan", archive, "--catalog", catalog, "--html", site)
+    assert f"nanautopsy {nanautopsy.__version__}" in report.read_text()
 
 
 @pytest.mark.parametrize(("wanted", "count"), [("failed", 1), ("all", 2), ("none", 0)])
@@ -128,6 +134,35 @@ def test_records_of_another_version_or_damaged_cost_their_report_alone(
     result = call("runs", "--catalog", catalog, "--html", page)
     assert result.stdout == f"Index: {page} (0 reports)\n"
     assert "No report: what was read is kept as another version keeps it" in page.read_text()
+
+
+def test_a_report_that_hides_nothing_is_not_taken_for_one_that_does(
+    archive: Path, tmp_path: Path
+) -> None:
+    catalog, site = tmp_path / "c.db", tmp_path / "site"
+    call("scan", archive, "--catalog", catalog, "--no-redact")
+    call("runs", "--catalog", catalog, "--html", site, "--no-redact")
+    (shown,) = hrefs(site / "index.html")
+    assert "evangeline" in (site / shown).read_text()
+    call("runs", "--catalog", catalog, "--html", site)
+    (hidden,) = hrefs(site / "index.html")
+    assert "evangeline" not in (site / hidden).read_text()
+
+
+def test_values_that_no_column_holds(archive: Path, tmp_path: Path) -> None:
+    catalog = tmp_path / "c.db"
+    call("scan", archive, "--catalog", catalog)
+    columns = "reason verdict cause probability onset_step onset_layer signature program model"
+    times = "started ended wasted_steps wasted_seconds scanned_at"
+    for value in ("x'00ff'", "'<b>'", "1e999", "-7"):
+        with sqlite3.connect(catalog) as database:
+            for column in [*columns.split(), *times.split()]:
+                database.execute(f"update runs set {column} = {value}")
+            database.execute(f"update packages set version = {value}")
+        page = tmp_path / "p.html"
+        result = call("runs", "--catalog", catalog, "--html", page, "--reports", "all")
+        assert (result.exit_code, result.exception) == (0, None)
+        assert "<b>&lt;" not in page.read_text()
 
 
 def test_a_file_with_the_name_of_a_report_is_left_alone(archive: Path, tmp_path: Path) -> None:

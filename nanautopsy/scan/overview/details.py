@@ -77,7 +77,7 @@ class AllDetails:
         for key, name, version in self._connection.execute(
             select(*columns).where(PACKAGES.c.run_id.in_(keys))
         ):
-            packages[key][name] = version
+            packages[key][str(name)] = str(version)
         for key in keys:
             self._known[key] = Details(settings.get(key, {}), packages[key])
 

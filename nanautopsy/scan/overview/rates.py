@@ -144,7 +144,7 @@ def _versions(connection: Connection) -> Iterator[tuple[int, str, str]]:
     columns = (PACKAGES.c.run_id, PACKAGES.c.name, PACKAGES.c.version)
     query = select(*columns).where(PACKAGES.c.name.in_(names))
     for key, name, version in connection.execute(query):
-        yield key, name, _public(version)
+        yield key, name, _public(str(version))
 
 
 def _with_known_defects() -> frozenset[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
@@ -75,7 +76,9 @@ class ListedRun:
         return (nearest, nearest.rpartition("/")[0] or ".") if nearest else (".",)
 
 
-_COLUMNS = tuple(field.name for field in fields(ListedRun))
+_TEXTS = ("outcome", "reason", "verdict", "cause", "onset_layer", "signature", "program", "model")
+_WHOLE = ("onset_step", "wasted_steps")
+_REAL = ("probability", "started", "ended", "wasted_seconds")
 
 
 def listed(connection: Connection, filters: Filters) -> Sequence[ListedRun]:
@@ -86,5 +89,23 @@ def listed(connection: Connection, filters: Filters) -> Sequence[ListedRun]:
 
 
 def _run(row: Any) -> ListedRun:
-    values = {name: getattr(row, name) for name in _COLUMNS}
-    return ListedRun(**values | {"root": given(row.root), "archive": given(row.archive)})
+    """SQLite holds anything in any column, and a catalog may be somebody else's: what is not of
+    its column's kind counts as not known."""
+    values: dict[str, Any] = {name: _kept(getattr(row, name), str) for name in _TEXTS}
+    values |= {name: _kept(getattr(row, name), int) for name in _WHOLE}
+    values |= {name: _number(getattr(row, name)) for name in _REAL}
+    return ListedRun(
+        id=row.id,
+        archive=given(str(row.archive)),
+        root=given(str(row.root)),
+        scanned_at=_number(row.scanned_at) or 0.0,
+        **values | {"outcome": values["outcome"] or "", "reason": values["reason"] or ""},
+    )
+
+
+def _kept(value: Any, kind: type) -> Any:
+    return value if isinstance(value, kind) else None
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
