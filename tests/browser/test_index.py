@@ -114,6 +114,12 @@ def test_a_page_of_rows_at_a_time(browser: Browser, pages: dict[str, str]) -> No
     assert browser.run(status) == "601 to 700 of 750"
 
 
+def test_few_rows_need_no_pages(browser: Browser, pages: dict[str, str]) -> None:
+    browser.open(pages["many"])
+    assert browser.run(ROWS) == 59
+    assert not browser.run("return document.querySelector('.pager').checkVisibility()")
+
+
 def test_filtering_by_words_and_choices(browser: Browser, pages: dict[str, str]) -> None:
     browser.open(pages["long"])
     field = browser.run("return document.querySelector('#runs .tools input')")
@@ -218,6 +224,8 @@ def test_it_prints_light_with_all_that_fits(browser: Browser, pages: dict[str, s
     browser.run("dispatchEvent(new Event('beforeprint'))")
     assert browser.run(PAGE_COLOR) == "rgb(255, 255, 255)"
     assert browser.run(ROWS) == 750
+    browser.resize(720)
+    assert browser.run("return document.documentElement.scrollWidth") <= 720
     assert not browser.run("return document.querySelector('.pager button').checkVisibility()")
     browser.run("dispatchEvent(new Event('afterprint'))")
     browser.command("Emulation.setEmulatedMedia", media="")
