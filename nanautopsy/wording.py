@@ -58,7 +58,9 @@ class Listing(Phrase):
         return made
 
     def said(self, translate: Callable[[str], str]) -> str:
-        parts = (str(_said(value, translate)) for value in self.values.values())
+        parts = [str(_said(value, translate)) for value in self.values.values()]
+        if self.template == " ":
+            return sentences(parts)
         return translate(self.template).join(parts)
 
 
@@ -82,6 +84,17 @@ def counted(n: int, one: str, many: str, /, **values: object) -> Phrase:
 def listed(parts: Iterable[str], separator: str = ", ") -> Phrase:
     """The parts in a row. Separators are phrases too (``", "``, ``"; "``, ``" and "``)."""
     return Listing(separator, {f"part{i}": part for i, part in enumerate(parts)})
+
+
+def sentences(parts: Iterable[str]) -> str:
+    """Sentences in a row: a full-width stop leaves the space that a space would be."""
+    text = ""
+    for part in parts:
+        text += part if not text or text[-1] in _WIDE_STOPS else f" {part}"
+    return text
+
+
+_WIDE_STOPS = "。！？；："
 
 
 def shortlist(names: Sequence[str], most: int = 5) -> Phrase:

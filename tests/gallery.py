@@ -17,8 +17,10 @@ def sample_names() -> list[str]:
 
 
 def render_sample(name: str) -> dict[str, str]:
-    """File name to content of one sample's reports, as the command line renders them."""
+    """File name to content of one sample's reports, as the command line renders them; of a run that
+    failed in Chinese too."""
     from nanautopsy import analyze
+    from nanautopsy.languages import Language, translated
     from nanautopsy.render import html, json, markdown
 
     # Reports name the run as it was given: relative to the checkout, wherever that lies.
@@ -28,11 +30,17 @@ def render_sample(name: str) -> dict[str, str]:
         autopsy = analyze(f"sample_runs/{name}")
     finally:
         os.chdir(before)
-    return {
+    files = {
         f"{name}.html": html.render(autopsy),
         f"{name}.md": markdown.render(autopsy),
         f"{name}.json": json.render(autopsy),
     }
+    if autopsy.failed:
+        chinese = Language("zh")
+        said = translated(autopsy, chinese)
+        files[f"{name}.zh.html"] = html.render(said, language=chinese)
+        files[f"{name}.zh.md"] = markdown.render(said, language=chinese)
+    return files
 
 
 def handbook() -> tuple[Path, str]:

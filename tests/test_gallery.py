@@ -16,7 +16,7 @@ def test_the_report_is_current(name: str) -> None:
 
 
 def test_no_report_without_its_sample() -> None:
-    names = {path.name.rsplit(".", 1)[0] for path in REPORTS.iterdir()}
+    names = {path.name.partition(".")[0] for path in REPORTS.iterdir()}
     assert names == set(sample_names())
 
 

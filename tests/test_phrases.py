@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from nanautopsy.model import Autopsy
 from nanautopsy.rewrite import Place, rewrite
 from nanautopsy.wording import Phrase
 
+PACKAGE = Path(__file__).resolve().parent.parent / "nanautopsy"
 CORPUS = Path(__file__).parent / "corpus" / "runs"
 
 SAID = {
@@ -74,3 +76,42 @@ def test_experiments_and_known_defects_are_phrases():
     texts = [text for one in EXPERIMENTS.values() for text in (one.outcome, *one.how.values())]
     texts += [text for issue in load() for text in (issue.title, issue.what, *issue.remedies)]
     assert [text for text in texts if not isinstance(text, Phrase)] == []
+
+
+def _untranslatable(tree: ast.AST) -> Iterator[int]:
+    """Lines on which a template stands where no tool finds it: inside an f-string, or as one, or
+    behind a name."""
+    makers = {"phrase": (0,), "counted": (1, 2)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.Call) and _name(inner) in makers:
+                    yield inner.lineno
+        if isinstance(node, ast.Call) and _name(node) in makers:
+            yield from (
+                node.lineno
+                for i in makers[_name(node)]
+                if i < len(node.args) and isinstance(node.args[i], (ast.JoinedStr, ast.BinOp))
+            )
+
+
+def _name(call: ast.Call) -> str:
+    return call.func.id if isinstance(call.func, ast.Name) else ""
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix()
+)
+def test_templates_stand_where_they_can_be_collected(path: Path) -> None:
+    assert list(_untranslatable(ast.parse(path.read_text(encoding="utf-8")))) == []
+
+
+def test_a_template_in_an_f_string_is_found() -> None:
+    for code in (
+        "f\"{phrase('a {b}', b=1)} c\"",
+        'phrase(f"a {b}")',
+        'phrase("a " + b)',
+        'counted(n, "one", f"{n}")',
+    ):
+        assert list(_untranslatable(ast.parse(code))) == [1]
+    assert list(_untranslatable(ast.parse('phrase("a {b}", b=f"{c}")'))) == []

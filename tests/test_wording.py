@@ -58,3 +58,9 @@ def test_pickling_keeps_the_parts(template, value):
     for text in (phrase(template), phrase("{a} and {b}", a=value, b=phrase(template))):
         copy = pickle.loads(pickle.dumps(text))
         assert (copy, copy.template, copy.values) == (text, text.template, text.values)
+
+
+def test_sentences_of_chinese_stand_without_a_space() -> None:
+    row = listed([phrase("one."), phrase("two."), phrase("three")], " ")
+    assert str(row) == "one. two. three"
+    assert row.said(lambda text: {"one.": "一。"}.get(text, text)) == "一。two. three"

@@ -102,6 +102,8 @@ def checkpoint_facts(autopsy: Autopsy) -> Iterable[tuple[str, Source]]:
         ordered = [t for t in worst_first(checkpoint) if t in bad]
         places = [replace(tensor.at(), path="") for tensor in ordered]
         named = shortlist([str(place).strip() for place in places], MOST_TENSORS)
+        if len(bad) == len(checkpoint.tensors):
+            named = phrase("{first}, and so on in all others", first=str(places[0]).strip())
         yield (
             phrase(
                 "{path}: {n} of {all} tensors are non-finite; first bad element: {named}",

@@ -112,7 +112,9 @@ def _precision(autopsy: Autopsy) -> Question:
     if "compute_dtype" not in autopsy.run.facts:
         how = phrase("say the dtype of the weights, autocast or not, and whether a scaler is used")
         return Question(text, "", how)
-    return Question(text, listed([f"{row.name} {row.value}" for row in known]))
+    return Question(
+        text, listed([phrase("{name} {value}", name=row.name, value=row.value) for row in known])
+    )
 
 
 def _command(autopsy: Autopsy) -> Question:

@@ -22,6 +22,7 @@ from nanautopsy.render._gfm import MAX_ROWS, block, cite, code, fitted, folded, 
 from nanautopsy.render._issue_facts import Row
 from nanautopsy.render._open_questions import project_of, questions
 from nanautopsy.wording import Phrase, counted, phrase
+from nanautopsy.wording import sentences as in_a_row
 
 Section: TypeAlias = Callable[[Autopsy, Language], str]
 
@@ -95,7 +96,7 @@ def _summary(autopsy: Autopsy, language: Language) -> str:
 
 def _paragraph(sentences: Iterable[str]) -> str:
     """Sentences in a row; each is bounded and inert on its own."""
-    return " ".join(prose(sentence) for sentence in sentences)
+    return in_a_row(prose(sentence) for sentence in sentences)
 
 
 def _versions(autopsy: Autopsy, language: Language) -> str:

@@ -92,7 +92,8 @@ def causes(autopsy: Autopsy, language: Language) -> Iterator[str]:
         lines += [say(phrase("Cause {id}.", id=code(cause.id))), ""]
         lines += _evidence(cause, language)
         if cause.remedies:
-            lines += ["", f"**{say(phrase('What to do'))}**", ""]
+            title = say(phrase("What to do"))
+            lines += ["", f"**{title}**", ""]
             lines += [item(remedy) for remedy in cause.remedies[:MAX_ROWS]]
         links = [link(url) for url in cause.references[:MAX_ROWS]]
         if links:
