@@ -74,6 +74,15 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             "any": phrase("torch.autograd.set_detect_anomaly(True), resumed before {step}"),
         },
     ),
+    "forward-call": Experiment(
+        phrase("it names the line of the forward pass whose derivative was NaN"),
+        {
+            "any": phrase(
+                "keep what anomaly mode prints to stderr (python train.py 2> stderr.log): a "
+                "warning with the traceback of the forward call stands there"
+            ),
+        },
+    ),
     "wider-format": Experiment(
         phrase(
             "bfloat16 ends at 3.4e38: an overflow of float16 is gone there, anything else is not"

@@ -56,6 +56,8 @@ def headline(
 
 
 def _when(onset: Onset) -> str:
+    if onset.step is None and onset.last_finite is not None:
+        return phrase("after {place}", place=position(onset.axis, onset.last_finite))
     if onset.step is None:
         return phrase("at a step that no artifact states")
     if onset.last_finite is not None and onset.step - onset.last_finite > 1:

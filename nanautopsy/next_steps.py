@@ -102,7 +102,7 @@ def next_steps(
         return ()
     fired = [c.id for c in (*causes, *considered) if c.status == "fired"]
     rivals = _rivals(case, fired)
-    steps = [_experiment(case, key, pair) for key, pair in _chosen(rivals)]
+    steps = [_experiment(case, _instead(case, key), pair) for key, pair in _chosen(rivals)]
     known = [_for_issue(issue) for issue in possible(case)[:_MOST_ISSUES]]
     return (*steps[:_MOST_STEPS], *known)
 
@@ -123,6 +123,14 @@ def _chosen(rivals: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield key, (rivals[i], rivals[j])
     if len(rivals) == 1 and rivals[0] in _DECIDES:
         yield _DECIDES[rivals[0]], (rivals[0],)
+
+
+def _instead(case: Case, key: str) -> str:
+    """What to do in place of what the run has done already."""
+    named = case.run.events_of("backward-nonfinite")
+    if key == "backward-function" and named and not any("forward" in e.data for e in named):
+        return "forward-call"
+    return key
 
 
 def deciding(first: str, second: str) -> str:

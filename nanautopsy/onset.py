@@ -12,7 +12,7 @@ from nanautopsy import thresholds
 from nanautopsy.candidates import QUANTITY, axis_of, candidates_of
 from nanautopsy.checkpoints.damage import damaged, damaged_moments
 from nanautopsy.layers import in_forward_order
-from nanautopsy.model import Finding, NonFinite, Onset, Run, Series, Verdict
+from nanautopsy.model import Axis, Finding, NonFinite, Onset, Run, Series, Source, Verdict
 from nanautopsy.quantities import position
 from nanautopsy.signal import index_at
 from nanautopsy.wording import Phrase, phrase
@@ -53,7 +53,9 @@ def _onset(run: Run, ordered: Sequence[Finding]) -> Onset:
         quantity = str(first.data.get("quantity") or first.data.get("tag") or quantity)
     masked = [f for f in ordered if f.id in ("masked-loss", "gradient-sentinel")]
     layers = _layers(ordered, first)
-    last = _last_finite(run, first, ordered)
+    last, axis = _last_finite(run, first, ordered), axis_of(first)
+    if first.step is None and last is None:
+        last, axis = _said_after(run, first.source) or (None, axis)
     rank = first.data.get("rank")
     return Onset(
         step=first.step,
@@ -67,7 +69,7 @@ def _onset(run: Run, ordered: Sequence[Finding]) -> Onset:
         masked=bool(masked),
         how=_how(first, last, layers, masked, ordered),
         source=first.source,
-        axis=axis_of(first),
+        axis=axis,
     )
 
 
@@ -112,6 +114,24 @@ def _last_finite(run: Run, first: Finding, ordered: Sequence[Finding]) -> int | 
     )
     earlier = [step for step in known if step < first.step]
     return max(earlier) if earlier else None
+
+
+def _said_after(run: Run, source: Source) -> tuple[int, Axis] | None:
+    """Step and axis of the last number of training, if it is finite, that stands above a line in
+    the same log."""
+    above: list[tuple[int, int, Axis, bool]] = []
+    for series in run.by_role("loss", "grad_norm"):
+        if series.source.path != source.path or series.lines is None or source.line is None:
+            continue
+        places = np.flatnonzero(series.lines < source.line)
+        if len(places):
+            i = int(places[-1])
+            finite = bool(np.isfinite(series.values[i]))
+            above.append((int(series.lines[i]), int(series.steps[i]), series.axis, finite))
+    if not above:
+        return None
+    _, step, axis, finite = max(above)
+    return (step, axis) if finite else None
 
 
 def _layers(ordered: Sequence[Finding], first: Finding) -> list[str]:

@@ -24,7 +24,11 @@ def onset(**changes: object) -> Onset:
         ({}, "The loss went NaN at step 12."),
         ({"last_finite": 2}, "The loss went NaN by step 12 (last finite at step 2)."),
         ({"last_finite": None}, "The loss went NaN at step 12."),
-        ({"step": None}, "The loss went NaN at a step that no artifact states."),
+        ({"step": None}, "The loss went NaN after step 11."),
+        (
+            {"step": None, "last_finite": None},
+            "The loss went NaN at a step that no artifact states.",
+        ),
         ({"value": "-inf", "quantity": "grad_norm"}, "The gradient norm went -Inf at step 12."),
         ({"layer": "h.3.mlp"}, "The loss went NaN at step 12, first in h.3.mlp."),
         ({"masked": True}, "The loss went NaN at step 12; the logged numbers hide it."),

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from builders import NAN, case_of, make_run, series
+from builders import NAN, case_of, event, make_run, series
 
 from nanautopsy.causes.interface import Case
 from nanautopsy.coverage import cover
@@ -144,3 +144,10 @@ def test_they_come_before_what_is_missed() -> None:
     coverage = cover(case.run, case.verdict, case.onset, asked)
     assert coverage.missing[: len(asked)] == asked
     assert len(coverage.missing) > len(asked)
+
+
+def test_what_the_run_has_done_already_is_not_asked_for() -> None:
+    text = "Function 'PowBackward0' returned nan"
+    said = event("backward-nonfinite", text, function="PowBackward0")
+    asked = " ".join(step.how_to_collect for step in steps(case_of(make_run(said))))
+    assert "stderr.log" in asked and "set_detect_anomaly" not in asked

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from builders import INF, NAN, checkpoint, event, judge, make_run, series, tensor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanautopsy.model import Run
+from nanautopsy.model import Run, Source
 
 FALLING = [4.0, 3.6, 3.3, 3.1, 3.0, 2.9, 2.85, 2.8, 2.77, 2.75, 2.74, 2.73]
 NORMS = [1.3, 1.2, 1.1, 1.15, 1.0, 0.9, 0.95, 0.9, 0.85, 0.9, 0.8, 0.85]
@@ -520,3 +521,11 @@ def test_a_new_objective_that_is_being_learned_is_no_divergence() -> None:
 
 def test_a_level_that_stays_after_a_jump_is_one() -> None:
     assert judge(staged([11.0 + 0.1 * (i % 3) for i in range(40)])).verdict == "diverged"
+
+
+def test_a_message_without_a_step_comes_after_the_number_above_it() -> None:
+    rows = replace(series("loss", [2.0, 1.9, 1.8], [4, 5, 6]), lines=np.array([1, 2, 9]))
+    rows = replace(rows, source=Source("train.log", tag="loss"), axis="epoch")
+    said = event("backward-nonfinite", "Function 'PowBackward0' returned nan", function="Pow")
+    onset = judge(make_run(rows, said)).onset
+    assert onset is not None and (onset.step, onset.last_finite, onset.axis) == (None, 5, "epoch")

@@ -106,6 +106,11 @@ def after(onset: Onset) -> Phrase:
 
 def when(onset: Onset) -> Phrase:
     """The step and the interval in which it happened."""
+    if onset.step is None and onset.last_finite is not None:
+        return phrase(
+            "after {place}, the last finite one; no artifact says at which step",
+            place=position(onset.axis, onset.last_finite),
+        )
     if onset.step is None:
         return phrase("at a step that no artifact names")
     if onset.last_finite is None:
