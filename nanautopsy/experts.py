@@ -10,6 +10,7 @@ from nanautopsy.roles import words
 ROUTER = re.compile(r"(^|[._/])(router|gating|moe_gate|gate(?=[._/](weight|wg|kernel|$)))", re.I)
 """Names of routers."""
 _EXPERTS = re.compile(r"(num|n)_?(local_|routed_)?experts|(^|[._/])experts?[._/\d]", re.IGNORECASE)
+_ROUTERS = frozenset("router gate gating".split())
 _AUXILIARY = frozenset("aux auxiliary router balance balancing load z zloss".split())
 
 
@@ -26,3 +27,9 @@ def has_experts(run: Run) -> bool:
     return any(_EXPERTS.search(name) or ROUTER.search(name) for name in names) or any(
         {"aux", "loss"} <= tag or "router" in tag for tag in tags
     )
+
+
+def is_router_logit(tag: str) -> bool:
+    """``router_logit_max``, ``moe/gate_logits``."""
+    parts = frozenset(words(tag))
+    return bool(parts & _ROUTERS) and bool(parts & {"logit", "logits"})

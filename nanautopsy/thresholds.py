@@ -32,6 +32,10 @@ moderate evidence more would not change what is named."""
 
 FP16_MAX = 65504.0
 """Largest finite float16 (IEEE 754 binary16: (2 - 2**-10) * 2**15)."""
+FP32_EXP_MAX = 88.72
+"""Natural logarithm of float32's maximum: the largest number whose exponential is finite."""
+FP16_EXP_MAX = 11.09
+"""The same of float16's."""
 FP16_NEAR_MAX = 6.0e4
 """A magnitude as near to the maximum as the frame before the Inf in the published fp16 dumps
 (transformers' debugging guide and transformers#5651 show 6.3e4 to 6.6e4)."""
@@ -153,6 +157,8 @@ ISOLATED_POINTS = 2
 """Logged points that one bad batch may touch: an average over a window reaches into the next."""
 RECURRENCES = 3
 """Equal distances need three points; two are any two."""
+RECORD_FACTOR = 1.1
+"""A metric's value over its highest before, from which it is a record and no rounding."""
 ABSURD_INPUT = 1.0e3
 """An input statistic over its own median: inputs are normalized, or bounded by their encoding;
 a factor of 256 separates pixels of 0 to 255 from those of 0 to 1."""

@@ -28,6 +28,7 @@ from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.detectors.attention import ATTENTION, QUERY_KEY
 from nanautopsy.model import Assessment, Source
+from nanautopsy.records import records_at
 from nanautopsy.signal import shown, up_to
 from nanautopsy.wording import phrase
 
@@ -207,6 +208,18 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
             phrase("{finding}, where a bad input reaches every term", finding=finding.text),
             finding.source,
         )
+    if case.onset is not None and not odd:
+        for series, index in records_at(case.run, case.onset):
+            weighing.speaks_against(
+                thresholds.MODERATE,
+                phrase(
+                    "{tag} is {value} there, finite and higher than ever before: something grew",
+                    tag=series.tag,
+                    value=shown(float(series.values[index])),
+                ),
+                series.at(index),
+            )
+            break
     half = case.states("compute_dtype", "F16")
     if half is not None and not case.found("odd-input"):
         weighing.speaks_against(

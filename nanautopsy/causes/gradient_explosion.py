@@ -28,6 +28,7 @@ import re
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.experts import has_experts, is_auxiliary
 from nanautopsy.learning_rates import from_the_start, highest, how_high, rising_before
 from nanautopsy.model import Assessment, Finding, Run, Source
 from nanautopsy.wording import phrase
@@ -79,6 +80,14 @@ def _assess(case: Case) -> Assessment:
             ),
             half.source,
         )
+    for finding in case.found("loss-term-growth"):
+        if has_experts(case.run) and is_auxiliary(str(finding.source.tag)):
+            weighing.speaks_against(
+                thresholds.STRONG,
+                phrase("{growth}: a router's, which has no bound", growth=finding.text),
+                finding.source,
+            )
+            break
     for finding in case.found(*_RIVALS):
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     return weighing.fired()

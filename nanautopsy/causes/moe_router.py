@@ -21,9 +21,11 @@ from __future__ import annotations
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
-from nanautopsy.experts import ROUTER, has_experts, is_auxiliary
+from nanautopsy.experts import ROUTER, has_experts, is_auxiliary, is_router_logit
 from nanautopsy.model import Assessment, Finding
 from nanautopsy.onset import finite_layer_beside, loss_was_finite_at
+from nanautopsy.records import records_at
+from nanautopsy.signal import shown
 from nanautopsy.wording import phrase
 
 
@@ -46,14 +48,17 @@ def _assess(case: Case) -> Assessment:
             onset.source,
         )
     _weigh_auxiliary(case, weighing)
-    for finding in case.found("loss-term-growth"):
-        if is_auxiliary(str(finding.source.tag)):
+    _weigh_logits(case, weighing)
+    grown = [f for f in case.found("loss-term-growth") if is_auxiliary(str(f.source.tag))]
+    for finding in grown[:1]:
+        if len(grown) == len(case.found("loss-term-growth")):
             weighing.speaks_for(
-                thresholds.MODERATE,
-                phrase("{growth}; the total did not", growth=finding.text),
+                thresholds.STRONG,
+                phrase("{growth}; no other term of the loss did", growth=finding.text),
                 finding.source,
             )
-            break
+        else:
+            weighing.speaks_for(thresholds.WEAK, finding.text, finding.source)
     for finding in case.found("weight-growth"):
         if finding.layer is not None and ROUTER.search(finding.layer):
             weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
@@ -70,6 +75,35 @@ def _assess(case: Case) -> Assessment:
     return weighing.fired()
 
 
+def _weigh_logits(case: Case, weighing: Weighing) -> None:
+    """Router logits past the reach of an exponential, finite where the loss is NaN: a softmax that
+    does not subtract its maximum is Inf / Inf there."""
+    onset = case.onset
+    if onset is None or onset.step is None or onset.value != "nan":
+        return
+    narrow = any(
+        ROUTER.search(key) and "16" in str(fact.value) and "bf" not in str(fact.value).lower()
+        for key, fact in case.run.config.items()
+    )
+    half = narrow or case.states("compute_dtype", "F16") is not None
+    reach = thresholds.FP16_EXP_MAX if half else thresholds.FP32_EXP_MAX
+    for series, index in records_at(case.run, onset):
+        largest = abs(float(series.values[index]))
+        if is_router_logit(series.tag) and largest > reach:
+            weighing.speaks_for(
+                thresholds.STRONG,
+                phrase(
+                    "{tag} is {value} where the loss is NaN, higher than ever before: past {reach} "
+                    "an exponential is Inf",
+                    tag=series.tag,
+                    value=shown(largest),
+                    reach=shown(reach),
+                ),
+                series.at(index),
+            )
+            return
+
+
 def _weigh_auxiliary(case: Case, weighing: Weighing) -> None:
     """The auxiliary loss or a metric of the router that turned alone, or before the loss."""
     onset = case.onset
@@ -79,8 +113,8 @@ def _weigh_auxiliary(case: Case, weighing: Weighing) -> None:
         alone = finding.id == "loss-term-alone"
         if _is_upstream(case, finding):
             weighing.speaks_for(
-                # What came in may have been Inf already, unless the router grew up to it.
-                thresholds.STRONG if _grew(case) else thresholds.MODERATE,
+                # What came in may have been Inf already.
+                thresholds.MODERATE,
                 phrase(
                     "{finding}, where the loss is NaN: the Inf came first", finding=finding.text
                 ),
@@ -101,10 +135,6 @@ def _weigh_auxiliary(case: Case, weighing: Weighing) -> None:
                 finding.source,
             )
         return
-
-
-def _grew(case: Case) -> bool:
-    return any(is_auxiliary(str(f.source.tag)) for f in case.found("loss-term-growth"))
 
 
 def _is_upstream(case: Case, finding: Finding) -> bool:

@@ -107,3 +107,13 @@ def test_what_names_its_place_is_no_bad_batch() -> None:
         "backward-nonfinite", "Function 'SqrtBackward0' returned nan", 21, function="SqrtBackward0"
     )
     assert named_cause(*SUDDEN, start, said) == "singular-gradient"
+
+
+def test_a_metric_at_its_highest_speaks_against_a_batch() -> None:
+    sudden = series("loss", [2.0] * 24 + [NAN] * 3), series("grad_norm", [1.0] * 24 + [NAN] * 3)
+    model = checkpoint(20, *(tensor(f"fc{i}.weight") for i in range(5)))
+    assert named_cause(*sudden, model) == "bad-input-data"
+    grown = series("hidden_max", [10.0 + 0.1 * (i % 7) for i in range(24)] + [14.3, NAN, NAN])
+    assert named_cause(*sudden, model, grown) is None
+    fed = series("input_max", [10.0 + 0.1 * (i % 7) for i in range(24)] + [14.3, 9.0, 9.0])
+    assert named_cause(*sudden, model, fed) == "bad-input-data"

@@ -77,3 +77,26 @@ def test_a_term_that_is_inf_with_a_bad_batch() -> None:
         series("router_z_loss", [1.0] * 12 + [INF, NAN]),
     )
     assert named_cause(*parts, config=EXPERTS) is None
+
+
+def test_logits_past_the_reach_of_an_exponential() -> None:
+    logits = [60.0 + i for i in range(24)] + [96.7, NAN, NAN]
+    parts = (
+        series("loss", [-2.0] * 24 + [NAN] * 3),
+        series("router_logit_max", logits),
+        series("gnorm", [1.0] * 24 + [NAN] * 3),
+    )
+    assert named_cause(*parts, config=EXPERTS) == "moe-router"
+    below = series("router_logit_max", [v / 2 for v in logits])
+    assert named_cause(parts[0], below, parts[2], config=EXPERTS) != "moe-router"
+
+
+def test_gradients_that_follow_a_growing_term() -> None:
+    total = [2.0 + v for v in GROWING]
+    parts = (
+        series("loss", [*total, INF, NAN]),
+        series("lm", [2.0] * 12 + [2.0, NAN]),
+        series("router_z_loss", [*GROWING, INF, NAN]),
+        series("grad_norm", [v / 3 for v in GROWING] + [INF, NAN]),
+    )
+    assert named_cause(*parts, config=EXPERTS) == "moe-router"
