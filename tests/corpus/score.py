@@ -28,9 +28,8 @@ from harness.knowable import origin  # noqa: E402
 PARTS = ("tune", "test")
 BINS = (0.0, 0.2, 0.5, 0.7, 0.9, 1.0)
 
-_COMPUTED = ("forward", "loss", "gradient", "norm")
-"""What a step computes from its batch; weights and moments turn at the end of it, unless they were
-loaded so (step 0)."""
+_REACHED = ("loss", "gradient", "norm")
+"""Kinds of values that a failing step ends in."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +82,20 @@ class Judged:
 
     @property
     def step_is_right(self) -> bool:
-        """Whether the first non-finite step lies in the onset's interval."""
-        first = self.truth["first"]
-        steps = [s["step"] for kind, s in first.items() if kind in _COMPUTED or not s["step"]]
-        steps = steps or [s["step"] for s in first.values()]
+        """Whether the first non-finite step lies in the onset's interval.
+
+        That is the step of the first non-finite value at all, or of the first loss or gradient:
+        weights turn at the end of a step, and the next one computes with them; an activation
+        may be clamped and reach the loss steps later.
+        """
+        first = {kind: seen["step"] for kind, seen in self.truth["first"].items()}
+        reached = [step for kind, step in first.items() if kind in _REACHED]
         onset = self.autopsy.onset
-        if onset is None or onset.step is None or not steps:
+        if onset is None or onset.step is None or not first:
             return False
-        return (onset.last_finite is None or onset.last_finite < min(steps)) and (
-            min(steps) <= onset.step
+        return any(
+            (onset.last_finite is None or onset.last_finite < step) and step <= onset.step
+            for step in (min(first.values()), *([min(reached)] if reached else []))
         )
 
     @property

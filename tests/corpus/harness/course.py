@@ -29,6 +29,8 @@ class Course:
     clip: float | None = None
     precision: Literal["fp32", "fp16", "bf16", "half"] = "fp32"
     """``half`` is float16 throughout, the others are of autocast."""
+    probe_every: int = 2000
+    """Good steps after which a gradient scaler doubles its scale."""
     spoil: Callable[[int, Batch], Batch] = lambda step, batch: batch
     period: int = 0
     """Batches after which the data repeat; 0: never."""

@@ -29,7 +29,12 @@ def torch_loop(session: Session, course: Course, first: int = 1, watch: bool = T
         session.watch(model)
         write_settings(session, course)
     optimizer = course.make_optimizer()
-    scaler = torch.amp.GradScaler("cpu", 65536.0, enabled=course.precision == "fp16")
+    scaler = torch.amp.GradScaler(
+        "cpu",
+        65536.0,
+        growth_interval=course.probe_every,
+        enabled=course.precision == "fp16",
+    )
     kinds = {"fp16": torch.float16, "bf16": torch.bfloat16}
     numbers, recorder = ModuleNumbers(course), session.recorder
     kept = optimizer if course.with_optimizer else None

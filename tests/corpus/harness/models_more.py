@@ -98,10 +98,11 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.q_proj, self.k_proj = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
         self.v_proj, self.out_proj = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.score = nn.Identity()  # for the hooks
         self.largest = 0.0
 
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
-        scores = self.q_proj(x) @ self.k_proj(memory).mT
+        scores = self.score(self.q_proj(x) @ self.k_proj(memory).mT)
         self.largest = float(scores.detach().abs().max())
         if mask is not None:
             scores = scores + mask

@@ -38,6 +38,7 @@ MODULES = (
     "stories_two",
     "stories_scores",
     "stories_seq2seq",
+    "stories_quiet",
 )
 NAMES_LAYERS = frozenset({"fully-masked-attention"})
 

@@ -174,7 +174,7 @@ def policy(session: Session) -> None:
             "ratio_max": ratio.max(),
         }
 
-    train(session, model, loss, optax.sgd(0.03), batch, 160, lambda n: 0.03)
+    train(session, model, loss, optax.sgd(3e-3), batch, 160, lambda n: 3e-3)
 
 
 def norm(session: Session) -> None:
