@@ -181,16 +181,27 @@ def _scan(archive: str, catalog: str, options: Options, *, quiet: bool, color: b
     """Scan, and print the tally, also of a scan that was interrupted."""
     from nanautopsy.scan.catalog import Catalog, CatalogTrouble
     from nanautopsy.scan.dask_pool import ClusterTrouble
+    from nanautopsy.scan.interrupts import Interrupts
+    from nanautopsy.scan.pool import PoolTrouble
     from nanautopsy.scan.progress import ScanProgress
     from nanautopsy.scan.scan import open_scan
 
     opened: Scan | None = None
     try:
-        with Catalog.open(catalog) as kept, ScanProgress(color=color, quiet=quiet) as progress:
-            opened = open_scan(archive, options, kept, progress)
+        with (
+            Interrupts() as interrupts,
+            Catalog.open(catalog) as kept,
+            ScanProgress(color=color, quiet=quiet) as progress,
+        ):
+
+            def between(tally: Tally) -> None:
+                progress(tally)
+                interrupts.check()
+
+            opened = open_scan(archive, options, kept, between)
             for _ in opened.results():
                 pass
-    except (CatalogTrouble, ClusterTrouble) as trouble:
+    except (CatalogTrouble, ClusterTrouble, PoolTrouble) as trouble:
         if opened is not None and opened.tally.scanned and not quiet:
             _print_tally(opened.tally, catalog)
         fail(str(trouble))

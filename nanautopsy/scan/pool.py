@@ -14,7 +14,9 @@ import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 
 from nanautopsy.scan.results import Outcome, ScanResult
 from nanautopsy.scan.settings import Job
@@ -57,6 +59,10 @@ def default_memory(workers: int) -> int:
     return max(1 << 30, memory * 4 // 5 // max(1, workers))
 
 
+class PoolTrouble(Exception):
+    """There can be no worker processes; its text is one line that says why."""
+
+
 class Supervised:
     """Processes that analyze runs, and what became of them."""
 
@@ -72,6 +78,25 @@ class Supervised:
             initargs=(limits.memory or default_memory(workers),),
             context=forking(),
         )
+
+    def check(self) -> None:
+        """Raise :class:`PoolTrouble` where no process comes up: or every run would be said to have
+        crashed its own."""
+        from pebble import ProcessExpired
+
+        try:
+            with _undisturbed():
+                up = self._pool.schedule(os.getpid)
+            up.result()
+        except (ProcessExpired, RuntimeError, OSError, MemoryError) as error:
+            self.stop()
+            raise PoolTrouble(
+                "worker processes cannot be started. They import the main module: a script scans "
+                'under `if __name__ == "__main__":`'
+            ) from error
+        except BaseException:
+            self.stop()
+            raise
 
     def schedule(self, job: Job) -> Future[ScanResult]:
         """Analyze the run as soon as a process is free."""
@@ -118,6 +143,7 @@ class LocalPool:
 
     def __enter__(self) -> LocalPool:
         self._processes = Supervised(self._workers, self._limits, self._work)
+        self._processes.check()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -171,7 +197,24 @@ def forking() -> multiprocessing.context.BaseContext:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["nanautopsy.scan.work"])
+    with _undisturbed():
+        forkserver.ensure_running()
     return context
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C comes afterwards, and not at all to processes that are started: a terminal sends it
+    to all, and these leave it to their parent from their first moment."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # which, started later, would let it through again
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
 
 
 def prepare(memory: int | None) -> None:

@@ -171,6 +171,22 @@ def test_interrupted(archive: Path, catalog: Path, to_all: bool) -> None:
     assert_sound(catalog)
 
 
+def test_interrupted_as_it_begins(archive: Path, catalog: Path) -> None:
+    """Whatever is being imported or started then, in whichever process, nobody is shown it."""
+    for _ in range(KILLS):
+        process = started(archive, catalog)
+        when(lambda: catalog.exists() or process.poll() is not None)  # noqa: B023
+        time.sleep(random.random())
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+        # Python itself dies of it where it came inside of exec(): a shell says 130 of both.
+        assert process.returncode in (130, -signal.SIGINT)
+        assert "nanautopsy: interrupted" in err and "Traceback" not in err
+        when(lambda: not group(process.pid))  # noqa: B023
+        for path in catalog.parent.glob(f"{catalog.name}*"):
+            path.unlink()
+
+
 def test_two_scans_at_once(archive: Path, catalog: Path) -> None:
     both = [started(archive, catalog) for _ in range(2)]
     for process in both:

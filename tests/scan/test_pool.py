@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from scan.archives import LOG, found, lay
+from scan.catalogs import counted
 from scan.misbehaving import work
 
 from nanautopsy.scan.pool import LocalPool, RunLimits, default_memory
@@ -64,6 +66,30 @@ def test_a_bad_run_says_why(
     assert reason in results[name].reason
     assert "\n" not in results[name].reason
     assert results[name].document is None
+
+
+@pytest.mark.parametrize("where", ["file", "standard input"])
+def test_a_program_that_workers_cannot_import(tmp_path: Path, where: str) -> None:
+    """No run is said to have crashed its process when none comes up."""
+    lay(tmp_path / "archive", {"a/train.log": LOG})
+    place, catalog = str(tmp_path / "archive"), tmp_path / "c.db"
+    script = f"import nanautopsy\nlist(nanautopsy.scan({place!r}, catalog={str(catalog)!r}))\n"
+    (tmp_path / "script.py").write_text(script)
+    program = "-" if where == "standard input" else str(tmp_path / "script.py")
+    told = subprocess.run(
+        [sys.executable, program],
+        input=script,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert told.returncode == 1
+    assert told.stderr.strip().splitlines()[-1] == (
+        "nanautopsy.scan.pool.PoolTrouble: worker processes cannot be started. They import the "
+        'main module: a script scans under `if __name__ == "__main__":`'
+    )
+    assert counted(catalog) == 0
 
 
 def test_memory_is_shared_among_the_workers() -> None:
