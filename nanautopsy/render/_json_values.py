@@ -34,11 +34,11 @@ def present(known: dict[str, Any], *optional: str) -> dict[str, Any]:
 
 
 def strict(value: Any) -> Any:
-    """The same with NaN and Inf as words, and tuples as lists."""
+    """The same with NaN and Inf as words, tuples as lists, and phrases as what they say."""
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
     if isinstance(value, dict):
         return {str(key): strict(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [strict(item) for item in value]
-    return value
+    return str(value) if isinstance(value, str) else value

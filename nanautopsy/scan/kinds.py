@@ -4,7 +4,7 @@ that is scanned again is listed, not opened."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nanautopsy.model import Problem, Source
@@ -27,17 +27,21 @@ class Told:
 
 
 class Kinds:
-    """Answers from what is known, else from the file."""
+    """Answers from what is known, else from the file.
+
+    ``known``, by path: what was told before; what a file tells again is taken out of it. ``None``:
+    nobody keeps what is told.
+    """
 
     def __init__(
-        self, tree: Tree, readers: Sequence[Reader], known: Mapping[str, Told] | None = None
+        self, tree: Tree, readers: Sequence[Reader], known: dict[str, Told] | None = None
     ) -> None:
         self.tree = tree
         # What records a training is asked for; what is a checkpoint, names tell.
         self._readers = [
             one for one in readers if not type(one).__module__.startswith(_CHECKPOINT_READERS)
         ]
-        self._known = {} if known is None else known
+        self._known = known
         self._new: deque[tuple[str, Told]] = deque()
 
     def of(self, file: Entry) -> str:
@@ -45,7 +49,7 @@ class Kinds:
 
         A file that cannot be read is a problem of the tree: it may have been a run's only record.
         """
-        told = self._known.get(file.path)
+        told = None if self._known is None else self._known.pop(file.path, None)
         if told is not None and (told.size, told.stamp) == (file.size, file.stamp):
             return told.kind
         try:
@@ -54,7 +58,7 @@ class Kinds:
             text = f"cannot be read, so not taken for a run: {error.strerror or error}"
             self.tree.problems.append(Problem(text, Source(file.path)))
             return ""
-        if is_settled(file.stamp):
+        if self._known is not None and is_settled(file.stamp):
             self._new.append((file.path, Told(file.size, file.stamp, kind)))
         return kind
 

@@ -8,7 +8,7 @@ takes them up.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +56,9 @@ class Keeping(Protocol):
 
     def keep_kinds(self, archive: str, asking: str, told: Iterable[tuple[str, Told]]) -> None:
         """Keep what files recorded."""
+
+    def forget_kinds(self, archive: str, paths: Iterable[str]) -> None:
+        """Drop what files recorded."""
 
 
 class Pool(Protocol):
@@ -105,7 +108,7 @@ class Scan:
         """Each new result, after the catalog holds it."""
         address, asking = self.settings.address, asking_of(self.settings)
         known: dict[str, Known] = {}
-        told: dict[str, Told] = {}
+        told: dict[str, Told] | None = None
         if self.catalog is not None:
             known, told = self.catalog.known(address), self.catalog.kinds(address, asking)
         kinds = Kinds(self.tree, load_readers().parts, told)
@@ -121,7 +124,7 @@ class Scan:
                 yield from done
         if self.catalog is not None:
             self.catalog.keep_kinds(address, asking, kinds.news())
-        self._part_with(known)
+        self._part_with(known, told or {})
 
     def _jobs(self, known: dict[str, Known], kinds: Kinds | None = None) -> Iterator[Job]:
         """What is to be analyzed; takes out of ``known`` what is still there."""
@@ -155,13 +158,14 @@ class Scan:
                 records = self.catalog.records(self.settings.address, run.root)
         return Job(self.settings, run.root, run.files, fingerprint, rules, records)
 
-    def _part_with(self, missing: dict[str, Known]) -> None:
-        """Count, and if asked forget, the runs that the whole search did not meet."""
+    def _part_with(self, missing: Collection[str], files: Collection[str]) -> None:
+        """Count, and if asked forget, the runs that the whole search did not meet, and files."""
         if self.options.limits != Limits() or self.tree.problems:
             return  # what was not looked at is not gone
         self.tally.gone = len(missing)
-        if self.options.prune and self.catalog is not None and missing:
+        if self.options.prune and self.catalog is not None:
             self.catalog.forget(self.settings.address, missing)
+            self.catalog.forget_kinds(self.settings.address, files)
 
 
 def open_pool(options: Options, settings: Settings) -> AbstractContextManager[Pool]:
@@ -229,7 +233,7 @@ def scan(
     With a ``catalog`` (a path, a database URL, or an open one) results are kept in it, and runs
     that it holds unchanged are neither read nor yielded. Worker processes import the main module: a
     script calls this under ``if __name__ == "__main__":``. Raises what :func:`open_scan` does, and
-    ``CatalogTrouble`` or ``ClusterTrouble`` where those fail.
+    ``CatalogTrouble``, ``ClusterTrouble`` or ``PoolTrouble`` where those fail.
     """
     if not isinstance(catalog, (str, os.PathLike)):
         yield from open_scan(archive, options, catalog, progress).results()

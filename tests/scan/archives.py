@@ -76,5 +76,9 @@ class Shelf:
     def keep_kinds(self, archive: str, asking: str, told: Iterable[tuple[str, Told]]) -> None:
         self.files.update(told)
 
+    def forget_kinds(self, archive: str, paths: Iterable[str]) -> None:
+        for path in list(paths):
+            del self.files[path]
+
     def records(self, archive: str, root: str) -> bytes:
         return self.kept[archive, root].records

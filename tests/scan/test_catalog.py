@@ -263,6 +263,9 @@ def test_what_files_recorded_is_held(place: str) -> None:
             "a/x.log": Told(2, "6", ""),
             weird: Told(3, "7", "table"),
         }
+        catalog.forget_kinds("/elsewhere", [weird])
+        catalog.forget_kinds("/archive", ["a/x.log", "never there"])
+        assert catalog.kinds("/archive", "now").keys() == {weird}
         assert catalog.kinds("/archive", "otherwise") == catalog.kinds("/elsewhere", "now") == {}
 
 

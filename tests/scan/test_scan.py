@@ -104,8 +104,10 @@ def test_what_grew_changed_came_and_went(archive: Path) -> None:
     assert {result.root for result in results} == {"a", "d"}
     assert scan.tally.gone == 1
     assert (str(archive), "b") in shelf.kept
+    assert "b/train.log" in shelf.files
     scanned(archive, shelf, prune=True)
     assert (str(archive), "b") not in shelf.kept
+    assert shelf.files.keys() == {"a/train.log", "d/train.log"} & shelf.files.keys()
 
 
 def test_what_was_not_looked_at_is_not_gone(archive: Path) -> None:

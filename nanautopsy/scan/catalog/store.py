@@ -10,7 +10,7 @@ from sys import intern
 from types import TracebackType
 from typing import Any, cast
 
-from sqlalchemy import Column, Connection, Engine, Table, delete, select
+from sqlalchemy import Column, ColumnElement, Connection, Engine, Table, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from nanautopsy.scan.catalog import schema
@@ -95,15 +95,22 @@ class Catalog:
 
     def forget(self, archive: str, roots: Iterable[str]) -> None:
         """Drop runs, all or none; those that are not held are passed over."""
-        names = [stored(root) for root in roots]
+        self._forget(RUNS.c.archive == stored(archive), RUNS.c.root, roots)
+
+    def forget_kinds(self, archive: str, paths: Iterable[str]) -> None:
+        """Drop what files recorded, likewise."""
+        self._forget(FILES.c.archive == stored(archive), FILES.c.path, paths)
+
+    def _forget(self, here: ColumnElement[bool], column: Column[str], names: Iterable[str]) -> None:
+        gone = [stored(name) for name in names]
 
         def work(connection: Connection) -> None:
-            for some in _portions(names):
-                here = RUNS.c.archive == stored(archive)
-                connection.execute(delete(RUNS).where(here, RUNS.c.root.in_(some)))
+            for some in _portions(gone):
+                connection.execute(delete(column.table).where(here, column.in_(some)))
 
-        with explained(self.label):
-            write(self._engine, work)
+        if gone:
+            with explained(self.label):
+                write(self._engine, work)
 
     def kinds(self, archive: str, asking: str) -> dict[str, Told]:
         """By path, what files of an archive recorded that were asked in this way."""
