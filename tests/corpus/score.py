@@ -103,7 +103,7 @@ class Judged:
         """Whether a module that was first (``origin``) is among the onset's first three."""
         onset = self.autopsy.onset
         said = onset.layers[:3] if onset is not None else ()
-        modules = {_module(name) for name in origin(self.truth["first"])}
+        modules = origin(self.truth["first"])
         return any(
             module == name or name.startswith(module + ".") or module.startswith(name + ".")
             for name in map(_module, said)

@@ -74,7 +74,9 @@ def knowable(truth: Mapping[str, Any], run: Path) -> dict[str, bool]:
     in_numbers = "numbers" in kinds and (not first or bool(shown & set(first)))
     verdict = in_numbers or any(damage.modules for damage in damages)
     layers = {
-        "layer_in_log": truth["sees_layers"] and any(map(names(run), origin(first))),
+        "layer_in_log": truth["sees_layers"]
+        and "numbers" in kinds
+        and any(map(names(run), origin(first))),
         "layer_in_weights": any(damage.is_confined for damage in damages),
     }
     told = {name: verdict and bool(first) and shown for name, shown in layers.items()}
@@ -95,11 +97,20 @@ def origin(first: Mapping[str, Mapping[str, Any]]) -> set[str]:
         return set()
     start = min(place["step"] for place in first.values())
     order = ("forward", "gradient", "parameter", "optimizer")
-    early = [k for k in order if k in first and first[k]["step"] == start]
+    early = [k for k in order if k in first and first[k]["step"] == start][:1]
     if start == 0:
-        early = [k for k in order if k in first and first[k]["step"] <= 1]
-        return {first[kind]["module"] for kind in early if kind in ("forward", "parameter")}
-    return {first[kind]["module"] for kind in early[:1]}
+        early = [k for k in ("forward", "parameter") if k in first and first[k]["step"] <= 1]
+    return {_module(kind, first[kind]["module"]) for kind in early}
+
+
+PARTS_AFTER = {"forward": 0, "gradient": 1, "parameter": 1, "optimizer": 2}
+"""Parts after the module's name, by kind."""
+
+
+def _module(kind: str, name: str) -> str:
+    """Of what a hook named: a module, its parameter, or a moment of its parameter."""
+    parts = name.replace("/", ".").split(".")
+    return ".".join(parts[: len(parts) - PARTS_AFTER[kind]])
 
 
 def names(run: Path) -> Callable[[str], bool]:
@@ -109,9 +120,9 @@ def names(run: Path) -> Callable[[str], bool]:
     read = b"\n".join(data for data in kept if not data.startswith(b"PK")).replace(b"/", b".")
 
     def found(module: str) -> bool:
-        name = module.removesuffix(".weight").removesuffix(".bias").replace("/", ".")
-        parent = name.rpartition(".")[0]
-        return name.encode() in read or ("." in parent and parent.encode() in read)
+        parent = module.rpartition(".")[0]
+        around = parent if "." in parent else f".{parent}"  # as the last part of a tag
+        return module.encode() in read or (bool(parent) and around.encode() in read)
 
     return found
 

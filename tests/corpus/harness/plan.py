@@ -39,6 +39,7 @@ MODULES = (
     "stories_scores",
     "stories_seq2seq",
     "stories_quiet",
+    "stories_growth",
 )
 NAMES_LAYERS = frozenset({"fully-masked-attention"})
 
