@@ -23,7 +23,7 @@ from nanautopsy.scan.settings import Job
 from nanautopsy.scan.work import examine, unanalyzed
 
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_GATHER_SECONDS, _LOOK_SECONDS = 0.1, 0.01
+_GATHER_SECONDS, _LOOK_SECONDS = 0.25, 0.02
 """How long a result may wait for others, and how often they are looked for."""
 _IDLE_SECONDS = 0.5
 """How long nothing may be heard of the runs: whoever shows progress shows that it goes on."""

@@ -57,6 +57,8 @@ class ScanResult:
     """Judged by what was read of it before, not read."""
     document: Mapping[str, Any] | None = None
     """The result of schema version 1, as ``analyze --format json`` prints it."""
+    packed: bytes = b""
+    """The document as a catalog keeps it: many workers pack faster than the one that writes."""
     signature: str = ""
     """Fingerprint of the failure: runs that died alike share it. Empty for one that did not."""
     waste: Waste = field(default_factory=Waste)

@@ -21,6 +21,7 @@ from nanautopsy.redact import added, redact_value
 from nanautopsy.remote import is_url
 from nanautopsy.render.json import document
 from nanautopsy.role_patterns import parse_roles
+from nanautopsy.scan.packing import pack as packed_document
 from nanautopsy.scan.results import Outcome, ScanResult
 from nanautopsy.scan.settings import Job, Settings
 from nanautopsy.scan.signature import signature_of
@@ -39,10 +40,12 @@ def examine(job: Job) -> ScanResult:
         ]
         if full:
             raise MemoryError(full[0])
+        made = document(autopsy)
         result = replace(
             unanalyzed(job, "analyzed", "", 0.0),
             again=judged is not None,
-            document=document(autopsy),
+            document=made,
+            packed=packed_document(made),
             signature=signature_of(autopsy),
             waste=waste_of(autopsy),
             records=pack(autopsy),

@@ -19,8 +19,8 @@ from scan.catalogs import KILLS, assert_sound, counted, when
 from nanautopsy import analyze
 from nanautopsy.render.json import document as as_document
 from nanautopsy.scan.catalog import Catalog, CatalogTrouble
-from nanautopsy.scan.catalog.packing import pack, unpack
 from nanautopsy.scan.kinds import Told
+from nanautopsy.scan.packing import pack, unpack
 from nanautopsy.scan.results import Known, ScanResult, Waste
 
 SAMPLE = Path(__file__).resolve().parents[2] / "sample_runs" / "minigemini-deepspeed"
@@ -244,7 +244,7 @@ def test_a_packed_value_that_is_none_or_a_bomb_is_refused(monkeypatch: pytest.Mo
     assert unpack(pack({"a": [1, "\udcff"]})) == {"a": [1, "\udcff"]}
     with pytest.raises(ValueError, match="not compressed"):
         unpack(b"no")
-    monkeypatch.setattr("nanautopsy.scan.catalog.packing.MOST_BYTES", 1000)
+    monkeypatch.setattr("nanautopsy.scan.packing.MOST_BYTES", 1000)
     with pytest.raises(ValueError, match="larger than"):
         unpack(pack("x" * 2000))
 

@@ -25,8 +25,8 @@ from test_real import DIVERGED, HEALTHY, NON_FINITE
 from test_samples import EXPECTED
 
 from nanautopsy.scan.catalog import Catalog
-from nanautopsy.scan.catalog.packing import unpack
 from nanautopsy.scan.catalog.tables import DOCUMENTS, RUNS
+from nanautopsy.scan.packing import unpack
 from nanautopsy.scan.query import COLUMNS, rows
 from nanautopsy.scan.scan import Options, Scan, open_scan
 

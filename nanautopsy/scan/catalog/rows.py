@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from nanautopsy.scan.catalog.packing import pack
 from nanautopsy.scan.catalog.tables import ARTIFACTS, CAUSES, DOCUMENTS, FINDINGS, PACKAGES
+from nanautopsy.scan.packing import pack
 from nanautopsy.scan.results import ScanResult
 
 Row = Mapping[str, Any]
@@ -88,7 +88,7 @@ def detail_rows(result: ScanResult, run_id: int) -> Iterator[tuple[Any, Sequence
         for name, package in document.get("environment", {}).get("packages", {}).items()
     ]
     packed = {
-        "document": None if result.document is None else pack(result.document),
+        "document": result.packed or (None if result.document is None else pack(document)),
         "settings": None if result.document is None else pack(settings(document)),
         "records": result.records,
     }

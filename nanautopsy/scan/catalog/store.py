@@ -6,11 +6,22 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import lru_cache
 from sys import intern
 from types import TracebackType
 from typing import Any, cast
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, Table, delete, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Delete,
+    Engine,
+    Table,
+    bindparam,
+    delete,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from nanautopsy.scan.catalog import schema
@@ -212,7 +223,7 @@ def _replace(connection: Connection, results: Sequence[ScanResult]) -> None:
     keys = _upsert(connection, [run_row(result) for result in results])
     for some in _portions(list(keys.values())):
         for table in DETAILS:
-            connection.execute(delete(table).where(table.c.run_id.in_(some)))
+            connection.execute(_dropping(table), {"keys": list(some)})
     gathered: dict[Table, list[Row]] = {table: [] for table in DETAILS}
     for result in results:
         key = keys[stored(result.archive), stored(result.root)]
@@ -226,19 +237,30 @@ def _replace(connection: Connection, results: Sequence[ScanResult]) -> None:
 def _upsert(connection: Connection, rows: Sequence[Row]) -> dict[tuple[str, str], int]:
     """Put the rows into ``runs``; their keys by archive and root."""
     place = (RUNS.c.archive, RUNS.c.root)
-    upsert = _upserting(connection, RUNS, place).returning(*place, RUNS.c.id)
+    upsert = _upserting(connection.dialect.name, RUNS, place).returning(*place, RUNS.c.id)
     found = connection.execute(upsert, [dict(row) for row in rows])
     return {(archive, root): key for archive, root, key in found}
 
 
 def _put(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    upsert = _upserting(connection, table, tuple(table.primary_key))
+    upsert = _upserting(connection.dialect.name, table, tuple(table.primary_key))
     connection.execute(upsert, [dict(row) for row in rows])
 
 
-def _upserting(connection: Connection, table: Table, place: Sequence[Column[Any]]) -> Any:
-    """An INSERT that replaces what stands in the same place; its key stays."""
-    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
+# Statements are made once: SQLAlchemy takes longer to build one than to execute it.
+
+
+@lru_cache
+def _dropping(table: Table) -> Delete:
+    """A DELETE of what belongs to the runs with these ``keys``."""
+    return delete(table).where(table.c.run_id.in_(bindparam("keys", expanding=True)))
+
+
+@lru_cache
+def _upserting(name: str, table: Table, place: tuple[Column[Any], ...]) -> Any:
+    """An INSERT, in a database's dialect, that replaces what stands in the same place; its key
+    stays."""
+    dialect: Any = postgresql if name == "postgresql" else sqlite
     insert = dialect.insert(table)
     kept = {column.name for column in (*place, *table.primary_key)}
     names = [name for name in table.c.keys() if name not in kept]

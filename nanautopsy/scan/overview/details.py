@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from nanautopsy.scan.catalog.packing import unpack
 from nanautopsy.scan.catalog.tables import DOCUMENTS, PACKAGES
+from nanautopsy.scan.packing import unpack
 
 MOST_SETTINGS = 2_000
 """Of one run."""
