@@ -219,3 +219,13 @@ def test_a_page_of_far_too_many_runs_says_what_it_leaves_out(
     assert len(texts(text, 0)) == 20
     assert "20 rows are in the page; 10 more are left out." in text
     assert "All 30 runs are healthy." in text
+
+
+def test_the_numbers_behind_the_figure(tmp_path: Path) -> None:
+    results = [made(f"a{i}", "lr-spike", ended=SCANNED - 86_400 * i) for i in (0, 0, 1)]
+    results = [replace(one, root=f"r{i}") for i, one in enumerate(results)]
+    text = shown(tmp_path, [*results, made("fine", ended=SCANNED)])
+    figure = text.split('<figure id="calendar">')[1].split("</figure>")[0]
+    rows = re.findall(r"<tr><td>.*?</tr>", figure)
+    cells = [re.findall(r">([^<]+)<", row) for row in rows]
+    assert cells == [["2025-03-03", "lr-spike", "2", "3"], ["2025-03-02", "lr-spike", "1", "1"]]

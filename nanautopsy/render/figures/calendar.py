@@ -13,7 +13,7 @@ import numpy as np
 
 from nanautopsy.languages import Language
 from nanautopsy.render._format import middle_cut
-from nanautopsy.render._table import Row, Table, code, integer, table, text
+from nanautopsy.render._table import Row, Table, capped, code, integer, table, text
 from nanautopsy.render.figures.style import SMALL
 from nanautopsy.render.figures.svg import COLORS, WIDTH, Drawing, to_svg
 from nanautopsy.scan.overview.calendar import Calendar, Unit
@@ -150,12 +150,18 @@ def _caption(calendar: Calendar) -> Phrase:
 
 
 def _data(calendar: Calendar) -> Table:
-    shown = [i for i, count in enumerate(calendar.judged) if count]
+    """A row for each cause in each period that has it, the latest first."""
+    rows = [
+        Row((text(period), code(cause), integer(counts[i]), integer(calendar.judged[i])))
+        for i, period in reversed([*enumerate(calendar.periods)])
+        for cause, counts in calendar.deaths
+        if counts[i]
+    ]
     headings = (
+        phrase("Period"),
         phrase("Cause"),
-        *(calendar.periods[i] for i in shown),
+        phrase("Died"),
+        phrase("All judged runs"),
     )
-    rows = [Row((text(_JUDGED), *(integer(calendar.judged[i]) for i in shown)))]
-    for cause, counts in calendar.deaths:
-        rows.append(Row((code(cause), *(integer(counts[i] or None) for i in shown))))
-    return table(phrase("Causes over time"), headings, rows)
+    shown, left_out = capped(rows)
+    return table(phrase("Causes over time"), headings, shown, left_out)
