@@ -202,6 +202,9 @@ def _layer_of(tag: str) -> str | None:
     if words(rest) and frozenset(words(rest)) <= _NOT_A_LAYER:
         return None
     rest = _without_statistic(rest)
+    family, dot, path = rest.partition(".")
+    if dot and _is_quantity(family) and _LAYER_PART.search(path):
+        return path  # act_norm.layers.1, as nested objects are flattened
     if named:
         return rest
     if "." not in rest and "/" not in rest:

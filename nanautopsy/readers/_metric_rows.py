@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -22,6 +23,14 @@ _EPOCH_SECONDS = (1e9, 1e11)
 """Between 2001 and 5138; smaller numbers are durations."""
 _SPLIT_KEYS = ("mode", "split", "phase", "stage")
 _SPLIT_SET = frozenset(_SPLIT_KEYS)
+_LAYER_KEYS = ("layer", "module", "layer_name", "module_name", "param", "param_name", "parameter")
+_LAYER_SET = frozenset(_LAYER_KEYS)
+_FAMILIES = (
+    ("act", re.compile(r"act(ivation)?s?|hidden|outputs?", re.IGNORECASE)),
+    ("grad", re.compile(r"grad(ient)?s?", re.IGNORECASE)),
+    ("param", re.compile(r"param(eter)?s?|weights?", re.IGNORECASE)),
+)
+"""Words in the name of a file of statistics by layer whose columns do not say of what they are."""
 _EVALUATION = frozenset({"val", "valid", "validation", "eval", "evaluation", "test", "dev"})
 _SETTLED_AFTER = 50
 """Rows after which the file's step field is no longer chosen anew."""
@@ -34,7 +43,8 @@ class MetricRows:
 
     A row without the settled field is placed by its own best one; a row without any counter by
     its number. Where a field of the row says that it is of an evaluation (mmengine's
-    ``"mode": "val"``), its metrics are kept apart under ``val/``.
+    ``"mode": "val"``), its metrics are kept apart under ``val/``; where one names a layer, they are
+    that layer's: ``act_max/layers.2``.
     """
 
     def __init__(self, path: str, key: str | None = None, samples: bool = False) -> None:
@@ -44,6 +54,9 @@ class MetricRows:
         self.left_out = False
         self._tags: set[str] = set()
         self._rank = rank_in_name(path)
+        named = re.split(r"[^A-Za-z]+", path.rpartition("/")[2].partition(".")[0])
+        families = (name for name, known in _FAMILIES if any(map(known.fullmatch, named)))
+        self._family = next((name + "_" for name in families), "")
         self._counts: dict[str, int] = {}
         self._key = key
         self._is_fixed = key is not None
@@ -56,10 +69,12 @@ class MetricRows:
             row = _flat(row)  # the counter may stand deeper
         place, axis, key = self._place(row)
         time_key, time = _time_of(row)
-        prefix = _evaluation_prefix(row)
+        prefix, suffix = _evaluation_prefix(row), _layer_suffix(row)
+        if suffix:
+            prefix += self._family
         for tag, value in _numbers(row):
-            if tag != key and tag != time_key and self._admit(tag):
-                tag = prefix + tag if prefix else tag
+            if tag != key and tag != time_key and self._admit(tag + suffix):
+                tag = prefix + tag + suffix
                 self.columns.add(
                     tag, place, value, time=time, line=line, axis=axis, rank=self._rank
                 )
@@ -114,7 +129,7 @@ class MetricRows:
         self, names: Sequence[str], columns: Sequence[Sequence[Any]]
     ) -> tuple[NDArray[np.int64], Axis, str | None] | None:
         """Steps, axis and step field of many rows; ``None`` where they differ in it."""
-        if not _SPLIT_SET.isdisjoint(names):
+        if not (_SPLIT_SET | _LAYER_SET).isdisjoint(names):
             return None
         if not self._is_fixed and self.rows < _SETTLED_AFTER:
             return None
@@ -238,6 +253,14 @@ def _evaluation_prefix(row: Mapping[str, Any]) -> str:
         split = row.get(key)
         if isinstance(split, str) and split.lower() in _EVALUATION:
             return split + "/"
+    return ""
+
+
+def _layer_suffix(row: Mapping[str, Any]) -> str:
+    for key in _LAYER_KEYS:
+        layer = row.get(key)
+        if isinstance(layer, str) and layer and parse_number(layer) is None:
+            return "/" + layer
     return ""
 
 

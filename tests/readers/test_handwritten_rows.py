@@ -1,6 +1,7 @@
 """Rows as hand-written loops print and dump them: every form, finite for a while and then NaN, has
 to give its metric under the right role, on the step axis, with the first NaN at the right step."""
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import math
@@ -33,6 +34,20 @@ ROWS: dict[str, tuple[SeriesRole, Form]] = {
     "one letter": ("loss", lambda i, x: f'{{"t": {i}, "train_loss": {_json(x)}}}'),
     "counter inside": ("loss", lambda i, x: f'{{"m": {{"step": {i}, "loss": {_json(x)}}}}}'),
 }
+LAYERS: dict[str, tuple[str, str, Form]] = {
+    "a quantity of a path": (
+        "train.log", "layers.2", lambda i, x: f"step {i} loss 2.1 act_rms[layers.0]=1.0 act_rms[layers.2]={x}",
+    ),
+    "gradients behind a leading step": (
+        "train.log", "Dense_1/kernel", lambda i, x: f"{i}: loss=2.1 grads/Dense_0/kernel=1.2 grads/Dense_1/kernel={x}",
+    ),
+    "nested objects": (
+        "m.jsonl", "layers.1", lambda i, x: f'{{"step": {i}, "loss": 2.1, "act_norm": {{"layers.0": 1.0, "layers.1": {_json(x)}}}}}',
+    ),
+    "a row for each layer": (
+        "acts.csv", "layers.1", lambda i, x: ("" if i else "step,layer,max_abs\n") + f"{i},layers.0,1.0\n{i},layers.1,{x}",
+    ),
+}  # fmt: skip
 
 
 def _json(text: str) -> str:
@@ -57,6 +72,30 @@ def test_lines(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ROWS)
 def test_objects(tmp_path: Path, name: str) -> None:
     _check(tmp_path / "history.jsonl", *ROWS[name])
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers(tmp_path: Path, name: str) -> None:
+    file, layer, form = LAYERS[name]
+    values = ["nan" if i >= FIRST_BAD else f"{1 + 0.01 * (i % 5):.4f}" for i in range(LAST + 1)]
+    (tmp_path / file).write_text("".join(form(i, x) + "\n" for i, x in enumerate(values)))
+    onset = analyze(tmp_path).onset
+    assert onset is not None and (onset.step, onset.layer) == (FIRST_BAD, layer)
+
+
+STATEMENTS = {
+    "AssertionError: nan after encoder.block.4.layer.1.wo": "encoder.block.4.layer.1.wo",
+    "[debug] output of block3.conv2 has inf (max=inf min=-3.1)": "block3.conv2",
+}
+
+
+@pytest.mark.parametrize("line", STATEMENTS)
+def test_statements(tmp_path: Path, line: str) -> None:
+    rows = "".join(f"step {i} loss 2.1\n" for i in range(FIRST_BAD))
+    (tmp_path / "train.log").write_text(f"{rows}{line}\n")
+    autopsy = analyze(tmp_path)
+    assert autopsy.verdict == "non-finite"
+    assert autopsy.onset is not None and autopsy.onset.layer == STATEMENTS[line]
 
 
 def test_a_letter_does_not_make_a_history_of_a_dataset(tmp_path: Path) -> None:

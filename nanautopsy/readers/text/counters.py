@@ -20,7 +20,9 @@ from nanautopsy.readers.text.rows import Basis
 from nanautopsy.readers.text.words import counter_kind, words
 
 _BARE = re.compile(r"^\s*\[?\s*$|[\[|━─╸╺]\s*$")
-_LEADS = re.compile(r"\s+(?:\|\s*)?[A-Za-z|][\w/|.\- ]{0,40}?(?:[:=]|\s$|\s+$)|\s*[|;]\s*[A-Za-z]")
+_LEADS = re.compile(
+    r"\s+(?:\|\s*)?[A-Za-z|][\w/|.\- ]{0,40}?(?:[:=]|\s$|\s+$)|(?:\s*[|;]\s*|:\s+)[A-Za-z]"
+)
 """Behind a step that stands at the beginning of the line without a name."""
 _ORDINAL = re.compile(r"\s*个?(步|轮|次迭代|批)")
 _ORDINALS = {"步": "step", "次迭代": "step", "轮": "epoch", "批": "batch"}

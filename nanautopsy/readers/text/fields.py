@@ -18,6 +18,8 @@ _DELIMITERS = re.compile(
     r"[,;|{}\[\]()\t\"'<>*#!?]|\s{2,}|:\s+|:(?=[A-Z])|\s-\s|=+\s?|→|━|█|[，；、：。]"
 )
 _BARS = re.compile(r"(?:^|[^\w|])((\|{1,2})[A-Za-z\u2207]\w{0,9}\2)$")
+_OF_PATH = re.compile(r"([A-Za-z_]\w*)\[['\"]?([A-Za-z_][\w./]*)['\"]?\]$")
+"""A quantity of a part of the model: ``act_rms[layers.0]=``."""
 _ORDINAL_END = re.compile(r"^\s*个?(?:步|轮|次迭代|批)\s+")
 _PHASE_LABEL = re.compile(r"\((train|val|valid|test|eval)\)", re.IGNORECASE)
 _STOP = frozenset(
@@ -100,6 +102,8 @@ def name_before(text: str) -> tuple[str, bool]:
         text = _WRAPPER.sub("", text[:-1])
     elif text.endswith(("(", "+", "*", "<", ">", "/", "^")):
         return "", False
+    if explicit and (of_path := _OF_PATH.search(text)):
+        return f"{of_path[1]}/{of_path[2]}", explicit
     if bars := _BARS.search(text.rstrip()):
         return bars[1], explicit
     text = _PHASE_LABEL.sub("", text)

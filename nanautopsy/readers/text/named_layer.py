@@ -14,7 +14,7 @@ import re
 
 _PATH = r"[A-Za-z_]\w*(?:[./](?:\w+|\[\d+\]))+|[A-Za-z_]\w*(?:\[\d+\](?:[./]\w+)*)+"
 _INTRODUCED = re.compile(
-    r"\b(?:in|of|at|for|from|layer|module|submodule|block|param|parameter|tensor|name|weight)\b"
+    r"\b(?:in|of|at|after|for|from|layer|module|submodule|block|param|parameter|tensor|name|weight)\b"
     rf"\s*(?:[:=#]|is\b|named\b)?\s*[\"'`(<]*(?P<path>{_PATH})",
     re.IGNORECASE,
 )

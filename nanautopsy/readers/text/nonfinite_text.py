@@ -30,7 +30,7 @@ _STATE = re.compile(
     r"\b(?:is|are|was|were|became|become|becomes|turned|went|goes|gone|got|has|have|had|contains?"
     r"|contained|containing|detected|found|encountered|returned|returns|produced|hit|diverged|seen"
     r"|occurred|appeared|equals?|saw|result|stop(?:ping|ped)?|abort(?:ing|ed)?|skip(?:ping|ped)?"
-    r"|terminat(?:ing|ed)|during)\b|!!|\b(?:nan|inf)s? in \w",
+    r"|terminat(?:ing|ed)|during)\b|!!|\b(?:nan|inf)s? (?:in|after|at) \w",
     re.IGNORECASE,
 )
 _NOT_FINITE = re.compile(r"\b(?:not finite|non-?\s?finite|isn't finite|infinite loss)\b", re.I)
@@ -59,7 +59,9 @@ _MESSAGE = re.compile(r"\(message='([^']*)'\)")
 _EITHER = re.compile(r"\b(?:nans?/infs?|infs?/nans?)\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+(?=[A-Z])")
 _KERAS = "Invalid loss, terminating training"
-_BEST = re.compile(r"\b(?:best|decreased|improved|minimum|lowest|patience|min)\b", re.IGNORECASE)
+_BEST = re.compile(
+    r"\b(?:best|decreased|improved|minimum|lowest|patience|min(?!\s*=\s*-?\d))\b", re.I
+)
 _QUANTITIES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("gradient", re.compile(r"grad", re.IGNORECASE)),
     ("logits", re.compile(r"logit", re.IGNORECASE)),
