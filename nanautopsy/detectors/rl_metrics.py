@@ -14,14 +14,21 @@ from nanautopsy.roles import words
 from nanautopsy.signal import shown
 from nanautopsy.wording import phrase
 
-_REWARD = frozenset("reward rewards rew return returns episode ep_rew_mean score advantage".split())
+_REWARD = frozenset(
+    "eprewmean reward rewards rew return returns episode ep_rew_mean score advantage".split()
+)
 _POLICY = frozenset("policy kl entropy ratio clipfrac clip_frac actor critic ppo grpo".split())
+_KL = frozenset(("kl", "approxkl"))
+_OF_AN_UPDATE = frozenset(("approxkl", "clipfrac"))
 _NOT_MEASURED = frozenset("loss coef coefficient target beta weight penalty lr".split())
 
 
 def is_reinforcement(run: Run) -> bool:
-    """Whether the run logs both what a policy earns and how it moves."""
+    """Whether the run logs both what a policy earns and how it moves, or what only an update of a
+    policy has."""
     have = [frozenset(words(s.tag)) for s in run.series]
+    if any(h & _OF_AN_UPDATE or {"approx", "kl"} <= h for h in have):
+        return True
     return any(h & _REWARD for h in have) and any(h & _POLICY for h in have)
 
 
@@ -32,7 +39,7 @@ def _detect(run: Run) -> Iterator[Finding]:
         have = frozenset(words(series.tag))
         if have & _NOT_MEASURED:
             continue
-        if "kl" in have or "ratio" in have:
+        if have & _KL or "ratio" in have:
             finding = _blown(series)
         elif "entropy" in have:
             finding = _gone(series)
@@ -50,7 +57,7 @@ def _blown(series: Series) -> Finding | None:
         return None
     usual = float(np.median(values[: max(thresholds.RL_HISTORY, len(values) // 3)]))
     limit = thresholds.KL_BLOWN * usual
-    if "kl" in words(series.tag):
+    if _KL & frozenset(words(series.tag)):
         limit = min(limit, max(thresholds.KL_FAR, 2 * float(values[0])))
     high = values >= limit
     if usual <= 0 or not high[-1]:
@@ -70,7 +77,8 @@ def _blown(series: Series) -> Finding | None:
         last_good=int(series.steps[start - 1]) if start else None,
         data={
             "tag": series.tag,
-            "far": "kl" in words(series.tag) and float(values[-1]) >= thresholds.KL_FAR,
+            "far": bool(_KL & frozenset(words(series.tag)))
+            and float(values[-1]) >= thresholds.KL_FAR,
             "running": _is_running(values),
         },
     )

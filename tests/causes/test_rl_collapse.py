@@ -22,3 +22,9 @@ def test_kl_runs_away() -> None:
 def test_kl_that_rose_steadily_is_where_training_took_it() -> None:
     kl = [float(v) for v in 8 * np.linspace(0.01, 1, 60) ** 2] + [NAN, NAN]
     assert rl(kl, [*CALM, NAN, NAN]) != "rl-collapse"
+
+
+def test_names_that_only_an_update_of_a_policy_has() -> None:
+    kl = [0.01] * 50 + [float(v) for v in 0.01 * 3.0 ** np.arange(1, 11)] + [INF, NAN]
+    parts = series("loss/policy_avg", [*CALM, NAN, NAN]), series("policy/approxkl_avg", kl)
+    assert named_cause(*parts) == "rl-collapse"

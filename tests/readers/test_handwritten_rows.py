@@ -103,3 +103,15 @@ def test_a_letter_does_not_make_a_history_of_a_dataset(tmp_path: Path) -> None:
     (tmp_path / "data.jsonl").write_text(rows)
     (tmp_path / "train.log").write_text("step 1 loss 2.3\nstep 2 loss 2.2\n")
     assert [series.tag for series in analyze(tmp_path).run.series] == ["loss"]
+
+
+def test_a_box_has_what_the_policy_earns(tmp_path: Path) -> None:
+    box = (
+        "| rollout/                |          |\n|    ep_rew_mean          | {}      |\n"
+        "| train/                  |          |\n|    approx_kl            | 0.01     |\n"
+        "|    total_timesteps      | {}      |\n" + "-" * 38 + "\n"
+    )
+    text = "-" * 38 + "\n" + "".join(box.format(i, 2048 * i) for i in range(1, 9))
+    (tmp_path / "train.log").write_text(text)
+    tags = [series.tag for series in analyze(tmp_path).run.series]
+    assert tags == ["rollout/ep_rew_mean", "train/approx_kl"]

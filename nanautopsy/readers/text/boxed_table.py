@@ -26,6 +26,8 @@ from nanautopsy.readers.text.words import counter_kind, is_metric, may_join
 _RULE = re.compile(r"\s*-{10,}\s*")
 _ROW = re.compile(r"\s*\|(\s{1,8})(\S[^|]{0,80}?)\s*\|\s*([^|\s]*)\s*\|\s*")
 _COUNTS = ("total_timesteps", "timesteps", "total timesteps", "nupdates", "iterations", "epoch")
+_METRICS = ("train/", "rollout/")
+"""Sections all of whose rows are metrics."""
 _MOST_ROWS = 200
 
 
@@ -52,7 +54,7 @@ def _on_rule(log: Log, line: Line) -> None:
         if value is not None and lowered in _COUNTS:
             counts[lowered] = int(value) if value == int(value) else -1
         elif value is not None and counter_kind(name) is None:
-            if is_metric(name) or (section == "train/" and may_join(name)):
+            if is_metric(name) or (section in _METRICS and may_join(name)):
                 found[section + name] = value
         return Take.MORE
 

@@ -26,9 +26,9 @@ _LOSSES = frozenset(
 )
 _NORMS = frozenset("grad grads gradient gradients param params parameter update weight".split())
 _METRICS = _LOSSES | frozenset(
-    "lr acc accuracy kl reward rewards entropy mse rmse mae score auc f1 iou miou map bleu psnr"
-    " ssim wer cer err error cost energy logits logit logps advantage advantages clipfrac dice"
-    " norm precision recall ce bce dist divergence".split()
+    "lr acc accuracy kl reward rewards rew eprewmean entropy mse rmse mae score auc f1 iou miou map"
+    " bleu psnr ssim wer cer err error cost energy logits logit logps advantage advantages clipfrac"
+    " dice norm precision recall ce bce dist divergence".split()
 )
 _SCALERS = frozenset("loss grad gradient amp scaler fp".split())
 
