@@ -57,7 +57,7 @@ def _assess(case: Case) -> Assessment:
     for resumed in case.found("resume-jump"):
         if resumed.data.get("what") == "learning_rate" and resumed.step == jump.step:
             weighing.speaks_against(
-                thresholds.STRONG,
+                thresholds.DECISIVE,
                 phrase("{resumed}: the resume did it", resumed=resumed.text),
                 resumed.source,
             )

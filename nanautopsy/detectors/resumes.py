@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,10 +23,27 @@ def _detect(run: Run) -> Iterator[Finding]:
             continue
         for role in _ROLES:
             for series in run.by_role(role):
-                finding = _jump(series, event, step)
+                finding = _jump(_with_earlier(run, series, step), event, step)
                 if finding is not None:
                     yield finding
                     break
+
+
+def _with_earlier(run: Run, series: Series, step: int) -> Series:
+    """With what another file, which ends before it, holds of the same metric up to ``step``: a run
+    that goes on begins a log of its own."""
+    for other in run.by_role(series.role):
+        alike = (other.tag, other.axis, other.rank) == (series.tag, series.axis, series.rank)
+        if alike and len(other) and len(series) and other.steps[-1] <= step <= series.steps[0]:
+            return replace(
+                series,
+                steps=np.concatenate([other.steps, series.steps]),
+                values=np.concatenate([other.values, series.values]),
+                lines=None,
+                times=None,
+                missing=None,
+            )
+    return series
 
 
 def _resumed_at(event: LogEvent) -> int | None:

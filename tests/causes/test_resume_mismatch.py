@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from builders import INF, NAN, event, named_cause, series
+
+from nanautopsy.model import Source
 
 BEFORE = [1.0, 1.1, 0.9, 1.0, 1.1, 0.9, 1.0, 1.1, 0.9, 1.0] * 2
 RESUMED = event("run-resumed", "Resuming from checkpoint-20, step 20", 20)
@@ -23,3 +27,10 @@ def test_the_jump_is_the_resumes_and_no_spike_of_the_schedule() -> None:
 def test_a_new_stage_that_meets_a_bad_batch() -> None:
     loss = [*BEFORE, 2.2, 2.1, 2.0, 1.9, 1.9, 1.8, NAN, NAN]
     assert named_cause(series("loss", loss), series("lr", RATES), RESUMED) != "resume-mismatch"
+
+
+def test_a_run_that_goes_on_in_a_log_of_its_own() -> None:
+    loss = series("loss", [4.0, 16.0, 1e3, 1e6, 1e12, 1e24, INF, NAN], range(21, 29))
+    later = replace(loss, source=Source("second.log", tag="loss"))
+    assert named_cause(series("loss", BEFORE), later, RESUMED) == "resume-mismatch"
+    assert named_cause(series("loss", BEFORE), later) != "resume-mismatch"

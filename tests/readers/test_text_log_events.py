@@ -148,6 +148,9 @@ OCCURRENCES = [
     ("  successfully loaded checkpoint from /ckpt at iteration 1000", "run-resumed"),
     ("Resuming training from checkpoint /a/checkpoint-500", "run-resumed"),
     ("Resumed from /a/last.ckpt", "run-resumed"),
+    ("resume from: out/step300 , load_optim=False", "run-resumed"),
+    ("[INFO] Loaded checkpoint ckpt/step_100.pt (model only)", "run-resumed"),
+    ("Loading latest checkpoint from /a/iter_300.pth", "run-resumed"),
     ("Training completed. Do not forget to share your model on huggingface.co/models =)", "run-finished"),
     ("`Trainer.fit` stopped: `max_epochs=5` reached.", "run-finished"),
     ("Saving model checkpoint to out/checkpoint-500", "checkpoint-saved"),
@@ -327,3 +330,18 @@ def test_environment(
 )
 def test_versions_that_are_not_those_in_use(tmp_path: Path, text: str) -> None:
     assert not of_type(read_text(tmp_path, text + "\n"), EnvironmentRecord)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Loading checkpoint shards: 100%|##########| 2/2 [00:00<00:00, 3.1it/s]",
+        "Loading checkpoint from pretrained model google/t5-small",
+        "resume from: None",
+        "resume from checkpoint: null",
+        "Loaded checkpoint",
+    ],
+)
+def test_no_resume(tmp_path: Path, line: str) -> None:
+    records = read_text(tmp_path, f"step 1 loss 2.0\n{line}\nstep 2 loss 2.0\n")
+    assert not events_of(records, "run-resumed")

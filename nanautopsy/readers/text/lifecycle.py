@@ -104,12 +104,17 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
         ),
     ),
     (
-        ("continuing training", "resum", "loaded checkpoint", "restored"),
+        ("continuing training", "resum", "loaded checkpoint", "loading checkpoint", "restor",
+         "latest checkpoint", "last checkpoint", "training checkpoint"),
         _Rule(
             "run-resumed",
             re.compile(
                 r"Continuing training from (?:checkpoint|global step|epoch)"
-                r"|\bresum(?:ed|ing) (?:training|from|run|at (?:step|epoch|iteration))\b"
+                r"|\bresum(?:ed?|ing) (?:training|from|run|at (?:step|epoch|iteration))\b"
+                r"(?!(?: checkpoint)?\W{0,4}(?:none|null|false|no)?$)"
+                r"|\b(?:Load|Restor)(?:ed|ing) (?:the )?(?:training |latest |last |model )?"
+                r"(?:checkpoint|snapshot)(?! shards)\b(?!.*pre-?trained)"
+                r".*(?:/|\.\w+|\b(?:step|iter))"
                 r"|successfully loaded checkpoint"
                 r"|=> loaded checkpoint .* \(epoch|Restored (?:all states )?from",
                 re.IGNORECASE,
