@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from builders import INF, NAN, make_run, series
+from builders import INF, NAN, checkpoint, make_run, series, tensor
 
+from nanautopsy.checkpoints.damage import damaged
 from nanautopsy.detectors.nonfinite import DETECTOR
 from nanautopsy.model import Finding
 
@@ -41,3 +42,10 @@ def test_a_parameter_that_failed(smallest: list[float], largest: list[float]) ->
 def test_a_lone_extreme_tells_nothing() -> None:
     run = make_run(series(f"{TAG}#min", [-INF, -INF]))
     assert list(DETECTOR.detect(run))
+
+
+def test_a_running_extreme_begins_at_infinity() -> None:
+    best = tensor("early_stopping.best_loss", (), pos_inf=1, first_nonfinite=0)
+    assert not damaged(checkpoint(1, best, tensor("fc.weight")))
+    scale = tensor("layer_scale", (), pos_inf=1, first_nonfinite=0)
+    assert damaged(checkpoint(1, scale, tensor("fc.weight"))) == [scale]

@@ -6,16 +6,27 @@ import re
 from collections.abc import Sequence
 
 from nanautopsy.model import Checkpoint, TensorHealth
+from nanautopsy.roles import words
 
 _MASK_BUFFER = re.compile(
     r"(^|[._/])(masked_bias|attn\.bias|causal_mask|attn_mask|attention_mask|mask|alibi|tril)"
     r"($|[._/])"
 )
 
+_EXTREMES = frozenset("best min minimum lowest max maximum highest".split())
+
 
 def damaged(checkpoint: Checkpoint) -> list[TensorHealth]:
-    """Its non-finite weights and buffers, without the mask buffers that hold -Inf by design."""
-    return [t for t in weights(checkpoint) if t.nonfinite and not is_mask(t)]
+    """Its non-finite weights and buffers, without the mask buffers that hold -Inf by design, and
+    the running extremes that begin at Inf."""
+    bad = (t for t in weights(checkpoint) if t.nonfinite)
+    return [t for t in bad if not (is_mask(t) or _is_running_extreme(t))]
+
+
+def _is_running_extreme(tensor: TensorHealth) -> bool:
+    """``best_loss``, ``metric.min_value``: of nothing it is Inf."""
+    named = frozenset(words(tensor.name))
+    return tensor.numel == 1 and not tensor.nan and not named.isdisjoint(_EXTREMES)
 
 
 def damaged_moments(checkpoint: Checkpoint) -> list[TensorHealth]:
