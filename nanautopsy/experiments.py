@@ -271,7 +271,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         phrase("a defect of a release is gone in one outside its range"),
         {
             "any": phrase(
-                "pip freeze > requirements.txt, and the steps to {onset} with the release before"
+                "pip freeze > requirements.txt, then train to {step} again with the release before"
             )
         },
     ),

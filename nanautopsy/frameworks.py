@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from nanautopsy.model import Run
 
 FRAMEWORKS = ("trainer", "megatron", "deepspeed", "lightning", "jax", "keras", "any")
 """``any`` is plain torch."""
+_OF_JAX = frozenset({"flax-msgpack", "orbax"})
+"""Kinds of artifacts."""
+_OPTAX = re.compile(r"optax(?:_\w+)?")
+"""Settings that choose an optimizer of JAX, as big_vision's ``optax_name``."""
 _OF_MEGATRON = frozenset({"tensor_model_parallel_size", "use_distributed_optimizer"})
 
 
@@ -22,7 +28,8 @@ def framework_of(run: Run) -> str:
     if any(key.startswith("deepspeed.") for key in run.config) or "deepspeed" in packages:
         return "deepspeed"
     if "torch" not in packages:
-        if {"jax", "flax"} & packages:
+        of_jax = any(a.kind in _OF_JAX for a in run.artifacts) or any(map(_OPTAX.fullmatch, tails))
+        if {"jax", "flax"} & packages or of_jax:
             return "jax"
         if {"keras", "tensorflow"} & packages:
             return "keras"

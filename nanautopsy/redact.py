@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from nanautopsy.escapes import without_escapes
 from nanautopsy.model import Autopsy
 from nanautopsy.redact_patterns import (
     INLINE_SECRET,
@@ -155,6 +156,7 @@ class Redactor:
         return leaf
 
     def _learn_text(self, text: str) -> None:
+        text = without_escapes(text)
         lowered = text.lower()
         for rule in (*HOME_RULES, *USER_RULES):
             for match in rule.finditer(text, lowered):
@@ -236,6 +238,7 @@ class Redactor:
         ``prose``: not a name from inside the model, so that every learned name is looked for.
         ``version``: a software version, which may look like an address. ``ours``: its URLs are.
         """
+        text = without_escapes(text)  # in the middle of a key they would hide it from us alone
         if self._known_secrets is not None:
             text = self._known_secrets.sub(lambda m: self._hide("secret", m[0], SECRET), text)
         low = text.lower()

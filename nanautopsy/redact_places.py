@@ -117,6 +117,8 @@ HOST_RULES: tuple[Rule, ...] = (
     ),
     rule("host", "srun:", rf"\bsrun: error: (?P<host>{_NAME})(?=: task)"),
     rule("host", "slurmstepd:", rf"\bslurmstepd: error: .{{0,99}} ON (?P<host>{_NAME})"),
+    # What pdsh writes before each line of a machine: "worker-3: [2025-..."
+    rule("host", ": [", r"(?m:^)(?P<host>(?=[\w.-]{0,63}\d)[\w.-]{3,64}): (?=\[(?:\d{4}-|rank))"),
     # DeepSpeed's host file, and the table that its launcher prints
     rule("host", "slots=", rf"(?m:^)\s{{0,20}}(?P<host>{_NAME}) {{1,9}}slots=\d"),
     rule("host", "world info", rf"['\"](?P<host>{_NAME})['\"]: \[\d"),

@@ -26,6 +26,20 @@ def log(root: Path, planted: Lines) -> None:
     (root / "train.log").write_text("\n".join([*before, *planted, *after]) + "\n")
 
 
+def colored(root: Path, planted: Lines) -> None:
+    """The same in color, each word for itself, and its second half in another."""
+    words = [line.replace(" ", "\x1b[0m \x1b[32m") for line in planted]
+    halves = [f"{x[: len(x) // 2]}\x1b[1;33m{x[len(x) // 2 :]}" for x in planted]
+    log(root, [f"\x1b[32m{line}\x1b[0m" for line in (*words, *halves)])
+
+
+def colored_tags(root: Path, lines: Lines) -> None:
+    """Tags of an event file with escapes in them."""
+    events = [scalar("loss", n, 2.5) for n in range(20)]
+    events += [scalar(f"\x1b[32m{line[:-9]}\x1b[1m{line[-9:]}", 1, float("nan")) for line in lines]
+    (root / "events.out.tfevents.1700000000.gpu-box-17.42.0").write_bytes(event_file(events))
+
+
 def traceback(root: Path, lines: Lines) -> None:
     """Errors whose messages hold them."""
     for line in lines:
@@ -114,7 +128,17 @@ def trainer_state(root: Path, lines: Lines) -> None:
 PLACES: Mapping[str, Callable[[Path, Lines], None]] = {
     made.__name__: made
     for made in (
-        *(log, traceback, configs, command_lines, wandb_run, event_texts, checkpoint_metadata),
+        *(
+            log,
+            colored,
+            colored_tags,
+            traceback,
+            configs,
+            command_lines,
+            wandb_run,
+            event_texts,
+            checkpoint_metadata,
+        ),
         *(pickled_arguments, trainer_state, notebook),
     )
 }
@@ -125,7 +149,7 @@ UNREAD = frozenset({"notebook"})
 def plant(root: Path, place: str, lines: Lines) -> Path:
     """A run that failed, with the lines in one kind of artifact."""
     root.mkdir(parents=True, exist_ok=True)
-    log(root, lines if place == "log" else ())
-    if place != "log":
-        PLACES[place](root, lines)
+    if place not in ("log", "colored"):
+        log(root, ())
+    PLACES[place](root, lines)
     return root

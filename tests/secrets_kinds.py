@@ -114,6 +114,7 @@ def people() -> dict[str, tuple[str, str]]:
             "--world_info=eyJnbm9kZS00NiI6IFswLCAxXX0= --master_port=1",
             "eyJnbm9kZS00NiI6",
         ),
+        "pdsh": ("gnode-49: [2025-01-01 10:00:00,000] [INFO] ready", "gnode-49"),
         "prompt": ("hopper43@gnode-47:~/exp$ python train.py", "gnode-47"),
         "uname": ("Linux gnode-48 5.15.0-91-generic #101-Ubuntu SMP", "gnode-48"),
         "intranet": ("tracking at http://tracking.navylab.internal:5000/#/x", "navylab"),

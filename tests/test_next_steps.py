@@ -14,7 +14,7 @@ from nanautopsy.coverage import cover
 from nanautopsy.diagnose import diagnose, load_causes
 from nanautopsy.experiments import EXPERIMENTS
 from nanautopsy.frameworks import FRAMEWORKS, framework_of
-from nanautopsy.model import MissingEvidence, RankedCause
+from nanautopsy.model import ArtifactReport, MissingEvidence, RankedCause
 from nanautopsy.next_steps import deciding, next_steps
 
 IDS = [cause.id for cause in load_causes().parts]
@@ -151,3 +151,11 @@ def test_what_the_run_has_done_already_is_not_asked_for() -> None:
     said = event("backward-nonfinite", text, function="PowBackward0")
     asked = " ".join(step.how_to_collect for step in steps(case_of(make_run(said))))
     assert "stderr.log" in asked and "set_detect_anomaly" not in asked
+
+
+def test_a_setting_of_optax_or_a_checkpoint_of_flax_tells_jax() -> None:
+    optax = make_run(config={"training": {"optax_name": "scale_by_adam"}})
+    assert framework_of(optax) == "jax"
+    artifact = ArtifactReport("checkpoint_5", "flax-msgpack", 9, "read")
+    assert framework_of(replace(make_run(), artifacts=(artifact,))) == "jax"
+    assert framework_of(make_run(config={"training": {"name": "adam"}})) == "any"

@@ -11,14 +11,10 @@ import unicodedata
 from functools import lru_cache
 from typing import Any
 
+from nanautopsy.escapes import without_escapes
 from nanautopsy.rewrite import Place, T, rewrite
 from nanautopsy.wording import rephrased
 
-_ESCAPES = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colors, cursor movement
-    r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # OSC: titles, links
-    r"|\x1b[ -/]*[0-~]"  # two-character escapes
-)
 _NEWLINES = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that show nothing, or that change how their neighbors show."""
@@ -52,7 +48,7 @@ def clean(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    text = _ESCAPES.sub("", _NEWLINES.sub("\n", text)).replace("\t", " ")
+    text = without_escapes(_NEWLINES.sub("\n", text)).replace("\t", " ")
     return "".join(_visible(char) for char in text)
 
 

@@ -93,6 +93,13 @@ def _experiment(autopsy: Autopsy, key: str) -> Question:
     return Question(_WHAT[key], "", advice_at(how, step))
 
 
+_COLLECT: Mapping[str, str] = {
+    "jax": "python -c 'import jax; jax.print_environment_info()'",
+    "any": "python -m torch.utils.collect_env",
+}
+"""What prints the versions and the devices, by framework."""
+
+
 def _versions(autopsy: Autopsy) -> Question:
     lacking = _issue_facts.missing_versions(autopsy)
     text = phrase("Versions, GPU and driver")
@@ -101,7 +108,7 @@ def _versions(autopsy: Autopsy) -> Question:
     how = phrase(
         "add what no artifact states ({lacking}): `{command}`",
         lacking=lacking,
-        command="python -m torch.utils.collect_env && pip freeze",
+        command=f"{_COLLECT.get(framework_of(autopsy.run), _COLLECT['any'])} && pip freeze",
     )
     return Question(text, "", how)
 
