@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Callable
 
@@ -288,3 +290,23 @@ def test_an_injected_script_or_style_is_refused(browser: Browser) -> None:
     color = browser.run("return getComputedStyle(document.getElementById('evil')).color")
     assert color != "rgb(255, 0, 0)"
     assert len([m for m in browser.complaints() if "Content Security Policy" in m]) >= 3
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", "dark", None])
+def test_a_browser_without_light_dark_shows_the_same_colors(
+    browser: Browser, scheme: str, theme: str | None
+) -> None:
+    """One that knows no such function is one to which it is called otherwise."""
+    colors = (
+        f"document.documentElement.dataset.theme = {json.dumps(theme)} || ''; "
+        "return ['body', '.hero', '.badge', '.cause', '.plot .s-c0'].map((one) => { const style = "
+        "getComputedStyle(document.querySelector(one)); "
+        "return [style.color, style.backgroundColor, style.stroke]; })"
+    )
+    policy = r'<meta http-equiv="Content-Security-Policy"[^>]*>'
+    page = re.sub(policy, "", render(factories.failing()))
+    browser.open(page, scheme=scheme)
+    known = browser.run(colors)
+    browser.open(page.replace("light-dark(", "of-a-later-year("), scheme=scheme)
+    assert browser.run(colors) == known
