@@ -245,7 +245,7 @@ def _layers(columns: Sequence[tuple[str, list[Judged]]]) -> str:
 def _confusions(runs: list[Judged]) -> str:
     """Truth and what was named first instead, counted; where the cause or the verdict is asked."""
     counted = Counter(
-        (r.truth["cause"] or "well", r.named or ("failed" if r.autopsy.failed else "undetermined"))
+        (r.truth["cause"] or "well", r.named or ("undetermined" if r.truth["cause"] else "failed"))
         for r in runs
         if (r.asks("cause") and r.named != r.truth["cause"])
         or (r.truth["cause"] is None and r.autopsy.failed)

@@ -268,6 +268,9 @@ STAGED: dict[str, Staged] = {
     "torch-stages-cnn": _well(
         "torch", "gradient-explosion", second_stage, tasks.CNN, "a stage whose loss is larger"
     ),
+    "torch-stages-mlp": _well(
+        "torch", "gradient-explosion", second_stage, tasks.MLP, "a stage whose loss is larger"
+    ),
     "accelerate-stages-decoder": _well(
         "accelerate",
         "gradient-explosion",

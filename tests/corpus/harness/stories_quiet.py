@@ -226,6 +226,9 @@ STAGED: dict[str, Staged] = {
     "quiet-lengths-decoder": _well(
         torch_loop, "gradient-explosion", growing_lengths, tasks.DECODER, CURRICULUM
     ),
+    "quiet-lengths-experts": _well(
+        torch_loop, "gradient-explosion", growing_lengths, tasks.EXPERTS, CURRICULUM
+    ),
     "quiet-lengths-translator": _well(
         accelerate_loop, "gradient-explosion", growing_lengths, tasks.TRANSLATOR, CURRICULUM
     ),
