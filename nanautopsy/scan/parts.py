@@ -170,7 +170,9 @@ def checkpoint_runs(part: Part, alone: bool = False) -> Iterator[FoundRun]:
         folder = file.path[skipped:].rpartition("/")[0].partition("/")[0]
         by_folder.setdefault(folder, []).append(file)
     kept = {name: files for name, files in by_folder.items() if Part("", files).has_checkpoints}
-    whole = alone or "" in kept
+    # Beside the steps of one training lies what it began with, or kept at last.
+    steps = sum(names_a_step(name) for name in kept)
+    whole = alone or "" in kept or steps > 1
     if whole or all(names_a_step(name) or name in CHECKPOINT_FOLDERS for name in kept):
         yield FoundRun(part.path or ".", tuple(part.files), "checkpoints alone")
         return
