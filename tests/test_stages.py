@@ -40,6 +40,19 @@ def test_a_rate_that_jumps_with_the_stage_excuses_nothing() -> None:
     assert judge(make_run(series("loss", EASY + HARD), RATE, LINE)).verdict == "diverged"
 
 
+def test_several_changes_add_up() -> None:
+    levels = [2.1, 4.3, 8.8]
+    losses = [level * (1 + 0.2 * NOISE[i]) for level in levels for i in range(30)]
+    said = [event("stage-changed", f"Curriculum: length {n}", n) for n in (30, 60)]
+    assert judge(make_run(series("loss", losses), *said)).verdict == "healthy"
+    assert judge(make_run(series("loss", losses))).verdict == "diverged"
+
+
+def test_a_loss_that_is_learned_behind_a_change() -> None:
+    learned = [6 + 7 * float(np.exp(-i / 5)) for i in range(40)]
+    assert judge(make_run(series("loss", EASY + learned), LINE)).verdict == "healthy"
+
+
 def test_a_resume_with_other_data() -> None:
     resumed = event("run-resumed", "Resuming from step 40", 40)
     assert judge(make_run(series("loss", EASY + HARD), resumed)).verdict == "healthy"
@@ -74,6 +87,7 @@ def test_words_of_every_step_are_no_stages() -> None:
         "Curriculum: switching to sequence length 1024",
         "INFO - Phase 2 starts, lr unchanged",
         "Switching dataset to corpus-b",
+        "Curriculum: sequence length 64 -> 128",
         "now training on data mixture B",
         ">>> Phase 3/4",
     ],

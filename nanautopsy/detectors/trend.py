@@ -200,11 +200,14 @@ def _diverged(series: Series, moving_target: bool, changes: _Changes) -> Finding
         return None
     if len(values) < thresholds.DIVERGED_MIN_POINTS or not np.isfinite(values).all():
         return None
-    tail = values[-max(3, int(len(values) * thresholds.DIVERGED_TAIL)) :]
+    width = max(3, int(len(values) * thresholds.DIVERGED_TAIL))
+    tail = values[-width:]
     initial, level = float(values[0]), float(np.median(tail))
     beyond = float(tail.min()) >= thresholds.FLOAT32_SQUARE_MAX
-    rose = not moving_target and _rises(values, tail) and not _is_new_objective(series, changes)
-    lost = None if moving_target else _loses_it(series, changes)
+    even = _evened(series, changes)
+    rises = not moving_target and _rises(even.values, even.values[-width:])
+    rose = rises and not _is_new_objective(even, changes)
+    lost = None if moving_target else _loses_it(even, changes)
     if beyond:
         text = phrase("where the squares of its gradients are past float32's maximum")
     elif rose:
@@ -233,6 +236,24 @@ def _diverged(series: Series, moving_target: bool, changes: _Changes) -> Finding
         last_good=int(series.steps[start - 1]) if start else None,
         data={"from": initial, "to": level, "best": float(values.min())},
     )
+
+
+def _evened(series: Series, changes: _Changes) -> Series:
+    """As if the loss had kept its level where the run says that something else begins to be
+    trained; what it does behind such a change is left as it is."""
+    values = series.values.copy()
+    for step in changes.stages:
+        at = int(np.searchsorted(series.steps, step, side="right"))
+        before = series.values[max(0, at - thresholds.STAGE_POINTS) : at]
+        after = series.values[at : at + thresholds.STAGE_POINTS]
+        if min(len(before), len(after)) < thresholds.STAGE_POINTS or changes.rate_jumped(
+            series, at
+        ):
+            continue
+        ratio = float(np.median(after) / np.median(before))
+        if ratio > 1:
+            values[at:] /= ratio
+    return replace(series, values=values)
 
 
 def _rises(values: NDArray[np.float64], tail: NDArray[np.float64]) -> bool:

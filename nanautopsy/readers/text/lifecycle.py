@@ -82,6 +82,7 @@ _THING = (
 _STAGE = re.compile(
     r"^[\W_]*(?:stage|phase|curriculum|lesson)\b[\W_]{0,4}(?:(?:stage|phase|lesson)\W{0,3})?"
     r"\d{1,3}(?:/\d{1,3})?[ \t]*(?:$|[^\w \t%|])"
+    r"|\b(?:stage|phase|curriculum)\b.*\d[ \t]*(?:->|=>|\u2192)[ \t]*\d"
     rf"|\b(?:start(?:s|ed|ing)?|enter(?:s|ed|ing)?|begin(?:s|ning)?|began|advanc(?:e|es|ed|ing)"
     rf"|switch(?:es|ed|ing)?|mov(?:es|ed|ing)|chang(?:es|ed|ing)|now (?:using|training on)"
     rf"|continu(?:es|ed|ing))\b[\w \t:'\"-]{{0,24}}\b{_THING}\b"
