@@ -2,7 +2,8 @@
 
 Each fired cause has log-odds: the prior plus its evidence for, minus its evidence against. Causes
 that explain the same death compete with each other and with *something else*, whose odds are 1:
-``p(i) = odds(i) / (1 + sum of all odds)``. Below the floor a cause is not named.
+``share(i) = odds(i) / (1 + sum of all odds)``, which calibration makes a probability. Below the
+floor a cause is not named.
 """
 
 from __future__ import annotations
@@ -39,10 +40,18 @@ def diagnose(case: Case, causes: Iterable[Cause]) -> Diagnosis:
     odds = {c.id: _odds(a) for c, a in assessed if a.status == "fired"}
     total = 1.0 + sum(odds.values())
     # Rounded, since the last digits of a sum differ between Python versions.
-    ranked = [_ranked(c, a, round(odds.get(c.id, 0.0) / total, 6)) for c, a in assessed]
+    ranked = [_ranked(c, a, round(calibrated(odds.get(c.id, 0.0) / total), 6)) for c, a in assessed]
     ranked.sort(key=lambda r: (-r.probability, r.status != "quiet", r.id))
     named = tuple(r for r in ranked if r.probability >= thresholds.PROBABILITY_FLOOR)
     return Diagnosis(named, tuple(r for r in ranked if r not in named))
+
+
+def calibrated(share: float) -> float:
+    """A share of the odds as the probability that it turns out to be: its own odds to the power
+    of ``thresholds.SHARPNESS``. One half stays one half, and the order stays."""
+    sure: float = share**thresholds.SHARPNESS
+    rest: float = (1.0 - share) ** thresholds.SHARPNESS
+    return sure / (sure + rest)
 
 
 def assess(cause: Cause, case: Case) -> Assessment:

@@ -10,7 +10,7 @@ from builders import INF, NAN, case_of, checkpoint, event, make_run, series, ten
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing
-from nanautopsy.diagnose import Diagnosis, diagnose, load_causes
+from nanautopsy.diagnose import Diagnosis, calibrated, diagnose, load_causes
 from nanautopsy.model import Assessment, Run, Source
 
 CAUSES = load_causes().parts
@@ -368,9 +368,18 @@ def test_rivals_share_the_probability() -> None:
     alone = diagnose(case, [_fixed("a", 4.0)]).causes[0].probability
     both = diagnose(case, [_fixed("a", 4.0), _fixed("b", 4.0)])
     odds = math.exp(thresholds.PRIOR + 4.0)
-    assert alone == pytest.approx(odds / (1 + odds))
+    assert alone == pytest.approx(calibrated(odds / (1 + odds)), abs=1e-6)
     assert both.causes == ()
-    assert [c.probability for c in both.considered] == [pytest.approx(odds / (1 + 2 * odds))] * 2
+    shared = pytest.approx(calibrated(odds / (1 + 2 * odds)), abs=1e-6)
+    assert [c.probability for c in both.considered] == [shared] * 2
+
+
+def test_calibration_keeps_the_order_the_ends_and_one_half() -> None:
+    shares = [0.0, 0.01, 0.3, 0.5, 0.6, 0.99, 1.0]
+    said = [calibrated(share) for share in shares]
+    assert said == sorted(said)
+    assert (said[0], said[3], said[-1]) == (0.0, 0.5, 1.0)
+    assert said[2] < 0.3 and said[4] > 0.6
 
 
 def test_below_the_floor_nothing_is_named() -> None:

@@ -8,10 +8,12 @@ logits of 1e4 and more make every row one-hot long before, so that gradients van
 (entropy collapse) and training diverges.
 
 Evidence for: query and key projections that grow much more than the other weights; logged
-attention logits far above 1e4; the first non-finite module lies in attention; the fused kernel
-(which accumulates in float32) is fine where eager is not.
+attention logits far above 1e4, or ones predicted from projections and norm gains; the first
+non-finite module lies in attention; the fused kernel (which accumulates in float32) is fine where
+eager is not.
 
-Evidence against: the first non-finite layer lies elsewhere; projections stay as they were.
+Evidence against: the first non-finite layer lies elsewhere; projections stay as they were; the
+logits that the weights of the last sound checkpoint predict are those of any sound model.
 
 Confirm: log the largest attention logit a layer; run the same step with `attn_implementation`
 sdpa or flash_attention_2.
@@ -25,14 +27,14 @@ from __future__ import annotations
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.detectors.attention import ATTENTION, QUERY_KEY
+from nanautopsy.detectors.predicted_logits import predicted
 from nanautopsy.model import Assessment
 from nanautopsy.wording import phrase
 
 
 def _assess(case: Case) -> Assessment:
     weighing = Weighing()
-    grown = case.found("projection-growth", "attention-logits-large")
-    for finding in grown:
+    for finding in case.found("projection-growth", "attention-logits-large"):
         weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
     for finding in case.found("nonfinite-attention-logit"):
         if finding.role == "initiating":
@@ -44,6 +46,7 @@ def _assess(case: Case) -> Assessment:
                 "logits grew beyond the others"
             )
         )
+    _weigh_prediction(case, weighing)
     onset = case.onset
     if onset is not None and onset.layer is not None and onset.quantity != "attention logits":
         if ATTENTION.search(onset.layer) or QUERY_KEY.search(onset.layer):
@@ -75,6 +78,24 @@ def _assess(case: Case) -> Assessment:
     for finding in case.found("lr-jump"):
         weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)
     return weighing.fired()
+
+
+def _weigh_prediction(case: Case, weighing: Weighing) -> None:
+    """Logits that follow from the weights of the last sound checkpoint: large ones speak for it,
+    and ones far from the end of the format against."""
+    finding, death = predicted(case.run), case.death
+    value = None if finding is None else finding.data.get("value")
+    if finding is not None and isinstance(value, float):
+        if finding.step is not None and death is not None and finding.step > death:
+            return
+        if value >= thresholds.ATTENTION_LOGIT_LARGE:
+            weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
+        elif value <= thresholds.ATTENTION_LOGIT_USUAL and not case.found("attention-logits-large"):
+            weighing.speaks_against(
+                thresholds.WEAK,
+                phrase("{finding}, as in any sound model", finding=finding.text),
+                finding.source,
+            )
 
 
 CAUSE = Cause(

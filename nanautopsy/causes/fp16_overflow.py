@@ -83,7 +83,21 @@ def _assess(case: Case) -> Assessment:
     _weigh_onset(case, weighing)
     _weigh_history(case, weighing)
     _weigh_rivals(case, weighing)
-    return weighing.fired()
+    return weighing.fired(remedies=_remedies(case))
+
+
+def _remedies(case: Case) -> tuple[str, ...]:
+    """Where the GPU has no bfloat16, what to do instead of using it."""
+    capability = case.fact("compute_capability")
+    if capability is None or int(str(capability.value).partition(".")[0]) >= 8:
+        return ()
+    return (
+        phrase(
+            "This GPU (compute capability {capability}) only emulates bfloat16: train in float32, "
+            "or keep the module that overflows in float32 under autocast with a GradScaler.",
+            capability=capability.value,
+        ),
+    )
 
 
 def _half_weights(case: Case) -> Checkpoint | None:

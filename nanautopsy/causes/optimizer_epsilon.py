@@ -26,6 +26,7 @@ import re
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.checkpoints.damage import weights
+from nanautopsy.detectors.precision import saved
 from nanautopsy.model import Assessment, Checkpoint, Source, TensorHealth
 from nanautopsy.onset import at_first_steps
 from nanautopsy.wording import phrase
@@ -43,6 +44,12 @@ def _assess(case: Case) -> Assessment:
                 optimizer=optimizer.value,
             )
         )
+    epsilon = case.fact("adam_epsilon")
+    if epsilon is not None and isinstance(epsilon.value, (int, float)):
+        if epsilon.value >= thresholds.ADAM_EPSILON_MIN:
+            return quiet(
+                phrase("Adam's epsilon is {stated:g}, which float16 holds", stated=epsilon.value)
+            )
     moments = [(c, t) for c in case.run.checkpoints for t in _moments(c)]
     wide = [(c, t) for c, t in moments if t.dtype in ("F32", "F64", "BF16")]
     if wide and not any(t.dtype == "F16" for _, t in moments):
@@ -68,6 +75,7 @@ def _assess(case: Case) -> Assessment:
         )
     if not weighing.evidence:
         return quiet(phrase("nothing shows weights and optimizer state in float16"))
+    _weigh_masters(case, weighing)
     _weigh_epsilon(case, weighing)
     _weigh_time(case, weighing)
     if scaler is not None:
@@ -89,6 +97,13 @@ def _moments(checkpoint: Checkpoint) -> list[TensorHealth]:
         for t in checkpoint.tensors
         if t.part == "moment" and t.format_max is not None and t.shape and t.numel > 1
     ]
+
+
+def _weigh_masters(case: Case, weighing: Weighing) -> None:
+    """A float32 master copy is what the update is computed on."""
+    formats = saved(case.run)
+    if formats is not None and formats.masters in ("F32", "F64", "BF16"):
+        weighing.speaks_against(thresholds.STRONG, formats.text, Source(formats.checkpoint.path))
 
 
 def _weigh_moments(
@@ -126,19 +141,22 @@ def _half_weights(checkpoints: tuple[Checkpoint, ...]) -> Checkpoint | None:
 
 
 def _weigh_epsilon(case: Case, weighing: Weighing) -> None:
-    stated = case.fact("adam_epsilon")
-    if stated is None or not isinstance(stated.value, (int, float)):
-        return
-    if stated.value < thresholds.ADAM_EPSILON_MIN:
+    stated, optimizer = case.fact("adam_epsilon"), case.fact("optimizer")
+    if stated is None and optimizer is not None and _ADAM.search(str(optimizer.value)):
+        weighing.speaks_for(
+            thresholds.WEAK,
+            phrase(
+                "no epsilon is stated for {optimizer}, and its default of {default:g} is 0 in "
+                "float16",
+                optimizer=optimizer.value,
+                default=thresholds.ADAM_EPSILON_DEFAULT,
+            ),
+            optimizer.source,
+        )
+    if stated is not None and isinstance(stated.value, (int, float)):
         weighing.speaks_for(
             thresholds.MODERATE,
             phrase("Adam's epsilon is {stated:g}, which is 0 in float16", stated=stated.value),
-            stated.source,
-        )
-    else:
-        weighing.speaks_against(
-            thresholds.STRONG,
-            phrase("Adam's epsilon is {stated:g}, which float16 holds", stated=stated.value),
             stated.source,
         )
 
