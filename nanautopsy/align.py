@@ -30,7 +30,7 @@ from nanautopsy.model import (
     Series,
     Source,
 )
-from nanautopsy.readers._step_keys import rank_in_name
+from nanautopsy.readers._step_keys import rank_in_name, rank_of_tag
 from nanautopsy.role_patterns import RolePattern, give_roles
 from nanautopsy.setting_conflicts import machine_conflicts, setting_conflicts
 from nanautopsy.step_axis import count_steps, counted_in_samples, on_training_step
@@ -115,8 +115,11 @@ _Ranked = TypeVar("_Ranked", Series, LogEvent)
 
 
 def _of_its_rank(record: _Ranked) -> _Ranked:
-    """With the rank that its file is named after, where the file says none itself."""
-    rank = rank_in_name(record.source.path) if record.rank is None else None
+    """With the rank that its tag, or its file, is named after, where nothing else says it."""
+    if record.rank is not None:
+        return record
+    tag = rank_of_tag(record.tag) if isinstance(record, Series) else None
+    rank = rank_in_name(record.source.path) if tag is None else tag[1]
     return record if rank is None else replace(record, rank=rank)
 
 

@@ -125,7 +125,8 @@ def _by_values(one: Series, notes: list[str]) -> SeriesRole:
             )
         )
         return "learning_rate"
-    mantissa, _ = np.frexp(finite)
     if not _SCALE_WORDS.issuperset(parts) or finite.max() < _SMALLEST_SCALE:
         return "other"
-    return "loss_scale" if (mantissa == 0.5).all() else "other"
+    # A power of two, as far as four printed digits tell: 5.243e+05 is 2**19.
+    powers = np.log2(finite)
+    return "loss_scale" if (np.abs(powers - np.round(powers)) < 1e-3).all() else "other"

@@ -600,3 +600,20 @@ def test_every_artifact_is_reported_with_what_went_wrong() -> None:
         ("notes.md", "skipped", ("no reader knows this kind of file",)),
     ]
     assert run.notes == ("an entry point did not load", "the x reader failed at y")
+
+
+@pytest.mark.parametrize(
+    ("tag", "rank"),
+    [
+        ("loss/rank0", 0),
+        ("loss/rank_12", 12),
+        ("rank3/loss", 3),
+        ("train/loss_rank1", 1),
+        ("ranking_loss", None),
+        ("loss/rank", None),
+        ("lora_rank8", 8),
+    ],
+)
+def test_ranks_in_tags(tag: str, rank: int | None) -> None:
+    (one,) = aligned(points(tag, [1, 2])).series
+    assert one.rank == rank

@@ -529,3 +529,27 @@ def test_a_message_without_a_step_comes_after_the_number_above_it() -> None:
     said = event("backward-nonfinite", "Function 'PowBackward0' returned nan", function="Pow")
     onset = judge(make_run(rows, said)).onset
     assert onset is not None and (onset.step, onset.last_finite, onset.axis) == (None, 5, "epoch")
+
+
+def test_a_skip_that_the_log_states_is_none_of_the_run_that_dies_later() -> None:
+    """The scaler says it of every search for its scale; the last ones are the death."""
+    said = [
+        event(
+            "nonfinite-text", f"step {step}: non-finite gradients, skipped", step,
+            quantity="gradient", value="nan",
+        )
+        for step in (3, 31, 32, 33)
+    ]  # fmt: skip
+    loss = series("loss", [2.0] * 30 + [NAN] * 5)
+    norm = series("grad_norm", [1.0] * 2 + [NAN] + [1.0] * 27 + [NAN] * 5)
+    onset = judge(make_run(loss, norm, *said, config=FP16)).onset
+    assert onset is not None
+    assert onset.step == 31
+
+
+def test_a_scale_whose_rows_miss_that_it_moves() -> None:
+    norm = series("grad_norm", [1.0, 1.1, INF, 0.9, 1.0, 1.1], [5, 10, 15, 20, 25, 30])
+    loss = series("loss", [2.0, 1.9, 1.8, 1.7, 1.6, 1.5], [5, 10, 15, 20, 25, 30])
+    scale = series("loss_scale", [16384.0] * 6, [5, 10, 15, 20, 25, 30])
+    assert judge(make_run(loss, norm, scale)).verdict == "healthy"
+    assert judge(make_run(loss, norm)).verdict == "non-finite"

@@ -99,3 +99,18 @@ def test_roles_reach_the_run(tmp_path: Path) -> None:
     assert result.exit_code == 0 and '"verdict": "non-finite"' in result.output
     refused = CliRunner().invoke(nanautopsy, ["analyze", str(tmp_path), "--role", "criterion"])
     assert refused.exit_code == 2 and "is not ROLE=PATTERN" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("values", "role"),
+    [
+        ((5.243e5, 2.621e5, 1.311e5), "loss_scale"),
+        ((524288.0, 262144.0), "loss_scale"),
+        ((5.2e5, 2.7e5), "other"),
+    ],
+)
+def test_a_scale_as_four_printed_digits_show_it(
+    values: tuple[float, ...], role: SeriesRole
+) -> None:
+    (one,) = give_roles([series("scale", values)], [], [])
+    assert one.role == role

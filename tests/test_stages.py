@@ -112,3 +112,20 @@ def test_lines_that_say_so(tmp_path: Path, line: str) -> None:
 def test_lines_that_only_mention_them(tmp_path: Path, line: str) -> None:
     text = f"step 10 loss: 2.5\n{line}\nstep 20 loss: 7.5\n"
     assert not events_of(read_text(tmp_path, text), "stage-changed")
+
+
+def test_every_stage_lifts_the_loss_and_none_climbs() -> None:
+    """Sequences that double in length: the last stage lies far above the first one's level."""
+    levels, length = [1.2, 3.0, 5.0, 7.0], 30
+    loss = [level * (1 + 0.1 * NOISE[i]) for level in levels for i in range(length)]
+    lengths = series("seq_len", [128.0 * 2**k for k in range(4) for _ in range(length)])
+    assert judge(make_run(series("loss", loss), lengths)).verdict == "healthy"
+    assert judge(make_run(series("loss", loss))).verdict == "diverged"
+    climbs = [v * (1.0 if i < 90 else 1.06 ** (i - 90)) for i, v in enumerate(loss)]
+    assert judge(make_run(series("loss", climbs), lengths)).verdict == "diverged"
+
+
+@pytest.mark.parametrize("tag", ["d_loss", "train/loss_gen", "adv_loss"])
+def test_a_loss_with_an_opponent_is_a_moving_target(tag: str) -> None:
+    rising = [0.7 + i / 20 for i in range(80)]
+    assert judge(make_run(series("loss", rising), series(tag, [0.6] * 80))).verdict == "healthy"

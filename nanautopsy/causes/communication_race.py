@@ -46,9 +46,11 @@ def _assess(case: Case) -> Assessment:
                 finding.source,
             )
             break
+    overlap = _overlap(case.run)
+    if overlap is not None:
+        _weigh_losses(case, weighing)
     if not weighing.evidence:
         return quiet(phrase("nothing shows one rank, or one rank's part, that turned alone"))
-    overlap = _overlap(case.run)
     if overlap is not None:
         weighing.speaks_for(
             thresholds.MODERATE, phrase("communication overlaps with computation"), overlap.source
@@ -81,6 +83,31 @@ def _weigh_alone(finding: Finding, weighing: Weighing) -> None:
             phrase("{finding}; the loss of that rank is not known", finding=finding.text),
             finding.source,
         )
+
+
+def _weigh_losses(case: Case, weighing: Weighing) -> None:
+    """Gradients that are non-finite at every step from the onset on, while the loss of every rank
+    is finite: neither batches nor weights do that, which are left as they were."""
+    onset = case.onset
+    if onset is None or onset.step is None or not onset.persistent:
+        return
+    if onset.quantity not in ("grad_norm", "gradient", "gradients"):
+        return
+    losses = [s for s in case.run.by_role("loss") if s.rank is not None and s.axis == onset.axis]
+    after = [s.values[s.steps >= onset.step] for s in losses]
+    ranks = {s.rank for s, values in zip(losses, after, strict=True) if len(values) > 1}
+    if len(ranks) < 2 or not all(np.isfinite(values).all() for values in after):
+        return
+    weighing.speaks_for(
+        thresholds.MODERATE,
+        phrase(
+            "from step {step} on every gradient is non-finite, while the losses of all {count} "
+            "ranks are finite: batches and weights are sound",
+            step=onset.step,
+            count=len(ranks),
+        ),
+        onset.source,
+    )
 
 
 def _weigh_calm(case: Case, weighing: Weighing) -> None:

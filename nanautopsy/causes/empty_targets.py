@@ -54,8 +54,9 @@ def _assess(case: Case) -> Assessment:
     for finding in masked[:1]:
         weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
     for finding in isolated[:1]:
-        _weigh_isolated(case, finding, weighing)
-    if case.onset is not None and case.onset.persistent:
+        _weigh_isolated(case, finding, counted is not None, weighing)
+    # A quotient of one's own, a sum over a count of 0, has a gradient of 0/0 as well.
+    if case.onset is not None and case.onset.persistent and counted is None:
         weighing.speaks_against(
             thresholds.STRONG,
             phrase(
@@ -77,11 +78,13 @@ def _counted(case: Case) -> Finding | None:
     return next((f for f in case.found("no-targets") if f.step == onset.step), None)
 
 
-def _weigh_isolated(case: Case, finding: Finding, weighing: Weighing) -> None:
+def _weigh_isolated(case: Case, finding: Finding, counted: bool, weighing: Weighing) -> None:
     gradient = finding.data.get("gradient")
     if gradient == "zero":
         # Not decisive: a guard that leaves out the backward pass shows a norm of 0 as well.
         weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+    elif gradient == "non-finite" and counted:
+        return
     elif gradient == "non-finite":
         weighing.speaks_against(
             thresholds.STRONG,

@@ -6,7 +6,8 @@ maximum is -Inf: ``-Inf - -Inf`` is NaN. Padding rows, a causal mask added to a 
 by 0 afterwards does not help, ``0 * NaN`` is NaN: through the next layer's values, or only in the
 backward pass, it reaches every weight. A mask of -1e10 is -Inf in float16.
 
-Evidence for: attention is non-finite first, NaN and not Inf, with no growth of logits before;
+Evidence for: attention is non-finite first, NaN and not Inf, with no growth of logits before, or
+its output projection is while its queries and keys are finite;
 anomaly mode names the backward function of softmax or of scaled dot-product attention; the failing
 batches are those with padding.
 
@@ -24,11 +25,14 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
-from nanautopsy.detectors.attention import ATTENTION
-from nanautopsy.model import Assessment
+from nanautopsy.detectors.attention import ATTENTION, QUERY_KEY
+from nanautopsy.model import Assessment, Onset, Run, Series
 from nanautopsy.onset import finite_layer_beside
+from nanautopsy.signal import index_at
 from nanautopsy.versions import is_before
 from nanautopsy.wording import phrase
 
@@ -37,6 +41,8 @@ _FUNCTION = re.compile(
     r"Backward\w*$",
     re.IGNORECASE,
 )
+_OUTPUT = re.compile(r"o|out|output|(o|out|c|output)_?(proj|lin|linear|dense)|proj|to_out|wo|dense")
+"""Names of the projection behind attention."""
 _SAFE_SDPA = "2.5"
 """torch whose scaled dot-product attention gives zeros for such rows (pytorch#103749)."""
 
@@ -65,6 +71,19 @@ def _weigh_layer(case: Case, weighing: Weighing) -> None:
     onset = case.onset
     if onset is None or onset.layer is None or onset.value != "nan":
         return
+    query = _query_before(case.run, onset)
+    if query is not None:
+        weighing.speaks_for(
+            thresholds.STRONG,
+            phrase(
+                "{layer}, which reads what attention gives, is NaN first, while {query} was finite "
+                "there: it arose between them",
+                layer=onset.layer,
+                query=query.layer,
+            ),
+            onset.source,
+        )
+        return
     if not ATTENTION.search(onset.layer):
         return
     before = finite_layer_beside(case.run, onset)
@@ -80,6 +99,23 @@ def _weigh_layer(case: Case, weighing: Weighing) -> None:
         )
     else:
         weighing.speaks_for(thresholds.MODERATE, text, onset.source)
+
+
+def _query_before(run: Run, onset: Onset) -> Series | None:
+    """A query or key that was finite at the onset's step, of the module whose output projection is
+    the first layer that was not."""
+    assert onset.layer is not None
+    parent, _, name = onset.layer.replace("/", ".").rpartition(".")
+    if onset.step is None or not _OUTPUT.fullmatch(name):
+        return None
+    for series in run.by_role("layer_activation"):
+        index = index_at(series, onset.step)
+        if series.layer is None or index is None or not np.isfinite(series.values[index]):
+            continue
+        beside, _, own = series.layer.replace("/", ".").rpartition(".")
+        if beside == parent and QUERY_KEY.search(own):
+            return series
+    return None
 
 
 def _weigh_settings(case: Case, weighing: Weighing) -> None:
@@ -107,7 +143,9 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
     for finding in case.found("grad-norm-growth", "loss-growth"):
         weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)
     onset = case.onset
-    if onset is not None and onset.layer is not None and not ATTENTION.search(onset.layer):
+    if onset is None or onset.layer is None:
+        return
+    if not ATTENTION.search(onset.layer) and _query_before(case.run, onset) is None:
         weighing.speaks_against(
             thresholds.MODERATE,
             phrase("the first non-finite layer, {layer}, is no attention layer", layer=onset.layer),

@@ -42,6 +42,7 @@ _RIVALS = (
     "projection-growth",
     "resume-jump",
     "policy-divergence",
+    "router-growth",
 )
 """Findings that explain why gradients grew."""
 

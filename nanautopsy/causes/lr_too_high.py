@@ -74,7 +74,8 @@ def _weigh_height(case: Case, rate: Rate, weighing: Weighing) -> None:
     elif factor >= thresholds.HIGH_LR_FACTOR:
         strength = thresholds.MODERATE
     else:
-        if thresholds.LOW_LR_FACTOR < factor <= 1 / thresholds.HIGH_LR_FACTOR:
+        usual = "optimizer" in case.run.facts and factor <= 1 / thresholds.HIGH_LR_FACTOR
+        if usual and factor > thresholds.LOW_LR_FACTOR:
             weighing.speaks_against(
                 thresholds.WEAK,
                 phrase("the learning rate reaches {rate:g}, which is usual", rate=rate.value),
@@ -108,7 +109,14 @@ def _while_rising(case: Case) -> Series | None:
 
 
 def _weigh_rivals(case: Case, early: Finding | None, weighing: Weighing) -> None:
-    for finding in case.found("lr-jump", "loss-scale-collapse", "projection-growth", "resume-jump"):
+    for finding in case.found(
+        "lr-jump",
+        "loss-scale-collapse",
+        "projection-growth",
+        "resume-jump",
+        "policy-divergence",
+        "router-growth",
+    ):
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     onset = case.onset
     if onset is None or early is not None:

@@ -59,6 +59,15 @@ def _assess(case: Case) -> Assessment:
             )
         else:
             weighing.speaks_for(thresholds.WEAK, finding.text, finding.source)
+    for finding in () if grown else case.found("router-growth")[:1]:
+        leads = finding.data.get("leads")
+        weighing.speaks_for(
+            thresholds.STRONG if leads else thresholds.MODERATE,
+            phrase("{growth}, before gradients and the main loss did", growth=finding.text)
+            if leads
+            else finding.text,
+            finding.source,
+        )
     for finding in case.found("weight-growth"):
         if finding.layer is not None and ROUTER.search(finding.layer):
             weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)

@@ -9,6 +9,7 @@ import numpy as np
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.quantities import position
+from nanautopsy.readers._step_keys import rank_of_tag
 from nanautopsy.signal import first_nonfinite, kind_of, shown
 from nanautopsy.wording import phrase
 
@@ -17,7 +18,9 @@ def _detect(run: Run) -> Iterator[Finding]:
     by_tag: dict[tuple[str, str], list[Series]] = {}
     for series in run.by_role("loss", "grad_norm"):
         if series.rank is not None:
-            by_tag.setdefault((series.tag, series.axis), []).append(series)
+            named = rank_of_tag(series.tag)
+            tag = series.tag if named is None else named[0]
+            by_tag.setdefault((tag, series.axis), []).append(series)
     for ranks in by_tag.values():
         finding = _alone(run, ranks)
         if finding is not None:

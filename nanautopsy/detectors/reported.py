@@ -37,6 +37,8 @@ def _detect(run: Run) -> Iterator[Finding]:
             yield _finding(run, kind, said, events)
     statements = run.events_of("nonfinite-text")
     plain = tuple(e for e in statements if e.data.get("quantity") not in _WEAK)
+    lasting = tuple(e for e in plain if not _was_survived(run, e))
+    plain = lasting or plain
     if plain:
         said = phrase("the program reports a non-finite value")
         yield _finding(run, "reported-nonfinite", said, plain)
@@ -44,6 +46,22 @@ def _detect(run: Run) -> Iterator[Finding]:
         events = tuple(e for e in statements if e.data.get("quantity") == quantity)
         if events:
             yield _finding(run, "reported-nonfinite", said, events)
+
+
+def _was_survived(run: Run, event: LogEvent) -> bool:
+    """Whether the statement is of a gradient whose step was skipped, after which a scaler went on:
+    a loss and a gradient were finite later."""
+    if event.data.get("quantity") != "gradient" or not _SKIPS.search(event.text):
+        return False
+    dtype = run.facts.get("compute_dtype")
+    scaled = "loss_scaler" in run.facts or (dtype is not None and dtype.value == "F16")
+    if event.step is None or not scaled:
+        return False
+    after = [
+        [np.isfinite(s.values[s.steps > event.step]).any() for s in run.by_role(role) if len(s)]
+        for role in ("loss", "grad_norm")
+    ]
+    return any(after[0]) and (not after[1] or any(after[1]))
 
 
 def _placed(run: Run, event: LogEvent) -> tuple[int | None, bool]:

@@ -31,6 +31,9 @@ _COMPANIONS = frozenset(
 """Words of metrics beside which the objective is a moving target: returns to be fitted, an
 opponent, negatives that become harder."""
 
+_OPPONENT = frozenset({"d", "g", "dis", "gen", "gan", "adv", "adversarial"})
+"""Words of a loss that has an opponent."""
+
 _TOTAL = frozenset(
     {"loss", "total", "train", "training", "lm", "batch", "step", "global", "avg", "average"}
     | {"mean", "reduced", "samples", "running", "smoothed", "metrics", "sum", "overall", "epoch"}
@@ -40,9 +43,9 @@ _TOTAL = frozenset(
 
 def _detect(run: Run) -> Iterator[Finding]:
     for series in run.by_role("loss", "grad_norm"):
-        growth = _growth(series, _death_beside(run, series))
-        if growth is not None:
-            yield replace(growth, id="loss-term-growth") if _is_term(run, series) else growth
+        grown = growth(series, _death_beside(run, series))
+        if grown is not None:
+            yield replace(grown, id="loss-term-growth") if _is_term(run, series) else grown
     objectives = _objectives(run)
     stages = stage_changes(run) if objectives else []
     changes = _Changes(_jumps(run) if objectives else [], stages, is_any_unplaced(run))
@@ -84,10 +87,11 @@ def _is_term(run: Run, series: Series) -> bool:
 
 def _is_moving_target(run: Run, series: Series) -> bool:
     """Whether the same writer logs the signs of a game, a policy or a contrastive objective."""
+    beside = [other for other in run.series if other.source.path == series.source.path]
     return any(
         frozenset(words(other.tag)) & _COMPANIONS
-        for other in run.series
-        if other.source.path == series.source.path
+        or (other.role == "loss" and not _OPPONENT.isdisjoint(words(other.tag)))
+        for other in beside
     )
 
 
@@ -123,7 +127,7 @@ def _death_beside(run: Run, series: Series) -> int | None:
     return min(ends, default=None)
 
 
-def _growth(series: Series, death: int | None = None) -> Finding | None:
+def growth(series: Series, death: int | None = None) -> Finding | None:
     """First point from which the series stays GROWTH_FACTOR above its median so far, up to the
     end, the first non-finite point, or the last one at ``death``."""
     finite = np.isfinite(series.values)

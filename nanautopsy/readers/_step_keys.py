@@ -106,6 +106,19 @@ def is_training_log(names: Iterable[str]) -> bool:
     return bool(metrics)
 
 
+_RANK_IN_TAG = re.compile(
+    r"(?:^|[/_.\-\s])(?:global_?)?rank[_\-.\s]?(\d{1,6})(?=$|[/_.\-\s])", re.I
+)
+
+
+def rank_of_tag(tag: str) -> tuple[str, int] | None:
+    """What is left of ``loss/rank1`` without its rank, and the rank; ``None`` without one."""
+    found = _RANK_IN_TAG.search(tag)
+    if found is None:
+        return None
+    return tag[: found.start()] + tag[found.end() :], int(found[1])
+
+
 def rank_in_name(path: str) -> int | None:
     """The rank that the name of a file, or of the directory nearest to it, states."""
     found = next(reversed(list(_RANK_IN_NAME.finditer(path))), None)

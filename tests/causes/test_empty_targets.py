@@ -70,3 +70,15 @@ def test_a_count_that_was_zero_before_without_harm() -> None:
     losses = [2.0] * 20 + [NAN] * 10
     parts = series("loss", losses), series("num_valid_labels", counts)
     assert named_cause(*parts) is None
+
+
+COUNTS = series("num_label_tokens", [0.0 if i == 4 else 40.0 for i in range(10)])
+
+
+def test_a_quotient_of_ones_own_has_a_gradient_of_0_over_0() -> None:
+    """A sum over a mask divided by the count of it: JAX code does so."""
+    loss, norm = with_bad(GOOD, 4), with_bad([1.0] * 10, 4)
+    assert named_cause(series("loss", loss), series("grad_norm", norm), COUNTS) == "empty-targets"
+    dead = series("loss", GOOD[:4] + [NAN] * 6), series("grad_norm", [1.0] * 4 + [NAN] * 6)
+    assert named_cause(*dead, COUNTS) == "empty-targets"
+    assert named_cause(*dead) != "empty-targets"

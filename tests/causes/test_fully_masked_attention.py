@@ -68,3 +68,20 @@ def test_one_line_is_one_piece_of_evidence() -> None:
         quantity="attention", value="nan", layer="layers.0.attn.o_proj",
     )  # fmt: skip
     assert named_cause(series("loss", [*CALM, NAN]), said) is None
+
+
+def behind(query: list[float], output: str = "out") -> str | None:
+    """Modules without *attention* in their names, as small models have them."""
+    parts = (
+        series("loss", [*CALM, NAN, NAN]),
+        series("act_max/query", query),
+        series(f"act_max/{output}", [1.0] * 10 + [NAN, NAN]),
+        series("act_max/lm_head", [1.0] * 10 + [NAN, NAN]),
+    )
+    return named_cause(*parts)
+
+
+def test_the_output_projection_is_nan_and_its_queries_are_not() -> None:
+    assert behind([1.0] * 11 + [NAN]) == "fully-masked-attention"
+    assert behind([1.0] * 10 + [NAN, NAN]) != "fully-masked-attention"
+    assert behind([1.0] * 11 + [NAN], "fc1") != "fully-masked-attention"

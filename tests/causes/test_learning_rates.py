@@ -63,3 +63,20 @@ def test_growth_before_a_filter_prints_zeros() -> None:
         series("learning_rate", [30.0] * 5, [4, 8, 12, 16, 20]),
     )
     assert named_cause(*parts) == "lr-too-high"
+
+
+def test_a_rate_of_an_unknown_optimizer_is_neither_usual_nor_high() -> None:
+    loss = series("loss", [10.5, *[10.5 * 1.3**k for k in range(1, 40)]])
+    rate = series("lr", [0.1] * 40)
+    assert named_cause(loss, rate) == "lr-too-high"
+
+
+def test_a_policy_that_ran_away_is_not_the_rate() -> None:
+    climb = [float(v) for v in 1.3 ** np.arange(1, 30)]
+    parts = (
+        series("loss", [0.02, *climb, NAN]),
+        series("approx_kl", [0.01] * 12 + [0.01 * 1.6**k for k in range(1, 19)] + [NAN]),
+        series("reward_mean", [1.0] * 31),
+        series("lr", [3e-4] * 31),
+    )
+    assert named_cause(*parts) != "lr-too-high"

@@ -100,3 +100,21 @@ def test_gradients_that_follow_a_growing_term() -> None:
         series("grad_norm", [v / 3 for v in GROWING] + [INF, NAN]),
     )
     assert named_cause(*parts, config=EXPERTS) == "moe-router"
+
+
+def growing(router: list[float], norm: list[float]) -> str | None:
+    size = len(norm)
+    parts = (
+        series("loss", [2.0] * size + [NAN]),
+        series("router/max_logit", [*router, NAN]),
+        series("grad_norm", [*norm, NAN]),
+        series("lr", [1e-3] * (size + 1)),
+    )
+    return named_cause(*parts, config=EXPERTS)
+
+
+def test_a_router_that_grows_before_the_gradients_do() -> None:
+    router = [2.0] * 20 + [2.0 * 1.5**k for k in range(1, 31)]
+    late = [1.0] * 40 + [1.0 * 3.0**k for k in range(1, 11)]
+    assert growing(router, late) == "moe-router"
+    assert growing([2.0] * 50, late) != "moe-router"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from builders import NAN, named_cause, series
+from builders import INF, NAN, named_cause, series
 
 from nanautopsy.model import Series
 
@@ -38,3 +38,25 @@ def test_a_gradient_without_its_loss_tells_neither() -> None:
         *ranks("grad_norm", [*CALM, 1.0, NAN], [*CALM, NAN, NAN]),
     )
     assert named_cause(*parts, config=OVERLAP) is None
+
+
+def shared(
+    losses: list[float], norms: list[float], config: dict[str, dict[str, bool]]
+) -> str | None:
+    """Ranks that log their losses in tags of their own, and one norm of the reduced gradient."""
+    parts = (
+        replace(series("loss/rank0", losses), rank=0),
+        replace(series("loss/rank1", losses), rank=1),
+        series("grad_norm", norms),
+    )
+    return named_cause(*parts, config=config)
+
+
+def test_a_reduced_gradient_that_stays_inf_beside_sound_losses() -> None:
+    sound, dead = [*CALM, *[1.0] * 8], [*CALM, *[INF] * 8]
+    assert shared(sound, dead, OVERLAP) == "communication-race"
+    assert shared(sound, dead, {"training": {"bf16": True}}) != "communication-race"
+    once = [*CALM, INF, *[1.0] * 7]
+    assert shared(sound, once, OVERLAP) != "communication-race"
+    lost = [*CALM, 1.0, *[NAN] * 7]
+    assert shared(lost, dead, OVERLAP) != "communication-race"

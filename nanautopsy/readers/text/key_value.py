@@ -64,7 +64,7 @@ _PHASE = re.compile(
     r"|evaluating|dev)(?![\w/.\-])",
     re.IGNORECASE,
 )
-_CELL = re.compile(r"(?:[|,;]\s*|\s-\s+)[A-Za-z][\w/.]*\s+$")
+_CELL = re.compile(r"(?:[|,;]\s*|\s-\s+|\s{2,})[A-Za-z][\w/.]*\s+$")
 """A cell of a delimited row that is a name and its number: ``| scale 1024 |``."""
 _TERSE = frozenset("lr acc accuracy kl reward entropy norm".split())
 _UNIT = re.compile(
@@ -117,6 +117,8 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
             points.append((key, field))
         elif explicit and counted and (may_join(key) or (key == "eta" and not field.whole)):
             joining.append((key, field))
+        elif counted and not field.whole and may_join(key) and _CELL.search(field.before):
+            joining.append((key, field))  # | act_max/embed 0.955 |
     if not counted:
         points = [p for p in points if not is_setting(p[0]) and p[1].explicit]
         return points[:_MAX_POINTS]
