@@ -242,6 +242,8 @@ EVENT_KINDS: Mapping[str, str] = {
     "sampling-assert": "Sampling from probabilities that are NaN, Inf or negative.",
     "run-started": "The program says that training starts. data: model, total_steps.",
     "run-resumed": "The program says that it resumes. data: checkpoint, step.",
+    "weights-loaded": "The program says that it loads weights. data: checkpoint.",
+    "state-not-restored": "The program says that state beside the weights was not restored.",
     "run-finished": "The program says that training is complete.",
     "checkpoint-saved": "data: checkpoint.",
     "traceback": "A Python exception ended something. data: exception, message.",

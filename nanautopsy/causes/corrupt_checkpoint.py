@@ -35,6 +35,9 @@ _DAMAGE = re.compile(
     r"cut short|truncat|overlap|checksum|CRC|corrupt|names shard|cannot be read|bytes at byte"
 )
 
+_SOON = 10
+"""Steps after a load within which absurd weights show."""
+
 
 def _assess(case: Case) -> Assessment:
     weighing = Weighing()
@@ -65,6 +68,9 @@ def _assess(case: Case) -> Assessment:
     for finding in case.found("absurd-weight"):
         if finding.data.get("few") and _from_before(case, finding.step):
             weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+    for finding in case.found("flipped-weight"):
+        if _was_loaded(case, str(finding.data.get("path"))):
+            _weigh_flipped(case, finding, weighing)
     damaged = _damaged_start(case)
     if damaged is not None:
         report, text = damaged
@@ -100,6 +106,29 @@ def _assess(case: Case) -> Assessment:
                 onset.source,
             )
     return weighing.fired()
+
+
+def _was_loaded(case: Case, path: str) -> bool:
+    """Whether the log says that this checkpoint was loaded."""
+    said = case.run.events_of("weights-loaded", "run-resumed")
+    loaded = [str(e.data["checkpoint"]).strip("./") for e in said if e.data.get("checkpoint")]
+    own = path.strip("./")
+    return any(name.endswith(own) or own.endswith(name) or own in name for name in loaded)
+
+
+def _weigh_flipped(case: Case, finding: Finding, weighing: Weighing) -> None:
+    weighing.speaks_for(
+        thresholds.STRONG,
+        phrase("{finding}; the log says that it was loaded", finding=finding.text),
+        finding.source,
+    )
+    death = case.death
+    if death is not None and finding.step is not None and 0 <= death - finding.step <= _SOON:
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            phrase("it began within {steps} steps of it", steps=death - finding.step + 1),
+            finding.source,
+        )
 
 
 def _weigh_first_loss(case: Case, weighing: Weighing) -> None:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.detectors.rl_metrics import is_reinforcement
 from nanautopsy.learning_rates import Rate, from_the_start, highest, how_high, rising_before
 from nanautopsy.model import Assessment, Finding, Series
 from nanautopsy.quantities import quantity_words
@@ -118,6 +119,8 @@ def _weigh_rivals(case: Case, early: Finding | None, weighing: Weighing) -> None
         "router-growth",
     ):
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
+    if early is not None:
+        _weigh_other_beginnings(case, weighing)
     onset = case.onset
     if onset is None or early is not None:
         return
@@ -133,6 +136,23 @@ def _weigh_rivals(case: Case, early: Finding | None, weighing: Weighing) -> None
     elif not case.found("loss-growth", "grad-norm-growth"):
         weighing.speaks_against(
             thresholds.STRONG, phrase("nothing grew before it: it came at once"), onset.source
+        )
+
+
+def _weigh_other_beginnings(case: Case, weighing: Weighing) -> None:
+    """A policy's losses follow what it meets, and a resumed run begins with what was restored."""
+    for event in case.run.events_of("state-not-restored")[:1]:
+        weighing.speaks_against(
+            thresholds.STRONG,
+            phrase("the program says what was lost: {line}", line=event.text),
+            event.source,
+        )
+    if is_reinforcement(case.run):
+        series = case.run.by_role("loss")[0] if case.run.by_role("loss") else case.run.series[0]
+        weighing.speaks_against(
+            thresholds.MODERATE,
+            phrase("a policy is trained, whose losses grow with what it meets"),
+            series.source,
         )
 
 

@@ -6,7 +6,7 @@ again or starts at the peak; a loss scale of 2**16 overflows where it had settle
 steps later the run is where it was, or it is not.
 
 Evidence for: loss, learning rate or gradient norm jumps at the very point where the run resumed,
-and the failure follows within a few points.
+and the failure follows within a few points; the program says that a state was not restored.
 
 Evidence against: the run went on smoothly after the resume; the failure comes long after it, or
 before; nothing grew from the resume to the onset: a new stage raises rate and loss on purpose.
@@ -24,20 +24,23 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
-from nanautopsy.model import Assessment, Finding, Run, Series
+from nanautopsy.model import Assessment, Finding, LogEvent, Run, Series
 from nanautopsy.wording import phrase
 
 
 def _assess(case: Case) -> Assessment:
     jumps = case.found("resume-jump")
     death = case.death
-    if not jumps:
+    lost = _lost(case)
+    if not jumps and lost is None:
         return quiet(phrase("nothing jumps where the run resumed"))
     if death is None:
         return quiet(
             phrase("something jumps where the run resumed, but no step is known for the failure")
         )
     near = [f for f in jumps if f.step is not None and _points(case.run, f.step, death) is not None]
+    if not near and lost is not None:
+        return _assess_lost(case, lost, death)
     if not near:
         return quiet(phrase("{jumps}, after the onset", jumps=jumps[0].text))
     weighing = Weighing()
@@ -58,7 +61,39 @@ def _assess(case: Case) -> Assessment:
             phrase("the failure follows within {between} points", between=between),
             first.source,
         )
+    if lost is not None:
+        _weigh_lost(lost, weighing)
     _weigh_calm(case, first.step, death, weighing)
+    return weighing.fired()
+
+
+def _lost(case: Case) -> LogEvent | None:
+    """The first statement that some state was not restored."""
+    return next(iter(case.run.events_of("state-not-restored")), None)
+
+
+def _weigh_lost(lost: LogEvent, weighing: Weighing) -> None:
+    weighing.speaks_for(
+        thresholds.STRONG, phrase("the program says so: {line}", line=lost.text), lost.source
+    )
+
+
+def _assess_lost(case: Case, lost: LogEvent, death: int) -> Assessment:
+    """Where the log begins with the resume, nothing is seen from before it to be compared with."""
+    starts = [int(s.steps[0]) for s in case.run.by_role("loss", "grad_norm") if len(s)]
+    start = lost.step if lost.step is not None else min(starts, default=death)
+    between = _points(case.run, start, death)
+    if between is None or between > thresholds.LR_JUMP_WINDOW:
+        return quiet(phrase("the state that was not restored is far from the onset"))
+    weighing = Weighing()
+    _weigh_lost(lost, weighing)
+    for finding in case.found("grad-norm-growth", "loss-growth", "diverged-loss")[:1]:
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            phrase("{finding}, after the resume", finding=finding.text),
+            finding.source,
+        )
+    _weigh_calm(case, start, death, weighing)
     return weighing.fired()
 
 
@@ -109,7 +144,9 @@ CAUSE = Cause(
     id="resume-mismatch",
     title=phrase("the resume lost part of the state"),
     assess=_assess,
-    needs=(Need(phrase("resume"), lambda run: bool(run.events_of("run-resumed"))),),
+    needs=(
+        Need(phrase("resume"), lambda run: bool(run.events_of("run-resumed", "weights-loaded"))),
+    ),
     remedies=(
         phrase(
             "Save and load optimizer, scheduler, scaler, random generators and data position "

@@ -5,7 +5,8 @@ alone is harmless. But where a normalization reads it, its backward pass multipl
 1/sqrt(variance + eps) with a variance of zero: about 1e3 for eps = 1e-6, once for every
 normalization on the way. Tokens that see nothing but zeros (a fully causal mask over image
 tokens) stay zero through every block, so the factors compound and the gradient leaves float32
-within a few layers, while the loss, which does not pass there in that direction, is finite.
+within a few layers, while the loss, which does not pass there in that direction, is finite. A
+division by the norm or deviation itself, without an epsilon, is 0/0 in the forward pass already.
 
 Evidence for: a weight matrix of zeros in the first checkpoint; gradients non-finite at the very
 first step beside a finite loss; the zero layer among the first non-finite ones.
@@ -92,6 +93,15 @@ def _weigh_order(case: Case, weighing: Weighing) -> None:
             thresholds.WEAK,
             phrase(
                 "loss and gradients turned between two logged rows: which was first is not seen"
+            ),
+            onset.source,
+        )
+    elif not gradients_first and onset.value == "nan" and onset.quantity == "loss":
+        weighing.speaks_against(
+            thresholds.WEAK,
+            phrase(
+                "the loss is NaN first: zeros give that only where they are divided by their own "
+                "size, without an epsilon"
             ),
             onset.source,
         )

@@ -1,20 +1,61 @@
-"""Weights of the first checkpoint that no initializer gives: absurd magnitudes."""
+"""Weights that no initializer and no update gives: absurd magnitudes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from statistics import median_low
 
 from nanautopsy import thresholds
 from nanautopsy.checkpoints.damage import is_mask, parameter_name, weights
-from nanautopsy.checkpoints.lineages import in_order
+from nanautopsy.checkpoints.lineages import in_order, lineages
 from nanautopsy.detectors.interface import Detector
-from nanautopsy.model import Finding, Run, Source, TensorHealth
+from nanautopsy.model import Checkpoint, Finding, Run, Source, TensorHealth
 from nanautopsy.signal import shown
 from nanautopsy.wording import counted, phrase
 
 
 def _detect(run: Run) -> Iterator[Finding]:
+    yield from _of_the_first(run)
+    for line in lineages([c for c in run.checkpoints if weights(c)]):
+        for before, after in pairwise(line):
+            finding = _flipped(before, after)
+            if finding is not None:
+                yield finding
+                return
+
+
+def _flipped(before: Checkpoint, after: Checkpoint) -> Finding | None:
+    """A weight of which a few elements are absurd that were ordinary in the checkpoint before."""
+    known = {t.name: t.max_abs for t in weights(before)}
+    for tensor in weights(after):
+        was, few = known.get(tensor.name), _dominating(tensor)
+        if not was or not tensor.max_abs or few is None or is_mask(tensor):
+            continue
+        if tensor.max_abs >= thresholds.ABSURD_WEIGHT * was and few <= thresholds.HANDFUL:
+            return Finding(
+                id="flipped-weight",
+                text=phrase(
+                    "{tensor} reaches {max_abs} in {path}, and {was} in {earlier}{count}",
+                    tensor=tensor.name,
+                    max_abs=shown(tensor.max_abs),
+                    path=after.path,
+                    was=shown(was),
+                    earlier=before.path,
+                    count=counted(
+                        few, ", about 1 element of that size", ", about {n} elements of that size"
+                    ),
+                ),
+                source=Source(after.path, tensor=tensor.name),
+                step=after.step,
+                last_good=before.step,
+                layer=parameter_name(tensor),
+                data={"path": after.path},
+            )
+    return None
+
+
+def _of_the_first(run: Run) -> Iterator[Finding]:
     measured = [c for c in in_order(run.checkpoints) if weights(c)]
     if not measured:
         return

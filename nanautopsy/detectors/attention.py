@@ -11,7 +11,7 @@ from nanautopsy import thresholds
 from nanautopsy.checkpoints.damage import damaged
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series, Source
-from nanautopsy.signal import shown
+from nanautopsy.signal import first_nonfinite, shown
 from nanautopsy.wording import phrase
 
 QUERY_KEY = re.compile(
@@ -35,8 +35,11 @@ def _detect(run: Run) -> Iterator[Finding]:
 
 def _logits(run: Run) -> Iterator[Finding]:
     """Logged attention logits that left the range of trained models before they ended."""
+    deaths = [s.steps[i] for s in run.by_role("loss") if (i := first_nonfinite(s)) is not None]
     for series in run.by_role("attention_logit"):
         finite = np.isfinite(series.values)
+        if deaths:
+            finite &= series.steps < min(deaths)  # what stands behind is of broken weights
         end = int((~finite).argmax()) if not finite.all() else len(series)
         values = np.abs(series.values[:end])
         if len(values) and values[-1] >= thresholds.ATTENTION_LOGIT_LARGE:

@@ -34,8 +34,8 @@ def _detect(run: Run) -> Iterator[Finding]:
 
 
 def _zero_steps(losses: list[Series]) -> NDArray[np.int64]:
-    """Steps at which a training loss is exactly 0.0."""
-    steps = [loss.steps[loss.values == 0.0] for loss in losses]
+    """Steps at which a training loss is exactly 0.0, as a filter prints what is NaN, or NaN."""
+    steps = [loss.steps[(loss.values == 0.0) | np.isnan(loss.values)] for loss in losses]
     return np.concatenate(steps) if steps else np.zeros(0, dtype=np.int64)
 
 
@@ -59,7 +59,7 @@ def _is_sentinel(sure: bool, deepspeed: bool, repeats: int, zero_loss: bool) -> 
 
     An irrational root to seven digits is no accident where DeepSpeed runs; elsewhere it must
     repeat. A whole or rounded root is what clipping and printing give too: it must repeat, with a
-    loss of 0.0 from then on.
+    loss of 0.0 or NaN from then on.
     """
     if sure:
         return deepspeed or repeats >= 2

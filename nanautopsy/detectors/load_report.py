@@ -12,8 +12,10 @@ from nanautopsy.wording import counted, phrase
 _BLOCK = re.compile(
     r"(?:^|\.)(?:layers?|blocks?|h|layer|resblocks|block|decoder|encoder)"
     r"\.(?:\d+|\{[\d, .]+\})\."
+    r"|(?:^|\.)(?!(?:\w*head|classifier|score|cls|pooler)\.)[A-Za-z_]\w*\.\d+\.(?=\w)"
 )
-"""A numbered block; the load report of transformers 5 folds numbers as ``layers.{0, 1}.``"""
+"""A numbered block, or a numbered member of anything but a head; the load report of transformers 5
+folds numbers as ``layers.{0, 1}.``"""
 _HEAD = re.compile(
     r"(^|\.)(classifier|score|lm_head|head|pooler|qa_outputs|cls|mm_projector)(\.|$)"
 )

@@ -32,7 +32,8 @@ _ID = {
 
 def _detect(run: Run) -> Iterator[Finding]:
     per_layer: dict[tuple[str, int, bool], list[tuple[Series, int]]] = {}
-    for series in run.by_role(*_ID):  # type: ignore[arg-type]
+    for logged in run.by_role(*_ID):  # type: ignore[arg-type]
+        series = _unsaturated(logged)
         index = first_nonfinite(series)
         if index is None or _is_benign(series) or is_mask_buffer(series, run.series):
             continue
@@ -44,6 +45,25 @@ def _detect(run: Run) -> Iterator[Finding]:
             per_layer.setdefault(place, []).append((series, index))
     for (_, _, skipped), members in sorted(per_layer.items()):
         yield _marked(_together(run, members), skipped)
+
+
+def _unsaturated(series: Series) -> Series:
+    """A layer's series with Inf where it holds float32's largest number, which ``nan_to_num``
+    makes of it: nothing is that number by itself."""
+    if series.layer is None:
+        return series
+    saturated = np.abs(series.values) >= _FLOAT32_MAX * (1 - _PRINTED)
+    saturated &= np.abs(series.values) <= _FLOAT32_MAX * (1 + _PRINTED)
+    if not saturated.any():
+        return series
+    return replace(
+        series, values=np.where(saturated, np.copysign(np.inf, series.values), series.values)
+    )
+
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_PRINTED = 5e-6
+"""What six printed digits leave of it."""
 
 
 def _beyond_skips(run: Run, series: Series, index: int) -> tuple[int, bool]:

@@ -17,9 +17,14 @@ from nanautopsy.wording import phrase
 _REWARD = frozenset(
     "eprewmean reward rewards rew return returns episode ep_rew_mean score advantage".split()
 )
-_POLICY = frozenset("policy kl entropy ratio clipfrac clip_frac actor critic ppo grpo".split())
+_POLICY = frozenset(
+    "policy kl entropy ratio clipfrac clip_frac actor critic ppo grpo q qf td advantage".split()
+    + ["logp"]
+)
 _KL = frozenset(("kl", "approxkl"))
 _OF_AN_UPDATE = frozenset(("approxkl", "clipfrac"))
+_MOVING = _KL | {"ratio", "q", "logits", "logp"}
+"""Words of what runs away with a policy, or with the value that it maximizes."""
 _NOT_MEASURED = frozenset("loss coef coefficient target beta weight penalty lr".split())
 
 
@@ -39,7 +44,7 @@ def _detect(run: Run) -> Iterator[Finding]:
         have = frozenset(words(series.tag))
         if have & _NOT_MEASURED:
             continue
-        if have & _KL or "ratio" in have:
+        if have & _MOVING:
             finding = _blown(series)
         elif "entropy" in have:
             finding = _gone(series)

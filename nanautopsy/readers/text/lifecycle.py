@@ -33,6 +33,7 @@ _XID = re.compile(r"\bXid \([^)]{0,60}\): (\d{1,4})\b", re.IGNORECASE)
 _REPEAT_LINES = 200
 """Every rank says it: the same words within so many lines are one occurrence."""
 _MEMORY = "lifecycle"
+_WITH_PATH = frozenset({"checkpoint-saved", "run-resumed", "weights-loaded"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class _Rule:
         text = line.text
         if self.pattern.search(text) is None or _is_repeated(log, line, self.kind):
             return
-        path = _PATH.search(text) if self.kind.startswith(("checkpoint", "run-resumed")) else None
+        path = _PATH.search(text) if self.kind in _WITH_PATH else None
         step = _STEP.search(text) if self.names_step else None
         number = int(step[1][:18]) if step else None
         rank = _RANK.search(text) if self.kind == "hardware-error" else None
@@ -74,6 +75,20 @@ def _is_repeated(log: Log, line: Line, kind: str) -> bool:
     last[line.raw] = line.number
     return before is not None and line.number - before <= _REPEAT_LINES
 
+
+_STATE = r"(?:optimi[sz]er|(?:lr[_ ])?scheduler|(?:loss |grad(?:ient)? |amp )?scaler|ema)"
+_NOT_RESTORED = re.compile(
+    rf"\b(?:no|missing|without|could not (?:load|restore|find)|failed to (?:load|restore)"
+    rf"|not (?:loading|restoring)|skipp(?:ed|ing)(?: the)?(?: loading)?(?: of)?(?: the)?)\s+"
+    rf"(?:saved |the )?{_STATE}s?(?:[ _.-](?:states?|dict|file|\w+\.pt))*\b"
+    rf"|\b{_STATE}s?(?:[ _.-](?:states?|dict|file))*\b[\w ,.'\"()/-]{{0,40}}"
+    rf"\b(?:not (?:found|restored|loaded|present|saved|in)|(?:is|was|were) (?:missing|lost|reset)"
+    rf"|re-?initiali[sz]ed|start(?:s|ed|ing)? (?:anew|fresh|from scratch)|mismatch)"
+    rf"|\b(?:fresh|new|re-?initiali[sz]ed)\s+{_STATE}\b(?: state)?",
+    re.IGNORECASE,
+)
+"""Sentences that say so; ``new optimizer`` alone counts only behind a resume, which the cause asks
+for."""
 
 _THING = (
     r"(?:stages?|phases?|curriculum|lessons?|data ?sets?|data mix\w*|mixture|corpus|task|domain"
@@ -121,6 +136,20 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
                 re.IGNORECASE,
             ),
             names_step=True,
+        ),
+    ),
+    (
+        ("optimizer", "scheduler", "scaler", "ema state"),
+        _Rule("state-not-restored", _NOT_RESTORED),
+    ),
+    (
+        ("loading", "loaded"),
+        _Rule(
+            "weights-loaded",
+            re.compile(
+                r"\b[Ll]oad(?:ed|ing) (?:[\w-]+ ){0,3}(?:weights|checkpoint|parameters|state|model)"
+                r"(?: [\w-]+){0,2} from\b"
+            ),
         ),
     ),
     (

@@ -19,6 +19,10 @@ and from 5.0 a table::
     h.{0, 1}.ln_1.bias | UNEXPECTED |
 
     Notes:
+
+torch prints what ``load_state_dict(strict=False)`` returns::
+
+    _IncompatibleKeys(missing_keys=['score.weight'], unexpected_keys=['lm_head.weight'])
 """
 
 from __future__ import annotations
@@ -205,7 +209,25 @@ def _on_report(log: Log, line: Line) -> None:
     log.follow(line, take, end, _REPORT_LINES)
 
 
+def _on_incompatible(log: Log, line: Line) -> None:
+    text = line.raw.decode("utf-8", "replace")
+    for name, kind in _INCOMPATIBLE:
+        listed = re.search(rf"{name}=\[([^\]]*)\]", text)
+        keys = _Keys()
+        keys.extend(_KEY.findall(listed[1]) if listed else [])
+        if keys:
+            log.event(kind, line, keys=keys.names, count=keys.count)
+
+
+_INCOMPATIBLE = (
+    ("missing_keys", "weights-newly-initialized"),
+    ("unexpected_keys", "weights-not-used"),
+)
+
+
 def _plan(line: Line, lower: str) -> Handler | None:
+    if "incompatiblekeys(" in lower:
+        return _on_incompatible
     if "load report" in lower:
         return _on_report
     if "some weights of" in lower and (_NOT_USED.search(line.text) or _NEW.search(line.text)):
@@ -213,4 +235,6 @@ def _plan(line: Line, lower: str) -> Handler | None:
     return None
 
 
-DIALECT = Dialect(name="load-report", triggers=("some weights of", "load report"), plan=_plan)
+DIALECT = Dialect(
+    name="load-report", triggers=("some weights of", "load report", "incompatiblekeys("), plan=_plan
+)

@@ -27,6 +27,7 @@ _DETECTED = re.compile(r"Detected inf/nan during batch_number=(\d+)")
 _BATCH = re.compile(r"\*\*\* Starting batch number=(\d+) \*\*\*")
 _FRAME = re.compile(r"\s{10,}(?:([\w.\-]+) )?([A-Za-z_]\w*)\s*$")
 _ROW = re.compile(r"\s*(\S+)\s+(\S+)\s+((?:input|output|weight|bias|grad|param)\S*)\s*$")
+_NOTHING = re.compile(r"\s*(?:None|not a tensor)\s+(?:input|output)\S*\s*$")
 _FIXED = ("abs min", "Last ", "***")
 _MAX_LINES = 20_000
 
@@ -64,7 +65,7 @@ class _Table:
         if frame := _FRAME.match(text):
             self._layer, self._kind = frame[1] or "", frame[2]
             return Take.MORE
-        if not text.strip() or text.lstrip().startswith(_FIXED) or "not a tensor" in text:
+        if not text.strip() or text.lstrip().startswith(_FIXED) or _NOTHING.match(text):
             return Take.MORE
         return Take.NOT_MINE
 
