@@ -71,7 +71,7 @@ def test_zero_projector_with_nan_gradients_at_the_first_step() -> None:
 
 
 def test_a_zero_layer_is_no_cause_when_the_loss_went_first() -> None:
-    assert first(_zero_projector(loss=[NAN, NAN], norm=[NAN, NAN])) != "zero-init"
+    assert first(_zero_projector(loss=[INF, NAN], norm=[NAN, NAN])) != "zero-init"
 
 
 def test_a_zero_layer_is_no_cause_of_a_late_death() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from builders import NAN, checkpoint, event, judge, make_run, named_cause, series, tensor
+from builders import INF, NAN, checkpoint, event, judge, make_run, named_cause, series, tensor
 
 from nanautopsy.onset import at_first_steps
 
@@ -32,8 +32,16 @@ def test_zeros_whose_step_was_not_logged() -> None:
     steps = [5, 10, 15]
     rows = series("loss", [NAN] * 3, steps), series("grad_norm", [NAN] * 3, steps)
     assert named_cause(ZERO, *rows) == "zero-init"
+    inf = series("loss", [INF] * 3), series("grad_norm", [NAN] * 3)
+    assert named_cause(ZERO, *inf) is None
+
+
+def test_zeros_that_are_divided_by_their_own_size() -> None:
+    """0/0 in the forward pass: the loss is NaN at once."""
     every = series("loss", [NAN] * 3), series("grad_norm", [NAN] * 3)
-    assert named_cause(ZERO, *every) is None
+    assert named_cause(ZERO, *every) == "zero-init"
+    sound = checkpoint(0, tensor("connector.weight"), tensor("head.weight"))
+    assert named_cause(sound, *every) is None
 
 
 def test_an_exception_without_a_step_ends_the_step_after_the_last_row() -> None:

@@ -553,3 +553,16 @@ def test_a_scale_whose_rows_miss_that_it_moves() -> None:
     scale = series("loss_scale", [16384.0] * 6, [5, 10, 15, 20, 25, 30])
     assert judge(make_run(loss, norm, scale)).verdict == "healthy"
     assert judge(make_run(loss, norm)).verdict == "non-finite"
+
+
+def test_a_whole_sentinel_beside_a_loss_that_is_nan() -> None:
+    """DeepSpeed reports the non-finite gradient of one group as 1."""
+    norm = series("grad_norm", [0.53, 0.54, 0.58, 1.0, 1.0, 1.0, 1.0])
+    loss = series("loss", [2.6, 2.5, 2.5, 2.5, NAN, NAN, NAN])
+    deepspeed = {"deepspeed": {"zero_optimization.stage": 2}}
+    onset = judge(make_run(loss, norm, config=deepspeed)).onset
+    assert onset is not None
+    assert (onset.last_finite, onset.step, onset.quantity) == (3, 4, "grad_norm")
+    onset = judge(make_run(loss, norm)).onset
+    assert onset is not None
+    assert onset.step == 5

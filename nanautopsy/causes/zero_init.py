@@ -12,8 +12,8 @@ Evidence for: a weight matrix of zeros in the first checkpoint; gradients non-fi
 first step beside a finite loss; the zero layer among the first non-finite ones.
 
 Evidence against: the zero layer closes a residual branch, where zeros are meant (LoRA B, adaLN,
-ControlNet's zero convolutions); the loss itself was non-finite first; training ran for a while
-before.
+ControlNet's zero convolutions); the loss itself was non-finite first, Inf above all; training ran
+for a while before.
 
 Confirm: read the layer's weight before the first step; initialize it with small random values
 for one step.
@@ -98,7 +98,7 @@ def _weigh_order(case: Case, weighing: Weighing) -> None:
         )
     elif not gradients_first and onset.value == "nan" and onset.quantity == "loss":
         weighing.speaks_against(
-            thresholds.WEAK,
+            thresholds.MODERATE,
             phrase(
                 "the loss is NaN first: zeros give that only where they are divided by their own "
                 "size, without an epsilon"

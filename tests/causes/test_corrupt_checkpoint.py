@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from builders import INF, NAN, checkpoint, named_cause, series, tensor
+from builders import INF, NAN, checkpoint, event, named_cause, series, tensor
 
 from nanautopsy.model import BadRows, Checkpoint
 
@@ -58,3 +58,28 @@ def test_a_page_within_rows_is_of_another_file() -> None:
 def test_whole_rows_and_scattered_elements_are_none(rows: BadRows) -> None:
     start = page(8 * 128, rows)
     assert named_cause(start, series("loss", [NAN, NAN, NAN])) != "corrupt-checkpoint"
+
+
+def saved(step: int, largest: float, count: int = 1) -> Checkpoint:
+    """A small model of which one weight has ``count`` elements of this size."""
+    rms = max(0.1, largest * count**0.5 / 64)
+    hit = tensor("b", (64, 64), max_abs=largest, rms=rms)
+    return checkpoint(step, tensor("a", (64, 64)), tensor("c", (64, 64)), hit)
+
+
+AFTER = series("loss", [2.0] * 40 + [1e9 * 3.0**k for k in range(30)])
+LOADED = event(
+    "weights-loaded", "Loading weights from checkpoint-40", 40, checkpoint="checkpoint-40"
+)
+
+
+def test_a_flipped_element_of_a_checkpoint_that_was_loaded_on_the_way() -> None:
+    parts = AFTER, saved(39, 0.3), saved(40, 3e18)
+    assert named_cause(*parts, LOADED) == "corrupt-checkpoint"
+    assert named_cause(*parts) != "corrupt-checkpoint"
+
+
+def test_a_weight_that_grew_is_not_flipped() -> None:
+    parts = AFTER, saved(39, 0.3), saved(40, 3e18, count=4000), LOADED
+    assert named_cause(*parts) != "corrupt-checkpoint"
+    assert named_cause(AFTER, saved(39, 0.3), saved(40, 0.4), LOADED) != "corrupt-checkpoint"

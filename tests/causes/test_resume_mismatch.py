@@ -34,3 +34,23 @@ def test_a_run_that_goes_on_in_a_log_of_its_own() -> None:
     later = replace(loss, source=Source("second.log", tag="loss"))
     assert named_cause(series("loss", BEFORE), later, RESUMED) == "resume-mismatch"
     assert named_cause(series("loss", BEFORE), later) != "resume-mismatch"
+
+
+SAID = event("state-not-restored", "optimizer state not found in the checkpoint")
+CLIMB = [2.0 * 1.4**k for k in range(25)]
+
+
+def test_the_program_says_what_was_lost() -> None:
+    """A log that begins with the resume holds nothing from before it."""
+    steps = list(range(200, 226))
+    resumed = event("run-resumed", "resumed from step 200", 200)
+    loss = series("loss", [*CLIMB, NAN], steps)
+    rate = series("lr", [1e-4] * 26, steps)
+    assert named_cause(loss, rate, resumed, SAID) == "resume-mismatch"
+    assert named_cause(loss, rate, resumed) != "resume-mismatch"
+
+
+def test_what_was_lost_long_before_is_no_cause() -> None:
+    loss = series("loss", [2.0] * 200 + [NAN])
+    resumed = event("run-resumed", "resumed from step 1", 1)
+    assert named_cause(loss, resumed, SAID) != "resume-mismatch"

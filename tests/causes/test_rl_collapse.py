@@ -28,3 +28,16 @@ def test_names_that_only_an_update_of_a_policy_has() -> None:
     kl = [0.01] * 50 + [float(v) for v in 0.01 * 3.0 ** np.arange(1, 11)] + [INF, NAN]
     parts = series("loss/policy_avg", [*CALM, NAN, NAN]), series("policy/approxkl_avg", kl)
     assert named_cause(*parts) == "rl-collapse"
+
+
+def test_values_that_run_away_with_what_they_maximize() -> None:
+    q = [1.0] * 15 + [1.5**k for k in range(1, 26)]
+    parts = (
+        series("train/q_mean", [*q, NAN]),
+        series("train/critic_loss", [0.1] * 15 + [0.1 * 2.0**k for k in range(1, 26)] + [NAN]),
+        series("rollout/episode_return", [5.0] * 41),
+        series("lr", [3e-4] * 41),
+    )
+    assert named_cause(*parts) == "rl-collapse"
+    calm = (series("train/q_mean", [1.0] * 40 + [NAN]), *parts[1:])
+    assert named_cause(*calm) != "rl-collapse"

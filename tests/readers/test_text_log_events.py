@@ -345,3 +345,54 @@ def test_versions_that_are_not_those_in_use(tmp_path: Path, text: str) -> None:
 def test_no_resume(tmp_path: Path, line: str) -> None:
     records = read_text(tmp_path, f"step 1 loss 2.0\n{line}\nstep 2 loss 2.0\n")
     assert not events_of(records, "run-resumed")
+
+
+        "warning: optimizer state not found in checkpoint, starting with a fresh optimizer",
+        "Skipping loading of optimizer state",
+        "No optimizer state in ckpt/step_200.pt",
+        "lr_scheduler state was not restored",
+        "Could not load optimizer.pt, continuing",
+        "GradScaler state is missing",
+    ],
+)
+def test_states_that_were_not_restored(tmp_path: Path, line: str) -> None:
+    assert events_of(read_text(tmp_path, line + "\n"), "state-not-restored")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Optimizer: AdamW (lr: 0.001)",
+        "Restored optimizer state from step 200",
+        "loading optimizer and scheduler state",
+        "new learning rate scheduler: cosine",
+    ],
+)
+def test_states_that_were(tmp_path: Path, line: str) -> None:
+    assert not events_of(read_text(tmp_path, line + "\n"), "state-not-restored")
+
+
+def test_weights_that_are_loaded_on_the_way(tmp_path: Path) -> None:
+    text = "step 81 loss: 2.5\nLoading averaged weights from checkpoint-81/model.safetensors\n"
+    (said,) = events_of(read_text(tmp_path, text), "weights-loaded")
+    assert (said.step, said.data["checkpoint"]) == (81, "checkpoint-81/model.safetensors")
+    assert not events_of(read_text(tmp_path, "loading data from disk\n"), "weights-loaded")
+
+
+def test_a_table_goes_on_behind_rows_without_numbers(tmp_path: Path) -> None:
+    """transformers' DebugUnderflowOverflow writes None for what is no tensor."""
+    text = (
+        "Detected inf/nan during batch_number=20\n"
+        "Last 2 forward frames:\n"
+        "abs min  abs max  metadata\n"
+        "                  h.0 GPT2Block\n"
+        "0.00e+00 1.01e-01 input[0]\n"
+        "     not a tensor input[1]\n"
+        "             None input[2]\n"
+        "1.41e-02 2.41e+04 output\n"
+        "                  h.1.mlp.c_proj Conv1D\n"
+        "3.04e+00      inf weight\n"
+        "2.84e+01      inf output\n"
+    )
+    (said,) = events_of(read_text(tmp_path, text), "nonfinite-text")
+    assert said.data["layer"] == "h.1.mlp.c_proj"

@@ -76,7 +76,7 @@ def _is_repeated(log: Log, line: Line, kind: str) -> bool:
     return before is not None and line.number - before <= _REPEAT_LINES
 
 
-_STATE = r"(?:optimi[sz]er|(?:lr[_ ])?scheduler|(?:loss |grad(?:ient)? |amp )?scaler|ema)"
+_STATE = r"(?:optimi[sz]er|(?:lr[_ ])?scheduler|(?:loss |grad(?:ient)? ?|amp )?scaler|ema)"
 _NOT_RESTORED = re.compile(
     rf"\b(?:no|missing|without|could not (?:load|restore|find)|failed to (?:load|restore)"
     rf"|not (?:loading|restoring)|skipp(?:ed|ing)(?: the)?(?: loading)?(?: of)?(?: the)?)\s+"

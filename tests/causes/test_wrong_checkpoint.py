@@ -1,0 +1,41 @@
+"""Weights of another model, as torch's own loader tells of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from builders import NAN, named_cause, series
+from textlogs import events_of, read_text
+
+from nanautopsy.model import LogEvent
+
+BODY = ["body.0.weight", "body.2.weight", "body.4.weight", "out.weight"]
+OTHER = ["encoder.layers.0.fc.weight", "scale.weight"]
+HEAD = ["head.weight", "head.bias"]
+
+
+def loaded(folder: Path, missing: list[str], unexpected: list[str]) -> list[LogEvent]:
+    text = f"_IncompatibleKeys(missing_keys={missing}, unexpected_keys={unexpected})\n"
+    records = read_text(folder, text)
+    return [
+        event
+        for kind in ("weights-newly-initialized", "weights-not-used")
+        for event in events_of(records, kind)
+    ]
+
+
+def test_what_load_state_dict_returns(tmp_path: Path) -> None:
+    new, unused = loaded(tmp_path, BODY, OTHER)
+    assert (new.data["keys"], new.data["count"]) == (tuple(BODY), 4)
+    assert unused.data["keys"] == tuple(OTHER)
+    assert not loaded(tmp_path, [], [])
+
+
+def test_blocks_that_are_missing_and_others_that_are_left(tmp_path: Path) -> None:
+    loss = series("loss", [NAN] * 10)
+    assert named_cause(loss, *loaded(tmp_path, BODY, OTHER)) == "wrong-checkpoint"
+
+
+def test_a_new_head_is_fine_tuning(tmp_path: Path) -> None:
+    loss = series("loss", [NAN] * 10)
+    assert named_cause(loss, *loaded(tmp_path, HEAD, [])) != "wrong-checkpoint"
