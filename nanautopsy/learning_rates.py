@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nanautopsy import thresholds
-from nanautopsy.model import Finding, Run, Series, Source
+from nanautopsy.model import Finding, LogEvent, Run, Series, Source
 from nanautopsy.signal import up_to
 
 
@@ -61,6 +61,22 @@ def from_the_start(run: Run, growth: Finding) -> bool:
     began = growth.data.get("began")
     steps = [step for step in (growth.step, began) if isinstance(step, int)]
     return bool(steps) and min(steps) <= _start_ends(run)
+
+
+def from_a_resume(run: Run, growth: Finding) -> LogEvent | None:
+    """The resume within a few logged points of which a growth began, if any: what was restored
+    did it, or what was not."""
+    began = growth.data.get("left", growth.data.get("began"))
+    for event in run.events_of("run-resumed"):
+        stated = event.data.get("step")
+        step = stated if isinstance(stated, int) else event.step
+        if step is None or not isinstance(began, int):
+            continue
+        for series in run.by_role("loss", "grad_norm"):
+            behind = series.steps[series.steps > step][: thresholds.RESUME_WINDOW]
+            if len(behind) and step - 1 <= began <= int(behind[-1]) and series.steps[0] <= step:
+                return event
+    return None
 
 
 def _start_ends(run: Run) -> int:

@@ -31,8 +31,12 @@ from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.checkpoints.damage import damaged
 from nanautopsy.model import Assessment, Checkpoint, Finding, Source
 from nanautopsy.onset import at_first_steps
+from nanautopsy.roles import words
 from nanautopsy.signal import shown, up_to
 from nanautopsy.wording import phrase
+
+_ACTIVATION = frozenset("act acts activation activations hidden logit logits".split())
+"""Words of a number that is taken over a whole forward pass."""
 
 
 def _assess(case: Case) -> Assessment:
@@ -182,7 +186,8 @@ def _survivor(case: Case) -> Checkpoint | None:
 
 def _weigh_magnitudes(case: Case, weighing: Weighing) -> None:
     death = case.death
-    for series in case.run.by_role("layer_activation"):
+    whole = [s for s in case.run.by_role("other") if not _ACTIVATION.isdisjoint(words(s.tag))]
+    for series in (*case.run.by_role("layer_activation"), *whole):
         values = series.values if death is None else series.values[series.steps <= death]
         finite = np.abs(values[np.isfinite(values)])
         if len(finite) and finite.max() >= thresholds.FP16_NEAR_MAX:

@@ -29,7 +29,13 @@ import re
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.experts import has_experts, is_auxiliary
-from nanautopsy.learning_rates import from_the_start, highest, how_high, rising_before
+from nanautopsy.learning_rates import (
+    from_a_resume,
+    from_the_start,
+    highest,
+    how_high,
+    rising_before,
+)
 from nanautopsy.model import Assessment, Finding, Run, Source
 from nanautopsy.wording import phrase
 
@@ -143,6 +149,19 @@ def _weigh_start(case: Case, growth: Finding, weighing: Weighing) -> None:
     loss fell all the while, which no step that is too long makes it do."""
     if any(finding.data.get("descends") for finding in case.found("loss-growth")):
         return
+    resumed = from_a_resume(case.run, growth)
+    if resumed is not None:
+        weighing.speaks_against(
+            thresholds.STRONG,
+            phrase("it began where the run resumed: {line}", line=resumed.text),
+            resumed.source,
+        )
+    for event in case.run.events_of("state-not-restored")[:1]:
+        weighing.speaks_against(
+            thresholds.STRONG,
+            phrase("the program says what was lost: {line}", line=event.text),
+            event.source,
+        )
     if from_the_start(case.run, growth):
         weighing.speaks_against(
             thresholds.STRONG,

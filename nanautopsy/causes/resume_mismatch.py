@@ -145,7 +145,9 @@ CAUSE = Cause(
     title=phrase("the resume lost part of the state"),
     assess=_assess,
     needs=(
-        Need(phrase("resume"), lambda run: bool(run.events_of("run-resumed", "weights-loaded"))),
+        Need(
+            phrase("resume"), lambda run: bool(run.events_of("run-resumed", "state-not-restored"))
+        ),
     ),
     remedies=(
         phrase(

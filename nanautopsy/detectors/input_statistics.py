@@ -16,7 +16,8 @@ from nanautopsy.wording import phrase
 
 _FED = frozenset(
     "input inputs image images pixel pixels waveform waveforms audio spectrogram target targets "
-    "label labels observation observations obs data".split()
+    "label labels observation observations obs data x xs batch batches mel frames video "
+    "signal".split()
 )
 """What is fed; features and hidden states come from weights."""
 _STATISTIC = frozenset("max min mean std absmax abs norm rms amax amin range abs_max".split())
@@ -46,7 +47,10 @@ def _detect(run: Run) -> Iterator[Finding]:
 
 def _tells_inputs(tag: str) -> bool:
     have = frozenset(words(tag))
-    return bool(have & _FED) and bool(have & _STATISTIC) and not have & _NOT_FED
+    fed = have & _FED
+    if fed == {"batch"} and "norm" in have:
+        return False  # batch normalization's
+    return bool(fed) and bool(have & _STATISTIC) and not have & _NOT_FED
 
 
 def _first_odd(series: Series) -> tuple[int | None, str]:

@@ -19,11 +19,11 @@ _REWARD = frozenset(
 )
 _POLICY = frozenset(
     "policy kl entropy ratio clipfrac clip_frac actor critic ppo grpo q qf td advantage".split()
-    + ["logp"]
+    + ["logp", "logit", "logits"]
 )
 _KL = frozenset(("kl", "approxkl"))
 _OF_AN_UPDATE = frozenset(("approxkl", "clipfrac"))
-_MOVING = _KL | {"ratio", "q", "logits", "logp"}
+_MOVING = _KL | {"ratio", "q", "logit", "logits", "logp"}
 """Words of what runs away with a policy, or with the value that it maximizes."""
 _NOT_MEASURED = frozenset("loss coef coefficient target beta weight penalty lr".split())
 

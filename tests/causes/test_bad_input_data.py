@@ -117,3 +117,14 @@ def test_a_metric_at_its_highest_speaks_against_a_batch() -> None:
     assert named_cause(*sudden, model, grown) is None
     fed = series("input_max", [10.0 + 0.1 * (i % 7) for i in range(24)] + [14.3, 9.0, 9.0])
     assert named_cause(*sudden, model, fed) == "bad-input-data"
+
+
+@pytest.mark.parametrize("tag", ["x_absmax", "batch/mean", "mel_max"])
+def test_more_names_of_what_is_fed(tag: str) -> None:
+    odd = series(tag, [3.0] * 20 + [NAN, 3.0])
+    assert named_cause(series("loss", [*CALM, NAN, NAN]), odd) == "bad-input-data"
+
+
+def test_statistics_of_batch_normalization_are_no_inputs() -> None:
+    odd = series("batch_norm_mean", [3.0] * 20 + [NAN, 3.0])
+    assert named_cause(series("loss", [*CALM, NAN, NAN]), odd) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from builders import NAN, checkpoint, named_cause, series, tensor
 
 from nanautopsy.model import Checkpoint
@@ -31,3 +32,11 @@ def test_the_same_weight_in_bfloat16_is_fine() -> None:
 def test_a_healthy_run_with_such_a_weight_is_left_alone() -> None:
     sound = replace(LOSS, values=np.full(40, 2.3))
     assert named_cause(sound, weights(7.2e4)) is None
+
+
+@pytest.mark.parametrize(("dtype", "named"), [("float16", True), ("float32", False)])
+def test_a_number_over_the_whole_forward_pass(dtype: str, named: bool) -> None:
+    loss = series("loss", [2.3] * 30 + [NAN] * 5)
+    largest = series("act_abs_max", [300.0 * 1.195**k for k in range(30)] + [float("inf")] * 5)
+    found = named_cause(loss, largest, config={"training": {"dtype": dtype, "lr": 1e-3}})
+    assert (found == "fp16-overflow") is named

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from builders import INF, NAN, named_cause, series
+from builders import INF, NAN, event, named_cause, series
 
 CLIMB = [float(v) for v in 2.0 ** np.arange(1, 40)]
 RATE = {"training": {"optimizer": "SGD", "learning_rate": 0.01}}
@@ -54,3 +54,14 @@ def test_a_quadratic_loss_rises_with_its_gradients() -> None:
     norm = series("grad_norm", [0.2] * 60 + climb + [INF, NAN])
     loss = series("loss", [0.05] * 60 + [0.05 * (c / 0.2) ** 2 for c in climb] + [INF, NAN])
     assert named_cause(norm, loss, config=RATE) == "gradient-explosion"
+
+
+def test_growth_that_begins_where_the_run_resumed() -> None:
+    climb = [float(v) for v in 1.6 ** np.arange(1, 30)]
+    norm = series("grad_norm", [1.0] * 40 + climb + [NAN])
+    loss = series("loss", [2.0] * 45 + climb[:24] + [NAN])
+    resumed = event("run-resumed", "restored checkpoint from /ckpt/step_40", 40)
+    assert named_cause(norm, loss, config=RATE) == "gradient-explosion"
+    assert named_cause(norm, loss, resumed, config=RATE) != "gradient-explosion"
+    early = event("run-resumed", "restored checkpoint from /ckpt/step_5", 5)
+    assert named_cause(norm, loss, early, config=RATE) == "gradient-explosion"

@@ -26,3 +26,9 @@ def test_whole_numbers_and_rows_without_a_loss_are_no_metrics(tmp_path: Path) ->
         for n in range(1, 6)
     )
     assert {tag for tag, _ in points_of(read_text(tmp_path, text))} == {"loss"}
+
+
+def test_a_loss_by_its_formula_lets_others_join(tmp_path: Path) -> None:
+    text = "".join(f"iter={n} train_ce=2.0{n} mean_return=22.{n} lr=0.0003\n" for n in range(1, 6))
+    found = {tag for tag, _ in points_of(read_text(tmp_path, text))}
+    assert {"train_ce", "mean_return", "lr"} <= found

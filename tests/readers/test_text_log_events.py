@@ -396,3 +396,17 @@ def test_a_table_goes_on_behind_rows_without_numbers(tmp_path: Path) -> None:
     )
     (said,) = events_of(read_text(tmp_path, text), "nonfinite-text")
     assert said.data["layer"] == "h.1.mlp.c_proj"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["restored checkpoint from /ckpt/step_100", "Restoring the train state of step 100"],
+)
+def test_words_of_jax_for_a_resume(tmp_path: Path, line: str) -> None:
+    text = f"step 100 loss: 2.5\n{line}\nstep 101 loss: 2.4\n"
+    assert events_of(read_text(tmp_path, text), "run-resumed")
+
+
+def test_a_state_of_optax_that_was_lost(tmp_path: Path) -> None:
+    line = "WARNING: opt_state not in checkpoint; reinitializing optimizer state\n"
+    assert events_of(read_text(tmp_path, line), "state-not-restored")

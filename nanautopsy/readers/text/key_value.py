@@ -67,6 +67,8 @@ _PHASE = re.compile(
 _CELL = re.compile(r"(?:[|,;]\s*|\s-\s+|\s{2,})[A-Za-z][\w/.]*\s+$")
 """A cell of a delimited row that is a name and its number: ``| scale 1024 |``."""
 _TERSE = frozenset("lr acc accuracy kl reward entropy norm".split())
+_OBJECTIVE = frozenset("ce mse bce".split())
+"""Losses by the name of their formula: ``train_ce``."""
 _UNIT = re.compile(
     r"\s?(?:s|[\u00b5\u03bc]s|secs?|seconds?|ms|min|minutes?|h|hrs?|hours?|[KMGT]i?B|it/s"
     r"|[\w]+/s(?:ec)?)(?![\w])|\s?\u6beb?\u79d2"  # milli-, second
@@ -122,7 +124,7 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
     if not counted:
         points = [p for p in points if not is_setting(p[0]) and p[1].explicit]
         return points[:_MAX_POINTS]
-    if not any(is_loss(key) for key, _ in points):
+    if not any(is_loss(key) or not _OBJECTIVE.isdisjoint(words(key)) for key, _ in points):
         return points[:_MAX_POINTS]
     order = {id(field): place for place, field in enumerate(found)}
     return sorted(points + joining, key=lambda p: order[id(p[1])])[:_MAX_POINTS]

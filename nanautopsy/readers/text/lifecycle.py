@@ -76,7 +76,10 @@ def _is_repeated(log: Log, line: Line, kind: str) -> bool:
     return before is not None and line.number - before <= _REPEAT_LINES
 
 
-_STATE = r"(?:optimi[sz]er|(?:lr[_ ])?scheduler|(?:loss |grad(?:ient)? ?|amp )?scaler|ema)"
+_STATE = (
+    r"(?:optimi[sz]er|opt(?:im)?_state|(?:lr[_ ])?scheduler|(?:loss |grad(?:ient)? ?|amp )?scaler"
+    r"|ema)"
+)
 _NOT_RESTORED = re.compile(
     rf"\b(?:no|missing|without|could not (?:load|restore|find)|failed to (?:load|restore)"
     rf"|not (?:loading|restoring)|skipp(?:ed|ing)(?: the)?(?: loading)?(?: of)?(?: the)?)\s+"
@@ -84,7 +87,7 @@ _NOT_RESTORED = re.compile(
     rf"|\b{_STATE}s?(?:[ _.-](?:states?|dict|file))*\b[\w ,.'\"()/-]{{0,40}}"
     rf"\b(?:not (?:found|restored|loaded|present|saved|in)|(?:is|was|were) (?:missing|lost|reset)"
     rf"|re-?initiali[sz]ed|start(?:s|ed|ing)? (?:anew|fresh|from scratch)|mismatch)"
-    rf"|\b(?:fresh|new|re-?initiali[sz]ed)\s+{_STATE}\b(?: state)?",
+    rf"|\b(?:fresh|new|re-?initiali[sz](?:ed|ing))\s+(?:the )?{_STATE}\b(?: state)?",
     re.IGNORECASE,
 )
 """Sentences that say so; ``new optimizer`` alone counts only behind a resume, which the cause asks
@@ -132,14 +135,15 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
                 r"(?:checkpoint|snapshot)(?! shards)\b(?!.*pre-?trained)"
                 r".*(?:/|\.\w+|\b(?:step|iter))"
                 r"|successfully loaded checkpoint"
-                r"|=> loaded checkpoint .* \(epoch|Restored (?:all states )?from",
+                r"|=> loaded checkpoint .* \(epoch|Restored (?:all states )?from"
+                r"|\brestor(?:ed|ing) (?:[\w-]+ ){0,3}(?:checkpoint|training state|train state)\b",
                 re.IGNORECASE,
             ),
             names_step=True,
         ),
     ),
     (
-        ("optimizer", "scheduler", "scaler", "ema state"),
+        ("optimizer", "opt_state", "optim_state", "scheduler", "scaler", "ema state"),
         _Rule("state-not-restored", _NOT_RESTORED),
     ),
     (
