@@ -29,6 +29,7 @@ Chinese words for them count alike. Users name what this table misses
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from nanautopsy.model import SeriesRole
 from nanautopsy.readers.text.words import in_english
@@ -110,6 +111,7 @@ _LAYER_PART = re.compile(
 )
 
 
+@lru_cache(maxsize=8192)
 def words(tag: str) -> tuple[str, ...]:
     """The lower-case words of a tag: ``Train/Samples/gradNorm_2`` gives train samples grad ..."""
     return tuple(word.lower() for word in _WORD.findall(in_english(tag)))

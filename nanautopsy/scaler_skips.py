@@ -27,10 +27,10 @@ def skipped_points(run: Run, norm: Series) -> NDArray[np.bool_]:
     skipped = np.zeros(len(norm), dtype=bool)
     dtype = run.facts.get("compute_dtype")
     known = "loss_scaler" in run.facts or (dtype is not None and dtype.value == "F16")
-    # A scale that was logged scales, though its rows may miss that it moves.
-    known = known or any((s.values > 1).any() for s in run.by_role("loss_scale"))
     if dtype is not None and not known:
         return skipped
+    # A scale that was logged scales, though its rows may miss that it moves.
+    known = known or any((s.values > 1).any() for s in run.by_role("loss_scale"))
     probing = False
     for start, end in stretches(~np.isfinite(norm.values)):
         length = end - start

@@ -50,15 +50,16 @@ def _detect(run: Run) -> Iterator[Finding]:
 def _unsaturated(series: Series) -> Series:
     """A layer's series with Inf where it holds float32's largest number, which ``nan_to_num``
     makes of it: nothing is that number by itself."""
-    if series.layer is None:
+    least = _FLOAT32_MAX * (1 - _PRINTED)
+    forward = series.role in ("attention_logit", "layer_activation")
+    if not forward or series.layer is None or not len(series):
         return series
-    saturated = np.abs(series.values) >= _FLOAT32_MAX * (1 - _PRINTED)
-    saturated &= np.abs(series.values) <= _FLOAT32_MAX * (1 + _PRINTED)
-    if not saturated.any():
+    if np.fmax.reduce(series.values) < least and np.fmin.reduce(series.values) > -least:
         return series
-    return replace(
-        series, values=np.where(saturated, np.copysign(np.inf, series.values), series.values)
-    )
+    sizes = np.abs(series.values)
+    saturated = (sizes >= least) & (sizes <= _FLOAT32_MAX * (1 + _PRINTED))
+    infinite = np.copysign(np.inf, series.values)
+    return replace(series, values=np.where(saturated, infinite, series.values))
 
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
