@@ -121,7 +121,7 @@ def test_every_stage_lifts_the_loss_and_none_climbs() -> None:
     lengths = series("seq_len", [128.0 * 2**k for k in range(4) for _ in range(length)])
     assert judge(make_run(series("loss", loss), lengths)).verdict == "healthy"
     assert judge(make_run(series("loss", loss))).verdict == "diverged"
-    climbs = [v * (1.0 if i < 90 else 1.06 ** (i - 90)) for i, v in enumerate(loss)]
+    climbs = [v * (1.0 if i < 90 else 1.15 ** (i - 90)) for i, v in enumerate(loss)]
     assert judge(make_run(series("loss", climbs), lengths)).verdict == "diverged"
 
 

@@ -87,7 +87,7 @@ def _weigh_alone(finding: Finding, weighing: Weighing) -> None:
 
 def _weigh_losses(case: Case, weighing: Weighing) -> None:
     """Gradients that are non-finite at every step from the onset on, while the loss of every rank
-    is finite: neither batches nor weights do that, which are left as they were."""
+    is finite: neither batches nor weights do that. A parameter at a singular point does."""
     onset = case.onset
     if onset is None or onset.step is None or not onset.persistent:
         return
@@ -99,7 +99,7 @@ def _weigh_losses(case: Case, weighing: Weighing) -> None:
     if len(ranks) < 2 or not all(np.isfinite(values).all() for values in after):
         return
     weighing.speaks_for(
-        thresholds.MODERATE,
+        thresholds.WEAK,
         phrase(
             "from step {step} on every gradient is non-finite, while the losses of all {count} "
             "ranks are finite: batches and weights are sound",

@@ -347,6 +347,9 @@ def test_no_resume(tmp_path: Path, line: str) -> None:
     assert not events_of(records, "run-resumed")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
         "warning: optimizer state not found in checkpoint, starting with a fresh optimizer",
         "Skipping loading of optimizer state",
         "No optimizer state in ckpt/step_200.pt",
