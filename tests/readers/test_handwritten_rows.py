@@ -38,6 +38,9 @@ LAYERS: dict[str, tuple[str, str, Form]] = {
     "a quantity of a path": (
         "train.log", "layers.2", lambda i, x: f"step {i} loss 2.1 act_rms[layers.0]=1.0 act_rms[layers.2]={x}",
     ),
+    "cells of names and numbers": (
+        "train.log", "body.2", lambda i, x: f"step {i} | loss 2.1 | act_max/body.0 1.9 | act_max/body.2 {x}",
+    ),
     "gradients behind a leading step": (
         "train.log", "Dense_1/kernel", lambda i, x: f"{i}: loss=2.1 grads/Dense_0/kernel=1.2 grads/Dense_1/kernel={x}",
     ),

@@ -115,9 +115,14 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
         if not key or not _usable(field) or (is_best(key) and field.const == math.inf):
             continue
         named = explicit or is_loss(key) or is_gradient(key) or not _TERSE.isdisjoint(words(key))
-        if is_metric(key) and (named or (counted and _CELL.search(field.before))):
+        in_cell = counted and _CELL.search(field.before) is not None
+        if is_metric(key) and (named or in_cell):
             points.append((key, field))
-        elif explicit and counted and (may_join(key) or (key == "eta" and not field.whole)):
+        elif (
+            counted
+            and (explicit or in_cell)
+            and (may_join(key) or (key == "eta" and not field.whole))
+        ):
             joining.append((key, field))
         elif counted and not field.whole and may_join(key) and _CELL.search(field.before):
             joining.append((key, field))  # | act_max/embed 0.955 |
