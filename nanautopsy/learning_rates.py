@@ -66,17 +66,27 @@ def from_the_start(run: Run, growth: Finding) -> bool:
 def from_a_resume(run: Run, growth: Finding) -> LogEvent | None:
     """The resume within a few logged points of which a growth began, if any: what was restored
     did it, or what was not."""
-    began = growth.data.get("left", growth.data.get("began"))
+    # Growth from the first row on has no usual level that it left.
+    name = "began" if from_the_start(run, growth) else "left"
+    began = growth.data.get(name)
     for event in run.events_of("run-resumed"):
         stated = event.data.get("step")
         step = stated if isinstance(stated, int) else event.step
+        if step is None and from_the_start(run, growth):
+            return event  # said before the first row
         if step is None or not isinstance(began, int):
             continue
         for series in run.by_role("loss", "grad_norm"):
             behind = series.steps[series.steps > step][: thresholds.RESUME_WINDOW]
-            if len(behind) and step - 1 <= began <= int(behind[-1]) and series.steps[0] <= step:
+            if len(behind) and step - 1 <= began <= int(behind[-1]) and _knows(series, step):
                 return event
     return None
+
+
+def _knows(series: Series, step: int) -> bool:
+    """Whether a series reaches back to a step, or begins right behind it."""
+    interval = int(np.median(np.diff(series.steps))) if len(series) > 1 else 1
+    return bool(series.steps[0] <= step + interval)
 
 
 def _start_ends(run: Run) -> int:

@@ -22,7 +22,14 @@ from __future__ import annotations
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.detectors.rl_metrics import is_reinforcement
-from nanautopsy.learning_rates import Rate, from_the_start, highest, how_high, rising_before
+from nanautopsy.learning_rates import (
+    Rate,
+    from_a_resume,
+    from_the_start,
+    highest,
+    how_high,
+    rising_before,
+)
 from nanautopsy.model import Assessment, Finding, Series
 from nanautopsy.quantities import quantity_words
 from nanautopsy.wording import phrase
@@ -120,7 +127,7 @@ def _weigh_rivals(case: Case, early: Finding | None, weighing: Weighing) -> None
     ):
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     if early is not None:
-        _weigh_other_beginnings(case, weighing)
+        _weigh_other_beginnings(case, early, weighing)
     onset = case.onset
     if onset is None or early is not None:
         return
@@ -139,8 +146,15 @@ def _weigh_rivals(case: Case, early: Finding | None, weighing: Weighing) -> None
         )
 
 
-def _weigh_other_beginnings(case: Case, weighing: Weighing) -> None:
+def _weigh_other_beginnings(case: Case, early: Finding, weighing: Weighing) -> None:
     """A policy's losses follow what it meets, and a resumed run begins with what was restored."""
+    resumed = from_a_resume(case.run, early)
+    if resumed is not None:
+        weighing.speaks_against(
+            thresholds.STRONG,
+            phrase("it began where the run resumed: {line}", line=resumed.text),
+            resumed.source,
+        )
     for event in case.run.events_of("state-not-restored")[:1]:
         weighing.speaks_against(
             thresholds.STRONG,

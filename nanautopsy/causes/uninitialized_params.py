@@ -20,6 +20,8 @@ Fix: initialize the new rows or keys explicitly (``nn.init``), cover the module 
 
 from __future__ import annotations
 
+import re
+
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.detectors.load_report import keys_of
@@ -41,7 +43,8 @@ def _assess(case: Case) -> Assessment:
             continue
         within = _within(finding, new)
         weighing.speaks_for(
-            thresholds.STRONG if within else thresholds.MODERATE,
+            # Tables and heads are what gains rows, or is added, after an initializer ran.
+            thresholds.STRONG if within or _is_grown(finding) else thresholds.MODERATE,
             phrase("{finding}, and it was newly initialized", finding=finding.text)
             if within
             else finding.text,
@@ -58,6 +61,14 @@ def _assess(case: Case) -> Assessment:
         _weigh_time(case, weighing)
     _weigh_defect(case, weighing)
     return weighing.fired()
+
+
+_TABLE = re.compile(r"emb|wte|(^|[._/])(tok\w*|vocab\w*)([._/]|$)", re.IGNORECASE)
+_GROWN = re.compile(_TABLE.pattern + r"|lm_head|classifier|score|(^|[._/])head([._/]|$)", re.I)
+
+
+def _is_grown(finding: Finding) -> bool:
+    return finding.layer is not None and bool(_GROWN.search(finding.layer))
 
 
 def _weigh_damage(finding: Finding, new: set[str], weighing: Weighing) -> None:
@@ -94,6 +105,9 @@ def _weigh_damage(finding: Finding, new: set[str], weighing: Weighing) -> None:
 def _only_rows(case: Case) -> bool:
     """Whether only whole rows are damaged before training: those of an embedding are read when
     their token appears, which may be late."""
+    absurd = [f for f in case.found("absurd-weight") if not f.data.get("few")]
+    if absurd and absurd[0].step == 0 and absurd[0].layer and _TABLE.search(absurd[0].layer):
+        return True
     damage = [f for f in case.found("nonfinite-parameters") if f.data.get("first_checkpoint")]
     return bool(damage) and bool(damage[0].data.get("whole_rows")) and damage[0].step == 0
 

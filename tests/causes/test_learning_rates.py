@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from builders import INF, NAN, named_cause, series
+import pytest
+from builders import INF, NAN, event, named_cause, series
 
 SLOW = [1.0] * 40 + [float(v) for v in 2.0 ** np.arange(1, 30)]
 SGD = {"training": {"optimizer": "SGD", "learning_rate": 0.01}}
@@ -80,3 +81,14 @@ def test_a_policy_that_ran_away_is_not_the_rate() -> None:
         series("lr", [3e-4] * 31),
     )
     assert named_cause(*parts) != "lr-too-high"
+
+
+@pytest.mark.parametrize("step", [None, 500])
+def test_a_log_that_begins_with_a_resume(step: int | None) -> None:
+    """What was restored, or was not, began with it: the rate had been fine for 500 steps."""
+    steps = list(range(501, 541))
+    loss = series("loss", [2.0, *[2.0 * 1.5**k for k in range(1, 39)], NAN], steps)
+    rate = series("lr", [0.9] * 40, steps)
+    resumed = event("run-resumed", "resumed from a checkpoint", step)
+    assert named_cause(loss, rate) == "lr-too-high"
+    assert named_cause(loss, rate, resumed) != "lr-too-high"

@@ -24,3 +24,19 @@ def test_rows_of_a_trained_checkpoint_are_no_such_sign() -> None:
     loss = series("loss", [2.3] * 11 + [NAN] * 20)
     parts = checkpoint(12, embedding(*range(100, 108)), tensor("head.weight", (4, 4)))
     assert named_cause(loss, parts) != "uninitialized-params"
+
+
+def garbage(name: str, largest: float = 3e30) -> TensorHealth:
+    """A table of which 128 elements hold what the memory held."""
+    return tensor(name, (512, 32), max_abs=largest, rms=largest * (128 / (512 * 32)) ** 0.5)
+
+
+def test_absurd_rows_of_a_table_that_are_read_late() -> None:
+    loss = series("loss", [2.3] * 11 + [NAN] * 20)
+    rest = [tensor(f"h.{i}.weight", (32, 32)) for i in range(3)]
+    assert named_cause(loss, checkpoint(0, garbage("tok_emb.weight"), *rest)) == (
+        "uninitialized-params"
+    )
+    assert named_cause(loss, checkpoint(0, garbage("tok_emb.weight", 2.0), *rest)) is None
+    block = checkpoint(0, garbage("h.9.weight"), *rest)
+    assert named_cause(loss, block) != "uninitialized-params"
