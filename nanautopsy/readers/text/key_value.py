@@ -124,8 +124,6 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
             and (may_join(key) or (key == "eta" and not field.whole))
         ):
             joining.append((key, field))
-        elif counted and not field.whole and may_join(key) and _CELL.search(field.before):
-            joining.append((key, field))  # | act_max/embed 0.955 |
     if not counted:
         points = [p for p in points if not is_setting(p[0]) and p[1].explicit]
         return points[:_MAX_POINTS]
