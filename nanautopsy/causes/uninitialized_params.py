@@ -5,8 +5,9 @@ there becomes weights: zeros if one is lucky, else NaN patterns, 1e38 or subnorm
 happens to rows that a resized embedding gained, to keys that a checkpoint lacked and that no
 initializer covers, to shards that were never filled from rank 0.
 
-Evidence for: the first checkpoint is non-finite only in new rows, or only in the keys that the
-library listed as newly initialized; absurd magnitudes in one of those; only ranks other than 0
+Evidence for: the first checkpoint is non-finite only in new rows, in whole tensors, or only in the
+keys that the library listed as newly initialized; torch says that a parameter stayed on the meta
+device; absurd magnitudes in one of those; only ranks other than 0
 are affected; it is non-finite from the first step on.
 
 Evidence against: training was finite for long with these weights; the damage is all over; the
@@ -51,6 +52,14 @@ def _assess(case: Case) -> Assessment:
             finding.source,
         )
         break
+    for event in case.run.events_of("weights-newly-initialized"):
+        if event.data.get("meta"):
+            weighing.speaks_for(
+                thresholds.STRONG,
+                phrase("a parameter without memory was not filled: {line}", line=event.text),
+                event.source,
+            )
+            break
     if not weighing.evidence:
         return quiet(
             phrase(
@@ -90,6 +99,15 @@ def _weigh_damage(finding: Finding, new: set[str], weighing: Weighing) -> None:
                 "of {layer} only {rows} are non-finite, throughout, before training",
                 layer=finding.layer,
                 rows=rows,
+            ),
+            finding.source,
+        )
+    elif finding.data.get("throughout") and finding.step == 0:
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            phrase(
+                "{finding}: whole tensors before training, and the others sound",
+                finding=finding.text,
             ),
             finding.source,
         )
@@ -157,7 +175,8 @@ def _weigh_defect(case: Case, weighing: Weighing) -> None:
 
 
 def _can_tell(run: Run) -> bool:
-    return any(c.tensors for c in run.checkpoints)
+    said = run.events_of("weights-newly-initialized")
+    return any(c.tensors for c in run.checkpoints) or any(e.data.get("meta") for e in said)
 
 
 CAUSE = Cause(

@@ -74,6 +74,7 @@ def _turned(line: Sequence[Checkpoint], first: int) -> Finding:
             # Of a gathered weight only the optimizer's parts of it tell whose it was.
             "rank": one_rank(checkpoint, [*bad, *damaged_moments(checkpoint)]),
             "elements": sum(t.nonfinite for t in bad),
+            "throughout": all(t.nonfinite == t.numel for t in bad),
             "rows": rows_of(bad[0]) if len(bad) == 1 else None,
             "stretch": len(bad) == 1 and _is_stretch(bad[0]),
             "flipped": len(bad) == 1 and _is_flipped(bad[0]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builders import NAN, checkpoint, named_cause, series, tensor
+from builders import NAN, checkpoint, event, named_cause, series, tensor
 
 from nanautopsy.model import BadRows, TensorHealth
 
@@ -40,3 +40,22 @@ def test_absurd_rows_of_a_table_that_are_read_late() -> None:
     assert named_cause(loss, checkpoint(0, garbage("tok_emb.weight", 2.0), *rest)) is None
     block = checkpoint(0, garbage("h.9.weight"), *rest)
     assert named_cause(loss, block) != "uninitialized-params"
+
+
+def test_whole_tensors_before_training() -> None:
+    loss = series("loss", [NAN] * 20)
+    new = tensor("connector.weight", (32, 32), nan=1024, first_nonfinite=0)
+    parts = checkpoint(0, new, *(tensor(f"layers.{i}.weight") for i in range(6)))
+    assert named_cause(loss, parts) == "uninitialized-params"
+    some = tensor("connector.weight", (32, 32), nan=700, first_nonfinite=0)
+    parts = checkpoint(0, some, *(tensor(f"layers.{i}.weight") for i in range(6)))
+    assert named_cause(loss, parts) != "uninitialized-params"
+
+
+def test_a_parameter_that_stayed_on_the_meta_device() -> None:
+    said = event(
+        "weights-newly-initialized", "for a.weight: copying", keys=("a.weight",), meta=True
+    )
+    assert named_cause(series("loss", [NAN] * 20), said) == "uninitialized-params"
+    late = series("loss", [2.0] * 40 + [NAN] * 20)
+    assert named_cause(late, said) != "uninitialized-params"

@@ -20,6 +20,11 @@ and from 5.0 a table::
 
     Notes:
 
+torch warns of a parameter on the meta device, which loading leaves without memory::
+
+    UserWarning: for adapter.weight: copying from a non-meta parameter in the checkpoint to a meta \
+parameter in the current model, which is a no-op.
+
 torch prints what ``load_state_dict(strict=False)`` returns::
 
     _IncompatibleKeys(missing_keys=['score.weight'], unexpected_keys=['lm_head.weight'])
@@ -219,6 +224,15 @@ def _on_incompatible(log: Log, line: Line) -> None:
             log.event(kind, line, keys=keys.names, count=keys.count)
 
 
+def _on_meta(log: Log, line: Line) -> None:
+    named = _META.search(line.text)
+    if named is not None:
+        log.event("weights-newly-initialized", line, keys=(named[1],), count=1, meta=True)
+
+
+_META = re.compile(
+    r"for (\S+): copying from a non-meta parameter in the checkpoint to a meta parameter"
+)
 _INCOMPATIBLE = (
     ("missing_keys", "weights-newly-initialized"),
     ("unexpected_keys", "weights-not-used"),
@@ -230,11 +244,15 @@ def _plan(line: Line, lower: str) -> Handler | None:
         return _on_incompatible
     if "load report" in lower:
         return _on_report
+    if _META.search(line.text) is not None:
+        return _on_meta
     if "some weights of" in lower and (_NOT_USED.search(line.text) or _NEW.search(line.text)):
         return _on_warning
     return None
 
 
 DIALECT = Dialect(
-    name="load-report", triggers=("some weights of", "load report", "incompatiblekeys("), plan=_plan
+    name="load-report",
+    triggers=("some weights of", "load report", "incompatiblekeys(", "to a meta parameter"),
+    plan=_plan,
 )
