@@ -24,7 +24,7 @@ import re
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
-from nanautopsy.model import Assessment
+from nanautopsy.model import Assessment, Finding
 from nanautopsy.onset import loss_was_finite_at
 from nanautopsy.wording import phrase
 
@@ -38,6 +38,8 @@ _FUNCTION = re.compile(
 _OFTEN_SOUND = re.compile(r"(Pow|Div|Var|VarMean)Backward", re.IGNORECASE)
 """Of these, the ones that squared errors and averages are made of: they hand on a NaN of the
 forward pass far more often than they make one."""
+_POWER = re.compile(r"(?:\*\*|\bpow\((?:[^(),]*,)?)\s*\(?\s*(-?\d*\.?\d+)(?:\s*/\s*(\d*\.?\d+))?")
+"""``x ** 0.5``, ``x.pow(2)``, ``torch.pow(x, 1 / 3)``"""
 _OTHER = re.compile(r"softmax|scaleddotproduct|attention", re.IGNORECASE)
 
 
@@ -46,9 +48,10 @@ def _assess(case: Case) -> Assessment:
     onset = case.onset
     for finding in case.found("backward-nonfinite"):
         function = str(finding.data.get("function", ""))
-        if _FUNCTION.match(function):
+        if _FUNCTION.match(function) and not _is_smooth_power(finding):
             finite = finding.step is not None and loss_was_finite_at(case.run, finding.step)
-            handed_on = thresholds.MODERATE if _OFTEN_SOUND.match(function) else thresholds.STRONG
+            ambiguous = _OFTEN_SOUND.match(function) and not _exponents(finding)
+            handed_on = thresholds.MODERATE if ambiguous else thresholds.STRONG
             strength = thresholds.DECISIVE if finite else handed_on
             weighing.speaks_for(strength, finding.text, finding.source)
             place = finding.data.get("forward")
@@ -84,6 +87,22 @@ def _assess(case: Case) -> Assessment:
         )
     _weigh_rivals(case, weighing)
     return weighing.fired()
+
+
+def _is_smooth_power(finding: Finding) -> bool:
+    """Whether the line of the forward call raises to powers of 1 and more: their derivative is
+    finite, so the NaN came in from the forward pass."""
+    exponents = _exponents(finding)
+    return bool(exponents) and min(exponents) >= 1
+
+
+def _exponents(finding: Finding) -> list[float]:
+    """Of a power in the backward trace, those that stand on the line of its forward call."""
+    place = str(finding.data.get("forward", ""))
+    if not str(finding.data.get("function", "")).startswith("Pow"):
+        return []
+    found = _POWER.findall(place)
+    return [float(top) / float(bottom or 1) for top, bottom in found if float(bottom or 1)]
 
 
 def _weigh_rivals(case: Case, weighing: Weighing) -> None:

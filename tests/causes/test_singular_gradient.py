@@ -39,3 +39,18 @@ def test_a_square_hands_on_what_the_forward_pass_gave_it() -> None:
     assert named_cause(said("PowBackward0")) is None
     parts = series("loss", [*CALM, 1.5]), series("grad_norm", [*[1.0] * 10, NAN])
     assert named_cause(*parts, said("PowBackward0")) == "singular-gradient"
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        ("n = (x ** 2).sum(-1) ** 0.5", "singular-gradient"),
+        ("d = torch.pow(x, 1 / 3)", "singular-gradient"),
+        ("loss = (pred.log() - y).pow(2).mean()", None),
+        ("y = x ** 3", None),
+    ],
+)
+def test_the_line_of_the_forward_call_tells_the_power(code: str, cause: str | None) -> None:
+    text = "Function 'PowBackward0' returned nan"
+    place = {"function": "PowBackward0", "forward": f"m.py:17: {code}"}
+    assert named_cause(event("backward-nonfinite", text, 11, **place)) == cause

@@ -57,7 +57,9 @@ def _on_forward(log: Log, line: Line) -> None:
             return Take.MORE
         if frame and len(frame) == 1 and text.startswith("    "):
             frame.append(text.strip()[:200])
-        return Take.MORE if text[:1] in (" ", "\t") and "(Triggered" not in text else Take.LAST
+        if "(Triggered" in text:
+            return Take.LAST
+        return Take.MORE if text[:1] in (" ", "\t") else Take.NOT_MINE
 
     def end() -> None:
         if function is not None and frame:
