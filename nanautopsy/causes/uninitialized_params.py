@@ -127,7 +127,9 @@ def _only_rows(case: Case) -> bool:
     if absurd and absurd[0].step == 0 and absurd[0].layer and _TABLE.search(absurd[0].layer):
         return True
     damage = [f for f in case.found("nonfinite-parameters") if f.data.get("first_checkpoint")]
-    return bool(damage) and bool(damage[0].data.get("whole_rows")) and damage[0].step == 0
+    if not damage or damage[0].step != 0:
+        return False
+    return bool(damage[0].data.get("rows")) and bool(damage[0].data.get("whole_rows"))
 
 
 def _within(finding: Finding, new: set[str]) -> bool:

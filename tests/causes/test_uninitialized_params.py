@@ -44,7 +44,8 @@ def test_absurd_rows_of_a_table_that_are_read_late() -> None:
 
 def test_whole_tensors_before_training() -> None:
     loss = series("loss", [NAN] * 20)
-    new = tensor("connector.weight", (32, 32), nan=1024, first_nonfinite=0)
+    rows = BadRows(32, ((0, 32),), True)
+    new = tensor("connector.weight", (32, 32), nan=1024, first_nonfinite=0, bad_rows=rows)
     parts = checkpoint(0, new, *(tensor(f"layers.{i}.weight") for i in range(6)))
     assert named_cause(loss, parts) == "uninitialized-params"
     some = tensor("connector.weight", (32, 32), nan=700, first_nonfinite=0)
