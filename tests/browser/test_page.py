@@ -273,7 +273,8 @@ def test_the_samples(browser: Browser, name: str, code: str) -> None:
     language = Language(code)
     browser.open(render(translated(analyze(f"sample_runs/{name}"), language), language=language))
     assert browser.complaints() == []
-    assert violations(browser) == []
+    if code == "en":  # what axe-core looks at is the same in every language, and it takes long
+        assert violations(browser) == []
     for width in (360, 1280, 3840):
         browser.resize(width)
         assert browser.run("return document.documentElement.scrollWidth") <= width
