@@ -101,6 +101,24 @@ def test_statements(tmp_path: Path, line: str) -> None:
     assert autopsy.onset is not None and autopsy.onset.layer == STATEMENTS[line]
 
 
+def test_pairs_without_a_sign_beside_a_loss(tmp_path: Path) -> None:
+    rows = "".join(
+        f"step {i} loss 2.1 batch_max 3.{i} took 5 of 9 data_max nan\n" for i in range(9)
+    )
+    (tmp_path / "train.log").write_text(rows)
+    tags = [series.tag for series in analyze(tmp_path).run.series]
+    assert tags == ["loss", "batch_max", "data_max"]
+
+
+@pytest.mark.parametrize(
+    "line", ["sample 00123.wav has non-finite values", "Warning: target has NaN at row 41"]
+)
+def test_what_is_said_of_the_data(tmp_path: Path, line: str) -> None:
+    rows = "".join(f"step {i} loss 2.1\n" for i in range(9))
+    (tmp_path / "train.log").write_text(f"{rows}{line}\n")
+    assert [cause.id for cause in analyze(tmp_path).causes] == ["bad-input-data"]
+
+
 def test_a_letter_does_not_make_a_history_of_a_dataset(tmp_path: Path) -> None:
     rows = "".join(f'{{"i": {i}, "score": 0.5, "text": "some words"}}\n' for i in range(20))
     (tmp_path / "data.jsonl").write_text(rows)

@@ -66,6 +66,8 @@ _PHASE = re.compile(
 )
 _CELL = re.compile(r"(?:[|,;]\s*|\s-\s+|\s{2,})[A-Za-z][\w/.]*\s+$")
 """A cell of a delimited row that is a name and its number: ``| scale 1024 |``."""
+_PAIR = re.compile(r"\s+(?=\S*[_/.])[A-Za-z][\w/.]*\s+")
+"""The same without a delimiter, where the name is no word of a sentence: ``batch_max 3.2``."""
 _TERSE = frozenset("lr acc accuracy kl reward entropy norm".split())
 _OBJECTIVE = frozenset("ce mse bce".split())
 """Losses by the name of their formula: ``train_ce``."""
@@ -115,7 +117,8 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
         if not key or not _usable(field) or (is_best(key) and field.const == math.inf):
             continue
         named = explicit or is_loss(key) or is_gradient(key) or not _TERSE.isdisjoint(words(key))
-        in_cell = counted and _CELL.search(field.before) is not None
+        cell = _CELL.search(field.before) or _PAIR.fullmatch(field.before)
+        in_cell = counted and cell is not None
         if is_metric(key) and (named or in_cell):
             points.append((key, field))
         elif (

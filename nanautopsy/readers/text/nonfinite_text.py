@@ -69,7 +69,14 @@ _QUANTITIES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("attention", re.compile(r"attn|attention", re.IGNORECASE)),
     ("parameters", re.compile(r"param|weights?\b", re.IGNORECASE)),
     ("activations", re.compile(r"activation|output|hidden|forward", re.IGNORECASE)),
-    ("input", re.compile(r"\binputs?\b|\bdata\b|batch|image|feature", re.IGNORECASE)),
+    (
+        "input",
+        re.compile(
+            r"\binputs?\b|\bdata\b|batch|image|feature|\b(?:samples?|waveforms?|targets?|labels?"
+            r"|annotations?)\b",
+            re.IGNORECASE,
+        ),
+    ),
     ("probabilities", re.compile(r"prob", re.IGNORECASE)),
 )
 _AT_STEP = re.compile(
