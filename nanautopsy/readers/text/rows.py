@@ -283,7 +283,7 @@ def _latest(n: Ints, first_step: int | None) -> tuple[Axis, Ints]:
 
 def _unfold(basis: Basis, n: Ints, total: Ints, epoch: Floats) -> tuple[Axis, Ints]:
     """Steps from a counter that may start again with each epoch."""
-    if np.isfinite(epoch).all() and len(n):
+    if len(n) and (np.abs(epoch) < _EXACT).all():
         whole = np.floor(epoch).astype(np.int64)
         new_epoch = np.diff(whole) > 0
         again = (np.diff(n) <= 0) & new_epoch
