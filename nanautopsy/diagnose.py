@@ -51,7 +51,7 @@ def calibrated(share: float) -> float:
     of ``thresholds.SHARPNESS``. One half stays one half, and the order stays."""
     sure: float = share**thresholds.SHARPNESS
     rest: float = (1.0 - share) ** thresholds.SHARPNESS
-    return sure / (sure + rest)
+    return min(sure / (sure + rest), thresholds.SUREST)
 
 
 def assess(cause: Cause, case: Case) -> Assessment:

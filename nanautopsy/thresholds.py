@@ -21,6 +21,8 @@ MODERATE = 1.5
 """Common with the cause, uncommon without it; two of them do not reach the floor alone."""
 WEAK = 0.7
 """Fits the cause and fits others too."""
+SUREST = 0.999
+"""No sum of evidence says more: there are failures that no rule knows of."""
 SHARPNESS = 1.5
 """Power of the odds of a cause's share that makes it a probability, so that answers sound as sure
 as they turn out to be. ``tests/corpus/calibrate.py`` fits 3, the end of its grid, on the tuning
