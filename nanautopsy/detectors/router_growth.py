@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nanautopsy.detectors.growth import growth
 from nanautopsy.detectors.interface import Detector
-from nanautopsy.detectors.trend import growth
 from nanautopsy.experts import ROUTER, has_experts, is_auxiliary
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.objectives import is_named_total

@@ -1,4 +1,4 @@
-"""Growth before the end: grad norms and losses far above their own history, and divergence."""
+"""A finite loss that ends far above where it began or had been, and stays there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.detectors.lr_schedule import DETECTOR as LR_SCHEDULE
 from nanautopsy.model import Finding, Run, Series
-from nanautopsy.objectives import is_total
 from nanautopsy.roles import words
 from nanautopsy.signal import shown
 from nanautopsy.stages import is_any_unplaced, stage_changes
@@ -42,10 +41,6 @@ _TOTAL = frozenset(
 
 
 def _detect(run: Run) -> Iterator[Finding]:
-    for series in run.by_role("loss", "grad_norm"):
-        grown = growth(series, _death_beside(run, series))
-        if grown is not None:
-            yield replace(grown, id="loss-term-growth") if _is_term(run, series) else grown
     objectives = _objectives(run)
     stages = stage_changes(run) if objectives else []
     changes = _Changes(_jumps(run) if objectives else [], stages, is_any_unplaced(run))
@@ -77,14 +72,6 @@ class _Changes:
         return self.unplaced or any(first <= step <= series.steps[at] for step in self.stages)
 
 
-def _is_term(run: Run, series: Series) -> bool:
-    """Whether it is one term of a loss whose total is logged beside it: that tells growth."""
-    if series.role != "loss":
-        return False
-    losses = [s for s in run.by_role("loss") if s.source.path == series.source.path]
-    return not is_total(series, losses) and any(is_total(s, losses) for s in losses)
-
-
 def _is_moving_target(run: Run, series: Series) -> bool:
     """Whether the same writer logs the signs of a game, a policy or a contrastive objective."""
     beside = [other for other in run.series if other.source.path == series.source.path]
@@ -113,83 +100,6 @@ def _objectives(run: Run) -> list[Series]:
     for series in losses:
         by_source.setdefault(series.source.path, []).append(series)
     return [max(terms, key=lambda s: float(s.values[-1])) for terms in by_source.values()]
-
-
-def _death_beside(run: Run, series: Series) -> int | None:
-    """The step from which on a gradient norm of the same writer is non-finite for good. A loss
-    behind it tells nothing of growth: it is that of broken weights, or a filter's 0."""
-    ends = []
-    for norm in run.by_role("grad_norm"):
-        bad = ~np.isfinite(norm.values)
-        beside = (norm.source.path, norm.axis) == (series.source.path, series.axis)
-        if beside and bad.any() and bad[bad.argmax() :].all():
-            ends.append(int(norm.steps[bad.argmax()]))
-    return min(ends, default=None)
-
-
-def growth(series: Series, death: int | None = None) -> Finding | None:
-    """First point from which the series stays GROWTH_FACTOR above its median so far, up to the
-    end, the first non-finite point, or the last one at ``death``."""
-    finite = np.isfinite(series.values)
-    if death is not None:
-        finite &= series.steps <= death
-    end = int((~finite).argmax()) if not finite.all() else len(series)
-    values = np.abs(series.values[:end])
-    if len(values) < 2:
-        return None
-    last = float(values[-1])
-    # A run that dies within its first points has no usual level but its first value.
-    short = len(values) < 4
-    base = float(values[0] if short else np.median(values[: max(3, len(values) // 2)]))
-    if base <= 0 or last < thresholds.GROWTH_FACTOR ** (2 if short else 1) * base:
-        return None
-    above = values >= thresholds.GROWTH_FACTOR * base
-    start = len(values) - int((~above[::-1]).argmax()) if not above.all() else 0
-    return Finding(
-        id="grad-norm-growth" if series.role == "grad_norm" else "loss-growth",
-        text=phrase(
-            "{tag} rises from about {base} to {last} by step {step}",
-            tag=series.tag,
-            base=shown(base),
-            last=shown(last),
-            step=int(series.steps[end - 1]),
-        ),
-        source=series.at(start),
-        step=int(series.steps[start]),
-        last_good=int(series.steps[start - 1]) if start else None,
-        data={
-            "from": base,
-            "to": last,
-            "points": _climb(values, base),
-            "ratio": last / base,
-            "began": _began(series.steps, values),
-            "left": _left(series.steps, values, base),
-            # A loss that falls below zero without end is won, not overshot.
-            "descends": series.role == "loss" and bool(series.values[end - 1] < -base),
-        },
-    )
-
-
-def _began(steps: NDArray[np.int64], values: NDArray[np.float64]) -> int:
-    """The last step at the first value's level: growth by a constant factor from the start leaves
-    it within the first percents of what was logged, and has no usual level to be compared with."""
-    near = np.flatnonzero(values <= thresholds.SUDDEN_FACTOR * values[0])
-    return int(steps[near[-1]]) if len(near) else int(steps[0])
-
-
-def _left(steps: NDArray[np.int64], values: NDArray[np.float64], base: float) -> int:
-    """The last step at the usual level."""
-    usual = np.flatnonzero(values <= thresholds.SUDDEN_FACTOR * base)
-    return int(steps[usual[-1]]) if len(usual) else int(steps[0])
-
-
-def _climb(values: NDArray[np.float64], base: float) -> int:
-    """Points from the last one at the usual level to half of the growth, in powers: one for a
-    jump, half of all for growth by a constant factor a step."""
-    usual = np.flatnonzero(values <= thresholds.SUDDEN_FACTOR * base)
-    left = int(usual[-1]) if len(usual) else 0
-    half = float(np.sqrt(values[left:].max() * base))
-    return int((values[left:] >= half).argmax())
 
 
 def _diverged(series: Series, moving_target: bool, changes: _Changes) -> Finding | None:
@@ -350,4 +260,4 @@ def _loses_it(series: Series, changes: _Changes) -> int | None:
     return start if back or peak >= thresholds.OVERSHOOT_FACTOR * level else None
 
 
-DETECTOR = Detector("trend", _detect)
+DETECTOR = Detector("divergence", _detect)
