@@ -27,10 +27,10 @@ from __future__ import annotations
 import re
 
 from nanautopsy import thresholds
+from nanautopsy.causes._growth import EXPLANATIONS, weigh_resume
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.experts import has_experts, is_auxiliary
 from nanautopsy.learning_rates import (
-    from_a_resume,
     from_the_start,
     highest,
     how_high,
@@ -40,17 +40,6 @@ from nanautopsy.model import Assessment, Finding, Run, Source
 from nanautopsy.wording import phrase
 
 _RECURRENCE = re.compile(r"(^|[._/\d])(lstm|gru|rnn)\w*([._/]|$)|weight_hh|recurrent_kernel", re.I)
-
-
-_RIVALS = (
-    "lr-jump",
-    "loss-scale-collapse",
-    "projection-growth",
-    "resume-jump",
-    "policy-divergence",
-    "router-growth",
-)
-"""Findings that explain why gradients grew."""
 
 
 def _assess(case: Case) -> Assessment:
@@ -95,7 +84,7 @@ def _assess(case: Case) -> Assessment:
                 finding.source,
             )
             break
-    for finding in case.found(*_RIVALS):
+    for finding in case.found(*EXPLANATIONS):
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     return weighing.fired()
 
@@ -149,19 +138,7 @@ def _weigh_start(case: Case, growth: Finding, weighing: Weighing) -> None:
     loss fell all the while, which no step that is too long makes it do."""
     if any(finding.data.get("descends") for finding in case.found("loss-growth")):
         return
-    resumed = from_a_resume(case.run, growth)
-    if resumed is not None:
-        weighing.speaks_against(
-            thresholds.STRONG,
-            phrase("it began where the run resumed: {line}", line=resumed.text),
-            resumed.source,
-        )
-    for event in case.run.events_of("state-not-restored")[:1]:
-        weighing.speaks_against(
-            thresholds.STRONG,
-            phrase("the program says what was lost: {line}", line=event.text),
-            event.source,
-        )
+    weigh_resume(case, growth, weighing)
     if from_the_start(case.run, growth):
         weighing.speaks_against(
             thresholds.STRONG,

@@ -20,11 +20,11 @@ Fix: lower the peak, warm up longer, scale the rate with the batch size, clip th
 from __future__ import annotations
 
 from nanautopsy import thresholds
+from nanautopsy.causes._growth import EXPLANATIONS, weigh_resume
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.detectors.rl_metrics import is_reinforcement
 from nanautopsy.learning_rates import (
     Rate,
-    from_a_resume,
     from_the_start,
     highest,
     how_high,
@@ -117,14 +117,7 @@ def _while_rising(case: Case) -> Series | None:
 
 
 def _weigh_rivals(case: Case, early: Finding | None, weighing: Weighing) -> None:
-    for finding in case.found(
-        "lr-jump",
-        "loss-scale-collapse",
-        "projection-growth",
-        "resume-jump",
-        "policy-divergence",
-        "router-growth",
-    ):
+    for finding in case.found(*EXPLANATIONS):
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     if early is not None:
         _weigh_other_beginnings(case, early, weighing)
@@ -148,19 +141,7 @@ def _weigh_rivals(case: Case, early: Finding | None, weighing: Weighing) -> None
 
 def _weigh_other_beginnings(case: Case, early: Finding, weighing: Weighing) -> None:
     """A policy's losses follow what it meets, and a resumed run begins with what was restored."""
-    resumed = from_a_resume(case.run, early)
-    if resumed is not None:
-        weighing.speaks_against(
-            thresholds.STRONG,
-            phrase("it began where the run resumed: {line}", line=resumed.text),
-            resumed.source,
-        )
-    for event in case.run.events_of("state-not-restored")[:1]:
-        weighing.speaks_against(
-            thresholds.STRONG,
-            phrase("the program says what was lost: {line}", line=event.text),
-            event.source,
-        )
+    weigh_resume(case, early, weighing)
     if is_reinforcement(case.run):
         series = case.run.by_role("loss")[0] if case.run.by_role("loss") else case.run.series[0]
         weighing.speaks_against(

@@ -136,6 +136,7 @@ def _deliver(autopsy: Autopsy, output: Output, *, lang: str, color: bool, quiet:
 def _tell_problems(autopsy: Autopsy) -> None:
     for artifact in autopsy.run.artifacts:
         for problem in artifact.problems:
-            say(f"{artifact.path}: {problem}")
+            # What has a place in the file names the file itself.
+            say(problem if problem.startswith(artifact.path) else f"{artifact.path}: {problem}")
     for note in autopsy.run.notes:
         say(note)

@@ -127,7 +127,8 @@ def inspect(
     except NothingToRead as error:
         fail(str(error))
     if not quiet:
-        tell(f"{problem.source}: {problem.text}" for problem in inspection.problems)
+        told = (f"{problem.source}: {problem.text}" for problem in inspection.problems)
+        tell(told, elsewhere=" (--format json lists them all)")
     colored = not no_color and target.path is None and wants_color()
     text = _inspection_text(inspection, target.format, sort=sort, top=top, color=colored)
     put(text, target, quiet=quiet)

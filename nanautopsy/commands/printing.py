@@ -72,10 +72,10 @@ def terminal() -> tuple[int | None, int | None]:
     return size.columns, size.lines - 1
 
 
-def tell(lines: Iterable[str]) -> None:
-    """The first of the lines on standard error, and how many more there are."""
+def tell(lines: Iterable[str], elsewhere: str = "") -> None:
+    """The first of the lines on standard error, how many more there are, and where they stand."""
     told = list(lines)
     for line in told[:MOST_PROBLEMS]:
         say(line)
     if len(told) > MOST_PROBLEMS:
-        say(f"... and {len(told) - MOST_PROBLEMS} more problems (--format json lists them all)")
+        say(f"... and {len(told) - MOST_PROBLEMS} more problems{elsewhere}")

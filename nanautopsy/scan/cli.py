@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from nanautopsy.commands.options import redact_urls
-from nanautopsy.messages import FOUND_FAILURE, INTERRUPTED, fail, say
+from nanautopsy.commands.printing import tell
+from nanautopsy.messages import FOUND_FAILURE, INTERRUPTED, fail
 from nanautopsy.scan import html_cli
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from nanautopsy.scan.tally import Tally
 
 DEFAULT_CATALOG = "nanautopsy-catalog.db"
-MOST_PROBLEMS = 20
-"""Lines on standard error."""
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -268,10 +267,7 @@ def _list(archive: str, limits: Limits) -> None:
 def _tell_problems(problems: list[Problem], quiet: bool) -> None:
     if quiet:
         return
-    for problem in problems[:MOST_PROBLEMS]:
-        say(f"{problem.source}: {problem.text}")
-    if len(problems) > MOST_PROBLEMS:
-        say(f"... and {len(problems) - MOST_PROBLEMS} more problems")
+    tell(f"{problem.source}: {problem.text}" for problem in problems)
 
 
 def _print_tally(tally: Tally, catalog: str) -> None:
