@@ -34,6 +34,8 @@ _ATTEMPT = re.compile(r"(?:^|/)attempt_\d{1,5}/(\d{1,5})/(?:stdout|stderr)\.log(
 _RANK_NAME = re.compile(r"(?<![A-Za-z])(?:global[_-]?|worker[_-]?)?rank[_-]?(\d{1,5})(?!\d)", re.I)
 _LATIN_SHARE = 0.1
 _CONTROL_SHARE = 0.02
+_BEGINNING = 4096
+"""Bytes: a page, which is what file systems lose and disks garble at once."""
 _CONTROLS = bytes(c for c in range(32) if c not in b"\t\n\r\x0b\x0c\x08\x07\x1b") + b"\x7f"
 
 
@@ -49,7 +51,7 @@ class TextLog:
             return None
         is_log = _LOG_NAME.search(name) is not None
         head = unpacked_head(file.head)
-        if not (is_log if head is None else _is_text(head, is_log)):
+        if not (is_log if head is None else _may_be_read(head, is_log)):
             return None
         confidence = 30 if is_log else 20 if _TEXT_NAME.search(name) else 10
         return Claim("text-log", confidence)
@@ -83,6 +85,11 @@ def rank_of(path: str, location: Path) -> int | None:
     single = named.string[: named.start(1)] + "0" + named.string[named.end(1) :]
     beside = any(location.with_name(name).is_file() for name in (zero, single))
     return int(named[1]) if beside else None
+
+
+def _may_be_read(head: bytes, is_log: bool) -> bool:
+    """A log may have been damaged behind its beginning, where other files are what they are."""
+    return _is_text(head, is_log) or (is_log and _is_text(head[:_BEGINNING], is_log))
 
 
 def _is_text(head: bytes, may_be_hole: bool) -> bool:

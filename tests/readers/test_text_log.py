@@ -276,12 +276,24 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
         ("metrics.csv", b"a,b\n", None),
         ("weights.log", b"\x00\x01\x02", None),
         ("empty.log", b"", None),
+        ("garbled.log", b"step 1 loss 2.0\n" * 400 + bytes(range(256)) * 8, 30),
+        ("garbled.dat", b"step 1 loss 2.0\n" * 400 + bytes(range(256)) * 8, None),
         ("weights.bin", bytes(range(256)), None),
     ],
 )
 def test_claims(name: str, head: bytes, confidence: int | None) -> None:
     claim = READER.claim(FileHead(name, len(head), head))
     assert (None if claim is None else claim.confidence) == confidence
+
+
+def test_garbage_behind_a_log_costs_nothing_of_it(tmp_path: Path) -> None:
+    text = "".join(f"step {i} loss 2.0\n" for i in range(400))
+    (tmp_path / "train.log").write_bytes(text.encode() + bytes(range(256)) * 8)
+    records = read_file(tmp_path / "train.log")
+    (loss,) = [r for r in records if isinstance(r, Series) and r.tag == "loss"]
+    (problem,) = [r for r in records if isinstance(r, Problem)]
+    assert len(loss) == 400
+    assert (problem.source.line, problem.source.offset) == (401, len(text))
 
 
 def test_public_deepspeed_configuration_and_version() -> None:

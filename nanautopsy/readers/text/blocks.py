@@ -66,10 +66,11 @@ def blocks(location: Path) -> Iterator[Block | Damage]:
         offset += len(chunk)
         if b"\0" in chunk:
             if not holes:
+                at = chunk.index(b"\0")
                 yield Damage(
                     "NUL bytes, as a log cut while it is written to leaves them; passed over",
-                    line + carry.count(b"\n"),
-                    offset - len(chunk) + chunk.index(b"\0"),
+                    line + carry.count(b"\n") + chunk.count(b"\n", 0, at),
+                    offset - len(chunk) + at,
                 )
             holes = True
             chunk = chunk.translate(None, b"\0")
