@@ -173,8 +173,8 @@ ISOLATED_POINTS = 2
 """Logged points that one bad batch may touch: an average over a window reaches into the next."""
 RECURRENCES = 3
 """Equal distances need three points; two are any two."""
-RECORD_FACTOR = 1.1
-"""A metric's value over its highest before, from which it is a record and no rounding."""
+PEAK_FACTOR = 1.1
+"""A metric's value over its highest before, from which it is a peak and no rounding."""
 ABSURD_INPUT = 1.0e3
 """An input statistic over its own median: inputs are normalized, or bounded by their encoding;
 a factor of 256 separates pixels of 0 to 255 from those of 0 to 1."""

@@ -28,7 +28,7 @@ from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.detectors.attention import ATTENTION, QUERY_KEY
 from nanautopsy.model import Assessment, Source
-from nanautopsy.records import records_at
+from nanautopsy.peaks import peaks_at
 from nanautopsy.signal import shown, up_to
 from nanautopsy.wording import phrase
 
@@ -209,7 +209,7 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
             finding.source,
         )
     if case.onset is not None and not odd:
-        for series, index in records_at(case.run, case.onset):
+        for series, index in peaks_at(case.run, case.onset):
             weighing.speaks_against(
                 thresholds.MODERATE,
                 phrase(

@@ -24,7 +24,7 @@ from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.experts import ROUTER, has_experts, is_auxiliary, is_router_logit
 from nanautopsy.model import Assessment, Finding
 from nanautopsy.onset import finite_layer_beside, loss_was_finite_at
-from nanautopsy.records import records_at
+from nanautopsy.peaks import peaks_at
 from nanautopsy.signal import shown
 from nanautopsy.wording import phrase
 
@@ -96,7 +96,7 @@ def _weigh_logits(case: Case, weighing: Weighing) -> None:
     )
     half = narrow or case.states("compute_dtype", "F16") is not None
     reach = thresholds.FP16_EXP_MAX if half else thresholds.FP32_EXP_MAX
-    for series, index in records_at(case.run, onset):
+    for series, index in peaks_at(case.run, onset):
         largest = abs(float(series.values[index]))
         if is_router_logit(series.tag) and largest > reach:
             weighing.speaks_for(

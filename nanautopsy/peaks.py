@@ -18,7 +18,7 @@ _NOT_OF_THE_MODEL = frozenset(
 """Words of what is fed, scheduled or counted."""
 
 
-def records_at(run: Run, onset: Onset) -> Iterator[tuple[Series, int]]:
+def peaks_at(run: Run, onset: Onset) -> Iterator[tuple[Series, int]]:
     """Metrics of the model that are finite at the onset's step, and clearly higher in magnitude
     than ever before; each with the index of that point.
 
@@ -35,5 +35,5 @@ def records_at(run: Run, onset: Onset) -> Iterator[tuple[Series, int]]:
             continue
         value, before = abs(float(series.values[index])), np.abs(series.values[:index])
         if np.isfinite(value) and np.isfinite(before).all():
-            if value >= thresholds.RECORD_FACTOR * float(before.max()) > 0:
+            if value >= thresholds.PEAK_FACTOR * float(before.max()) > 0:
                 yield series, index
