@@ -13,15 +13,28 @@ import os
 import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
-from contextlib import contextmanager
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Future,
+    InvalidStateError,
+    TimeoutError,
+    wait,
+)
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nanautopsy.scan.results import Outcome, ScanResult
 from nanautopsy.scan.settings import Job
 from nanautopsy.scan.work import examine, unanalyzed
 
+if TYPE_CHECKING:
+    from pebble import ProcessPool
+
+T = TypeVar("T")
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _GATHER_SECONDS, _LOOK_SECONDS = 0.25, 0.02
 """How long a result may wait for others, and how often they are looked for."""
@@ -64,18 +77,28 @@ class PoolTrouble(Exception):
 
 
 class Supervised:
-    """Processes that analyze runs, and what became of them."""
+    """Processes that analyze runs, and what became of them.
+
+    A process that ends while it analyzes a run fails this run. One that ends before it has begun
+    any breaks the pool, which then does nothing that waits: new processes take its place.
+    """
 
     def __init__(
         self, workers: int, limits: RunLimits, work: Callable[[Job], ScanResult] = examine
     ) -> None:
+        self._workers, self._seconds, self._work = workers, limits.seconds, work
+        self._memory = limits.memory or default_memory(workers)
+        self._open: set[Future[Any]] = set()
+        self._renewing = Lock()
+        self._pool = self._new_pool()
+
+    def _new_pool(self) -> ProcessPool:
         from pebble import ProcessPool
 
-        self._seconds, self._work = limits.seconds, work
-        self._pool = ProcessPool(
-            max_workers=workers,
+        return ProcessPool(
+            max_workers=self._workers,
             initializer=prepare,
-            initargs=(limits.memory or default_memory(workers),),
+            initargs=(self._memory,),
             context=forking(),
         )
 
@@ -86,8 +109,8 @@ class Supervised:
 
         try:
             with _undisturbed():
-                up = self._pool.schedule(os.getpid)
-            up.result()
+                up = self._opened(self._pool.schedule(os.getpid))
+            self._outcome(up)
         except (ProcessExpired, RuntimeError, OSError, MemoryError) as error:
             self.stop()
             raise PoolTrouble(
@@ -99,18 +122,45 @@ class Supervised:
             raise
 
     def schedule(self, job: Job) -> Future[ScanResult]:
-        """Analyze the run as soon as a process is free."""
-        future: Future[ScanResult] = self._pool.schedule(
-            self._work, args=(job,), timeout=self._seconds
-        )
+        """Analyze the run as soon as a process is free; :class:`PoolTrouble` where there is none
+        and none can be started."""
+        with self._renewing:
+            if not self._pool.active:
+                self.look()
+                self.stop()
+                self._pool = self._new_pool()
+                self.check()
+            return self._opened(self._pool.schedule(self._work, args=(job,), timeout=self._seconds))
+
+    def look(self) -> None:
+        """Where the pool is broken, end what waits for it: it would wait forever."""
+        if self._pool.active:
+            return
+        for future in tuple(self._open):
+            with suppress(InvalidStateError):
+                future.set_exception(BrokenProcessPool("its process ended before it began"))
+
+    def _opened(self, future: Future[T]) -> Future[T]:
+        self._open.add(future)
+        future.add_done_callback(self._open.discard)
         return future
+
+    def _outcome(self, future: Future[T]) -> T:
+        while not wait((future,), timeout=_IDLE_SECONDS).done:
+            self.look()
+        return future.result()
 
     def result(self, future: Future[ScanResult], job: Job, begun: float) -> ScanResult:
         """What came of a run that was scheduled at ``begun`` (by the monotonic clock)."""
         from pebble import ProcessExpired
 
         try:
-            return future.result()
+            try:
+                return self._outcome(future)
+            except BrokenProcessPool:
+                return self._outcome(self.schedule(job))
+        except PoolTrouble:
+            raise
         except TimeoutError:
             outcome, reason = _TIMED_OUT, f"not done in {self._seconds:g} s"
         except ProcessExpired as error:
@@ -170,6 +220,7 @@ class LocalPool:
         have enough to do."""
         done, pending = wait(waiting, timeout=_IDLE_SECONDS, return_when=FIRST_COMPLETED)
         if not done:
+            self._processes.look()
             return done
         deadline = time.monotonic() + _GATHER_SECONDS
         while len(pending) > 2 * self._workers and time.monotonic() < deadline:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,18 @@ def test_a_program_that_workers_cannot_import(tmp_path: Path, where: str) -> Non
         'main module: a script scans under `if __name__ == "__main__":`'
     )
     assert counted(catalog) == 0
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05, 1.0])
+def test_workers_that_end_before_they_begin_a_run(tmp_path: Path, pause: float) -> None:
+    """Others take their place, whether what waits was given to them before or afterwards."""
+    lay(tmp_path, {f"run{n}/train.log": LOG for n in range(3)})
+    with LocalPool(2, RunLimits(seconds=30.0)) as pool:
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        time.sleep(pause)
+        results = [r for done in pool.results(jobs(tmp_path)) for r in done]
+    assert [r.outcome for r in results] == ["analyzed"] * 3, [r.reason for r in results]
 
 
 def test_memory_is_shared_among_the_workers() -> None:
