@@ -143,6 +143,7 @@ def scan(
     from nanautopsy.scan.limits import Limits
     from nanautopsy.scan.scan import Options
 
+    html_cli.check_options(context, html)
     limits = Limits(run_glob, excluded, max_depth)
     options = Options(
         jobs=jobs,
@@ -181,9 +182,9 @@ def _scan(archive: str, catalog: str, options: Options, *, quiet: bool, color: b
     from nanautopsy.scan.catalog import Catalog, CatalogTrouble
     from nanautopsy.scan.dask_pool import ClusterTrouble
     from nanautopsy.scan.interrupts import Interrupts
-    from nanautopsy.scan.pool import PoolTrouble
     from nanautopsy.scan.progress import ScanProgress
     from nanautopsy.scan.scan import open_scan
+    from nanautopsy.scan.workers import WorkerTrouble
 
     opened: Scan | None = None
     try:
@@ -200,7 +201,7 @@ def _scan(archive: str, catalog: str, options: Options, *, quiet: bool, color: b
             opened = open_scan(archive, options, kept, between)
             for _ in opened.results():
                 pass
-    except (CatalogTrouble, ClusterTrouble, PoolTrouble) as trouble:
+    except (CatalogTrouble, ClusterTrouble, WorkerTrouble) as trouble:
         if opened is not None and opened.tally.scanned and not quiet:
             _print_tally(opened.tally, catalog)
         fail(str(trouble))

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from nanautopsy.remote import is_url, shown
-from nanautopsy.scan.pool import RunLimits, Supervised
+from nanautopsy.scan.pool import RunLimits, RunWorkers
 from nanautopsy.scan.results import ScanResult
 from nanautopsy.scan.rules import rules_of
 from nanautopsy.scan.settings import Job, Settings
@@ -215,13 +215,13 @@ def _isolation(limits: RunLimits, work: Callable[[Job], ScanResult]) -> Any:
         def setup(self, worker: Any) -> None:
             # Workers under a nanny are daemons, which may have no children; these end with them.
             multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-            self.processes = Supervised(worker.state.nthreads, limits, work)
+            self.processes = RunWorkers(worker.state.nthreads, limits, work)
 
         def teardown(self, worker: Any) -> None:
             self.processes.stop()
 
         def run(self, job: Job) -> ScanResult:
             begun = time.monotonic()
-            return self.processes.result(self.processes.schedule(job), job, begun)
+            return self.processes.result(self.processes.analyze(job), job, begun)
 
     return Isolation()

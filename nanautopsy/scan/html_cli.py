@@ -52,6 +52,14 @@ def html_options(command: F) -> F:
     return command
 
 
+def check_options(context: click.Context, html: str | None) -> None:
+    """Raise ``click.UsageError`` where there are options for a page that is not asked for."""
+    for name in ("reports", "lang"):
+        source = context.get_parameter_source(name)
+        if html is None and source is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name} is for the page that --html writes", context)
+
+
 def prepared(html: str) -> Place:
     """Where the page goes; ends the program where it cannot be written."""
     from nanautopsy.outputs import UnclearOutput
@@ -70,10 +78,13 @@ def prepared(html: str) -> Place:
 def write(catalog: Catalog, page: Path, shelf: Shelf, filters: Filters, *, quiet: bool) -> None:
     """Write the page and say where it is; ends the program where it cannot be written."""
     from nanautopsy.scan.index_page import write_index
+    from nanautopsy.scan.workers import WorkerTrouble
 
     try:
         with _Progress(quiet) as progress:
             linked = write_index(catalog, page, shelf, filters, progress)
+    except WorkerTrouble as trouble:
+        fail(str(trouble))
     except OSError as error:
         fail(f"{error.filename or page}: cannot be written: {error.strerror or error}")
     if not quiet:

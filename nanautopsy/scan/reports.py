@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -24,8 +25,8 @@ from nanautopsy.own_reports import is_own_report
 from nanautopsy.render.index import Linked
 from nanautopsy.scan.catalog import Catalog
 from nanautopsy.scan.overview.runs import ListedRun
-from nanautopsy.scan.pool import cores, default_memory, forking, prepare
 from nanautopsy.scan.settings import Settings
+from nanautopsy.scan.workers import Workers, WorkerTrouble, cores
 from nanautopsy.wording import phrase
 
 Wanted: TypeAlias = Literal["failed", "all", "none"]
@@ -118,31 +119,24 @@ class Shelf:
 
     def _made(self, catalog: Catalog, due: Iterable[Draft]) -> Iterator[tuple[Draft, str]]:
         """Each report with what went wrong, if anything did."""
-        from pebble import ProcessPool
-
-        workers = self.jobs or cores()
-        pool = ProcessPool(
-            max_workers=workers,
-            initializer=prepare,
-            initargs=(default_memory(workers),),
-            context=forking(),
-        )
-        waiting: deque[tuple[Draft, Future[str]]] = deque()
+        count = self.jobs or cores()
+        workers = Workers(count)
+        workers.check()
+        waiting: deque[tuple[Draft, Future[str], Callable[[], Future[str]]]] = deque()
         try:
             for draft in due:
                 records = catalog.records(draft.archive, draft.root)
-                job = (records, draft, self.language, self.settings)
-                waiting.append((draft, pool.schedule(make, args=job, timeout=_SECONDS)))
-                if len(waiting) >= workers * _AHEAD:
-                    yield _outcome(*waiting.popleft())
+                job = (make, records, draft, self.language, self.settings)
+                call = partial(workers.schedule, *job, seconds=_SECONDS)
+                waiting.append((draft, call(), call))
+                if len(waiting) >= count * _AHEAD:
+                    yield _outcome(workers, *waiting.popleft())
             while waiting:
-                yield _outcome(*waiting.popleft())
+                yield _outcome(workers, *waiting.popleft())
         except BaseException:
-            pool.stop()
+            workers.stop()
             raise
-        finally:
-            pool.close()
-            pool.join()
+        workers.close()
 
 
 def make(records: bytes, draft: Draft, language: Language, settings: Settings) -> str:
@@ -175,9 +169,13 @@ def _is_current(draft: Draft) -> bool:
     return abs(written - draft.scanned_at) <= _SAME and is_own_report(head) and mark in head
 
 
-def _outcome(draft: Draft, future: Future[str]) -> tuple[Draft, str]:
+def _outcome(
+    workers: Workers, draft: Draft, future: Future[str], again: Callable[[], Future[str]]
+) -> tuple[Draft, str]:
     try:
-        return draft, future.result()
+        return draft, workers.outcome(future, again)
+    except WorkerTrouble:
+        raise
     except TimeoutError:
         return draft, phrase("it took longer than {n:g} s", n=_SECONDS)
     except OSError as error:

@@ -78,6 +78,7 @@ def runs(
     from nanautopsy.scan.catalog import Catalog, CatalogTrouble
     from nanautopsy.scan.settings import Settings
 
+    html_cli.check_options(context, html)
     if html is not None:
         if output is not None or columns is not None or limit is not None:
             raise click.UsageError("--html takes no --output, --columns or --limit", context)
@@ -184,15 +185,15 @@ def _cell(name: str, value: Any) -> str:
     from nanautopsy.render._format import moment, percent, size
     from nanautopsy.scan.query import TIMES
 
-    if value is None:
-        return ""
+    if not isinstance(value, (int, float)):  # SQLite keeps text in any column
+        return "" if value is None else str(value)
     if name in TIMES:
         return moment(value)
     if name == "probability":
         return percent(value)
-    return (
-        size(value) if name == "size" else f"{value:g}" if isinstance(value, float) else str(value)
-    )
+    if name == "size":
+        return size(int(value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _csv(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:

@@ -24,12 +24,13 @@ from nanautopsy.scan.fingerprint import fingerprint_of, is_same, with_content
 from nanautopsy.scan.kinds import Kinds, Told
 from nanautopsy.scan.limits import Limits
 from nanautopsy.scan.parts import FoundRun
-from nanautopsy.scan.pool import LocalPool, RunLimits, cores
+from nanautopsy.scan.pool import LocalPool, RunLimits
 from nanautopsy.scan.results import Known, ScanResult
 from nanautopsy.scan.rules import asking_of, rules_of, same_readers
 from nanautopsy.scan.settings import Job, Settings
 from nanautopsy.scan.tally import Tally
 from nanautopsy.scan.tree import Tree, open_tree
+from nanautopsy.scan.workers import cores
 
 MOST_AHEAD = 20_000
 """Runs that are found before they are asked for: so many say how long a scan will take, and take
@@ -233,7 +234,7 @@ def scan(
     With a ``catalog`` (a path, a database URL, or an open one) results are kept in it, and runs
     that it holds unchanged are neither read nor yielded. Worker processes import the main module: a
     script calls this under ``if __name__ == "__main__":``. Raises what :func:`open_scan` does, and
-    ``CatalogTrouble``, ``ClusterTrouble`` or ``PoolTrouble`` where those fail.
+    ``CatalogTrouble``, ``ClusterTrouble`` or ``WorkerTrouble`` where those fail.
     """
     if not isinstance(catalog, (str, os.PathLike)):
         yield from open_scan(archive, options, catalog, progress).results()

@@ -219,3 +219,15 @@ def test_what_the_healthy_twins_of_the_samples_did_otherwise(tmp_path: Path) -> 
     assert found["zero-init"] == {"config.training.model.img.head_zeroinit"}
     assert "compute_dtype" in found["fp16-overflow"]
     assert "architecture" in found["wrong-checkpoint"]
+
+
+@pytest.mark.parametrize("option", [("--reports", "all"), ("--lang", "zh")])
+@pytest.mark.parametrize("command", ["scan", "runs"])
+def test_options_of_a_page_that_is_not_asked_for(
+    archive: Path, tmp_path: Path, command: str, option: tuple[str, str]
+) -> None:
+    what = (archive,) if command == "scan" else ()
+    result = call(command, *what, "--catalog", tmp_path / "c.db", *option)
+    assert result.exit_code == 2
+    assert f"{option[0]} is for the page that --html writes" in result.stderr
+    assert not (tmp_path / "c.db").exists()

@@ -14,9 +14,10 @@ from scan.archives import LOG, found, lay
 from scan.catalogs import counted
 from scan.misbehaving import work
 
-from nanautopsy.scan.pool import LocalPool, RunLimits, default_memory
+from nanautopsy.scan.pool import LocalPool, RunLimits
 from nanautopsy.scan.results import ScanResult
 from nanautopsy.scan.settings import Job, Settings
+from nanautopsy.scan.workers import default_memory
 
 BAD = ("hangs", "eats", "segfaults", "is-killed", "exits", "raises")
 
@@ -88,8 +89,8 @@ def test_a_program_that_workers_cannot_import(tmp_path: Path, where: str) -> Non
     )
     assert told.returncode == 1
     assert told.stderr.strip().splitlines()[-1] == (
-        "nanautopsy.scan.pool.PoolTrouble: worker processes cannot be started. They import the "
-        'main module: a script scans under `if __name__ == "__main__":`'
+        "nanautopsy.scan.workers.WorkerTrouble: worker processes cannot be started. They import "
+        'the main module: a script scans under `if __name__ == "__main__":`'
     )
     assert counted(catalog) == 0
 

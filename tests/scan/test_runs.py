@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,18 @@ def test_the_formats(place: str, tmp_path: Path) -> None:
     target = tmp_path / "runs.parquet"
     assert call(place, "--format", "parquet", "-o", str(target)).exit_code == 0
     assert pyarrow.parquet.read_table(target).num_rows == 3
+
+
+def test_a_column_that_holds_what_another_program_wrote(tmp_path: Path) -> None:
+    """SQLite keeps text where numbers belong; it is shown as it is."""
+    path = tmp_path / "catalog.db"
+    with Catalog.open(path) as catalog:
+        catalog.record([result("old", JANUARY, "version-bug", "0.12.6")])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE runs SET ended = 'long ago'")
+    told = CliRunner().invoke(nanautopsy, ["runs", "--catalog", str(path)])
+    assert told.exit_code == 0, told.output
+    assert "long ago" in told.stdout
 
 
 def test_wrong_usage_is_one_line(place: str, tmp_path: Path) -> None:
