@@ -14,7 +14,7 @@ from nanautopsy.checkpoints.damage import damaged, damaged_moments
 from nanautopsy.layers import in_forward_order
 from nanautopsy.model import Axis, Finding, NonFinite, Onset, Run, Series, Source, Verdict
 from nanautopsy.quantities import position
-from nanautopsy.signal import index_at
+from nanautopsy.signal import index_at, up_to
 from nanautopsy.wording import Phrase, phrase
 
 
@@ -57,7 +57,7 @@ def _onset(run: Run, ordered: Sequence[Finding]) -> Onset:
     if first.step is None and last is None:
         last, axis = _said_after(run, first.source) or (None, axis)
     rank = first.data.get("rank")
-    return Onset(
+    onset = Onset(
         step=first.step,
         last_finite=last,
         quantity=quantity,
@@ -67,10 +67,12 @@ def _onset(run: Run, ordered: Sequence[Finding]) -> Onset:
         layers=tuple(layers),
         rank=rank if isinstance(rank, int) else None,
         masked=bool(masked),
-        how=_how(first, last, layers, masked, ordered),
+        how="",
         source=first.source,
         axis=axis,
     )
+    backward = backward_made_it(run, onset)
+    return replace(onset, how=_how(first, last, layers, masked, ordered, backward))
 
 
 def _value(run: Run, first: Finding, ordered: Sequence[Finding]) -> NonFinite:
@@ -190,6 +192,7 @@ def _how(
     layers: Sequence[str],
     masked: Sequence[Finding],
     ordered: Sequence[Finding],
+    backward: bool,
 ) -> str:
     """The onset's story in a sentence or three."""
     parts = [_ended(first.text)]
@@ -207,6 +210,10 @@ def _how(
         parts.append(phrase("Nothing finite was seen before it."))
     if masked and first not in masked:
         parts.append(_ended(masked[0].text))
+    if backward:
+        parts.append(
+            phrase("The loss of that step was finite: the backward pass is where it arose.")
+        )
     if not layers:
         whole = any(f.id == "nonfinite-parameters" for f in ordered)
         parts.append(
@@ -276,3 +283,32 @@ def loss_was_finite_at(run: Run, step: int) -> bool:
         if index is not None and np.isfinite(series.values[index]) and series.values[index] != 0:
             return True
     return False
+
+
+def gradients_were_finite_at(run: Run, step: int) -> bool:
+    """Whether a gradient norm was logged at ``step``, and finite."""
+    norms = [(s, index_at(s, step)) for s in run.by_role("grad_norm")]
+    return any(i is not None and np.isfinite(s.values[i]) for s, i in norms)
+
+
+def backward_made_it(run: Run, onset: Onset) -> bool:
+    """Whether gradients were the first to turn, at a step whose forward pass was finite."""
+    if onset.step is None or onset.quantity not in ("grad_norm", "gradient", "gradients"):
+        return False
+    if not loss_was_finite_at(run, onset.step):
+        return False
+    # A trainer that hides NaN logs the average of the finite steps of a window.
+    return not onset.masked or onset.last_finite == onset.step - 1
+
+
+def calm_norm(run: Run, onset: Onset) -> Series | None:
+    """A gradient norm that was at its usual level right before the onset."""
+    for norm in run.by_role("grad_norm"):
+        if norm.axis != onset.axis:
+            continue
+        before = up_to(norm, onset.step)
+        usual = float(np.median(before)) if len(before) else 0.0
+        settled = len(before) >= thresholds.CALM_POINTS
+        if settled and before[-1] <= thresholds.SUDDEN_FACTOR * usual:
+            return norm
+    return None

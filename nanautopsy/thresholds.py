@@ -100,12 +100,19 @@ GROWTH_FACTOR = 10.0
 of healthy grad norms in the public logs lies below five times the median."""
 SUDDEN_FACTOR = 3.0
 """A grad norm within this factor of its own median has not begun to grow."""
+CALM_POINTS = 5
+"""Gradient norms before a sudden end that show their usual level."""
 DIVERGED_FACTOR = 3.0
 """Final loss over initial loss, both medians, for a run that was destroyed while finite."""
 NEVER_LEARNED_FACTOR = 2.0
 """Final over initial loss for a run that never got better than it began."""
 NEVER_LEARNED_BEST = 0.9
 """A best level (mean of three neighbours) above this share of the first value is no learning."""
+NORMAL_MAD = 1.4826
+"""Standard deviation of a normal distribution over its median absolute deviation."""
+NOISE_DEVIATIONS = 3.0
+"""Deviations of its noise, in the logarithm, that a loss must have risen by: one run in seven
+hundred begins so far below its level by chance."""
 NEVER_LEARNED_POINTS = 20
 """A run that never got better must have had the time to: the first points of a healthy run with a
 high rate rise too (coordinate checks of ten steps do)."""

@@ -454,6 +454,64 @@ LEARNS = [4.2 * 0.97**i + 0.8 for i in range(60)]
 AT_CHANCE = [5.0 + 0.05 * (-1) ** i for i in range(40)]
 
 
+NOISY = [
+    *(
+        2.3,
+        1.6,
+        5.1,
+        11.2,
+        5.8,
+        4.1,
+        5.6,
+        6.8,
+        3.3,
+        3.7,
+        3.9,
+        2.5,
+        4.4,
+        8.9,
+        3.2,
+        3.3,
+        7.3,
+        2.2,
+        7.0,
+    ),
+    *(
+        2.6,
+        3.2,
+        10.5,
+        8.0,
+        2.7,
+        1.8,
+        7.1,
+        3.0,
+        4.1,
+        1.9,
+        3.5,
+        6.0,
+        4.2,
+        5.8,
+        8.4,
+        7.5,
+        8.6,
+        10.1,
+        4.3,
+    ),
+    *(9.3, 4.5),
+]
+"""A regression on batches of eight that has not learned yet; its first batch was an easy one."""
+
+
+@pytest.mark.parametrize("points", [25, 30, 36, 40])
+def test_a_noisy_loss_whose_first_value_was_a_low_draw_is_no_divergence(points: int) -> None:
+    assert judge(make_run(series("loss", NOISY[:points]))).verdict == "healthy"
+
+
+def test_noise_hides_no_divergence() -> None:
+    values = [*NOISY[:20], *[v * 1e3 for v in NOISY[20:]]]
+    assert judge(make_run(series("loss", values))).verdict == "diverged"
+
+
 def test_a_loss_that_falls_back_to_chance_diverged() -> None:
     assert judge(make_run(series("loss", [*LEARNS, *AT_CHANCE]))).verdict == "diverged"
 

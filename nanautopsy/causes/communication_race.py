@@ -25,7 +25,7 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.model import Assessment, Fact, Finding, Run
-from nanautopsy.signal import up_to
+from nanautopsy.onset import calm_norm
 from nanautopsy.wording import phrase
 
 
@@ -111,19 +111,13 @@ def _weigh_losses(case: Case, weighing: Weighing) -> None:
 
 
 def _weigh_calm(case: Case, weighing: Weighing) -> None:
-    onset = case.onset
-    if onset is None or onset.step is None:
-        return
-    for norm in case.run.by_role("grad_norm"):
-        before = up_to(norm, onset.step)
-        if len(before) >= thresholds.DIVERGED_MIN_POINTS:
-            if before[-1] <= thresholds.SUDDEN_FACTOR * float(np.median(before)):
-                weighing.speaks_for(
-                    thresholds.WEAK,
-                    phrase("{tag} was at its usual level right before", tag=norm.tag),
-                    norm.source,
-                )
-            return
+    norm = None if case.onset is None else calm_norm(case.run, case.onset)
+    if norm is not None:
+        weighing.speaks_for(
+            thresholds.WEAK,
+            phrase("{tag} was at its usual level right before", tag=norm.tag),
+            norm.source,
+        )
 
 
 def _overlap(run: Run) -> Fact | None:

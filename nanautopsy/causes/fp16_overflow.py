@@ -30,7 +30,7 @@ from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.checkpoints.damage import damaged
 from nanautopsy.model import Assessment, Checkpoint, Finding, Source
-from nanautopsy.onset import at_first_steps
+from nanautopsy.onset import at_first_steps, calm_norm, gradients_were_finite_at
 from nanautopsy.roles import words
 from nanautopsy.signal import shown, up_to
 from nanautopsy.wording import phrase
@@ -241,8 +241,11 @@ def _weigh_onset(case: Case, weighing: Weighing) -> None:
             phrase("Inf came before NaN, as past a format's maximum"),
             onset.source,
         )
-    forward = onset.quantity not in ("grad_norm", "gradients", "parameters")
-    if forward and onset.persistent and at_first_steps(case.run, onset):
+    forward = onset.quantity not in ("grad_norm", "gradient", "gradients", "parameters")
+    # After a sound step, gradients and all, it was an update that made the difference.
+    last = onset.last_finite
+    updated = last is not None and gradients_were_finite_at(case.run, last)
+    if forward and onset.persistent and at_first_steps(case.run, onset) and not updated:
         weighing.speaks_for(
             thresholds.MODERATE,
             phrase(
@@ -272,23 +275,13 @@ def _weigh_history(case: Case, weighing: Weighing) -> None:
         )
     if grown or _survivor(case) is not None:
         return
-    for norm in case.run.by_role("grad_norm"):
-        before = up_to(norm, onset.step)
-        usual = float(np.median(before)) if len(before) else 0.0
-        settled = len(before) >= thresholds.DIVERGED_MIN_POINTS
-        if settled and onset.value == "nan" and before[-1] <= thresholds.SUDDEN_FACTOR * usual:
-            weighing.speaks_against(
-                thresholds.WEAK,
-                phrase(
-                    "{tag} was at its usual level right before ({last_before}, "
-                    "median {usual}), and no Inf was seen",
-                    tag=norm.tag,
-                    last_before=shown(float(before[-1])),
-                    usual=shown(usual),
-                ),
-                norm.source,
-            )
-            return
+    norm = calm_norm(case.run, onset)
+    if norm is not None and onset.value == "nan":
+        weighing.speaks_against(
+            thresholds.WEAK,
+            phrase("{tag} was at its usual level right before, and no Inf was seen", tag=norm.tag),
+            norm.source,
+        )
 
 
 def _below_float32(growth: Finding) -> bool:

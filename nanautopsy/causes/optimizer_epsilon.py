@@ -28,7 +28,8 @@ from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.checkpoints.damage import weights
 from nanautopsy.detectors.precision import saved
 from nanautopsy.model import Assessment, Checkpoint, Source, TensorHealth
-from nanautopsy.onset import at_first_steps
+from nanautopsy.onset import at_first_steps, gradients_were_finite_at
+from nanautopsy.quantities import quantity_words
 from nanautopsy.wording import phrase
 
 _ADAM = re.compile(r"adam|lamb|adan|radam|nadam|lion8", re.IGNORECASE)
@@ -73,11 +74,18 @@ def _assess(case: Case) -> Assessment:
             ),
             Source(half.path),
         )
+    stated = case.states("parameter_dtype", "F16")
+    if stated is not None and half is None and scaler is None and not moments:
+        weighing.speaks_for(
+            thresholds.MODERATE if optimizer is None else thresholds.STRONG,
+            phrase("the weights are float16, and nothing shows a scaler or a master copy"),
+            stated.source,
+        )
     if not weighing.evidence:
         return quiet(phrase("nothing shows weights and optimizer state in float16"))
     _weigh_masters(case, weighing)
     _weigh_epsilon(case, weighing)
-    _weigh_time(case, weighing)
+    _weigh_time(case, bool(moments) or half is not None, weighing)
     if scaler is not None:
         weighing.speaks_against(
             thresholds.STRONG,
@@ -161,7 +169,7 @@ def _weigh_epsilon(case: Case, weighing: Weighing) -> None:
         )
 
 
-def _weigh_time(case: Case, weighing: Weighing) -> None:
+def _weigh_time(case: Case, state: bool, weighing: Weighing) -> None:
     """The first updates do it, from a loss and a gradient that are finite."""
     onset = case.onset
     if onset is None or onset.step is None:
@@ -174,8 +182,10 @@ def _weigh_time(case: Case, weighing: Weighing) -> None:
             onset.source,
         )
     elif onset.last_finite is not None:
+        # Where neither gradients nor state are in sight, the former may have been Inf before.
+        seen = state or gradients_were_finite_at(case.run, onset.last_finite)
         weighing.speaks_for(
-            thresholds.MODERATE,
+            thresholds.MODERATE if seen else thresholds.WEAK,
             phrase(
                 "all was finite at step {last_finite}, and not at {step}: the first updates did it",
                 last_finite=onset.last_finite,
@@ -183,15 +193,20 @@ def _weigh_time(case: Case, weighing: Weighing) -> None:
             ),
             onset.source,
         )
-    if onset.quantity in ("grad_norm", "gradients") and onset.last_finite is None:
+    if onset.last_finite is None:
         first = onset.step <= 1 and onset.axis == "step"
-        weighing.speaks_against(
-            thresholds.DECISIVE if first else thresholds.MODERATE,
-            phrase("the gradients were non-finite before any update")
-            if first
-            else phrase("the gradients were non-finite first"),
-            onset.source,
-        )
+        gradients = onset.quantity in ("grad_norm", "gradient", "gradients")
+        if gradients or (first and onset.quantity in ("loss", "activations")):
+            weighing.speaks_against(
+                thresholds.DECISIVE if first else thresholds.MODERATE,
+                phrase(
+                    "{quantity} was non-finite before any update",
+                    quantity=quantity_words(onset.quantity),
+                )
+                if first
+                else phrase("the gradients were non-finite first"),
+                onset.source,
+            )
 
 
 CAUSE = Cause(

@@ -9,7 +9,8 @@ Evidence for: gradients are NaN at a step whose loss is finite; anomaly mode nam
 NormBackward, StdBackward, PowBackward, DivBackward, AcosBackward or a factorization's.
 
 Evidence against: float16 with a loss scaler, whose backward pass overflows with a finite loss too;
-gradients that grew before; softmax in the trace; an all-zero layer at the first step.
+gradients that grew before; another function in the trace; one rank alone; overlapped communication;
+an all-zero layer at the first step.
 
 Confirm: ``torch.autograd.set_detect_anomaly(True)`` for the batch, or ``jax.config.update(
 "jax_debug_nans", True)``; it names the line of the forward pass.
@@ -25,7 +26,7 @@ import re
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.model import Assessment, Finding
-from nanautopsy.onset import loss_was_finite_at
+from nanautopsy.onset import backward_made_it, calm_norm, loss_was_finite_at
 from nanautopsy.wording import phrase
 
 _FUNCTION = re.compile(
@@ -40,12 +41,10 @@ _OFTEN_SOUND = re.compile(r"(Pow|Div|Var|VarMean)Backward", re.IGNORECASE)
 forward pass far more often than they make one."""
 _POWER = re.compile(r"(?:\*\*|\bpow\((?:[^(),]*,)?)\s*\(?\s*(-?\d*\.?\d+)(?:\s*/\s*(\d*\.?\d+))?")
 """``x ** 0.5``, ``x.pow(2)``, ``torch.pow(x, 1 / 3)``"""
-_OTHER = re.compile(r"softmax|scaleddotproduct|attention", re.IGNORECASE)
 
 
 def _assess(case: Case) -> Assessment:
     weighing = Weighing()
-    onset = case.onset
     for finding in case.found("backward-nonfinite"):
         function = str(finding.data.get("function", ""))
         if _FUNCTION.match(function) and not _is_smooth_power(finding):
@@ -62,22 +61,7 @@ def _assess(case: Case) -> Assessment:
                     finding.source,
                 )
             break
-    gradients_first = onset is not None and onset.quantity in ("grad_norm", "gradients")
-    if (
-        onset is not None
-        and onset.step is not None
-        and gradients_first
-        and not onset.masked
-        and loss_was_finite_at(case.run, onset.step)
-    ):
-        weighing.speaks_for(
-            thresholds.MODERATE,
-            phrase(
-                "gradients are non-finite at step {step} while the loss there is finite",
-                step=onset.step,
-            ),
-            onset.source,
-        )
+    _weigh_order(case, weighing)
     if not weighing.evidence:
         return quiet(
             phrase(
@@ -87,6 +71,31 @@ def _assess(case: Case) -> Assessment:
         )
     _weigh_rivals(case, weighing)
     return weighing.fired()
+
+
+def _weigh_order(case: Case, weighing: Weighing) -> None:
+    """Gradients that turned NaN from their usual level while the forward pass was finite."""
+    onset = case.onset
+    if onset is None or onset.step is None or not backward_made_it(case.run, onset):
+        return
+    weighing.speaks_for(
+        thresholds.MODERATE,
+        phrase(
+            "gradients are non-finite at step {step} while the loss there is finite",
+            step=onset.step,
+        ),
+        onset.source,
+    )
+    calm = calm_norm(case.run, onset)
+    if calm is not None and onset.value == "nan":
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            phrase(
+                "{tag} was at its usual level right before and turned NaN in one step, without Inf",
+                tag=calm.tag,
+            ),
+            calm.source,
+        )
 
 
 def _is_smooth_power(finding: Finding) -> bool:
@@ -107,7 +116,7 @@ def _exponents(finding: Finding) -> list[float]:
 
 def _weigh_rivals(case: Case, weighing: Weighing) -> None:
     for finding in case.found("backward-nonfinite"):
-        if _OTHER.search(str(finding.data.get("function", ""))):
+        if not _FUNCTION.match(str(finding.data.get("function", ""))):
             weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     for finding in case.found("grad-norm-growth", "loss-scale-collapse", "overflow-skips"):
         weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)
@@ -119,6 +128,19 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
                 "the run computes in float16, whose backward pass overflows with a finite loss too"
             ),
             half.source,
+        )
+    for finding in case.found("rank-alone")[:1]:
+        weighing.speaks_against(
+            thresholds.MODERATE,
+            phrase("{finding}: one rank alone", finding=finding.text),
+            finding.source,
+        )
+    overlap = case.states("overlap_comm", True)
+    if overlap is not None:
+        weighing.speaks_against(
+            thresholds.MODERATE,
+            phrase("communication overlaps with computation, which spoils gradients too"),
+            overlap.source,
         )
     for finding in case.found("zero-weight"):
         if not finding.data.get("by_design"):

@@ -173,8 +173,12 @@ def _evened(series: Series, changes: _Changes) -> Series:
 def _rises(values: NDArray[np.float64], tail: NDArray[np.float64]) -> bool:
     """A loss that left the range in which it had been, or never got better than it began."""
     initial, level = float(values[0]), float(np.median(tail))
+    body = values[: -len(tail)]
     smoothed = np.convolve(values, np.ones(3) / 3, mode="valid")
     reference = max(initial, float(smoothed[: -len(tail)].min(initial=initial)))
+    # Losses of small batches scatter by factors, and the first may be a low draw.
+    if np.log(level / reference) <= thresholds.NOISE_DEVIATIONS * _noise(body):
+        return False
     if level >= thresholds.DIVERGED_FACTOR * reference and tail.min() >= reference:
         return True
     return (
@@ -182,6 +186,14 @@ def _rises(values: NDArray[np.float64], tail: NDArray[np.float64]) -> bool:
         and level >= thresholds.NEVER_LEARNED_FACTOR * initial
         and float(smoothed.min()) >= thresholds.NEVER_LEARNED_BEST * initial
     )
+
+
+def _noise(values: NDArray[np.float64]) -> float:
+    """Standard deviation of the logarithm from point to point, apart from any trend: differences
+    of neighbors have twice the variance of one."""
+    steps = np.diff(np.log(values))
+    spread = float(np.median(np.abs(steps - np.median(steps)))) if len(steps) else 0.0
+    return thresholds.NORMAL_MAD * spread / float(np.sqrt(2))
 
 
 def _is_new_objective(series: Series, changes: _Changes) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from builders import NAN, event, named_cause, series
+from builders import INF, NAN, event, judge, make_run, named_cause, series
 
 from nanautopsy.model import LogEvent
 
@@ -24,9 +26,46 @@ def test_named_without_any_curve() -> None:
     assert named_cause(said("SqrtBackward0")) == "singular-gradient"
 
 
-def test_a_finite_loss_beside_nan_gradients_is_not_enough() -> None:
-    parts = series("loss", [*CALM, 1.5, NAN]), series("grad_norm", [*[1.0] * 10, NAN, NAN])
-    assert named_cause(*parts) is None
+BACKWARD = series("loss", [*CALM, 1.5, NAN]), series("grad_norm", [*[1.0] * 10, NAN, NAN])
+"""Gradients at their usual level that turn NaN one step before the loss."""
+
+
+def test_a_sudden_nan_beside_a_finite_loss_was_made_by_the_backward_pass() -> None:
+    run = make_run(*BACKWARD)
+    assert named_cause(*BACKWARD) == "singular-gradient"
+    onset = judge(run).onset
+    assert onset is not None
+    assert "the backward pass is where it arose" in onset.how
+
+
+@pytest.mark.parametrize(
+    "norms",
+    [
+        [*[1.0] * 10, INF, NAN],  # past a maximum
+        [*[1.0] * 5, *[4.0**i for i in range(5)], NAN, NAN],  # grown
+        [NAN] * 12,  # from the first step on, as zeros, masks and weights give it
+    ],
+)
+def test_gradients_that_are_no_such_thing(norms: list[float]) -> None:
+    parts = series("loss", [*CALM, 1.5, NAN]), series("grad_norm", norms)
+    assert named_cause(*parts) != "singular-gradient"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"training": {"fp16": True}},
+        {"deepspeed": {"zero_optimization.stage": 2, "zero_optimization.overlap_comm": True}},
+    ],
+)
+def test_what_else_spoils_gradients(config: dict[str, dict[str, bool | int]]) -> None:
+    assert named_cause(*BACKWARD, config=config) != "singular-gradient"
+
+
+def test_one_rank_alone_is_no_singular_point() -> None:
+    ranks = [replace(series("grad_norm", [*[1.0] * 11, 1.0]), rank=r) for r in range(3)]
+    ranks[1] = replace(BACKWARD[1], rank=1)
+    assert named_cause(BACKWARD[0], *ranks) != "singular-gradient"
 
 
 @pytest.mark.parametrize("function", ["SoftmaxBackward0", "MmBackward0", "AddmmBackward0"])

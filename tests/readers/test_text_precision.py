@@ -25,6 +25,7 @@ def _dtype(tmp_path: Path, line: str) -> object:
         ("Using bfloat16 Automatic Mixed Precision (AMP)", "BF16"),
         ("training precision = bf16", "BF16"),
         ("compute dtype: float32", "F32"),
+        ("param dtype: torch.float16", "F16"),
     ],
 )
 def test_what_is_stated(tmp_path: Path, line: str, dtype: str) -> None:

@@ -6,6 +6,7 @@ Samples::
     INFO - AMP enabled, dtype torch.float16
     Using 16bit Automatic Mixed Precision (AMP)                                    (Lightning)
     training precision = bf16
+    param dtype: torch.float16
 
 A line that names two formats, or that advises, warns or asks, states nothing. The Trainer's "Using
 auto half precision backend" stands for float16 and bfloat16 alike.
@@ -33,6 +34,7 @@ _NO_STATEMENT = re.compile(
     r"|<dtype:|^\s+dtype\b",  # of one tensor, in a report on it
     re.I,
 )
+_PARAMETERS = re.compile(r"\bparam(?:eter)?s?[ _.'-]{0,3}(?:dtype|precision)", re.I)
 _MEMORY = "precision"
 _MOST = 4
 """Statements kept; a program that repeats itself says no more."""
@@ -47,9 +49,8 @@ def _on_statement(log: Log, line: Line) -> None:
         return
     seen.append(named)
     source = Source(log.path, line=line.number)
-    log.out.append(
-        ConfigRecord("log", {"compute_dtype": named}, replace(source, excerpt=line.excerpt))
-    )
+    setting = "param_dtype" if _PARAMETERS.search(line.text) else "compute_dtype"
+    log.out.append(ConfigRecord("log", {setting: named}, replace(source, excerpt=line.excerpt)))
 
 
 def _named(text: str) -> str | None:

@@ -1,0 +1,31 @@
+"""Adam's epsilon in float16, told without a checkpoint."""
+
+from __future__ import annotations
+
+import pytest
+from builders import NAN, named_cause, series
+
+PURE = {"param_dtype": "float16", "optimizer": "adamw", "adam_epsilon": 1e-8}
+DEAD = [NAN] * 9
+
+
+@pytest.mark.parametrize(
+    ("losses", "norms", "settings", "cause"),
+    [
+        ([2.3, *DEAD], [1.1, *DEAD], PURE, "optimizer-epsilon"),
+        # What float16 holds.
+        ([2.3, *DEAD], [1.1, *DEAD], {**PURE, "adam_epsilon": 1e-4}, None),
+        # Before any update: the forward pass, and the backward pass.
+        ([NAN, *DEAD], [NAN, *DEAD], PURE, "fp16-overflow"),
+        # A scaler goes with float32 weights.
+        ([2.3, *DEAD], [1.1, *DEAD], {"fp16": True, "optimizer": "adamw"}, None),
+        # It would have shown at once.
+        ([2.3] * 9 + [NAN], [1.1] * 9 + [NAN], PURE, None),
+    ],
+)
+def test_the_first_update_kills_float16_weights(
+    losses: list[float], norms: list[float], settings: dict[str, str | float], cause: str | None
+) -> None:
+    parts = series("loss", losses), series("grad_norm", norms)
+    named = named_cause(*parts, config={"training": settings})
+    assert named == cause if cause else named != "optimizer-epsilon"
