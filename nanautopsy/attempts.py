@@ -121,7 +121,10 @@ def _split(series: Series) -> list[Series]:
     if not len(falls):
         return [series]
     if _counts_in_epochs(steps, falls):
-        return [replace(series, steps=np.arange(len(series), dtype=np.int64), axis="record")]
+        # Epochs that begin anew are those of another training.
+        begins = tuple(falls.tolist()) if series.axis == "epoch" else ()
+        numbers = np.arange(len(series), dtype=np.int64)
+        return [replace(series, steps=numbers, axis="record", begins=begins)]
     often = len(falls) >= _FEWEST_FALLS and 4 * len(falls) >= len(np.unique(steps))
     if often or len(falls) > _MOST_ATTEMPTS:
         return [series]
@@ -227,6 +230,7 @@ def _join(chain: Sequence[Series], dropped: _AllDropped) -> Series:
         times=_concatenate([one.times for one in kept]),
         lines=_concatenate([one.lines for one in kept]),
         missing=None,
+        begins=(),
     )
     return _by_step(joined)
 
@@ -286,4 +290,5 @@ def take(series: Series, index: np.ndarray | slice) -> Series:
         times=None if series.times is None else series.times[index],
         lines=None if series.lines is None else series.lines[index],
         missing=None,
+        begins=(),
     )

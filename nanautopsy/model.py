@@ -195,6 +195,8 @@ class Series:
     axis: Axis = "step"
     """What ``steps`` counts. ``record``: nothing in the artifact says; the n-th record."""
     rank: int | None = None
+    begins: tuple[int, ...] = ()
+    """Points behind the first at which another training begins: folds, sweeps in one log."""
     role: SeriesRole = "other"
     """What the metric is; given by ``align``."""
     layer: str | None = None

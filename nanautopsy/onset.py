@@ -100,7 +100,7 @@ def _last_finite(run: Run, first: Finding, ordered: Sequence[Finding]) -> int | 
     together = [f for f in ordered if f.step == first.step and axis_of(f) == axis_of(first)]
     known = [f.last_good for f in together if f.last_good is not None]
     died = {f.id for f in ordered}
-    if died & {"nonfinite-loss", "nonfinite-grad-norm", "masked-loss", "gradient-sentinel"}:
+    if died & _OF_TRAINING:
         axis = axis_of(first)
         for series in run.by_role("loss", "grad_norm"):
             if series.axis == axis:
@@ -116,6 +116,12 @@ def _last_finite(run: Run, first: Finding, ordered: Sequence[Finding]) -> int | 
     )
     earlier = [step for step in known if step < first.step]
     return max(earlier) if earlier else None
+
+
+_OF_TRAINING = {"nonfinite-loss", "nonfinite-grad-norm", "masked-loss", "gradient-sentinel"} | {
+    "loss-scale-collapse"
+}
+"""Failures that a finite loss and gradient norm had not reached yet."""
 
 
 def _said_after(run: Run, source: Source) -> tuple[int, Axis] | None:

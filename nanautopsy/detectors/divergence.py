@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanautopsy import thresholds
+from nanautopsy.attempts import take
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.detectors.lr_schedule import DETECTOR as LR_SCHEDULE
 from nanautopsy.model import Finding, Run, Series
@@ -45,6 +46,8 @@ def _detect(run: Run) -> Iterator[Finding]:
     stages = stage_changes(run) if objectives else []
     changes = _Changes(_jumps(run) if objectives else [], stages, is_any_unplaced(run))
     for series in objectives:
+        if series.begins:
+            series = take(series, slice(series.begins[-1], None))
         diverged = _diverged(series, _is_moving_target(run, series), changes)
         if diverged is not None:
             yield diverged

@@ -26,7 +26,10 @@ def _detect(run: Run) -> Iterator[Finding]:
         )
     skips = [e for e in run.events_of("overflow-skipped") if e.rank in (None, 0)]
     if skips:
-        yield from _from_skips(skips, bool(exhausted), _logging_interval(run))
+        told = list(_from_skips(skips, bool(exhausted), _logging_interval(run)))
+        yield from told
+        if any(finding.id == "loss-scale-collapse" for finding in told):
+            return  # each fall with its step, which a scale that is logged now and then has not
     logged = run.by_role("loss_scale")
     saved = state_series(run.checkpoints, "loss_scale", "loss_scale")
     for series in logged or ((saved,) if saved is not None else ()):

@@ -6,7 +6,7 @@ Precedence, highest first; within a rank the first field of the row wins:
    ``global_step/max_steps`` (ms-swift's ``"12/800"``), ``num_updates``
 2. ``step``, ``iteration``, ``iter``, ``current_steps``, ``train_step``, ``update``, ...
 3. ``_step``: the tracker's own row counter
-4. ``total_timesteps``, ``episode`` and the like, of reinforcement learning
+4. ``total_timesteps``, ``frame``, ``episode`` and the like, of reinforcement learning
 5. ``batch``, unless there are epochs, in which it would start again
 6. samples seen (axis ``samples``), then whole epochs (axis ``epoch``)
 7. ``t``, ``i`` and ``k``, which hand-written loops count with
@@ -25,7 +25,10 @@ from nanautopsy.model import Axis
 from nanautopsy.readers._json_numbers import number_of
 from nanautopsy.readers.text.words import counter_kind, is_loss, is_metric
 
-_TIMESTEPS = re.compile(r"(?:time/)?(?:total_|num_|env_)?timesteps(?:_total)?", re.IGNORECASE)
+_TIMESTEPS = re.compile(
+    r"(?:time/)?(?:total_|num_|env_)?(?:timesteps?|frames?)(?:_total)?|(?:total_)?env_steps?",
+    re.IGNORECASE,
+)
 _SAMPLES = re.compile(
     r"(?:train/|global_|consumed_|n_|num_|total_)*(?:samples|examples)(?:_seen)?", re.IGNORECASE
 )

@@ -21,7 +21,7 @@ SAID = [
     ("tensorflow.python.training.basic_session_run_hooks.NanLossDuringTrainingError: NaN loss during training.", "nan", "loss"),
     ("ValueError: The loss returned in `training_step` is nan.", "nan", "loss"),
     ("Monitored metric val_loss = nan is not finite. Previous best value was 0.300. Signaling Trainer to stop.", "nan", "loss"),
-    ("NaN or Inf found in input tensor.", "nan", "input"),
+    ("NaN or Inf found in input tensor.", "nan", "value"),
     ("AssertionError: Rank 3: found NaN in local grad norm in backward pass before data-parallel communication collective. Device: 3, node: n1", "nan", "gradient"),
     ("Unexpected result nan on rank 3 at iteration #12 invocation #1 (message='found NaN in local forward loss calculation')", "nan", "loss"),
     ("RuntimeError: Rank 3, node h, device 0, iteration 12: Unexpected result nan (message='found NaN in local grad norm for bucket #7 in backward pass before data-parallel communication collective')", "nan", "gradient"),

@@ -20,6 +20,7 @@ from nanautopsy.readers.text import (
     printed_values,
     settings_dict,
     skipped_steps,
+    terse_rows,
     torch_text,
     traceback_text,
     underflow_table,
@@ -34,6 +35,7 @@ DIALECTS: tuple[Dialect, ...] = tuple(
     for module in (
         deepspeed,
         yolo_rows,
+        terse_rows,
         hf_dict,
         megatron,
         key_value,

@@ -25,6 +25,7 @@ from nanautopsy.readers.text.counters import counters_of
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line
 from nanautopsy.readers.text.fields import Field, fields
 from nanautopsy.readers.text.metric_row import Row
+from nanautopsy.readers.text.nonfinite_text import said_value
 from nanautopsy.readers.text.rows import Basis
 from nanautopsy.readers.text.words import (
     counter_kind,
@@ -39,6 +40,8 @@ from nanautopsy.readers.text.words import (
 )
 
 _MAX_POINTS = 256
+_FEWEST_STRANGERS = 2
+"""Numbers with a fraction, or NaN, that make a row where no name is known: ``gen=2.1, mel=0.4``."""
 _NOT_A_ROW = re.compile(
     # A file named by its metrics: best-epoch=3-val_loss=0.41.ckpt.
     r"[=_-]\d+(?:\.\d+)?[^\s,;|]*\.(?:ckpt|pth?|bin|safetensors|npz|h5|tar|msgpack|onnx)\b"
@@ -88,6 +91,8 @@ def _plan(line: Line, lower: str) -> Handler | None:
     found = _grouped([_scaled(_without_place(field)) for field in fields(line.parts)])
     basis, family, used = counters_of(found)
     n, total, epoch = used
+    if basis is None and said_value(text) is not None:
+        return None  # a sentence: nonfinite_text's
     points = _points(found, basis is not None, {id(f) for f in used if f is not None})
     quoted = text.lstrip().startswith(('"', "'"))  # a member of an object printed over lines
     if not points and (basis is None or family == "bracket" or quoted):
@@ -130,8 +135,8 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
     if not counted:
         points = [p for p in points if not is_setting(p[0]) and p[1].explicit]
         return points[:_MAX_POINTS]
-    if not any(is_loss(key) or not _OBJECTIVE.isdisjoint(words(key)) for key, _ in points):
-        return points[:_MAX_POINTS]
+    if not points and sum(not field.whole for _, field in joining) < _FEWEST_STRANGERS:
+        return []
     order = {id(field): place for place, field in enumerate(found)}
     return sorted(points + joining, key=lambda p: order[id(p[1])])[:_MAX_POINTS]
 

@@ -59,6 +59,8 @@ _MESSAGE = re.compile(r"\(message='([^']*)'\)")
 _EITHER = re.compile(r"\b(?:nans?/infs?|infs?/nans?)\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+(?=[A-Z])")
 _KERAS = "Invalid loss, terminating training"
+_OF_WRITER = "NaN or Inf found in input tensor"
+"""The input is the event writer's own: any number that was to be logged."""
 _BEST = re.compile(
     r"\b(?:best|decreased|improved|minimum|lowest|patience|min(?!\s*=\s*-?\d))\b", re.I
 )
@@ -146,6 +148,8 @@ def is_vague(text: str) -> bool:
 
 def quantity(text: str) -> str | None:
     """What is non-finite, as far as the line says."""
+    if _OF_WRITER in text:
+        return "value"
     for name, pattern in _QUANTITIES:
         if pattern.search(text):
             return name

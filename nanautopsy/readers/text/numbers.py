@@ -16,11 +16,11 @@ SPLIT = re.compile(
 and Inf, stay in the text, so lines of one shape have equal text parts. The character class comes
 first because the engine then skips ahead; the look-behind covers the character before it."""
 
-_WORD = r"nan(?:\.0)?(?:\(ind\)|\(snan\))?|inf(?:inity)?(?:\.0?)?|1\.\#(?:IND|QNAN|SNAN|INF)0*"
+_WORD = r"nan(?:\.0|xxx)?(?:\(ind\)|\(snan\))?|inf(?:inity)?(?:\.0?)?|1\.\#(?:IND|QNAN|SNAN|INF)0*"
 
 NONFINITE = re.compile(rf"(?<![\w.\-+])([+-]?)({_WORD})(?![\w]|[./][A-Za-z0-9])", re.IGNORECASE)
 """A NaN or Inf as a whole word: ``nan``, ``-inf``, ``NaN``, ``Infinity``, C's ``-nan(ind)``,
-Visual C's ``1.#QNAN``, Lightning's padded ``nan.0`` and ``-inf.``"""
+Visual C's ``1.#QNAN``, Lightning's padded ``nan.0`` and ``-inf.``, PaddlePaddle's ``nanxxx``"""
 
 _VALUE = re.compile(
     rf"\s*([+-]?)\s*(?:([0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?|\.[0-9]+(?:e[+-]?[0-9]+)?)|({_WORD}))\s*",

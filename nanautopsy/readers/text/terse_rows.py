@@ -1,0 +1,81 @@
+"""Rows of public programs that abbreviate the names of their numbers, or leave them to the place.
+
+Samples::
+
+     70: -nan, -nan avg loss, 0.001000 rate, 3.178208 seconds, 4480 images    (Darknet)
+    s:250 tel:6.4321                                                          (llm.c)
+    s:251 trl:6.3312 lr:0.000215 norm:1.25
+    250 train 6.331200                                                        (build-nanogpt)
+    Score at iteration 250 is 6.3312                                          (Deeplearning4j)
+    2024-05-01 10:00:00.123456  | loss/Average               6.3312           (rlpyt, dowel)
+"""
+
+from __future__ import annotations
+
+import re
+
+from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
+from nanautopsy.readers.text.fields import fields
+from nanautopsy.readers.text.metric_row import Row
+from nanautopsy.readers.text.numbers import SPLIT, parse
+from nanautopsy.readers.text.rows import Basis, Counter
+from nanautopsy.readers.text.words import is_metric
+
+_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:e[+-]?\d+)?|nan|inf)"
+
+
+def _form(text: str) -> re.Pattern[str]:
+    """Groups are the numbers, in their order and without any other between them."""
+    return re.compile(text.replace("<number>", _NUMBER), re.IGNORECASE)
+
+
+_FORMS = (
+    _form(
+        r"\s*(?P<n>\d{1,9}): (?P<loss><number>), (?P<avg_loss><number>) avg(?: loss)?,"
+        r" (?P<lr><number>) rate,"
+    ),
+    _form(
+        r"s:(?P<n>\d{1,9})(?: tel:(?P<val_loss><number>)| eval:(?P<eval_accuracy><number>)"
+        r"| trl:(?P<train_loss><number>)(?: lr:(?P<lr><number>))?"
+        r"(?: norm:(?P<grad_norm><number>))?)\s*$"
+    ),
+    _form(
+        r"(?P<n>\d{1,9}) (?:train (?P<train_loss><number>)|val (?P<val_loss><number>)"
+        r"|hella (?P<hella_accuracy><number>))\s*$"
+    ),
+    _form(r".*\bScore at iteration (?P<n>\d{1,9}) is (?P<score_loss><number>)\s*$"),
+)
+_CELL = _form(r"(?:[^|]*\|\s)?(?P<name>[A-Za-z][\w/.-]*)\s{2,}(?P<value><number>)\s*")
+
+
+def _row_of(line: Line, match: re.Match[str]) -> Row:
+    groups = [name for name, text in match.groupdict().items() if text is not None]
+    before = len(fields(SPLIT.split(match.string[: match.start("n")].encode())))
+    n, *points = fields(line.parts)[before : before + len(groups)]
+    return Row(Basis.COUNTER, "terse", n, None, None, tuple(groups[1:]), tuple(points))
+
+
+def _on_cell(log: Log, line: Line) -> None:
+    """A line that is one cell of a table: without a counter above it, its name counts by itself."""
+    match = _CELL.fullmatch(line.text)
+    value = None if match is None else parse(match["value"])
+    if match is not None and value is not None:
+        counter = log.context(line) or Counter(Basis.RECORD, family=match["name"])
+        log.rows.add(match["name"], log.start_row(counter, line), value)
+
+
+def _plan(line: Line, lower: str) -> Handler | None:
+    for expression in _FORMS:
+        if match := expression.match(line.text):
+            return _row_of(line, match)
+    cell = _CELL.fullmatch(line.text)
+    return _on_cell if cell is not None and is_metric(cell["name"]) else None
+
+
+DIALECT = Dialect(
+    name="terse-rows",
+    triggers=("loss", "norm", " avg, ", " tel:", " trl:", " eval:", " train ", " val ", " hella ",
+              "score at iteration"),
+    plan=_plan,
+    metrics=True,
+)  # fmt: skip

@@ -1,0 +1,172 @@
+"""Whole logs in the formats of public programs: what is read from them, and what is concluded."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from textlogs import points_of, read_text, same
+
+import nanautopsy
+from nanautopsy.model import Autopsy
+
+NAN = math.nan
+
+# ruff: noqa: E501
+READ: list[tuple[str, str, dict[tuple[str, str], tuple[list[int], list[float]]]]] = [
+    (
+        "Darknet",
+        " 7: 31.500000, 33.250000 avg loss, 0.000100 rate, 4.250000 seconds, 448 images, 9.5 hours left\n"
+        "Loaded: 0.000031 seconds\n"
+        " 8: -nan, -nan avg loss, 0.000100 rate, 4.500000 seconds, 512 images, 9.4 hours left\n",
+        {
+            ("loss", "step"): ([7, 8], [31.5, NAN]),
+            ("avg_loss", "step"): ([7, 8], [33.25, NAN]),
+            ("lr", "step"): ([7, 8], [1e-4, 1e-4]),
+        },
+    ),
+    (
+        "llm.c",
+        "s:0 tel:10.9970\ns:0 eval:0.2500\ns:0 trl:11.0000 lr:0.000001 norm:15.50\n"
+        "s:1 trl:nan lr:0.000002 norm:nan\n",
+        {
+            ("val_loss", "step"): ([0], [10.997]),
+            ("eval_accuracy", "step"): ([0], [0.25]),
+            ("train_loss", "step"): ([0, 1], [11.0, NAN]),
+            ("lr", "step"): ([0, 1], [1e-6, 2e-6]),
+            ("grad_norm", "step"): ([0, 1], [15.5, NAN]),
+        },
+    ),
+    (
+        "build-nanogpt",
+        "0 val 10.9500\n0 hella 0.2450\n0 train 10.955000\n1 train 9.500000\n2 train nan\n",
+        {
+            ("val_loss", "step"): ([0], [10.95]),
+            ("hella_accuracy", "step"): ([0], [0.245]),
+            ("train_loss", "step"): ([0, 1, 2], [10.955, 9.5, NAN]),
+        },
+    ),
+    (
+        "Deeplearning4j",
+        "09:15:00.250 [main] INFO org.deeplearning4j.optimize.listeners.ScoreIterationListener - Score at iteration 40 is 0.75\n"
+        "09:15:01.500 [main] INFO org.deeplearning4j.optimize.listeners.ScoreIterationListener - Score at iteration 50 is NaN\n",
+        {("score_loss", "step"): ([40, 50], [0.75, NAN])},
+    ),
+    (
+        "rlpyt",
+        "2021-02-03 04:05:06.100000  | loss/Average                    0.5\n"
+        "2021-02-03 04:05:06.200000  | StepsPerSecond                  88\n"
+        "2021-02-03 04:06:06.100000  | loss/Average                    nan\n",
+        {("loss/Average", "record"): ([0, 1], [0.5, NAN])},
+    ),
+    (
+        "PaddleOCR",
+        "[2024/01/02 03:04:05] ppocr INFO: epoch: [1/20], global_step: 10, lr: 0.000500, acc: 0.125000, loss: 4.500000, avg_samples: 8.0\n"
+        "[2024/01/02 03:04:06] ppocr INFO: epoch: [1/20], global_step: 20, lr: 0.000500, acc: 0.000000, loss: nanxxx, avg_samples: 8.0\n",
+        {
+            ("lr", "step"): ([10, 20], [5e-4, 5e-4]),
+            ("acc", "step"): ([10, 20], [0.125, 0.0]),
+            ("loss", "step"): ([10, 20], [4.5, NAN]),
+            ("avg_samples", "step"): ([10, 20], [8.0, 8.0]),
+        },
+    ),
+    (
+        "names that are of no list",
+        "Epoch [1/9] Recon: 0.500 | Phys: 0.125\nEpoch [2/9] Recon: nan | Phys: nan\n",
+        {
+            ("Recon", "epoch"): ([1, 2], [0.5, NAN]),
+            ("Phys", "epoch"): ([1, 2], [0.125, NAN]),
+        },
+    ),
+    (
+        "a bar with the terms of two players",
+        "Epoch 3:  50%|#####     | 5/10 [00:05<00:05,  1.0it/s, mel=0.500, disc=2.5, gen=2.25]\n",
+        {
+            ("mel", "step"): ([25], [0.5]),
+            ("disc", "step"): ([25], [2.5]),
+            ("gen", "step"): ([25], [2.25]),
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), [r[1:] for r in READ], ids=[r[0] for r in READ])
+def test_rows(
+    tmp_path: Path, text: str, expected: dict[tuple[str, str], tuple[list[int], list[float]]]
+) -> None:
+    found = points_of(read_text(tmp_path, text))
+    assert found.keys() == expected.keys()
+    for key, (steps, values) in expected.items():
+        assert same(found[key], steps, values), (key, found[key])
+
+
+def _analyze(tmp_path: Path, text: str) -> Autopsy:
+    (tmp_path / "train.log").write_text(text, encoding="utf-8")
+    return nanautopsy.analyze(tmp_path)
+
+
+def _causes(autopsy: Autopsy) -> list[str]:
+    return [cause.id for cause in autopsy.causes if cause.status == "fired"]
+
+
+def test_the_writers_warning_is_not_about_the_data(tmp_path: Path) -> None:
+    """tensorboardX warns of every number that is to be logged; its "input" is that number."""
+    rows = "".join(f"step {i} loss {2 - i / 100:.3f}\n" for i in range(20))
+    warned = "NaN or Inf found in input tensor.\n"
+    died = _analyze(tmp_path, rows + warned + "step 20 loss nan\n" + warned)
+    assert died.verdict == "non-finite"
+    assert died.onset is not None and died.onset.step == 20
+    assert "bad-input-data" not in _causes(died)
+
+
+def test_the_writers_warning_beside_a_sound_run(tmp_path: Path) -> None:
+    rows = [f"step {i} loss {2 - i / 100:.3f}\n" for i in range(40)]
+    rows.insert(9, "NaN or Inf found in input tensor.\n")
+    assert _analyze(tmp_path, "".join(rows)).verdict == "healthy"
+
+
+def test_a_program_that_says_the_data_are_bad_is_still_believed(tmp_path: Path) -> None:
+    rows = "".join(f"step {i} loss {2 - i / 100:.3f}\n" for i in range(20))
+    died = _analyze(tmp_path, rows + "NaN found in input images\nstep 20 loss nan\n")
+    assert _causes(died)[0] == "bad-input-data"
+
+
+def test_a_sentence_about_the_loss_is_of_the_next_step(tmp_path: Path) -> None:
+    """The loss of the last row stands there, and is finite."""
+    text = (
+        "INFO:tensorflow:loss = 1.75, step = 300 (9.1 sec)\n"
+        "INFO:tensorflow:loss = 1.5, step = 400 (9.1 sec)\n"
+        "ERROR:tensorflow:Model diverged with loss = NaN.\n"
+    )
+    onset = _analyze(tmp_path, text).onset
+    assert onset is not None
+    assert (onset.last_finite, onset.step) == (400, 500)
+
+
+def test_a_scaler_that_gives_up_where_epochs_are_logged(tmp_path: Path) -> None:
+    """It falls behind the last row, not from the row before."""
+    row = "| epoch {:03d} | loss {} | num_updates {} | lr 0.0005 | gnorm 0.5 | loss_scale 0.500\n"
+    halved = "".join(
+        f"| WARNING: overflow detected, setting loss scale to: {0.5 / 2**i}\n" for i in range(1, 14)
+    )
+    text = row.format(1, 4.5, 500) + row.format(2, 4.25, 1000) + halved
+    died = _analyze(tmp_path, text + "FloatingPointError: Minimum loss scale reached (0.0001).\n")
+    assert died.onset is not None
+    assert (died.onset.last_finite, died.onset.step) == (500, 1000)
+
+
+def _training(first: float, last: float) -> str:
+    rows = (f"epoch={i} loss={first + (last - first) * i / 19:.3f}\n" for i in range(20))
+    return "".join(rows)
+
+
+def test_several_trainings_in_one_log_are_judged_one_by_one(tmp_path: Path) -> None:
+    """An ablation whose last data set is harder."""
+    folds = [_training(0.5, 0.02)] * 6 + [_training(3.0, 1.5)] * 3
+    assert _analyze(tmp_path, "".join(folds)).verdict == "healthy"
+
+
+def test_a_training_that_diverges_behind_others(tmp_path: Path) -> None:
+    folds = [_training(0.5, 0.02)] * 6 + [_training(0.5, 9.0)]
+    assert _analyze(tmp_path, "".join(folds)).verdict == "diverged"
