@@ -158,6 +158,7 @@ def test_workers_are_killed(archive: Path, catalog: Path) -> None:
 @pytest.mark.parametrize("to_all", [True, False], ids=["terminal", "kill -INT"])
 def test_interrupted(archive: Path, catalog: Path, to_all: bool) -> None:
     """A terminal sends Ctrl-C to the whole group, ``kill`` to the one process."""
+    lay(archive, {f"more{n:03}/train.log": LOG for n in range(400)})  # or a busy machine is late
     process = started(archive, catalog)
     when(lambda: counted(catalog) >= 3 or process.poll() is not None)
     (os.killpg if to_all else os.kill)(process.pid, signal.SIGINT)
