@@ -15,6 +15,7 @@ import numpy as np
 from nanautopsy import facts as canonical
 from nanautopsy.attempts import merge_attempts, take
 from nanautopsy.console_steps import event_with_step, rows_of_consoles, with_steps
+from nanautopsy.continuations import continuations
 from nanautopsy.discover import Discovery, natural_key
 from nanautopsy.model import (
     ArtifactReport,
@@ -54,11 +55,15 @@ def align(
     notes: list[str] = [*problems, *discovery.notes]
     raw = _series(readings, notes)
     consoles = rows_of_consoles(raw, notes)
-    series = _merged([with_steps(one, consoles.get(one.source.path)) for one in raw], roles, notes)
+    stepped = [with_steps(one, consoles.get(one.source.path)) for one in raw]
+    named = give_roles(counted_in_samples(stepped), roles, notes)
+    series = _merged(named, notes)
     events = tuple(
         _of_its_rank(event_with_step(event, consoles.get(event.source.path)))
         for event in _of_type(readings, LogEvent)
     )
+    if not any(event.kind == "run-resumed" for event in events):
+        events += tuple(continuations(named))
     configs = list(_of_type(readings, ConfigRecord))
     environments = list(_of_type(readings, EnvironmentRecord))
     facts = canonical.derive(configs, environments, events, series)
@@ -123,11 +128,9 @@ def _of_its_rank(record: _Ranked) -> _Ranked:
     return record if rank is None else replace(record, rank=rank)
 
 
-def _merged(
-    series: Sequence[Series], roles: Sequence[RolePattern], notes: list[str]
-) -> list[Series]:
-    """With roles and layers, and the attempts of one writer joined."""
-    merged, told = merge_attempts(give_roles(counted_in_samples(series), roles, notes))
+def _merged(series: Sequence[Series], notes: list[str]) -> list[Series]:
+    """With the attempts of one writer joined."""
+    merged, told = merge_attempts(series)
     notes.extend(told)
     notes.extend(_several_runs(merged))
     return merged

@@ -7,9 +7,13 @@ import re
 from nanautopsy.model import Run
 from nanautopsy.roles import words
 
-ROUTER = re.compile(r"(^|[._/])(router|gating|moe_gate|gate(?=[._/](weight|wg|kernel|$)))", re.I)
-"""Names of routers."""
-_EXPERTS = re.compile(r"(num|n)_?(local_|routed_)?experts|(^|[._/])experts?[._/\d]", re.IGNORECASE)
+_SURELY = r"router|gating|moe_gate|gate(?=[._/](?:weight|wg|kernel))"
+ROUTER = re.compile(rf"(^|[._/])({_SURELY}|gate(?=[._/]?$))", re.IGNORECASE)
+"""Names of routers in a model with experts: without any, a ``gate`` is that of a gated unit."""
+_ROUTER = re.compile(rf"(^|[._/])({_SURELY})", re.IGNORECASE)
+_EXPERTS = re.compile(
+    r"(num|n)_?(local_|routed_)?experts|(^|[._/])experts?([._/\d]|$)", re.IGNORECASE
+)
 _ROUTERS = frozenset("router gate gating".split())
 _AUXILIARY = frozenset("aux auxiliary router balance balancing load z zloss".split())
 
@@ -24,7 +28,7 @@ def has_experts(run: Run) -> bool:
     names = [*run.config, *(s.layer or s.tag for s in run.series)]
     names += [t.name for c in run.checkpoints[:1] for t in c.tensors]
     tags = (frozenset(words(s.tag)) for s in run.series)
-    return any(_EXPERTS.search(name) or ROUTER.search(name) for name in names) or any(
+    return any(_EXPERTS.search(name) or _ROUTER.search(name) for name in names) or any(
         {"aux", "loss"} <= tag or "router" in tag for tag in tags
     )
 

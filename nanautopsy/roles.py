@@ -38,7 +38,7 @@ _WORD = re.compile(r"[lL][12](?![a-z0-9])|[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 EVALUATION = frozenset(
     {"eval", "evaluation", "val", "valid", "validation", "test", "dev", "predict", "holdout"}
-    | {"heldout"}
+    | {"heldout", "va", "tst"}
 )
 """Words that tell what is measured on data apart from what is trained on."""
 _LOSS = frozenset(

@@ -119,6 +119,14 @@ high rate rise too (coordinate checks of ten steps do)."""
 FLOAT32_SQUARE_MAX = 1.8e19
 """Square root of float32's maximum: second moments of gradients at this scale are Inf, so that
 an adaptive optimizer's steps are zero."""
+NEW_OBJECTIVE_MAX = 1e8
+"""No change of what is minimized lifts a loss by more: the sum over a batch of images (64 times 3
+times 512 times 512 is 5e7) where the mean had been."""
+SUCCESS_LEARNED = 0.1
+"""Share of its best level by which a measure of success must have risen to tell of learning, or
+half of its errors be gone: on classes of unequal size accuracy begins high and stays whatever happens."""
+SUCCESS_KEPT = 0.8
+"""Share of what was learned that a run which was not destroyed still shows at its end."""
 LEARNED_SHARE = 0.75
 """A loss that came below this share of its first level had learned something to lose."""
 SUM_POINTS = 8

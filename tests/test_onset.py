@@ -534,7 +534,21 @@ def test_a_step_up_that_is_no_collapse_is_healthy(after: list[float]) -> None:
     assert judge(make_run(series("loss", [*LEARNS, *after]))).verdict == "healthy"
 
 
-@pytest.mark.parametrize("beside", ["rollout/ep_rew_mean", "contrastive_loss", "loss_disc"])
+@pytest.mark.parametrize("tag", ["q2_loss", "td_loss", "cum_loss"])
+def test_values_and_running_sums_may_rise(tag: str) -> None:
+    rising = [0.4 + i / 10 for i in range(40)]
+    assert judge(make_run(series(tag, rising))).verdict == "healthy"
+
+
+def test_a_running_sum_is_not_the_objective() -> None:
+    climbs = [1.0 * 1.2**i for i in range(40)]
+    run = make_run(series("inst_loss", climbs), series("cum_loss", [900 + v for v in climbs]))
+    assert judge(run).verdict == "diverged"
+
+
+@pytest.mark.parametrize(
+    "beside", ["rollout/ep_rew_mean", "ep_ret", "contrastive_loss", "loss_disc"]
+)
 def test_a_moving_target_may_rise(beside: str) -> None:
     rising = [0.4 + i / 10 for i in range(40)]
     assert judge(make_run(series("loss", rising), series(beside, rising))).verdict == "healthy"
@@ -575,6 +589,15 @@ def staged(after: list[float]) -> Run:
 
 def test_a_new_objective_that_is_being_learned_is_no_divergence() -> None:
     assert judge(staged([11.0 * 0.985**i for i in range(40)])).verdict == "healthy"
+
+
+def test_no_new_objective_is_a_billion_times_the_old_one() -> None:
+    resumed = event("run-resumed", "resuming from step 40", 40)
+    before = [2.1 - 0.002 * i for i in range(40)]
+    far = [7e9 * 0.97**i for i in range(40)]
+    near = [140.0 * 0.97**i for i in range(40)]
+    assert judge(make_run(series("loss", before + far), resumed)).verdict == "diverged"
+    assert judge(make_run(series("loss", before + near), resumed)).verdict == "healthy"
 
 
 def test_a_level_that_stays_after_a_jump_is_one() -> None:

@@ -110,15 +110,16 @@ def _weigh_loss(case: Case, growth: Finding, weighing: Weighing) -> None:
         )
         return
     points = loss.data.get("points")
-    if isinstance(points, int) and points < thresholds.GROWTH_POINTS:
+    if loss.step > growth.step:
+        # However suddenly: the step that gradients have made long enough breaks the loss at once.
+        weighing.speaks_for(
+            thresholds.MODERATE, phrase("{loss}, after the gradients", loss=loss.text), loss.source
+        )
+    elif isinstance(points, int) and points < thresholds.GROWTH_POINTS:
         weighing.speaks_against(
             thresholds.STRONG,
             phrase("{loss}, within {points} points: it jumped", loss=loss.text, points=points),
             loss.source,
-        )
-    elif loss.step > growth.step:
-        weighing.speaks_for(
-            thresholds.MODERATE, phrase("{loss}, after the gradients", loss=loss.text), loss.source
         )
     elif loss.step <= _began(growth):
         weighing.speaks_against(

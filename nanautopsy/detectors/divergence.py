@@ -12,27 +12,13 @@ from nanautopsy import thresholds
 from nanautopsy.attempts import take
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.detectors.lr_schedule import DETECTOR as LR_SCHEDULE
+from nanautopsy.kept_success import keeps_success
 from nanautopsy.model import Finding, Run, Series
+from nanautopsy.moving_targets import is_moving_target, is_running_sum, is_unbound
 from nanautopsy.roles import words
 from nanautopsy.signal import shown
 from nanautopsy.stages import is_any_unplaced, stage_changes
 from nanautopsy.wording import phrase
-
-_ADVERSARIAL = frozenset(
-    {"d", "g", "disc", "discriminator", "generator", "gan", "adv", "adversarial"}
-    | {"policy", "pg", "actor", "critic", "value", "vf", "kl", "entropy", "elbo"}
-)
-"""Losses whose level is no measure of success: two-player games, policies, divergences."""
-
-_COMPANIONS = frozenset(
-    {"reward", "rewards", "rew", "return", "returns", "advantage", "advantages", "policy", "actor"}
-    | {"critic", "discriminator", "disc", "generator", "contrastive", "infonce", "nce", "moco"}
-)
-"""Words of metrics beside which the objective is a moving target: returns to be fitted, an
-opponent, negatives that become harder."""
-
-_OPPONENT = frozenset({"d", "g", "dis", "gen", "gan", "adv", "adversarial"})
-"""Words of a loss that has an opponent."""
 
 _TOTAL = frozenset(
     {"loss", "total", "train", "training", "lm", "batch", "step", "global", "avg", "average"}
@@ -48,8 +34,8 @@ def _detect(run: Run) -> Iterator[Finding]:
     for series in objectives:
         if series.begins:
             series = take(series, slice(series.begins[-1], None))
-        diverged = _diverged(series, _is_moving_target(run, series), changes)
-        if diverged is not None:
+        diverged = _diverged(series, is_moving_target(run, series), changes)
+        if diverged is not None and (_is_beyond(series) or not keeps_success(run, series)):
             yield diverged
 
 
@@ -75,16 +61,6 @@ class _Changes:
         return self.unplaced or any(first <= step <= series.steps[at] for step in self.stages)
 
 
-def _is_moving_target(run: Run, series: Series) -> bool:
-    """Whether the same writer logs the signs of a game, a policy or a contrastive objective."""
-    beside = [other for other in run.series if other.source.path == series.source.path]
-    return any(
-        frozenset(words(other.tag)) & _COMPANIONS
-        or (other.role == "loss" and not _OPPONENT.isdisjoint(words(other.tag)))
-        for other in beside
-    )
-
-
 def _jumps(run: Run) -> list[int]:
     """Steps at which a learning rate jumps."""
     return [f.step for f in LR_SCHEDULE.detect(run) if f.step is not None]
@@ -96,6 +72,7 @@ def _objectives(run: Run) -> list[Series]:
     A single term may rise while the total falls (a penalty that starts at zero, a locality term).
     """
     losses = [s for s in run.by_role("loss") if len(s) >= thresholds.DIVERGED_MIN_POINTS]
+    losses = [s for s in losses if not is_running_sum(s)]
     totals = [s for s in losses if frozenset(words(s.tag)) <= _TOTAL]
     if totals or not losses:
         return totals
@@ -113,19 +90,17 @@ def _diverged(series: Series, moving_target: bool, changes: _Changes) -> Finding
     beginning between spikes. The level must be one that training can lose: positive throughout.
     """
     values = series.values
-    if frozenset(words(series.tag)) & _ADVERSARIAL or (values <= 0).any():
+    if is_unbound(series) or (values <= 0).any():
         return None
     if len(values) < thresholds.DIVERGED_MIN_POINTS or not np.isfinite(values).all():
         return None
-    width = max(3, int(len(values) * thresholds.DIVERGED_TAIL))
-    tail = values[-width:]
+    tail = _tail(values)
     initial, level = float(values[0]), float(np.median(tail))
-    beyond = float(tail.min()) >= thresholds.FLOAT32_SQUARE_MAX
     even = _evened(series, changes)
-    rises = not moving_target and _rises(even.values, even.values[-width:])
+    rises = not moving_target and _rises(even.values, _tail(even.values))
     rose = rises and not _is_new_objective(even, changes)
     lost = None if moving_target else _loses_it(even, changes)
-    if beyond:
+    if _is_beyond(series):
         text = phrase("where the squares of its gradients are past float32's maximum")
     elif rose:
         text = phrase(
@@ -155,6 +130,16 @@ def _diverged(series: Series, moving_target: bool, changes: _Changes) -> Finding
     )
 
 
+def _tail(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The end of a run, by which it is judged."""
+    return values[-max(3, int(len(values) * thresholds.DIVERGED_TAIL)) :]
+
+
+def _is_beyond(series: Series) -> bool:
+    """Whether squares of its gradients are past the largest float32 throughout its tail."""
+    return float(_tail(series.values).min()) >= thresholds.FLOAT32_SQUARE_MAX
+
+
 def _evened(series: Series, changes: _Changes) -> Series:
     """As if the loss had kept its level where the run says that something else begins to be
     trained; what it does behind such a change is left as it is."""
@@ -168,7 +153,7 @@ def _evened(series: Series, changes: _Changes) -> Series:
         ):
             continue
         ratio = float(np.median(after) / np.median(before))
-        if ratio > 1:
+        if 1 < ratio <= thresholds.NEW_OBJECTIVE_MAX:
             values[at:] /= ratio
     return replace(series, values=values)
 
@@ -216,6 +201,8 @@ def _is_new_objective(series: Series, changes: _Changes) -> bool:
     if min(len(before), len(after)) < least or changes.rate_jumped(series, at):
         return False
     first, middle, last = (float(np.median(part)) for part in np.array_split(after, 3))
+    if first > thresholds.NEW_OBJECTIVE_MAX * float(np.median(before)):
+        return False
     calm = float(before.max()) < thresholds.GROWTH_FACTOR / 2 * float(np.median(before))
     overshoots = _peak(after) >= thresholds.OVERSHOOT_FACTOR * first
     if overshoots or (not stated and not calm):

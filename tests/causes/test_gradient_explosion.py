@@ -32,6 +32,13 @@ def test_a_loss_that_jumps_takes_its_gradients_along() -> None:
     assert named_cause(norm, loss, config=RATE) is None
 
 
+def test_a_loss_that_jumps_behind_its_gradients_follows_them() -> None:
+    """A recurrence: the step that is long enough at last breaks the loss at once."""
+    norm = series("grad_norm", [30.0] * 40 + [110.0, 130.0, 700.0, 3e4, 3e16, NAN])
+    loss = series("loss", [75.0] * 40 + [76.0, 80.0, 79.0, 82.0, 2.5e14, INF])
+    assert named_cause(norm, loss, config=RATE) == "gradient-explosion"
+
+
 FROM_THE_START = [float(v) for v in 0.1 * 1.4 ** np.arange(1, 60)]
 
 

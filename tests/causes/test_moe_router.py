@@ -26,6 +26,26 @@ def test_the_router_is_nan_behind_finite_layers() -> None:
     assert named_cause(*parts, config=EXPERTS) == "moe-router"
 
 
+def test_a_router_that_is_called_a_gate() -> None:
+    parts = (
+        series("loss/ce", [*CALM, 1.5, NAN]),
+        series("loss/z", [30.0] * 10 + [INF, NAN]),
+        series("grad/layers.1.mlp.gate", [0.1] * 10 + [NAN, NAN]),
+        series("grad/layers.1.mlp.experts", [0.4] * 11 + [NAN]),
+    )
+    assert named_cause(*parts) == "moe-router"
+
+
+def test_a_gate_of_a_gated_unit_is_no_router() -> None:
+    parts = (
+        series("loss/ce", [*CALM, 1.5, NAN]),
+        series("loss/z", [30.0] * 10 + [INF, NAN]),
+        series("grad/layers.1.mlp.gate", [0.1] * 10 + [NAN, NAN]),
+        series("grad/layers.1.mlp.up", [0.4] * 11 + [NAN]),
+    )
+    assert named_cause(*parts) != "moe-router"
+
+
 def test_a_bad_batch_makes_router_metrics_nan_as_well() -> None:
     parts = (
         series("loss", [*CALM, NAN]),

@@ -36,6 +36,14 @@ def test_a_run_that_goes_on_in_a_log_of_its_own() -> None:
     assert named_cause(series("loss", BEFORE), later) != "resume-mismatch"
 
 
+def test_a_second_event_file_is_a_resume() -> None:
+    """Wrong moments break the weights in the first steps, at the same rate."""
+    goes_on = event("run-resumed", "metrics_1.csv goes on where metrics_0.csv ends", 20)
+    loss = series("loss", [*BEFORE, 1.0, 5e7, 1e10, 8e9, *[6e9 - i * 1e7 for i in range(40)]])
+    rates = series("lr", [1e-3] * 64)
+    assert named_cause(loss, rates, goes_on) == "resume-mismatch"
+
+
 SAID = event("state-not-restored", "optimizer state not found in the checkpoint")
 CLIMB = [2.0 * 1.4**k for k in range(25)]
 

@@ -85,6 +85,8 @@ NOT_SAID = [
     "model: banana, finance, infinite scroll",
     "Infinity Fabric is found",
     "underflow encountered RuntimeWarning: underflow encountered in exp",
+    "WARNING: utt 3 is too short: its ctc loss is inf and was zeroed (zero_infinity=True)",
+    "2 utterances whose loss is inf are excluded",
 ]
 
 
@@ -92,6 +94,11 @@ NOT_SAID = [
 def test_speculation_and_code_are_no_evidence(tmp_path: Path, text: str) -> None:
     records = read_text(tmp_path, text + "\n")
     assert not [e for e in of_type(records, LogEvent) if e.kind == "nonfinite-text"], records
+
+
+def test_a_sentence_of_what_was_handled_is_no_row(tmp_path: Path) -> None:
+    text = "batch 5: its ctc loss is inf and was zeroed\nbatch 10, loss: 2.5\n"
+    assert points_of(read_text(tmp_path, text)) == {("loss", "step"): ([10], [2.5])}
 
 
 def test_step_rank_and_layer_that_a_line_names(tmp_path: Path) -> None:

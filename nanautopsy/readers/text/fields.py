@@ -94,7 +94,7 @@ def _field(
 
 def name_before(text: str) -> tuple[str, bool]:
     """(name, whether a separator follows it) at the end of the text before a number."""
-    text = _WRAPPER.sub("", text[-_WINDOW:])
+    text = _WRAPPER.sub("", text[-_WINDOW:].replace("\u2016", "||"))
     explicit = text.endswith((":", "=", "："))
     if explicit:
         if text.endswith(("==", "!=", "<=", ">=", "+=", "-=", "*=", "::")):

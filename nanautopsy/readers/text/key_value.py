@@ -25,7 +25,7 @@ from nanautopsy.readers.text.counters import counters_of
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line
 from nanautopsy.readers.text.fields import Field, fields
 from nanautopsy.readers.text.metric_row import Row
-from nanautopsy.readers.text.nonfinite_text import said_value
+from nanautopsy.readers.text.nonfinite_text import is_vague, said_value
 from nanautopsy.readers.text.rows import Basis
 from nanautopsy.readers.text.words import (
     counter_kind,
@@ -89,6 +89,9 @@ def _plan(line: Line, lower: str) -> Handler | None:
     if _NOT_A_ROW.search(text):
         return None
     found = _grouped([_scaled(_without_place(field)) for field in fields(line.parts)])
+    if is_vague(text):
+        # "its loss is inf and was zeroed" is a sentence, and no number of the row.
+        found = [field for field in found if field.explicit or field.index >= 0]
     basis, family, used = counters_of(found)
     n, total, epoch = used
     if basis is None and said_value(text) is not None:
@@ -232,7 +235,7 @@ DIALECT = Dialect(
     name="key-value",
     triggers=(
         "loss", "step", "iter", "epoch", "norm", "perplexity", "ppl", "nll", "update", "batch",
-        "it/s, ", "s/it, ", "it=", "it:", "[it ", "bce", "elbo", "msle", "episode", "损失",
+        "it/s, ", "s/it, ", "it=", "it:", "[it ", "mse", "bce", "elbo", "msle", "episode", "损失",
     ),
     plan=_plan,
     metrics=True,

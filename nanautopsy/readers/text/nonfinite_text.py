@@ -38,7 +38,8 @@ _SPECULATION = re.compile(
     r"\b(?:might|may|could|can|would|should|will|if|whether|unless|when|in case|until|instead"
     r"|avoid\w*|prevent\w*|ignor\w*|check(?:s|ing|ed)?(?: for)?|handl\w*|without|detection|policy"
     r"|possibl\w*|potential\w*|likely|usually|often|sometimes|expected|assum\w*|ensure|never|fewer"
-    r"|safe|guard\w*|protect\w*|filter\w*|replac\w*|fill(?:s|ed|ing)?(?: with)?|fillna|drop\w*"
+    r"|safe|zeroed|zero_infinity|discard\w*|exclud\w*"
+    r"|guard\w*|protect\w*|filter\w*|replac\w*|fill(?:s|ed|ing)?(?: with)?|fillna|drop\w*"
     r"|remov\w*|default|placeholder|(?:set|convert\w*|cast) .{0,20}to nan|try|consider|e\.g"
     r"|example|terminate_?on|nan[_-]?check|disable\w*|enabl\w*)\b",
     re.IGNORECASE,

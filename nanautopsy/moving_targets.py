@@ -1,0 +1,47 @@
+"""Losses whose level is no measure of success: games, policies, values, sums over time."""
+
+from __future__ import annotations
+
+from nanautopsy.model import Run, Series
+from nanautopsy.roles import words
+
+_UNBOUND = frozenset(
+    {"d", "g", "disc", "discriminator", "generator", "gan", "adv", "adversarial"}
+    | {"policy", "pg", "pi", "actor", "critic", "value", "vf", "v", "kl", "entropy", "elbo"}
+    | {"q", "qf", "td", "bellman"}
+)
+"""Words of losses in two-player games, of policies, of what follows their returns, divergences."""
+
+_RUNNING = frozenset({"cum", "cumulative", "cumsum", "accumulated", "regret"})
+"""Words of a sum over all steps so far, which can only rise."""
+
+_COMPANIONS = frozenset(
+    {"reward", "rewards", "rew", "return", "returns", "ret", "advantage", "advantages", "policy"}
+    | {"actor", "critic", "discriminator", "disc", "generator", "contrastive", "infonce", "nce"}
+    | {"moco"}
+)
+"""Words of metrics beside which the objective is a moving target: returns to be fitted, an
+opponent, negatives that become harder."""
+
+_COMPANION_LOSSES = frozenset({"d", "g", "dis", "gen", "gan", "adv", "adversarial"})
+"""Words of a loss that has an opponent."""
+
+
+def is_unbound(series: Series) -> bool:
+    """Whether its own name says that its level is no measure of success."""
+    return not (_UNBOUND | _RUNNING).isdisjoint(words(series.tag))
+
+
+def is_running_sum(series: Series) -> bool:
+    """Whether it sums up all steps so far."""
+    return not _RUNNING.isdisjoint(words(series.tag))
+
+
+def is_moving_target(run: Run, series: Series) -> bool:
+    """Whether the same writer logs the signs of a game, a policy or a contrastive objective."""
+    beside = [other for other in run.series if other.source.path == series.source.path]
+    return any(
+        not _COMPANIONS.isdisjoint(words(other.tag))
+        or (other.role == "loss" and not _COMPANION_LOSSES.isdisjoint(words(other.tag)))
+        for other in beside
+    )
