@@ -138,7 +138,8 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
     if not counted:
         points = [p for p in points if not is_setting(p[0]) and p[1].explicit]
         return points[:_MAX_POINTS]
-    if not points and sum(not field.whole for _, field in joining) < _FEWEST_STRANGERS:
+    strangers = sum(field.explicit and not field.whole for _, field in joining)
+    if not points and strangers < _FEWEST_STRANGERS:
         return []
     order = {id(field): place for place, field in enumerate(found)}
     return sorted(points + joining, key=lambda p: order[id(p[1])])[:_MAX_POINTS]
