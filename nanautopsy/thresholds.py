@@ -113,6 +113,9 @@ NORMAL_MAD = 1.4826
 NOISE_DEVIATIONS = 3.0
 """Deviations of its noise, in the logarithm, that a loss must have risen by: one run in seven
 hundred begins so far below its level by chance."""
+SATURATED_SOFTMAX = 87.33654
+"""Minus the logarithm of float32's smallest normal number, at which Caffe and others cut off the
+probability that a cross-entropy takes the logarithm of."""
 NEVER_LEARNED_POINTS = 20
 """A run that never got better must have had the time to: the first points of a healthy run with a
 high rate rise too (coordinate checks of ten steps do)."""

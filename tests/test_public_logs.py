@@ -170,3 +170,18 @@ def test_several_trainings_in_one_log_are_judged_one_by_one(tmp_path: Path) -> N
 def test_a_training_that_diverges_behind_others(tmp_path: Path) -> None:
     folds = [_training(0.5, 0.02)] * 6 + [_training(0.5, 9.0)]
     assert _analyze(tmp_path, "".join(folds)).verdict == "diverged"
+
+
+def _scattered(level: float, top: float) -> str:
+    losses = [7.36] + [top if i % 3 == 0 else level + i % 5 for i in range(40)]
+    rows = (f"solver.cpp:237] Iteration {20 * i}, loss = {x:.4f}\n" for i, x in enumerate(losses))
+    return "".join(rows)
+
+
+def test_a_softmax_that_gives_its_label_nothing_is_no_noise(tmp_path: Path) -> None:
+    """Caffe's 87.3365 beside losses that scatter as those of small batches do."""
+    assert _analyze(tmp_path, _scattered(12.0, 87.3365)).verdict == "diverged"
+
+
+def test_losses_that_scatter_around_a_low_beginning(tmp_path: Path) -> None:
+    assert _analyze(tmp_path, _scattered(12.0, 90.0)).verdict == "healthy"

@@ -164,8 +164,10 @@ def _rises(values: NDArray[np.float64], tail: NDArray[np.float64]) -> bool:
     body = values[: -len(tail)]
     smoothed = np.convolve(values, np.ones(3) / 3, mode="valid")
     reference = max(initial, float(smoothed[: -len(tail)].min(initial=initial)))
-    # Losses of small batches scatter by factors, and the first may be a low draw.
-    if np.log(level / reference) <= thresholds.NOISE_DEVIATIONS * _noise(body):
+    # Losses of small batches scatter by factors, and the first may be a low draw; none is that of
+    # a softmax which gives its label nothing.
+    saturates = np.isclose(values, thresholds.SATURATED_SOFTMAX, rtol=1e-5).any()
+    if not saturates and np.log(level / reference) <= thresholds.NOISE_DEVIATIONS * _noise(body):
         return False
     if level >= thresholds.DIVERGED_FACTOR * reference and tail.min() >= reference:
         return True
