@@ -8,6 +8,7 @@ import numpy as np
 
 from nanautopsy.model import Axis, Finding, Run
 from nanautopsy.objectives import is_named_total
+from nanautopsy.scaler_skips import is_scaled
 
 QUANTITY = {
     "nonfinite-layer-activation": ("activations", 0),
@@ -165,13 +166,14 @@ def _has_other(finding: Finding, findings: Sequence[Finding]) -> bool:
 
 def _says_a_skip(run: Run, said: Finding, findings: Iterable[Finding]) -> bool:
     """Whether what is said of gradients is of steps that were skipped: their norms show it, or
-    every statement says so and they are few (a run that skips every step fails); the loss is
-    sound."""
+    every statement says so and they are few (a run that skips every step fails) and, without a
+    trace of a loss scaler, no oftener than one that is searched for; the loss is sound."""
     norms = [f for f in findings if f.id in ("nonfinite-grad-norm", "nonfinite-layer-gradient")]
     skipped = all(f.data.get("skipped") for f in norms)
     count, points = said.data.get("count"), max((len(s) for s in run.by_role("loss")), default=0)
     few = isinstance(count, int) and 2 * count < points
-    told = bool(norms) or (bool(said.data.get("skipped")) and few)
+    rare = not said.data.get("frequent") or is_scaled(run)
+    told = bool(norms) or (bool(said.data.get("skipped")) and few and rare)
     return skipped and told and _loss_is_sound(run)
 
 

@@ -307,14 +307,14 @@ def backward_made_it(run: Run, onset: Onset) -> bool:
     return not onset.masked or onset.last_finite == onset.step - 1
 
 
-def calm_norm(run: Run, onset: Onset) -> Series | None:
-    """A gradient norm that was at its usual level right before the onset."""
-    for norm in run.by_role("grad_norm"):
-        if norm.axis != onset.axis:
+def calm_before(run: Run, onset: Onset) -> Series | None:
+    """A gradient norm, or where none was logged a loss, at its usual level before the onset."""
+    for series in run.by_role("grad_norm") or run.by_role("loss"):
+        if series.axis != onset.axis:
             continue
-        before = up_to(norm, onset.step)
+        before = up_to(series, onset.step)
         usual = float(np.median(before)) if len(before) else 0.0
         settled = len(before) >= thresholds.CALM_POINTS
         if settled and before[-1] <= thresholds.SUDDEN_FACTOR * usual:
-            return norm
+            return series
     return None

@@ -16,6 +16,12 @@ from nanautopsy.model import Run, Series
 from nanautopsy.signal import stretches
 
 
+def is_scaled(run: Run) -> bool:
+    """Whether something shows a loss scaler, or float16, which needs one."""
+    dtype = run.facts.get("compute_dtype")
+    return "loss_scaler" in run.facts or (dtype is not None and dtype.value == "F16")
+
+
 def skipped_points(run: Run, norm: Series) -> NDArray[np.bool_]:
     """(n,) True where a non-finite gradient is a skipped step.
 
@@ -26,7 +32,7 @@ def skipped_points(run: Run, norm: Series) -> NDArray[np.bool_]:
     """
     skipped = np.zeros(len(norm), dtype=bool)
     dtype = run.facts.get("compute_dtype")
-    known = "loss_scaler" in run.facts or (dtype is not None and dtype.value == "F16")
+    known = is_scaled(run)
     if dtype is not None and not known:
         return skipped
     # A scale that was logged scales, though its rows may miss that it moves.

@@ -70,6 +70,9 @@ ORDINARY_LOSS = 0.1
 SCALER_WARMUP_SKIPS = 16
 """Skips that finding the scale takes from 2**16 to 1 (halving each time): torch's GradScaler and
 DeepSpeed start at 2**16; apex at 2**16 too."""
+SCALE_LEAST_INTERVAL = 100
+"""Steps between two probes of a settled scale, at least: torch and apex double it after 2000 good
+steps, DeepSpeed after 1000, hand-written loops after some hundred."""
 SCALE_PATHOLOGICAL = 1.0
 """A loss scale at or below 1 helps nothing (pytorch#99640): gradients that overflow unscaled."""
 SCALE_COLLAPSE_SKIPS = 8
@@ -101,7 +104,7 @@ of healthy grad norms in the public logs lies below five times the median."""
 SUDDEN_FACTOR = 3.0
 """A grad norm within this factor of its own median has not begun to grow."""
 CALM_POINTS = 5
-"""Gradient norms before a sudden end that show their usual level."""
+"""Gradient norms or losses before a sudden end that show their usual level."""
 DIVERGED_FACTOR = 3.0
 """Final loss over initial loss, both medians, for a run that was destroyed while finite."""
 NEVER_LEARNED_FACTOR = 2.0

@@ -318,6 +318,23 @@ def test_a_gradient_that_the_program_says_it_skipped_is_benign(text: str, verdic
     assert judge(make_run(series("loss", FALLING), *always)).verdict == "non-finite"
 
 
+@pytest.mark.parametrize(
+    ("steps", "config", "verdict"),
+    [
+        ((5, 40, 80), None, "healthy"),  # one in the search at the beginning
+        ((30, 41, 55, 66, 77), None, "non-finite"),
+        ((30, 41, 55, 66, 77), FP16, "healthy"),
+    ],
+)
+def test_skips_that_no_loss_scale_explains(
+    steps: tuple[int, ...], config: dict[str, dict[str, bool]] | None, verdict: str
+) -> None:
+    text = "non-finite gradient in fc.weight -> optimizer step skipped"
+    said = [event("nonfinite-text", text, s, quantity="gradient", value="nan") for s in steps]
+    losses = series("loss", [3.0 - i / 50 for i in range(90)])
+    assert judge(make_run(losses, *said, config=config)).verdict == verdict
+
+
 def test_a_loss_scale_that_collapses_late_does_so_where_its_last_fall_begins() -> None:
     scale = [2.0**15, 2.0**14, *[2.0**13] * 20, *[2.0 ** (12 - i) for i in range(16)]]
     losses = [*[3.0 - i / 40 for i in range(22)], *[NAN] * 16]

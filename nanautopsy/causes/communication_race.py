@@ -25,7 +25,7 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.model import Assessment, Fact, Finding, Run
-from nanautopsy.onset import calm_norm
+from nanautopsy.onset import calm_before
 from nanautopsy.wording import phrase
 
 
@@ -111,7 +111,7 @@ def _weigh_losses(case: Case, weighing: Weighing) -> None:
 
 
 def _weigh_calm(case: Case, weighing: Weighing) -> None:
-    norm = None if case.onset is None else calm_norm(case.run, case.onset)
+    norm = None if case.onset is None else calm_before(case.run, case.onset)
     if norm is not None:
         weighing.speaks_for(
             thresholds.WEAK,

@@ -30,7 +30,7 @@ from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.checkpoints.damage import damaged
 from nanautopsy.model import Assessment, Checkpoint, Finding, Source
-from nanautopsy.onset import at_first_steps, calm_norm, gradients_were_finite_at
+from nanautopsy.onset import at_first_steps, calm_before, gradients_were_finite_at
 from nanautopsy.roles import words
 from nanautopsy.signal import shown, up_to
 from nanautopsy.wording import phrase
@@ -275,8 +275,8 @@ def _weigh_history(case: Case, weighing: Weighing) -> None:
         )
     if grown or _survivor(case) is not None:
         return
-    norm = calm_norm(case.run, onset)
-    if norm is not None and onset.value == "nan":
+    norm = calm_before(case.run, onset)
+    if norm is not None and norm.role == "grad_norm" and onset.value == "nan":
         weighing.speaks_against(
             thresholds.WEAK,
             phrase("{tag} was at its usual level right before, and no Inf was seen", tag=norm.tag),

@@ -54,7 +54,7 @@ def _assess(case: Case) -> Assessment:
     for finding in case.found("reported-nonfinite"):
         operation = finding.data.get("operation")
         # What was said long before, while the loss was finite, was said of something else.
-        near = finding.role == "initiating"
+        near = finding.role == "initiating" and finding.data.get("quantity") != "gradient"
         if near and isinstance(operation, str) and _OPERATION.match(operation):
             # An exception ends the run at the first result that is NaN of operands that are not.
             raised = finding.data.get("quantity") == "operation" and _SINGLE.match(operation)

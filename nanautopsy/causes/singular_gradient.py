@@ -26,7 +26,7 @@ import re
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.model import Assessment, Finding
-from nanautopsy.onset import backward_made_it, calm_norm, loss_was_finite_at
+from nanautopsy.onset import backward_made_it, calm_before, loss_was_finite_at
 from nanautopsy.wording import phrase
 
 _FUNCTION = re.compile(
@@ -61,6 +61,13 @@ def _assess(case: Case) -> Assessment:
                     finding.source,
                 )
             break
+    for finding in case.found("reported-nonfinite")[:1]:
+        if finding.data.get("quantity") == "gradient" and "operation" in finding.data:
+            weighing.speaks_for(
+                thresholds.STRONG,
+                phrase("{finding}: an operation of the backward pass", finding=finding.text),
+                finding.source,
+            )
     _weigh_order(case, weighing)
     if not weighing.evidence:
         return quiet(
@@ -86,12 +93,13 @@ def _weigh_order(case: Case, weighing: Weighing) -> None:
         ),
         onset.source,
     )
-    calm = calm_norm(case.run, onset)
+    calm = calm_before(case.run, onset)
     if calm is not None and onset.value == "nan":
         weighing.speaks_for(
             thresholds.MODERATE,
             phrase(
-                "{tag} was at its usual level right before and turned NaN in one step, without Inf",
+                "{tag} was at its usual level right before; gradients turned NaN in one step, "
+                "without Inf",
                 tag=calm.tag,
             ),
             calm.source,

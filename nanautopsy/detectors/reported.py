@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, LogEvent, Run, Series
+from nanautopsy.scaler_skips import is_scaled
 from nanautopsy.signal import index_at
 from nanautopsy.wording import phrase
 
@@ -27,7 +29,7 @@ _RAISED = ("backward-nonfinite", "sampling-assert")
 """Statements that are exceptions, and end a run that does not catch them."""
 
 _COMPILED = ("jit", "pjit", "shard_map", "pmap")
-_SKIPS = re.compile(r"\bskip(?:s|ped|ping)?\b", re.IGNORECASE)
+_SKIPS = re.compile(r"\b(?:skip(?:s|ped|ping)?|dropped|discarded|ignored)\b", re.IGNORECASE)
 
 
 def _detect(run: Run) -> Iterator[Finding]:
@@ -53,9 +55,7 @@ def _was_survived(run: Run, event: LogEvent) -> bool:
     a loss and a gradient were finite later."""
     if event.data.get("quantity") != "gradient" or not _SKIPS.search(event.text):
         return False
-    dtype = run.facts.get("compute_dtype")
-    scaled = "loss_scaler" in run.facts or (dtype is not None and dtype.value == "F16")
-    if event.step is None or not scaled:
+    if event.step is None or not is_scaled(run):
         return False
     after = [
         [np.isfinite(s.values[s.steps > event.step]).any() for s in run.by_role(role) if len(s)]
@@ -115,16 +115,17 @@ def _finding(run: Run, kind: str, said: str, events: tuple[LogEvent, ...]) -> Fi
     first = events[0]
     step, ended = _placed(run, first)
     times = phrase(" ({n} times)", n=len(events)) if len(events) > 1 else ""
-    layer = next((e.data["layer"] for e in events if isinstance(e.data.get("layer"), str)), None)
+    layer = _layer(events)
     data = dict(first.data) | {"count": len(events), "step_exact": first.step_exact}
     if str(data.get("operation", "")).startswith(_COMPILED):
         # JAX says that of a compiled function before it runs it again, to find the operation.
         named = (e for e in events if e.step == first.step and "operation" in e.data)
         inner = [e for e in named if not str(e.data["operation"]).startswith(_COMPILED)]
         if inner:
-            first, data = inner[0], data | {"operation": inner[0].data["operation"]}
+            first, data = inner[0], data | dict(inner[0].data)
     if all(_SKIPS.search(e.text) for e in events):
         data["skipped"] = True
+        data["frequent"] = _is_frequent(run, events)
     if ended:
         data["persistent"] = True
     return Finding(
@@ -136,6 +137,26 @@ def _finding(run: Run, kind: str, said: str, events: tuple[LogEvent, ...]) -> Fi
         layer=str(layer) if layer else None,
         data=data,
     )
+
+
+def _is_frequent(run: Run, skips: tuple[LogEvent, ...]) -> bool:
+    """Whether steps were skipped oftener than a settled loss scale is probed."""
+    steps = [int(s.steps[i]) for s in run.by_role("loss") if len(s) for i in (0, -1)]
+    if not steps:
+        return False
+    begun = min(steps) + thresholds.SCALER_WARMUP_SKIPS
+    late = [e for e in skips if e.step is not None and e.step > begun]
+    probes = (max(steps) - begun) // thresholds.SCALE_LEAST_INTERVAL
+    return len(late) >= thresholds.RECURRENCES and len(late) > probes + 1
+
+
+def _layer(events: tuple[LogEvent, ...]) -> object:
+    """The first that is named; among those of its step, one whose input is said to have been
+    finite: what a hook says of the others is of what they were given."""
+    named = [e for e in events if isinstance(e.data.get("layer"), str)]
+    together = [e for e in named if e.step == named[0].step]
+    told = [e for e in together if e.data.get("sound_input")]
+    return next((e.data["layer"] for e in told or together), None)
 
 
 DETECTOR = Detector("reported", _detect)

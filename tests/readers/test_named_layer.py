@@ -24,6 +24,8 @@ NAMED = [
     ("NaN in blocks[3].attn", "blocks[3].attn"),
     ("Gradients are NaN in layer fc2", "fc2"),
     ("module 'norm' produced inf", "norm"),
+    ("backward hook: decoder.out grad_output[0] has 320 nan / 320", "decoder.out"),
+    ("[overflow] step 22 module=blocks.2 out: inf=403", "blocks.2"),
 ]  # fmt: skip
 
 
@@ -45,6 +47,8 @@ def test_modules(text: str, name: str) -> None:
         "saved nan batch to /data/runs/layer.0/batch.pt",
         "torch 2.1.0 found nan",
         "layers were nan",
+        "nan in nohup.out",
+        "see slurm-123.out for nan",
     ],
 )
 def test_what_is_no_module(text: str) -> None:

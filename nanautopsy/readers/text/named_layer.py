@@ -37,6 +37,11 @@ _NO_LAYER = re.compile(
     r"|^(?:nan|inf)s?/|/(?:nan|inf)s?$|^(?:train|val|valid|eval|test|loss|grad|metrics?)[./]",
     re.IGNORECASE,
 )
+_NUMBERED = re.compile(
+    r"(?:\w*(?:layers?|blocks?|stages?|convs?|encoder|decoder|mlp|attn|attention|head|experts?|net))\.(?:\d+|out)",
+    re.IGNORECASE,
+)
+"""``blocks.2`` is no version, and ``decoder.out`` no file."""
 _GRADIENT = re.compile(r"\.grad$")
 
 
@@ -45,7 +50,7 @@ def layer(text: str) -> str | None:
     for pattern in (_INTRODUCED, _ALONE):
         for match in pattern.finditer(text):
             path = match["path"].rstrip("./")
-            if _NO_LAYER.search(path):
+            if _NO_LAYER.search(path) and not _NUMBERED.fullmatch(path):
                 continue
             if pattern is _INTRODUCED or _LIKE_A_LAYER.search(path):
                 return _GRADIENT.sub("", path)

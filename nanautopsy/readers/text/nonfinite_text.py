@@ -13,6 +13,9 @@ Samples, each from a public program::
     ValueError: The loss returned in `training_step` is nan.                       (Lightning)
     NaN or Inf found in input tensor.                                              (tensorboardX)
     NaN detected in output of encoder.layers.3, shape: torch.Size([2, 8])          (fairseq)
+    [guard] step 31 first bad grad: encoder.layers.3.norm.weight (nan=64/64)
+    NaN/Inf forward output: layers.0.self_attn (Attention) | input finite: True
+    AssertionError: NaN gradient in backbone.0.weight at step 25 (loss 0.1318)
 
 Speculation is no evidence: ``might become NaN``, ``NaN-safe``, ``nan_to_num``, the name of an
 option, a zero count, or the source line that a traceback quotes say nothing of this run.
@@ -36,9 +39,9 @@ _STATE = re.compile(
 _NOT_FINITE = re.compile(r"\b(?:not finite|non-?\s?finite|isn't finite|infinite loss)\b", re.I)
 _SPECULATION = re.compile(
     r"\b(?:might|may|could|can|would|should|will|if|whether|unless|when|in case|until|instead"
-    r"|avoid\w*|prevent\w*|ignor\w*|check(?:s|ing|ed)?(?: for)?|handl\w*|without|detection|policy"
-    r"|possibl\w*|potential\w*|likely|usually|often|sometimes|expected|assum\w*|ensure|never|fewer"
-    r"|safe|zeroed|zero_infinity|discard\w*|exclud\w*"
+    r"|avoid\w*|prevent\w*|ignor\w*|check(?:s|ing|ed)?(?! failed)(?: for)?|handl\w*|without"
+    r"|detection|policy|possibl\w*|potential\w*|likely|usually|often|sometimes|expected|assum\w*"
+    r"|ensure|never|fewer|safe|zeroed|zero_infinity|discard\w*|exclud\w*"
     r"|guard\w*|protect\w*|filter\w*|replac\w*|fill(?:s|ed|ing)?(?: with)?|fillna|drop\w*"
     r"|remov\w*|default|placeholder|(?:set|convert\w*|cast) .{0,20}to nan|try|consider|e\.g"
     r"|example|terminate_?on|nan[_-]?check|disable\w*|enabl\w*)\b",
@@ -47,7 +50,8 @@ _SPECULATION = re.compile(
 _NEGATION = re.compile(
     r"\b(?:no|not|zero|without|free of|0)\s+(?:any\s+|more\s+)?(?:nans?|infs?|infinit)"
     r"|\bnans?\b\D{0,30}[:=]\s*(?:0|False|None|no)\b|\bnumber of (?:nan|inf)\w*"
-    r"|\bnot (?:nan|inf)\b|\bnan\w* (?:count|iterations|ratio|frac\w*)\b",
+    r"|\bnot (?:nan|inf)\b|\bnan\w* (?:count|iterations|ratio|frac\w*)\b"
+    r"|\bnon-?\s?finite\b[^\d:=]{0,30}[:=]\s*(?:0|False|None|no)\b",
     re.IGNORECASE,
 )
 _CODE = re.compile(
@@ -56,6 +60,22 @@ _CODE = re.compile(
     r"|\bnan\w*\s*=\s*(?:True|False)|=\s*f?[\"']|\+=|['\"]\)\s*$|==\s*nan|!=|%s|%f|\{\w+\}",
     re.IGNORECASE,
 )
+_COUNTED = re.compile(r"\b(nan|inf)s?\s*[:=]\s*(\d+)(?![\d.])", re.IGNORECASE)
+"""How many elements of one tensor are: ``inf=403 nan=0``, ``nan: 64/64``."""
+_OF = re.compile(
+    r"\b(?:nan|inf|nan/inf|non-?finite)s? (?:forward |backward )?"
+    r"(?:grad\w*|loss\w*|outputs?|activations?|weights?|param\w*|logits?|values?)\b\s*(?:in|at|of|for|:)",
+    re.IGNORECASE,
+)
+"""A heading before the name of the place: ``NaN gradient in fc2.weight``."""
+_SPEAKER = re.compile(r"^\W*\[[\w .-]{1,24}\]\s+")
+"""Who speaks, which is often a guard or a check."""
+_LEFT_OUT = re.compile(
+    r"\b(?:update|step|iteration|gradient)s? (?:(?:is|was|were) )?(?:dropped|ignored|discarded)\b"
+    r"|\b(?:dropping|ignoring|discarding) (?:this |the )?(?:update|step|iteration|gradient)",
+    re.IGNORECASE,
+)
+"""What a program does about it."""
 _MESSAGE = re.compile(r"\(message='([^']*)'\)")
 _EITHER = re.compile(r"\b(?:nans?/infs?|infs?/nans?)\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+(?=[A-Z])")
@@ -71,7 +91,7 @@ _QUANTITIES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("loss", re.compile(r"loss|perplexity|\bnll\b", re.IGNORECASE)),
     ("attention", re.compile(r"attn|attention", re.IGNORECASE)),
     ("parameters", re.compile(r"param|weights?\b", re.IGNORECASE)),
-    ("activations", re.compile(r"activation|output|hidden|forward", re.IGNORECASE)),
+    ("activations", re.compile(r"activation|output|\bout\b|hidden|forward", re.IGNORECASE)),
     (
         "input",
         re.compile(
@@ -81,6 +101,11 @@ _QUANTITIES: tuple[tuple[str, re.Pattern[str]], ...] = (
         ),
     ),
     ("probabilities", re.compile(r"prob", re.IGNORECASE)),
+)
+_INPUT = re.compile(
+    r"\binputs?\b(?: (?:is|was|are|were|all))?[ _](?:finite|ok|sound)\b"
+    r"(?:\s*[:=]\s*(?:True|yes|(False|no))\b)?",
+    re.IGNORECASE,
 )
 _AT_STEP = re.compile(
     r"\b(?:step|iteration|iter|update)s?\s*[:#=]?\s*#?(\d+)(?![\d.]*\w)", re.IGNORECASE
@@ -111,9 +136,17 @@ def _on_line(log: Log, line: Line) -> None:
         value=said,
         quantity=quantity(text),
         layer=layer(text),
+        sound_input=_sound_input(text),
         node=node[1] if node else None,
         after_step=int(within[1]) if within else None,
     )
+
+
+def _sound_input(text: str) -> bool | None:
+    """Whether the line says that what went into the layer was finite; ``None`` where it is
+    silent."""
+    said = _INPUT.search(text)
+    return None if said is None else said[1] is None
 
 
 def said_value(text: str) -> str | None:
@@ -121,9 +154,24 @@ def said_value(text: str) -> str | None:
     text = _MESSAGE.sub(r"(\1)", text[:2000])
     if _KERAS in text:
         return "nan"
+    text = _LEFT_OUT.sub("", _SPEAKER.sub("", text))
     # Advice may follow, or stand before: "... is nan. Check your data."
     said = [value for sentence in _SENTENCE.split(text) if (value := _said_in(sentence))]
+    if not said and (counted := _counted_in(text)):
+        return counted
     return None if not said else "nan" if "nan" in said else "inf"
+
+
+def _counted_in(text: str) -> str | None:
+    """What is counted in one named tensor of a forward or backward pass; masks hold Inf."""
+    counts = {m[1].lower(): int(m[2]) for m in _COUNTED.finditer(text)}
+    if not any(counts.values()) or layer(text) is None:
+        return None
+    if _SPECULATION.search(text) or _CODE.search(text):
+        return None
+    if counts.get("nan"):
+        return "nan"
+    return "inf" if quantity(text) in ("gradient", "activations", "loss", "logits") else None
 
 
 def _said_in(text: str) -> str | None:
@@ -134,7 +182,8 @@ def _said_in(text: str) -> str | None:
         return "inf" if "nan" not in words and re.search(r"\binf", text, re.I) else "nan"
     if not words and re.search(r"\bNaNs\b|\binfs\b|\bnans\b", text):
         words = ["nan" if re.search(r"\bnans\b", text, re.I) else "inf"]
-    if not words or is_vague(text) or _STATE.search(text) is None:
+    placed = _OF.search(text) is not None and layer(text) is not None
+    if not words or is_vague(text) or not (placed or _STATE.search(text)):
         return None
     if "nan" in words:
         return "nan"

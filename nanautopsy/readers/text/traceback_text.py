@@ -8,7 +8,8 @@ Sample::
     RuntimeError: Function 'SqrtBackward0' returned nan values in its 0th output.
 
 The quoted source lines are consumed, so that ``loss = 0.5`` in one is taken for no metric; the last
-line is read like any other as well, for what it says.
+line is read like any other as well, for what it says; :func:`innermost` gives its readers the frame
+before it.
 """
 
 from __future__ import annotations
@@ -18,21 +19,37 @@ import re
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
 
 _EXCEPTION = re.compile(r"([A-Za-z_][\w.]*)(?::\s?(.*))?$")
+_FRAME = re.compile(r'\s*File "([^"]+)", line (\d+), in ')
 _MAX_LINES = 2000
+_MEMORY = "traceback"
+
+
+def innermost(log: Log) -> tuple[str, str]:
+    """Place and source line of the last frame of the last traceback; empty where there is none."""
+    kept = log.memory.get(_MEMORY)
+    return (kept[0], kept[1]) if isinstance(kept, tuple) else ("", "")
 
 
 def _on_traceback(log: Log, line: Line) -> None:
     origin = line
     last: list[Line] = []
+    place: list[str] = []
 
     def take(line: Line) -> Take:
         text = line.text
+        frame = _FRAME.match(text)
+        if frame is not None:
+            place[:] = [f"{frame[1]}:{frame[2]}", ""]
+        elif len(place) == 2 and not place[1]:
+            place[1] = text.strip()[:200]
         if text[:1] in (" ", "\t", "^", "|", "+") or not text.strip():
             # A blank line stands inside a traceback only before the next frame's code.
             return Take.MORE if text.strip() else Take.ASIDE
         if text.startswith("Traceback"):
             return Take.NOT_MINE
         last.append(line)
+        if len(place) == 2:
+            log.memory[_MEMORY] = (place[0], place[1])
         return Take.NOT_MINE
 
     def end() -> None:

@@ -17,6 +17,8 @@ _CHINESE = {
     "最大": "max", "最小": "min", "最佳": "best", "最优": "best",
 }  # fmt: skip
 """Longer terms before those that they begin with."""
+_EXCEPTION = re.compile(r"[a-z](?:Error|Exception|Warning)$")
+"""``AssertionError: nan gradient``"""
 _BARS = re.compile(r"(\|{1,2})(?:g|grads?|gradients?|\u2207\w{0,8}|d?[wW]|updates?)\1")
 """A norm as it is written in formulas."""
 
@@ -104,6 +106,8 @@ def is_metric(name: str) -> bool:
     parts = words(name)
     if is_bars(name):
         return True
+    if _EXCEPTION.search(name):
+        return False
     if not parts or not _NOT_METRICS.isdisjoint(parts):
         return is_loss(name) and "time" not in parts and "mem" not in parts
     if is_loss(name) or not _METRICS.isdisjoint(parts) or is_gradient(name):
