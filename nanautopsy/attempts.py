@@ -207,6 +207,7 @@ def _join(chain: Sequence[Series], dropped: _AllDropped) -> Series:
     unless it is what died: it is dropped itself.
     """
     kept: list[Series] = []
+    deaths: list[int] = []
     for one in reversed(chain):
         cut = min((int(later.steps.min()) for later in kept if len(later)), default=None)
         if cut is not None and len(one) and int(one.steps.max()) >= cut:
@@ -217,10 +218,11 @@ def _join(chain: Sequence[Series], dropped: _AllDropped) -> Series:
                 kept = []
             else:
                 _set_aside(one, again, cut, True, dropped)
+                deaths += _death(one)
                 one = _before(one, ~again)
         kept.append(one)
     if len(kept) == 1:
-        return _by_step(kept[0])
+        return replace(_by_step(kept[0]), earlier_deaths=tuple(deaths))
     kept.reverse()
     # One place is cited for a merged series: where its last attempt stands.
     joined = replace(
@@ -231,8 +233,15 @@ def _join(chain: Sequence[Series], dropped: _AllDropped) -> Series:
         lines=_concatenate([one.lines for one in kept]),
         missing=None,
         begins=(),
+        earlier_deaths=tuple(deaths),
     )
     return _by_step(joined)
+
+
+def _death(attempt: Series) -> list[int]:
+    """The first non-finite step of an attempt that was finite before it."""
+    bad = np.flatnonzero(~np.isfinite(attempt.values))
+    return [int(attempt.steps[bad[0]])] if len(bad) and bad[0] > 0 else []
 
 
 def _broken_off(later: Sequence[Series], replaced: int) -> bool:

@@ -201,6 +201,8 @@ class Series:
     """What the metric is; given by ``align``."""
     layer: str | None = None
     """Module or parameter path inside a per-layer tag; given by ``align``."""
+    earlier_deaths: tuple[int, ...] = ()
+    """First non-finite steps of attempts that a later one replaced; given by ``align``."""
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -245,6 +247,7 @@ EVENT_KINDS: Mapping[str, str] = {
     "run-started": "The program says that training starts. data: model, total_steps.",
     "run-resumed": "The program says that it resumes. data: checkpoint, step.",
     "weights-loaded": "The program says that it loads weights. data: checkpoint.",
+    "checkpoint-damaged": "The program says that a file of weights is not what it should be.",
     "state-not-restored": "The program says that state beside the weights was not restored.",
     "run-finished": "The program says that training is complete.",
     "checkpoint-saved": "data: checkpoint.",
@@ -253,6 +256,8 @@ EVENT_KINDS: Mapping[str, str] = {
     "hardware-error": "XID, ECC or NCCL hardware lines.",
     "stage-changed": "The program says that it goes on with another stage, curriculum or data set.",
     "labels-mismatch": "A sample's labels were all masked, says the program.",
+    "empty-sequence": "The program says that a text is empty, or that a row has nothing to attend.",
+    "odd-sample": "The program says that a sample is unreadable, constant or out of range.",
 }
 
 

@@ -24,11 +24,14 @@ projections, use a fused kernel, bfloat16.
 
 from __future__ import annotations
 
+import numpy as np
+
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.detectors.attention import ATTENTION, QUERY_KEY
 from nanautopsy.detectors.predicted_logits import predicted
-from nanautopsy.model import Assessment
+from nanautopsy.model import Assessment, Finding
+from nanautopsy.signal import up_to
 from nanautopsy.wording import phrase
 
 
@@ -38,7 +41,9 @@ def _assess(case: Case) -> Assessment:
         weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
     for finding in case.found("nonfinite-attention-logit"):
         if finding.role == "initiating":
-            weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+            usual = finding.data.get("value") == "nan" and _was_usual(case, finding)
+            strength = thresholds.WEAK if usual else thresholds.STRONG
+            weighing.speaks_for(strength, finding.text, finding.source)
     if not weighing.evidence:
         return quiet(
             phrase(
@@ -78,6 +83,15 @@ def _assess(case: Case) -> Assessment:
     for finding in case.found("lr-jump"):
         weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)
     return weighing.fired()
+
+
+def _was_usual(case: Case, finding: Finding) -> bool:
+    """Whether what turned NaN had the size of trained models' logits right before."""
+    for series in case.run.by_role("attention_logit"):
+        before = np.abs(up_to(series, finding.step))
+        if series.tag == finding.source.tag and len(before):
+            return bool(before[-1] <= thresholds.ATTENTION_LOGIT_USUAL)
+    return False
 
 
 def _weigh_prediction(case: Case, weighing: Weighing) -> None:

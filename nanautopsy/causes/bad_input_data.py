@@ -20,11 +20,10 @@ Fix: clean the data, or drop samples that are not finite before they are batched
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from nanautopsy import thresholds
+from nanautopsy.causes._batch import weigh_batch
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.detectors.attention import ATTENTION, QUERY_KEY
 from nanautopsy.model import Assessment, Source
@@ -32,11 +31,6 @@ from nanautopsy.peaks import peaks_at
 from nanautopsy.signal import shown, up_to
 from nanautopsy.wording import phrase
 
-_OF_INPUT = re.compile(
-    r"\b(inputs?|images?|pixels?|pixel_values|waveforms?|audio|features?|targets?|labels?|samples?"
-    r"|ground truth|annotations?|dataset|data)\b",
-    re.IGNORECASE,
-)
 _FEWEST_WEIGHTS = 4
 """Weights that are a model, and no adapter or head."""
 
@@ -46,26 +40,8 @@ def _assess(case: Case) -> Assessment:
     if onset is None:
         return quiet(phrase("nothing is non-finite, and a bad batch leaves more than a high loss"))
     weighing = Weighing()
-    for finding in case.found("odd-input"):
-        if finding.step is None or onset.step is None or finding.step <= onset.step:
-            if finding.data.get("stays"):
-                weighing.speaks_for(
-                    thresholds.WEAK,
-                    phrase(
-                        "{finding}; it stays so, as what is computed from weights does",
-                        finding=finding.text,
-                    ),
-                    finding.source,
-                )
-            else:
-                weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
-            break
-    for finding in case.found("reported-nonfinite"):
-        if finding.data.get("quantity") == "input" and _OF_INPUT.search(finding.text):
-            weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
-            break
+    weigh_batch(case, weighing)
     for finding in case.found("isolated-losses"):
-        _weigh_recurrence(case, weighing)
         if finding.data.get("gradient") == "zero":
             weighing.speaks_against(
                 thresholds.STRONG,
@@ -105,29 +81,6 @@ def _assess(case: Case) -> Assessment:
         )
     _weigh_rivals(case, weighing)
     return weighing.fired()
-
-
-def _weigh_recurrence(case: Case, weighing: Weighing) -> None:
-    for finding in case.found("isolated-losses"):
-        period = finding.data.get("period")
-        if not isinstance(period, int) or finding.step is None:
-            continue
-        if finding.step % period == 0:
-            weighing.speaks_for(
-                thresholds.WEAK,
-                phrase(
-                    "{finding}: the end of an epoch, or what the program does every so often",
-                    finding=finding.text,
-                ),
-                finding.source,
-            )
-        else:
-            weighing.speaks_for(
-                thresholds.STRONG,
-                phrase("{finding}: the same place in the data each time", finding=finding.text),
-                finding.source,
-            )
-        return
 
 
 def _weigh_suddenness(case: Case, weighing: Weighing) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
-from nanautopsy.model import ArtifactReport, Assessment, Checkpoint, Finding, Source
+from nanautopsy.model import ArtifactReport, Assessment, Checkpoint, Finding, Run, Source
 from nanautopsy.onset import at_first_steps
 from nanautopsy.signal import index_at, shown
 from nanautopsy.wording import phrase
@@ -71,6 +71,12 @@ def _assess(case: Case) -> Assessment:
     for finding in case.found("flipped-weight"):
         if _was_loaded(case, str(finding.data.get("path"))):
             _weigh_flipped(case, finding, weighing)
+    for event in case.run.events_of("checkpoint-damaged")[:1]:
+        weighing.speaks_for(
+            thresholds.STRONG,
+            phrase("the program says that its weights are damaged: {line}", line=event.text),
+            event.source,
+        )
     damaged = _damaged_start(case)
     if damaged is not None:
         report, text = damaged
@@ -179,10 +185,14 @@ def _trained_until(case: Case, step: int) -> bool:
 def _from_before(case: Case, step: int | None) -> bool:
     """Whether a checkpoint of that step was saved before anything was trained.
 
-    One that says no step may be the run's own last save.
+    One that says no step may be the run's own last save; one that is sound but for a few elements,
+    beside a run that was broken from its first step on, is not.
     """
+    onset = case.onset
+    if step is None:
+        return onset is not None and onset.persistent and at_first_steps(case.run, onset)
     steps = [int(s.steps[0]) for s in case.run.by_role("loss", "grad_norm") if len(s)]
-    return step is not None and (step == 0 or (bool(steps) and step < min(steps)))
+    return step == 0 or (bool(steps) and step < min(steps))
 
 
 def _damaged_start(case: Case) -> tuple[ArtifactReport, str] | None:
@@ -209,11 +219,15 @@ def _is_of(report: ArtifactReport, checkpoint: Checkpoint) -> bool:
     return report.path == checkpoint.path or report.path.startswith(checkpoint.path + "/")
 
 
+def _can_tell(run: Run) -> bool:
+    return bool(run.checkpoints) or bool(run.events_of("checkpoint-damaged"))
+
+
 CAUSE = Cause(
     id="corrupt-checkpoint",
     title=phrase("the checkpoint that was loaded is damaged"),
     assess=_assess,
-    needs=(Need(phrase("checkpoint"), lambda run: bool(run.checkpoints)),),
+    needs=(Need(phrase("checkpoint"), _can_tell),),
     remedies=(
         phrase(
             "Fetch the file again and compare its checksum; `nanautopsy inspect` shows which "

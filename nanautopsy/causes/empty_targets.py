@@ -32,23 +32,19 @@ from nanautopsy.wording import phrase
 
 def _assess(case: Case) -> Assessment:
     weighing = Weighing()
-    mismatches = case.run.events_of("labels-mismatch")
+    said = case.found("labels-mismatch")
+    there = any(f.data.get("there") for f in said)
     masked = [f for f in case.found("masked-loss") if f.data.get("no_gradient")]
     isolated = [f for f in case.found("isolated-losses") if f.data.get("value") == "nan"]
     counted = _counted(case)
-    if not (mismatches or masked or isolated or counted):
+    if not (said or masked or isolated or counted):
         return quiet(
             phrase("no loss is NaN at single steps, and nothing says that labels are missing")
         )
-    if mismatches:
-        weighing.speaks_for(
-            thresholds.STRONG,
-            phrase(
-                "the program says that labels are missing: {line}",
-                line=mismatches[0].text,
-            ),
-            mismatches[0].source,
-        )
+    for finding in said[:1]:
+        # Said here and there, of single samples, it harms no batch.
+        telling = thresholds.STRONG if masked or isolated else thresholds.WEAK
+        weighing.speaks_for(thresholds.DECISIVE if there else telling, finding.text, finding.source)
     if counted is not None:
         weighing.speaks_for(thresholds.DECISIVE, counted.text, counted.source)
     for finding in masked[:1]:
@@ -56,7 +52,8 @@ def _assess(case: Case) -> Assessment:
     for finding in isolated[:1]:
         _weigh_isolated(case, finding, counted is not None, weighing)
     # A quotient of one's own, a sum over a count of 0, has a gradient of 0/0 as well.
-    if case.onset is not None and case.onset.persistent and counted is None:
+    told = there or counted is not None or bool(masked)
+    if case.onset is not None and case.onset.persistent and not told:
         weighing.speaks_against(
             thresholds.STRONG,
             phrase(
@@ -72,10 +69,9 @@ def _assess(case: Case) -> Assessment:
 def _counted(case: Case) -> Finding | None:
     """A count of targets that is 0 at the onset: where such a batch is harmless, the loss is not
     their mean, and the count was 0 before."""
-    onset = case.onset
-    if onset is None or onset.value != "nan":
+    if case.onset is None or case.onset.value != "nan":
         return None
-    return next((f for f in case.found("no-targets") if f.step == onset.step), None)
+    return next(iter(case.at_onset("no-targets")), None)
 
 
 def _weigh_isolated(case: Case, finding: Finding, counted: bool, weighing: Weighing) -> None:

@@ -43,6 +43,7 @@ _FUNCTION = re.compile(
 )
 _OUTPUT = re.compile(r"o|out|output|(o|out|c|output)_?(proj|lin|linear|dense)|proj|to_out|wo|dense")
 """Names of the projection behind attention."""
+_SOFTMAX = re.compile(r"(?:^|[._/])(?:attn_|attention_)?(?:softmax|probs)$", re.IGNORECASE)
 _SAFE_SDPA = "2.5"
 """torch whose scaled dot-product attention gives zeros for such rows (pytorch#103749)."""
 
@@ -54,6 +55,7 @@ def _assess(case: Case) -> Assessment:
             weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
             break
     _weigh_layer(case, weighing)
+    _weigh_batch(case, weighing)
     for finding in case.found("reported-nonfinite"):
         if finding.data.get("quantity") == "attention" and finding.data.get("value") == "nan":
             if case.onset is not None and finding.source == case.onset.source:
@@ -61,10 +63,33 @@ def _assess(case: Case) -> Assessment:
             weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
             break
     if not weighing.evidence:
-        return quiet(phrase("nothing says that attention was NaN first"))
+        return quiet(phrase("nothing says that attention was NaN first, or that rows had no key"))
     _weigh_settings(case, weighing)
     _weigh_rivals(case, weighing)
     return weighing.fired()
+
+
+def _weigh_batch(case: Case, weighing: Weighing) -> None:
+    """What is known of the batch that died: keys that are missing, padding that others had not."""
+    for finding in case.at_onset("no-keys")[:1]:
+        weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
+    for finding in case.found("empty-sequence"):
+        if finding.data.get("there"):
+            weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
+    for finding in case.at_onset("padding-begins")[:1]:
+        weighing.speaks_for(
+            thresholds.STRONG,
+            phrase("{finding}: only batches with padding die", finding=finding.text),
+            finding.source,
+        )
+    for finding in case.found("nonfinite-attention-logit"):
+        if finding.role == "initiating" and case.onset is not None and case.onset.value == "nan":
+            weighing.speaks_for(
+                thresholds.MODERATE,
+                phrase("{finding}: NaN, and no Inf before it", finding=finding.text),
+                finding.source,
+            )
+            break
 
 
 def _weigh_layer(case: Case, weighing: Weighing) -> None:
@@ -84,6 +109,17 @@ def _weigh_layer(case: Case, weighing: Weighing) -> None:
             onset.source,
         )
         return
+    module = next((f.data.get("module") for f in case.found("reported-nonfinite")), None)
+    if _SOFTMAX.search(onset.layer) or module == "Softmax":
+        weighing.speaks_for(
+            thresholds.STRONG,
+            phrase(
+                "the first non-finite layer, {layer}, is a softmax, which is finite for whatever "
+                "is finite",
+                layer=onset.layer,
+            ),
+            onset.source,
+        )
     if not ATTENTION.search(onset.layer):
         return
     before = finite_layer_beside(case.run, onset)

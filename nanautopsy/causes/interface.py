@@ -39,6 +39,20 @@ class Case:
         """Findings of these ids that do not follow the onset: cascade never votes."""
         return tuple(f for f in self.findings if f.id in ids and f.role != "cascade")
 
+    def at_onset(self, *ids: str, since: bool = False) -> tuple[Finding, ...]:
+        """Those of them that lie at the onset's step; ``since``: or behind the last finite one."""
+        onset = self.onset
+        if onset is None or onset.step is None:
+            return ()
+        first = onset.last_finite if since and onset.last_finite is not None else onset.step
+        return tuple(
+            f
+            for f in self.found(*ids)
+            if f.step is not None
+            and first <= f.step <= onset.step
+            and f.data.get("axis", "step") == onset.axis
+        )
+
     def fact(self, name: str) -> Fact | None:
         """A canonical fact, if anything states it."""
         return self.run.facts.get(name)

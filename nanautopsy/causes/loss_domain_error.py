@@ -63,6 +63,12 @@ def _assess(case: Case) -> Assessment:
             )
             break
     _weigh_value(case, weighing)
+    for finding in case.at_onset("left-domain", since=True)[:1]:
+        weighing.speaks_for(
+            thresholds.STRONG,
+            phrase("{finding}: no logarithm, root or quotient takes it", finding=finding.text),
+            finding.source,
+        )
     if not any(evidence.supports for evidence in weighing.evidence):
         return quiet(
             phrase("no term of the loss was non-finite alone, and no operation of it is named")

@@ -29,6 +29,7 @@ from nanautopsy.detectors.load_report import keys_of
 from nanautopsy.known_issues.match import possible
 from nanautopsy.model import Assessment, Finding, Run
 from nanautopsy.onset import at_first_steps
+from nanautopsy.places import is_before_training
 from nanautopsy.wording import phrase
 
 
@@ -52,6 +53,7 @@ def _assess(case: Case) -> Assessment:
             finding.source,
         )
         break
+    _weigh_statement(case, new, weighing)
     for event in case.run.events_of("weights-newly-initialized"):
         if event.data.get("meta"):
             weighing.speaks_for(
@@ -70,6 +72,28 @@ def _assess(case: Case) -> Assessment:
         _weigh_time(case, weighing)
     _weigh_defect(case, weighing)
     return weighing.fired()
+
+
+def _weigh_statement(case: Case, new: set[str], weighing: Weighing) -> None:
+    """A parameter that the program found non-finite before it trained."""
+    for event in case.run.events_of("nonfinite-text"):
+        if event.data.get("quantity") != "parameters" or not is_before_training(case.run, event):
+            continue
+        name = str(event.data.get("layer") or "")
+        if name in new:
+            weighing.speaks_for(
+                thresholds.DECISIVE,
+                phrase("{line}: it was newly initialized", line=event.text),
+                event.source,
+            )
+        else:
+            loaded = bool(case.run.events_of("weights-loaded", "run-resumed"))
+            weighing.speaks_for(
+                thresholds.WEAK if loaded else thresholds.STRONG,
+                phrase("before training: {line}", line=event.text),
+                event.source,
+            )
+        return
 
 
 _TABLE = re.compile(r"emb|wte|(^|[._/])(tok\w*|vocab\w*)([._/]|$)", re.IGNORECASE)
@@ -178,7 +202,13 @@ def _weigh_defect(case: Case, weighing: Weighing) -> None:
 
 def _can_tell(run: Run) -> bool:
     said = run.events_of("weights-newly-initialized")
-    return any(c.tensors for c in run.checkpoints) or any(e.data.get("meta") for e in said)
+    stated = any(
+        e.data.get("quantity") == "parameters" and is_before_training(run, e)
+        for e in run.events_of("nonfinite-text")
+    )
+    return (
+        stated or any(c.tensors for c in run.checkpoints) or any(e.data.get("meta") for e in said)
+    )
 
 
 CAUSE = Cause(

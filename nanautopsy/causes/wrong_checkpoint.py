@@ -23,6 +23,8 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.model import Assessment, Finding, Run
@@ -40,7 +42,11 @@ def _assess(case: Case) -> Assessment:
     for finding in new:
         _weigh_new(finding, weighing)
     for finding in mismatched:
-        weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
+        # A head of another size is new on purpose; blocks of another size are another model's.
+        core = _int(finding, "blocks") >= thresholds.CORE_SHARE_NEW * _int(finding, "count") > 1
+        other = thresholds.WEAK if finding.data.get("only_heads") else thresholds.MODERATE
+        strength = thresholds.STRONG if core else other
+        weighing.speaks_for(strength, finding.text, finding.source)
     _weigh_architecture(case, new, weighing)
     if not weighing.evidence:
         return quiet(phrase("only a head was newly initialized, as for fine-tuning"))
@@ -87,7 +93,9 @@ def _weigh_new(finding: Finding, weighing: Weighing) -> None:
         )
     elif blocks and blocks >= thresholds.CORE_SHARE_NEW * listed:
         weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
-    elif listed:
+    elif _int(finding, "count") >= thresholds.CORE_SHARE_NEW * (_int(finding, "total") or np.inf):
+        weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+    elif listed or _int(finding, "total"):
         weighing.speaks_for(thresholds.WEAK, finding.text, finding.source)
 
 

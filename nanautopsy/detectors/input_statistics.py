@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.quantities import position
 from nanautopsy.roles import words
-from nanautopsy.signal import first_nonfinite, persistent, shown
+from nanautopsy.signal import first_nonfinite, shown
 from nanautopsy.wording import phrase
 
 _FED = frozenset(
@@ -21,28 +23,61 @@ _FED = frozenset(
 )
 """What is fed; features and hidden states come from weights."""
 _STATISTIC = frozenset("max min mean std absmax abs norm rms amax amin range abs_max".split())
+_SPREAD = frozenset("max std absmax norm rms amax range".split())
+"""Of which 0 says that all values are alike."""
 _NOT_FED = frozenset("loss grad gradient time tokens size length count lr layernorm".split())
+_DEFECTS = frozenset("nan nans inf infs nonfinite missing corrupt".split())
+_COUNTED = _FED - {"batch", "batches"} | frozenset(
+    "feature features feat feats sample samples rows values cells column columns in".split()
+)
+_NOT_COUNTED = frozenset(
+    "loss losses grad grads gradient gradients batch batches step steps skipped param params weight"
+    " weights act activation activations output outputs hidden logits pred preds".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Odd:
+    """The first odd point of a series."""
+
+    index: int
+    how: str
+    stays: bool = False
+    """Every later point is odd too, as what is computed from broken weights is."""
+    passing: bool = False
+    """By itself it need do no harm: it tells only of the step that died."""
 
 
 def _detect(run: Run) -> Iterator[Finding]:
-    for series in run.by_role("other"):
-        if _tells_inputs(series.tag):
-            index, how = _first_odd(series)
-            if index is not None:
-                yield Finding(
-                    id="odd-input",
-                    text=phrase(
-                        "{tag} is {value} at {place}, {how}",
-                        tag=series.tag,
-                        value=shown(float(series.values[index])),
-                        place=position(series.axis, int(series.steps[index])),
-                        how=how,
-                    ),
-                    source=series.at(index),
-                    step=int(series.steps[index]),
-                    last_good=int(series.steps[index - 1]) if index else None,
-                    data={"tag": series.tag, "axis": series.axis, "stays": _stays(series, index)},
-                )
+    for series in run.by_role("other", "counter"):
+        odd = _odd(series)
+        if odd is not None:
+            step = int(series.steps[odd.index])
+            yield Finding(
+                id="odd-input",
+                text=phrase(
+                    "{tag} is {value} at {place}, {how}",
+                    tag=series.tag,
+                    value=shown(float(series.values[odd.index])),
+                    place=position(series.axis, step),
+                    how=odd.how,
+                ),
+                source=series.at(odd.index),
+                step=step,
+                last_good=int(series.steps[odd.index - 1]) if odd.index else None,
+                data={
+                    "tag": series.tag,
+                    "axis": series.axis,
+                    "stays": odd.stays,
+                    "passing": odd.passing,
+                },
+            )
+
+
+def _odd(series: Series) -> _Odd | None:
+    if _tells_inputs(series.tag):
+        return _first_odd(series)
+    return _first_defect(series) if _counts_defects(series.tag) else None
 
 
 def _tells_inputs(tag: str) -> bool:
@@ -53,31 +88,52 @@ def _tells_inputs(tag: str) -> bool:
     return bool(fed) and bool(have & _STATISTIC) and not have & _NOT_FED
 
 
-def _first_odd(series: Series) -> tuple[int | None, str]:
-    """The first point that is non-finite, or far above every one before it and the median after.
+def _counts_defects(tag: str) -> bool:
+    have = frozenset(words(tag))
+    return bool(have & _DEFECTS and have & (_COUNTED | {"x"})) and not have & _NOT_COUNTED
+
+
+def _first_defect(series: Series) -> _Odd | None:
+    """The first count above 0 of defects that there were none of up to then."""
+    above = series.values > 0
+    index = int(above.argmax())
+    if not above.any() or index < thresholds.INPUT_HISTORY:
+        return None
+    how = phrase("and was 0 up to then")
+    return _Odd(index, how, stays=_stays(above[index:]), passing=True)
+
+
+def _first_odd(series: Series) -> _Odd | None:
+    """The first point that is non-finite, or far above every one before it and the median after,
+    or the only one without any spread.
 
     A level that changes for good is another data set, and no bad batch.
     """
     bad = first_nonfinite(series)
     if bad is not None:
-        return bad, phrase("so the batch held non-finite values")
+        stays = _stays(~np.isfinite(series.values[bad:]))
+        return _Odd(bad, phrase("so the batch held non-finite values"), stays)
     values = np.abs(series.values)
     if len(values) < thresholds.INPUT_HISTORY:
-        return None, ""
+        return None
     usual = float(np.median(values))
     peak = int(values.argmax())
     if usual > 0 and values[peak] >= thresholds.ABSURD_INPUT * usual:
-        return peak, phrase(
+        how = phrase(
             "{ratio:.3g} times its median {usual}",
             ratio=float(values[peak] / usual),
             usual=shown(usual),
         )
-    return None, ""
+        return _Odd(peak, how)
+    flat = np.flatnonzero(values == 0)
+    if len(flat) == 1 and usual > 0 and _SPREAD & frozenset(words(series.tag)):
+        return _Odd(int(flat[0]), phrase("so that all its values are alike"), passing=True)
+    return None
 
 
-def _stays(series: Series, index: int) -> bool:
-    """Whether every later point is non-finite too: batches differ, and weights stay NaN."""
-    return len(series) - index > thresholds.ISOLATED_POINTS and persistent(series, index)
+def _stays(odd: NDArray[np.bool_]) -> bool:
+    """Whether every later point is odd too: batches differ, and weights stay NaN."""
+    return len(odd) > thresholds.ISOLATED_POINTS and bool(odd.all())
 
 
 DETECTOR = Detector("input-statistics", _detect)

@@ -45,7 +45,12 @@ def _detect(run: Run) -> Iterator[Finding]:
                 text=counted(_count(event), one, many),
                 source=event.source,
                 step=event.step,
-                data={"count": _count(event), "keys": keys_of(event)},
+                data={
+                    "count": _count(event),
+                    "keys": keys_of(event),
+                    "blocks": len(_in_blocks(keys_of(event))),
+                    "only_heads": _are_heads(keys_of(event)),
+                },
             )
 
 
@@ -64,11 +69,17 @@ def _new_weights(event: LogEvent, unused: tuple[LogEvent, ...]) -> Finding:
     """Newly initialized keys: how many lie in the model's blocks, and how many of them the
     checkpoint does hold, under another prefix."""
     keys = keys_of(event)
-    blocks = [key for key in keys if _BLOCK.search(key)]
+    blocks = _in_blocks(keys)
     left = {_tail(key) for other in unused for key in keys_of(other)}
     renamed = [key for key in keys if _tail(key) in left] if left else []
-    heads = bool(keys) and all(_HEAD.search(key) for key in keys)
     text = phrase("{count} parameters were newly initialized", count=_count(event))
+    if _total(event):
+        text = phrase(
+            "{count} of the model's {total} parameters were not loaded: {line}",
+            count=_count(event),
+            total=_total(event),
+            line=event.text,
+        )
     if blocks:
         text = phrase(
             "{count} parameters were newly initialized, {blocks} listed ones of the model's blocks",
@@ -86,13 +97,28 @@ def _new_weights(event: LogEvent, unused: tuple[LogEvent, ...]) -> Finding:
             "blocks": len(blocks),
             "listed": len(keys),
             "renamed": len(renamed),
-            "only_heads": heads,
+            "only_heads": _are_heads(keys),
             "model_class": str(event.data.get("model_class", "")),
             "checkpoint": str(event.data.get("checkpoint", "")),
+            "total": _total(event),
             "example_new": renamed[0] if renamed else "",
             "example_old": _same_tail(renamed[0], unused) if renamed else "",
         },
     )
+
+
+def _in_blocks(keys: tuple[str, ...]) -> list[str]:
+    return [key for key in keys if _BLOCK.search(key)]
+
+
+def _are_heads(keys: tuple[str, ...]) -> bool:
+    return bool(keys) and all(_HEAD.search(key) for key in keys)
+
+
+def _total(event: LogEvent) -> int:
+    """How many parameters the model has, where the program says so."""
+    total = event.data.get("total")
+    return total if isinstance(total, int) else 0
 
 
 def _tail(key: str) -> str:

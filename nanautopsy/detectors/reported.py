@@ -10,8 +10,8 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, LogEvent, Run, Series
+from nanautopsy.places import interval, place_of
 from nanautopsy.scaler_skips import is_scaled
-from nanautopsy.signal import index_at
 from nanautopsy.wording import phrase
 
 _KINDS = (
@@ -65,26 +65,20 @@ def _was_survived(run: Run, event: LogEvent) -> bool:
 
 
 def _placed(run: Run, event: LogEvent) -> tuple[int | None, bool]:
-    """The step of what a line says, and whether the run ended with it.
+    """The step of what a line says, and whether the run ended with it."""
+    if event.step is None and event.kind in _RAISED:
+        losses = [s for s in run.by_role("loss", "grad_norm") if len(s) and s.axis == "step"]
+        return _after_the_last(losses), True
+    return place_of(run, event)
 
-    A line that names no step stands behind the last step that was printed. Where that step's loss
-    and gradients were finite, the line is of the next one.
-    """
-    losses = [s for s in run.by_role("loss", "grad_norm") if len(s) and s.axis == "step"]
-    if event.step is None:
-        return _after_the_last(losses) if event.kind in _RAISED else None, event.kind in _RAISED
-    if event.step_exact or not losses:
-        return event.step, False
-    at = [(s, index_at(s, event.step)) for s in losses]
-    if any(i is not None and not np.isfinite(s.values[i]) for s, i in at):
-        return event.step, False
+
+def _after_the_last(losses: list[Series]) -> int | None:
+    """The step that an exception ended: the one after the last that was logged elsewhere, where
+    everything was still finite."""
+    if not losses or not all(np.isfinite(s.values).all() for s in losses):
+        return None
     longest = max(losses, key=len)
-    index = index_at(longest, event.step)
-    if index is None:
-        return event.step, False
-    if index + 1 < len(longest):
-        return int(longest.steps[index + 1]), False
-    return event.step + _interval(longest), True
+    return int(longest.steps[-1]) + interval(longest)
 
 
 def _last_good(run: Run, event: LogEvent, step: int | None) -> int | None:
@@ -95,20 +89,6 @@ def _last_good(run: Run, event: LogEvent, step: int | None) -> int | None:
         return event.step
     losses = run.by_role("loss", "grad_norm")
     return max(int(s.steps[-1]) for s in losses if len(s) and s.axis == "step")
-
-
-def _after_the_last(losses: list[Series]) -> int | None:
-    """The step that an exception ended: the one after the last that was logged elsewhere, where
-    everything was still finite."""
-    if not losses or not all(np.isfinite(s.values).all() for s in losses):
-        return None
-    longest = max(losses, key=len)
-    return int(longest.steps[-1]) + _interval(longest)
-
-
-def _interval(series: Series) -> int:
-    """Steps between two logged points."""
-    return int(np.median(np.diff(series.steps))) if len(series) > 1 else 1
 
 
 def _finding(run: Run, kind: str, said: str, events: tuple[LogEvent, ...]) -> Finding:

@@ -83,3 +83,17 @@ def test_a_weight_that_grew_is_not_flipped() -> None:
     parts = AFTER, saved(39, 0.3), saved(40, 3e18, count=4000), LOADED
     assert named_cause(*parts) != "corrupt-checkpoint"
     assert named_cause(AFTER, saved(39, 0.3), saved(40, 0.4), LOADED) != "corrupt-checkpoint"
+
+
+def test_a_checksum_that_does_not_match_and_a_run_that_is_broken_at_once() -> None:
+    said = event("checkpoint-damaged", "sha256 mismatch for model-00002-of-00003.safetensors")
+    assert named_cause(series("loss", [NAN] * 10), said) == "corrupt-checkpoint"
+    late = series("loss", [2.0] * 30 + [NAN] * 10)
+    assert named_cause(late, said) is None
+
+
+def test_flipped_exponents_in_a_file_that_names_no_step() -> None:
+    """Its other weights are sound, and those of a run that is broken at once are not."""
+    start = replace(FLIPPED, step=None, path="pretrained.safetensors")
+    assert named_cause(start, series("loss", [NAN] * 10)) == "corrupt-checkpoint"
+    assert named_cause(start, series("loss", [2.0] * 30 + [NAN] * 10)) is None

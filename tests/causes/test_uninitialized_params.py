@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 from builders import NAN, checkpoint, event, named_cause, series, tensor
 
-from nanautopsy.model import BadRows, TensorHealth
+from nanautopsy.model import BadRows, LogEvent, Source, TensorHealth
 
 
 def embedding(*rows: int) -> TensorHealth:
@@ -60,3 +63,21 @@ def test_a_parameter_that_stayed_on_the_meta_device() -> None:
     assert named_cause(series("loss", [NAN] * 20), said) == "uninitialized-params"
     late = series("loss", [2.0] * 40 + [NAN] * 20)
     assert named_cause(late, said) != "uninitialized-params"
+
+
+def test_a_parameter_that_the_program_found_non_finite_before_training() -> None:
+    """A new one was never initialized; one that was loaded may be damaged as well."""
+
+    def told(*more: LogEvent) -> str | None:
+        said = event(
+            "nonfinite-text", "non-finite parameters: pooler.weight (96 of 256)",
+            value="nan", quantity="parameters", layer="pooler.weight",
+        )  # fmt: skip
+        loss = series("loss", [NAN] * 10)
+        loss = replace(loss, source=Source("train.log"), lines=np.arange(20, 30))
+        return named_cause(loss, said, *more)
+
+    new = event("weights-newly-initialized", keys=("pooler.weight", "pooler.bias"), count=2)
+    assert told(new) == "uninitialized-params"
+    assert told() == "uninitialized-params"
+    assert told(event("weights-loaded", "loaded base.pt", checkpoint="base.pt")) is None

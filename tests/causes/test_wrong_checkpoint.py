@@ -11,6 +11,7 @@ from nanautopsy.model import LogEvent
 
 BODY = ["body.0.weight", "body.2.weight", "body.4.weight", "out.weight"]
 OTHER = ["encoder.layers.0.fc.weight", "scale.weight"]
+NEW = "weights-newly-initialized"
 HEAD = ["head.weight", "head.bias"]
 
 
@@ -39,3 +40,20 @@ def test_blocks_that_are_missing_and_others_that_are_left(tmp_path: Path) -> Non
 def test_a_new_head_is_fine_tuning(tmp_path: Path) -> None:
     loss = series("loss", [NAN] * 10)
     assert named_cause(loss, *loaded(tmp_path, HEAD, [])) != "wrong-checkpoint"
+
+
+def test_a_loader_that_found_hardly_anything(tmp_path: Path) -> None:
+    loss = series("loss", [NAN] * 10)
+    nothing = events_of(read_text(tmp_path, "restored 0/38 parameters\n"), NEW)
+    nearly_all = events_of(read_text(tmp_path, "restored 36/38 parameters\n"), NEW)
+    assert named_cause(loss, *nothing) == "wrong-checkpoint"
+    assert named_cause(loss, *nearly_all) is None
+
+
+def test_blocks_of_another_size(tmp_path: Path) -> None:
+    loss = series("loss", [NAN] * 10)
+    blocks = "".join(f"skip loading layers.{i}.w: shape (2, 3) vs (2, 2)\n" for i in range(4))
+    head = "skip loading head.weight: shape (1000, 3) vs (10, 3)\n"
+    kind = "weights-mismatched"
+    assert named_cause(loss, *events_of(read_text(tmp_path, blocks), kind)) == "wrong-checkpoint"
+    assert named_cause(loss, *events_of(read_text(tmp_path, head), kind)) is None

@@ -7,10 +7,10 @@ Samples::
     Saving model checkpoint to out/checkpoint-500                           (transformers)
     successfully loaded checkpoint from /ckpt at iteration 1000             (Megatron)
     successfully saved checkpoint at iteration 2000 to /ckpt                (Megatron)
+    WARNING: sha256 mismatch for model-00002-of-00003.safetensors
     `Trainer.fit` stopped: `max_epochs=5` reached.                          (Lightning)
     torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB
     NVRM: Xid (PCI:0000:07:00): 79, pid=1234, GPU has fallen off the bus.   (kernel)
-    WARNING: tokenization mismatch: 102 vs. 104. (ignored)                  (LLaVA)
     ===== Stage 2/3 =====                                                   (hand-written loops)
     Curriculum: switching to sequence length 1024
 """
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
 
 _PATH = re.compile(
-    r"(?:to|from|at|in|:)\s+[\"'`]?"
+    r"(?:to|from|at|in|:|loaded|loading|restored)\s+[\"'`]?"
     r"((?:[\w.~-]*/)[^\s\"'`,;]+|[\w.-]+\.(?:pth?|ckpt|bin|safetensors))"
 )
 _STEP = re.compile(r"(?:global[_ ]?step|iteration|step|checkpoint[-_])[ :=#]*(\d+)", re.IGNORECASE)
@@ -93,6 +93,16 @@ _NOT_RESTORED = re.compile(
 """Sentences that say so; ``new optimizer`` alone counts only behind a resume, which the cause asks
 for."""
 
+_SUM = r"(?:sha-?\d*(?:sum)?|md5(?:sum)?|checksum|crc-?\d*c?|hash|digest)"
+_DAMAGED = re.compile(
+    rf"^(?!.*\b(?:re-?download|re-?try|re-?fetch|again|fetching|downloading)).*(?:"
+    rf"\b{_SUM}\b.{{0,80}}\b(?:mismatch|(?:does|do|did) not match|differs?|failed|invalid)\b"
+    rf"|\b{_SUM} mismatch\b)"
+    r"|PytorchStreamReader failed|MetadataIncompleteBuffer|incomplete metadata, file not fully"
+    r"|HeaderTooLarge|InvalidHeader|(?:pickle|checkpoint|safetensors|\.pt).{0,60}unexpected EOF",
+    re.IGNORECASE,
+)
+
 _THING = (
     r"(?:stages?|phases?|curriculum|lessons?|data ?sets?|data mix\w*|mixture|corpus|task|domain"
     r"|seq(?:uence)?[ _]?len(?:gth)?|resolution|difficulty)"
@@ -147,14 +157,21 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
         _Rule("state-not-restored", _NOT_RESTORED),
     ),
     (
-        ("loading", "loaded"),
+        ("loading", "loaded", "restored"),
         _Rule(
             "weights-loaded",
             re.compile(
                 r"\b[Ll]oad(?:ed|ing) (?:[\w-]+ ){0,3}(?:weights|checkpoint|parameters|state|model)"
                 r"(?: [\w-]+){0,2} from\b"
+                r"|\b(?:[Ll]oad|[Rr]estor)(?:ed|ing) (?:from )?[\"'`]?(?:[\w.~-]*/)*[\w.-]+"
+                r"\.(?:safetensors|pth?|ckpt|bin|npz|msgpack|h5)\b"
             ),
         ),
+    ),
+    (
+        ("mismatch", "does not match", "do not match", "failed reading zip", "unexpected eof",
+         "incomplete metadata", "metadataincomplete", "headertoo", "invalid header"),
+        _Rule("checkpoint-damaged", _DAMAGED),
     ),
     (
         ("training completed", "training complete", "training finished", "finished training",
@@ -214,13 +231,6 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
     (
         ("stage", "phase", "curriculum", "dataset", "data set", "mixture", "seq_len", "sequence"),
         _Rule("stage-changed", _STAGE),
-    ),
-    (
-        ("tokenization mismatch", "labels in your dataset are -100"),
-        _Rule(
-            "labels-mismatch",
-            re.compile(r"tokenization mismatch: \d+ vs|labels in your dataset are -100", re.I),
-        ),
     ),
 )  # fmt: skip
 

@@ -48,7 +48,7 @@ _NEW = re.compile(
     r"(?:\w+ )?model(?: checkpoint)?(?: at (.+?))? and are newly initialized"
     r"( because the shapes did not match)?"
 )
-_KEY = re.compile(r"'([^']{1,300})'")
+KEY = re.compile(r"'([^']{1,300})'")
 _MISMATCH = re.compile(r"- (\S+): found shape .*? in the checkpoint and")
 _REPORT = re.compile(r"(?:\b(\w+) )?LOAD REPORT(?: from:?\s*(.+))?")
 _ROW = re.compile(
@@ -61,7 +61,7 @@ _EVENTS = {
     "UNEXPECTED": "weights-not-used",
     "MISMATCH": "weights-mismatched",
 }
-_REPORT_LINES = 200_000
+REPORT_LINES = 200_000
 """A table lists one key a line: more than any model has."""
 
 
@@ -85,8 +85,8 @@ def _list(
 ) -> None:
     """The bracketed names behind the message, on this line or the next ones."""
     text = line.raw.decode("utf-8", "replace")[at:]
-    keys = _Keys()
-    keys.extend(_KEY.findall(text))
+    keys = Keys()
+    keys.extend(KEY.findall(text))
     origin = line
 
     def end() -> None:
@@ -102,17 +102,17 @@ def _list(
     def take(line: Line) -> Take:
         if not line.text.strip().startswith(("'", '"', "]", "[")):
             return Take.NOT_MINE
-        keys.extend(_KEY.findall(line.text))
+        keys.extend(KEY.findall(line.text))
         return Take.LAST if "]" in line.text else Take.MORE
 
     if "[" in text and "]" not in text:
-        log.follow(line, take, end, _REPORT_LINES)
+        log.follow(line, take, end, REPORT_LINES)
     else:
         end()
 
 
 def _mismatches(log: Log, line: Line, checkpoint: str | None, model_class: str) -> None:
-    keys = _Keys()
+    keys = Keys()
     origin = line
 
     def end() -> None:
@@ -132,7 +132,7 @@ def _mismatches(log: Log, line: Line, checkpoint: str | None, model_class: str) 
         keys.add(match[1])
         return Take.MORE
 
-    log.follow(line, take, end, _REPORT_LINES)
+    log.follow(line, take, end, REPORT_LINES)
 
 
 def _numbers(text: str) -> range | list[int]:
@@ -142,7 +142,7 @@ def _numbers(text: str) -> range | list[int]:
     return [int(number) for number in text.split(",")]
 
 
-class _Keys:
+class Keys:
     """Names, the first of them kept, all of them counted."""
 
     def __init__(self) -> None:
@@ -186,7 +186,7 @@ def _on_report(log: Log, line: Line) -> None:
         return
     checkpoint = heading[2].strip() if heading[2] else None
     model_class = heading[1]
-    found = {status: _Keys() for status in _EVENTS}
+    found = {status: Keys() for status in _EVENTS}
     origin = line
 
     def take(line: Line) -> Take:
@@ -211,15 +211,15 @@ def _on_report(log: Log, line: Line) -> None:
                     model_class=model_class,
                 )
 
-    log.follow(line, take, end, _REPORT_LINES)
+    log.follow(line, take, end, REPORT_LINES)
 
 
 def _on_incompatible(log: Log, line: Line) -> None:
     text = line.raw.decode("utf-8", "replace")
     for name, kind in _INCOMPATIBLE:
         listed = re.search(rf"{name}=\[([^\]]*)\]", text)
-        keys = _Keys()
-        keys.extend(_KEY.findall(listed[1]) if listed else [])
+        keys = Keys()
+        keys.extend(KEY.findall(listed[1]) if listed else [])
         if keys:
             log.event(kind, line, keys=keys.names, count=keys.count)
 

@@ -16,6 +16,8 @@ Samples, each from a public program::
     [guard] step 31 first bad grad: encoder.layers.3.norm.weight (nan=64/64)
     NaN/Inf forward output: layers.0.self_attn (Attention) | input finite: True
     AssertionError: NaN gradient in backbone.0.weight at step 25 (loss 0.1318)
+    epoch 3: skipping batch 212: non-finite loss (nan)                             (guards)
+    isfinite(inputs).all()=False
 
 Speculation is no evidence: ``might become NaN``, ``NaN-safe``, ``nan_to_num``, the name of an
 option, a zero count, or the source line that a traceback quotes say nothing of this run.
@@ -54,6 +56,17 @@ _NEGATION = re.compile(
     r"|\bnon-?\s?finite\b[^\d:=]{0,30}[:=]\s*(?:0|False|None|no)\b",
     re.IGNORECASE,
 )
+_DENIED = re.compile(
+    r"(?:\b(?:has|have|any|is|contains?)\s+)?-?\b\w*(?:nan|inf)s?(?:_\w+)?\s*[:=]\s*"
+    r"(?:0|False|None|no)\b(?!\.\d)",
+    re.IGNORECASE,
+)
+"""``has nan: False``, which leaves what else the line says."""
+_UNTRUE = re.compile(
+    r"\b(?P<of>[\w.]*)finite\w*(?:\((?P<what>[^()]*)\))?(?:\.\w+\(\))*\s*[:=]+\s*(?:False|no)\b",
+    re.IGNORECASE,
+)
+"""``input_finite=False``"""
 _CODE = re.compile(
     r"is_?nan|is_?inf|isfinite|nan_to_num|nan_?_?inf_?_?filter|float\(|np\.nan|torch\.nan|math\.nan"
     r"|\bif\b.*:\s*$|^\s*(?:assert|raise|def|return|print|import|from|elif|while)\b|(?<!-)--[\w-]*nan"
@@ -90,7 +103,7 @@ _QUANTITIES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("logits", re.compile(r"logit", re.IGNORECASE)),
     ("loss", re.compile(r"loss|perplexity|\bnll\b", re.IGNORECASE)),
     ("attention", re.compile(r"attn|attention", re.IGNORECASE)),
-    ("parameters", re.compile(r"param|weights?\b", re.IGNORECASE)),
+    ("parameters", re.compile(r"param|weights?\b|\bbias\b|\bkernel\b|\bembeddings?\b", re.I)),
     ("activations", re.compile(r"activation|output|\bout\b|hidden|forward", re.IGNORECASE)),
     (
         "input",
@@ -111,6 +124,9 @@ _AT_STEP = re.compile(
     r"\b(?:step|iteration|iter|update)s?\s*[:#=]?\s*#?(\d+)(?![\d.]*\w)", re.IGNORECASE
 )
 _WITHIN = re.compile(r"within steps \[(\d+) - (\d+)\]")
+_BATCH = re.compile(r"\b(?:batch|batch[_ ](?:idx|index|no))\s*[:#=]?\s*#?(\d{1,12})\b", re.I)
+_MODULE = re.compile(r"\((?:type )?([A-Z][A-Za-z]+\d?[dD]?)\)|\btype[=: ]+([A-Z][A-Za-z]+)\b")
+"""The class of a module behind its name: ``layers.3.attn.softmax (Softmax)``."""
 _RANK = re.compile(r"\brank[ :#=]*(\d+)", re.IGNORECASE)
 _NODE = re.compile(r"\bnode[ :=]+([\w.-]+)", re.IGNORECASE)
 _REPRODUCIBLE = re.compile(
@@ -127,6 +143,8 @@ def _on_line(log: Log, line: Line) -> None:
     rank = _RANK.search(text)
     node = _NODE.search(text)
     within = _WITHIN.search(text)
+    batch = _BATCH.search(text)
+    module = _MODULE.search(text)
     log.event(
         "nonfinite-text",
         line,
@@ -139,6 +157,8 @@ def _on_line(log: Log, line: Line) -> None:
         sound_input=_sound_input(text),
         node=node[1] if node else None,
         after_step=int(within[1]) if within else None,
+        batch=int(batch[1]) if batch else None,
+        module=module[1] if module else None,
     )
 
 
@@ -151,8 +171,8 @@ def _sound_input(text: str) -> bool | None:
 
 def said_value(text: str) -> str | None:
     """``nan`` or ``inf`` when the line states that something is, ``None`` otherwise."""
-    text = _MESSAGE.sub(r"(\1)", text[:2000])
-    if _KERAS in text:
+    text = _DENIED.sub(" ", _MESSAGE.sub(r"(\1)", text[:2000]))
+    if _KERAS in text or _is_untrue(text):
         return "nan"
     text = _LEFT_OUT.sub("", _SPEAKER.sub("", text))
     # Advice may follow, or stand before: "... is nan. Check your data."
@@ -160,6 +180,11 @@ def said_value(text: str) -> str | None:
     if not said and (counted := _counted_in(text)):
         return counted
     return None if not said else "nan" if "nan" in said else "inf"
+
+
+def _is_untrue(text: str) -> bool:
+    """Whether it says that something is not finite; of a layer's input, its output matters."""
+    return _UNTRUE.search(text) is not None and layer(text) is None
 
 
 def _counted_in(text: str) -> str | None:
@@ -200,6 +225,9 @@ def quantity(text: str) -> str | None:
     """What is non-finite, as far as the line says."""
     if _OF_WRITER in text:
         return "value"
+    if _is_untrue(text) and (untrue := _UNTRUE.search(text)):
+        text = untrue["what"] or untrue["of"]
+    text = text.replace("_", " ")
     for name, pattern in _QUANTITIES:
         if pattern.search(text):
             return name
@@ -236,7 +264,8 @@ def _plan(line: Line, lower: str) -> Handler | None:
 DIALECT = Dialect(
     name="nonfinite-text",
     triggers=("nan", "nans", "inf", "infs", "not finite", "non-finite", "nonfinite", "non finite",
-              "infinity", "infinite", "invalid loss", " rerun: unexpected"),
+              "infinity", "infinite", "finite=false", "finite: false", "finite:false",
+              "finite = false", ")=false", "): false", "invalid loss", " rerun: unexpected"),
     plan=_plan,
     statement=True,
 )  # fmt: skip

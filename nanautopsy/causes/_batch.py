@@ -1,0 +1,131 @@
+"""What is known of the batch that died: its numbers, what the program says of it, whether it came
+back."""
+
+from __future__ import annotations
+
+import re
+
+from nanautopsy import thresholds
+from nanautopsy.causes.interface import Case, Weighing
+from nanautopsy.roles import words
+from nanautopsy.wording import phrase
+
+_OF_INPUT = re.compile(
+    r"\b(inputs?|images?|pixels?|pixel_values|waveforms?|audio|features?|targets?|labels?|samples?"
+    r"|ground truth|annotations?|dataset|data)\b",
+    re.IGNORECASE,
+)
+_WARNED = re.compile(r"([^\s:]+\.py):\d+: RuntimeWarning: ")
+_OF_LOADING = re.compile(
+    r"data(?:set|module|loader)?s?\b|_data|data_|loader|transform|augment|preproc|normali[sz]e|collat",
+    re.IGNORECASE,
+)
+"""Files of programs that prepare batches; numpy warns in them, torch and JAX do not warn."""
+
+
+def weigh_batch(case: Case, weighing: Weighing) -> None:
+    """Evidence that a batch holds what no formula stands; the case has an onset."""
+    _weigh_statistics(case, weighing)
+    _weigh_statements(case, weighing)
+    _weigh_recurrence(case, weighing)
+    _weigh_alignment(case, weighing)
+
+
+def _weigh_statistics(case: Case, weighing: Weighing) -> None:
+    """Numbers of the batch that were logged."""
+    onset = case.onset
+    assert onset is not None
+    there = case.at_onset("odd-input")
+    for finding in case.found("odd-input"):
+        if finding.data.get("passing") and finding not in there:
+            continue
+        if finding.step is None or onset.step is None or finding.step <= onset.step:
+            if finding.data.get("stays"):
+                weighing.speaks_for(
+                    thresholds.WEAK,
+                    phrase(
+                        "{finding}; it stays so, as what is computed from weights does",
+                        finding=finding.text,
+                    ),
+                    finding.source,
+                )
+            else:
+                weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
+            return
+
+
+def _weigh_statements(case: Case, weighing: Weighing) -> None:
+    """What the program says of its data."""
+    for finding in case.found("reported-nonfinite"):
+        if finding.data.get("quantity") == "input" and _OF_INPUT.search(finding.text):
+            weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
+            break
+        path = _WARNED.search(finding.text)
+        if finding.role == "initiating" and path and _OF_LOADING.search(path[1]):
+            weighing.speaks_for(
+                thresholds.STRONG,
+                phrase("{finding}, where data are prepared", finding=finding.text),
+                finding.source,
+            )
+            break
+    for finding in case.found("odd-sample"):
+        if finding.data.get("there"):
+            weighing.speaks_for(
+                thresholds.DECISIVE,
+                phrase("{finding}, right where it died", finding=finding.text),
+                finding.source,
+            )
+        elif finding.data.get("before"):
+            weighing.speaks_for(
+                thresholds.MODERATE,
+                phrase("{finding}, before training", finding=finding.text),
+                finding.source,
+            )
+
+
+def _weigh_alignment(case: Case, weighing: Weighing) -> None:
+    """A CTC loss of Inf: no path of the input is long enough for its target."""
+    onset = case.onset
+    if onset is None or onset.value != "inf" or onset.quantity != "loss":
+        return
+    tag = onset.source.tag or ""
+    if "ctc" in words(tag):
+        weighing.speaks_for(
+            thresholds.STRONG,
+            phrase("{tag} is Inf: a target longer than its input has no alignment", tag=tag),
+            onset.source,
+        )
+
+
+def _weigh_recurrence(case: Case, weighing: Weighing) -> None:
+    for finding in case.found("same-batch"):
+        weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
+    for finding in case.found("died-again"):
+        if finding.data.get("same"):
+            weighing.speaks_for(
+                thresholds.STRONG,
+                phrase("{finding}: the same place in the data", finding=finding.text),
+                finding.source,
+            )
+        else:
+            weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
+    for finding in case.found("isolated-losses"):
+        period = finding.data.get("period")
+        if not isinstance(period, int) or finding.step is None:
+            continue
+        if finding.step % period == 0:
+            weighing.speaks_for(
+                thresholds.WEAK,
+                phrase(
+                    "{finding}: the end of an epoch, or what the program does every so often",
+                    finding=finding.text,
+                ),
+                finding.source,
+            )
+        else:
+            weighing.speaks_for(
+                thresholds.STRONG,
+                phrase("{finding}: the same place in the data each time", finding=finding.text),
+                finding.source,
+            )
+        return

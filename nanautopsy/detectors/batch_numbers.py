@@ -1,0 +1,154 @@
+"""Logged numbers of a batch that reach a value at which a formula has no result.
+
+A mean over targets of which there are none, a softmax over keys of which there are none, a
+logarithm of what is 0: counts that fall to 0, counts of defects that rise from 0, and quantities
+that were positive and are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.model import Finding, Run, Series
+from nanautopsy.quantities import position
+from nanautopsy.roles import words
+from nanautopsy.signal import shown
+from nanautopsy.wording import Phrase, phrase
+
+_Words = frozenset[str]
+
+
+def _of(text: str) -> _Words:
+    return frozenset(text.split())
+
+
+_TARGET = _of(
+    "target targets label labels valid supervised unmasked trainable answer response completion"
+    " positive positives pos pair pairs foreground fg matched boxes objects annotations gt"
+)
+_COUNT = _of(
+    "num n count number tokens token tok toks targets labels positions pixels px pair pairs"
+    " positives anchors boxes objects annotations"
+)
+_TOKENS = _of("tokens tok toks ntok ntoks ntokens")
+_NOT_TARGETS = _of(
+    "loss acc accuracy ignored masked vocab classes class length len lr grad norm ratio fraction"
+    " frac max min mean std val validation eval test sec second seconds time total seen processed"
+    " weight size pad padded padding gen generated keys key kv"
+)
+_LENGTH = _of("len lens length lengths seqlen seqlens keys key kv")
+_LEAST = _of("min minimum shortest smallest least")
+_ROWS = _of("rows row queries query sequences seqs samples sentences positions")
+_EMPTIED = _of("masked empty without unattended blocked dead")
+_PADDING = _of("pad pads padded padding")
+_NOT_PADDING = _of("id side multiple mode token_id loss")
+_ARGUMENT = _of(
+    "min minimum std stddev sigma sigma2 var variance scale rate prob probability p density det"
+    " determinant denominator denom"
+)
+_NO_ARGUMENT = _of(
+    "lr learning loss grad grads gradient reward rewards return advantage entropy acc accuracy kl"
+    " score margin logit logits fp time sec gpu mem best weight weights"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What a number is, by the words of its tag, and the value that leaves no result."""
+
+    finding: str
+    names: Callable[[_Words], bool]
+    first: Callable[[np.ndarray], int | None]
+    usual: Phrase
+
+
+def _fallen(values: np.ndarray) -> int | None:
+    """The first 0 of a whole number that is 1 or more as a rule."""
+    empty = np.flatnonzero(values == 0)
+    if not len(empty) or float(np.median(values)) < 1 or (values != np.floor(values)).any():
+        return None
+    return int(empty[0])
+
+
+def _risen(values: np.ndarray) -> int | None:
+    """The first number above 0 of one that was 0 up to then."""
+    above = np.flatnonzero(values > 0)
+    if not len(above) or above[0] < thresholds.INPUT_HISTORY or (values < 0).any():
+        return None
+    return int(above[0])
+
+
+def _left(values: np.ndarray) -> int | None:
+    """The first number of 0 or less of one that was positive up to then."""
+    below = np.flatnonzero(values <= 0)
+    return int(below[0]) if len(below) and below[0] >= thresholds.INPUT_HISTORY else None
+
+
+def _is_target(have: _Words) -> bool:
+    if have & _NOT_TARGETS:
+        return False
+    return bool(have & _TARGET and have & _COUNT) or have <= _TOKENS | {"n", "num"}
+
+
+def _is_length(have: _Words) -> bool:
+    return bool(have & _LENGTH and (have & _LEAST or have & {"valid", "visible"}))
+
+
+_RULES = (
+    _Rule("no-targets", _is_target, _fallen, phrase("{usual} as a rule")),
+    _Rule("no-keys", _is_length, _fallen, phrase("{usual} as a rule")),
+    _Rule(
+        "no-keys",
+        lambda have: bool(have & _ROWS and have & _EMPTIED),
+        _risen,
+        phrase("0 up to then"),
+    ),
+    _Rule(
+        "padding-begins",
+        lambda have: bool(have & _PADDING) and not have & _NOT_PADDING,
+        _risen,
+        phrase("0 up to then"),
+    ),
+    _Rule(
+        "left-domain",
+        lambda have: bool(have & _ARGUMENT) and not have & (_NO_ARGUMENT | _LENGTH),
+        _left,
+        phrase("positive up to then"),
+    ),
+)
+
+
+def _detect(run: Run) -> Iterator[Finding]:
+    for series in run.by_role("other", "counter"):
+        have = frozenset(words(series.tag))
+        for rule in _RULES:
+            index = rule.first(series.values) if len(series) > 1 and rule.names(have) else None
+            if index is not None:
+                yield _finding(rule, series, index)
+                break
+
+
+def _finding(rule: _Rule, series: Series, index: int) -> Finding:
+    usual = phrase(rule.usual, usual=shown(float(np.median(series.values))))
+    return Finding(
+        id=rule.finding,
+        text=phrase(
+            "{tag} is {value} at {place}, and {usual}",
+            tag=series.tag,
+            value=shown(float(series.values[index])),
+            place=position(series.axis, int(series.steps[index])),
+            usual=usual,
+        ),
+        source=series.at(index),
+        step=int(series.steps[index]),
+        last_good=int(series.steps[index - 1]) if index else None,
+        data={"tag": series.tag, "axis": series.axis},
+    )
+
+
+DETECTOR = Detector("batch-numbers", _detect)

@@ -1,0 +1,128 @@
+"""Lines in which the program says what is odd about its data: no label left, a text of no token,
+an image of one color.
+
+Samples::
+
+    WARNING: tokenization mismatch: 102 vs. 104. (ignored)                              (LLaVA)
+    ZeroDivisionError: Unsloth: All labels in your dataset are -100.                   (Unsloth)
+    example 812: prompt length 2071 >= max_length 2048, the response was truncated away
+    batch 41 contains 1 empty sequence (length 0 after tokenization)
+    12 query rows have no visible key
+    img_00231.png: constant image (std=0)
+    could not decode 0412.jpg, using zeros
+    depth_0031.exr: 40 invalid pixels
+
+Whether it did harm is told by what stands beside it. What was left out or filled in does none.
+"""
+
+from __future__ import annotations
+
+import re
+
+from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
+
+_LABEL = (
+    r"(?:labels?|targets?|answers?|responses?|completions?|annotations?|ground[ -]truths?"
+    r"|(?:label|target|response|completion|answer|assistant|supervised|masked|trainable|output)"
+    r"[ _-](?:tokens?|pixels?|positions?)|positives?|positive (?:pairs?|anchors?|samples?)|boxes)"
+)
+_SEQUENCE = (
+    r"(?:sequences?|texts?|captions?|prompts?|sentences?|documents?|utterances?|contexts?"
+    r"|strings?|neighbou?rhoods?)"
+)
+_SAMPLE = (
+    r"(?:images?|img|samples?|examples?|frames?|records?|rows?|files?|clips?|videos?|audio"
+    r"|waveforms?|signals?|spectrograms?|scans?|volumes?|patches|columns?|features?|channels?"
+    r"|sensors?|readings?|graphs?|point clouds?|depth|pixels?|edges?|nodes?|shards?"
+    r"|[\w/-]+\.(?:png|jpe?g|tiff?|exr|npy|npz|wav|flac|mp4|csv|parquet|pt|h5|json))"
+)
+_KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    (
+        "labels-mismatch",
+        re.compile(
+            r"tokenization mismatch: \d+ vs|labels in your dataset are -100"
+            rf"|\b(?:no|zero|0|without(?: any| a)?)\s+(?:[\w-]+\s+){{0,2}}{_LABEL}\b"
+            rf"|\b(?:all|every|entire)\s+(?:of\s+)?(?:the\s+|its\s+)?{_LABEL}\s+(?:\w+\s+){{0,2}}"
+            r"(?:masked|ignored|-100|truncated|removed|cut|dropped|empty)"
+            rf"|\b{_LABEL}\b[^.;:]{{0,40}}\b(?:truncated|cut off|cut away|masked out|empty|lost)\b"
+            rf"|\bempty {_LABEL}\b",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "empty-sequence",
+        re.compile(
+            rf"\b(?:empty|zero[- ]length|0[- ]length) (?:\w+ )?{_SEQUENCE}\b"
+            rf"|\b{_SEQUENCE}\b[^.;]{{0,30}}\b(?:(?:is|are) empty|(?:length|len)\s*[:=]?\s*0\b)"
+            r"|\b(?:fully|completely|entirely)[- ](?:masked|padded)\b"
+            r"|\b(?:rows?|quer(?:y|ies)|positions?|tokens?|samples?|sequences?)\b[^.;]{0,30}"
+            r"\b(?:no|without(?: any| a)?|zero)\s+(?:\w+\s+){0,2}(?:keys?|unmasked \w+)\b"
+            r"|\battention[ _]mask\b[^.;]{0,30}\ball\b[ -]?(?:0s?|zeros?|false|masked|padding)\b"
+            r"|\ball[- ]padding\b|\bonly (?:of )?padding\b",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "odd-sample",
+        re.compile(
+            rf"\b(?:constant|blank|all[- ]?zeros?|all[- ]black|silent|flat|degenerate"
+            rf"|corrupt(?:ed)?|broken|malformed|invalid|damaged) (?:\w+ )?{_SAMPLE}\b"
+            rf"|\b{_SAMPLE}\b.{{0,60}}\b(?:std|stddev|variance|range|norm|max|sum)\s*(?:is|=+|:)?"
+            r"\s*0(?:\.0*)?(?![.\d])"
+            rf"|\b{_SAMPLE}\b.{{0,40}}\b(?:(?:is|are) (?:all )?(?:constant|zeros?|blank|silent"
+            r"|corrupt(?:ed)?|invalid|broken)|coincide|out of range|outside)\b"
+            rf"|\b(?:could not|cannot|can't|failed to|unable to) (?:\w+ )?(?:decode|read|parse)\b"
+            rf".{{0,40}}{_SAMPLE}"
+            r"|\b[1-9]\d* missing\b"
+            r"(?! (?:\w+ )?(?:keys?|files?|tensors?|param\w*|modules?|weights?))"
+            rf"|\b[1-9]\d* invalid (?:\w+ )?(?:values?|entries|cells|{_SAMPLE})\b",
+            re.IGNORECASE,
+        ),
+    ),
+)
+_HARMLESS = re.compile(
+    r"\b(?:skip(?:s|ped|ping)?|drop(?:s|ped|ping)?|filter\w*|replac\w+|fill(?:s|ed|ing)?|imput\w+"
+    r"|interpolat\w+|remov(?:ed|ing)|discard\w*|exclud\w+|clamp\w*|clip(?:ped|ping)?)\b",
+    re.IGNORECASE,
+)
+"""What is done with the sample instead of training on it; a response that was removed is lost."""
+
+
+_NUMBER = re.compile(r"\b\d+(?:\.\d+)?\b")
+
+
+def kind_of(text: str) -> str | None:
+    """Which oddity the line states, ``None`` for no oddity or one that was dealt with."""
+    for kind, pattern in _KINDS:
+        found = pattern.search(text)
+        if found is not None:
+            rest = text[: found.start()] + text[found.end() :]
+            return None if _HARMLESS.search(rest) else kind
+    return None
+
+
+def _on_line(log: Log, line: Line) -> None:
+    kind = kind_of(line.text[:2000])
+    if kind is not None:
+        log.event(kind, line)
+
+
+def _plan(line: Line, lower: str) -> Handler | None:
+    text = line.text[:2000]
+    # Other lines of this shape hold other numbers.
+    alike = (text, *(_NUMBER.sub(number, text) for number in "01"))
+    return _on_line if any(kind_of(one) is not None for one in alike) else None
+
+
+DIALECT = Dialect(
+    name="data-text",
+    triggers=(
+        "tokenization mismatch", "labels in your dataset", "label", "target", "answer", "response",
+        "completion", "annotation", "ground truth", "ground-truth", "positive", " boxes", "empty ",
+        "length", "is empty", "masked", "padded", "padding", " key", "attention mask",
+        "attention_mask", "constant", "blank", "all zero", "all-zero", "black", "silent", "flat ",
+        "degenerate", "corrupt", "broken", "malformed", "invalid", "damaged", "std", "variance",
+        "decode", "read ", "parse", "missing", "coincide", "out of range", "outside",
+    ),
+    plan=_plan,
+)  # fmt: skip

@@ -1,0 +1,116 @@
+"""Numbers and sentences about the batch that died: which cause each of them speaks for, and that
+they say nothing where they stand elsewhere too."""
+
+from __future__ import annotations
+
+import pytest
+from builders import INF, NAN, case_of, event, make_run, named_cause, series
+
+DEAD = [2.0] * 20 + [NAN] * 5
+"""From step 21 on."""
+ONCE = [2.0] * 20 + [NAN] + [2.0] * 4
+
+
+def count(usual: float, there: float) -> list[float]:
+    return [usual] * 20 + [there] + [usual] * 4
+
+
+@pytest.mark.parametrize(
+    ("tag", "usual", "there", "cause"),
+    [
+        ("n_tok", 48, 0, "empty-targets"),
+        ("num_pos", 7, 0, "empty-targets"),
+        ("valid_px", 240, 0, "empty-targets"),
+        ("n_pos_pairs", 12, 0, "empty-targets"),
+        ("seq_len/min", 5, 0, "fully-masked-attention"),
+        ("valid_keys_min", 6, 0, "fully-masked-attention"),
+        ("mask/rows_without_keys", 0, 8, "fully-masked-attention"),
+        ("x_nan_frac", 0, 0.01, "bad-input-data"),
+        ("input/inf_count", 0, 3, "bad-input-data"),
+        ("x_std", 1.0, 0, "bad-input-data"),
+    ],
+)
+def test_a_number_of_the_batch_that_died(tag: str, usual: float, there: float, cause: str) -> None:
+    assert named_cause(series("loss", DEAD), series(tag, count(usual, there))) == cause
+    harmless = count(usual, there)
+    harmless[8] = there
+    assert named_cause(series("loss", DEAD), series(tag, harmless)) is None
+    well = make_run(series("loss", [2.0] * 25), series(tag, count(usual, there)))
+    assert case_of(well).verdict == "healthy"
+
+
+@pytest.mark.parametrize("tag", ["rate_min", "sigma2_min", "p_true/min", "min_scale"])
+def test_an_argument_that_left_its_domain(tag: str) -> None:
+    loss = [2.0] * 20 + [INF] + [NAN] * 4
+    argument = series(tag, [0.3] * 20 + [0.0] + [NAN] * 4)
+    assert named_cause(series("loss", loss), argument) == "loss-domain-error"
+    early = series(tag, [0.3] * 8 + [0.0] + [0.3] * 11 + [0.0] + [NAN] * 4)
+    assert named_cause(series("loss", loss), early) is None, "it was 0 before, and did no harm"
+
+
+def test_padding_that_begins_where_gradients_turn() -> None:
+    loss = series("loss", [2.0] * 21 + [NAN] * 4)
+    norm = series("grad_norm", [1.0] * 20 + [NAN] * 5)
+    eager = {"model": {"attn_implementation": "eager"}}
+    first = series("padded_tokens", [0.0] * 20 + [6.0] * 5)
+    always = series("padded_tokens", [3.0] * 20 + [6.0] * 5)
+    assert named_cause(loss, norm, first, config=eager) == "fully-masked-attention"
+    assert named_cause(loss, norm, always, config=eager) != "fully-masked-attention"
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [
+        ("labels-mismatch", "empty-targets"),
+        ("empty-sequence", "fully-masked-attention"),
+        ("odd-sample", "bad-input-data"),
+    ],
+)
+def test_a_sentence_about_the_batch_that_died(kind: str, cause: str) -> None:
+    losses = series("loss", ONCE), series("grad_norm", [1.0] * 25)
+    there = event(kind, "the sentence", 20)
+    elsewhere = event(kind, "the sentence", 6)
+    assert named_cause(*losses, there) == cause
+    assert named_cause(series("loss", DEAD), there) == cause
+    assert named_cause(series("loss", DEAD), there, elsewhere) is None
+
+
+def test_a_guard_that_names_the_same_batch() -> None:
+    losses = series("loss", [2.0] * 40)
+
+    def guard(step: int, batch: int) -> object:
+        said = f"epoch 0: skipping batch {batch}: non-finite loss (nan)"
+        return event("nonfinite-text", said, step, value="nan", quantity="loss", batch=batch)
+
+    assert named_cause(losses, guard(9, 13), guard(19, 13), guard(29, 13)) == "bad-input-data"
+    assert named_cause(losses, guard(9, 13), guard(19, 4), guard(29, 13)) is None
+
+
+def test_a_ctc_loss_without_an_alignment() -> None:
+    loss = [2.0] * 20 + [INF] + [NAN] * 4
+    norm = series("grad_norm", [1.0] * 20 + [NAN] * 5)
+    assert named_cause(series("ctc_loss", loss), norm) == "bad-input-data"
+    assert named_cause(series("loss", loss), norm) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "cause"),
+    [("/home/u/denoise/transforms.py", "bad-input-data"), ("/home/u/metrics.py", None)],
+)
+def test_numpy_warns_where_data_are_prepared(path: str, cause: str | None) -> None:
+    said = f"{path}:2: RuntimeWarning: invalid value encountered in divide"
+    warning = event("nonfinite-text", said, 20, value="nan", quantity="warning", operation="divide")
+    losses = series("loss", DEAD), series("grad_norm", [1.0] * 20 + [NAN] * 5)
+    assert named_cause(*losses, warning) == cause
+
+
+def test_a_softmax_that_is_the_first() -> None:
+    def said(layer: str, module: str) -> object:
+        return event(
+            "nonfinite-text", f"first non-finite output in {layer} ({module})", 21,
+            value="nan", quantity="activations", layer=layer, module=module,
+        )  # fmt: skip
+
+    loss = series("loss", DEAD)
+    assert named_cause(loss, said("layers.0.attn.softmax", "Softmax")) == "fully-masked-attention"
+    assert named_cause(loss, said("layers.0.attn.out", "Linear")) is None
