@@ -130,7 +130,8 @@ NEW_OBJECTIVE_MAX = 1e8
 times 512 times 512 is 5e7) where the mean had been."""
 SUCCESS_LEARNED = 0.1
 """Share of its best level by which a measure of success must have risen to tell of learning, or
-half of its errors be gone: on classes of unequal size accuracy begins high and stays whatever happens."""
+half of its errors be gone: on classes of unequal size accuracy begins high and stays whatever
+happens."""
 SUCCESS_KEPT = 0.8
 """Share of what was learned that a run which was not destroyed still shows at its end."""
 LEARNED_SHARE = 0.75
