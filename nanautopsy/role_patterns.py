@@ -16,7 +16,7 @@ import numpy as np
 
 from nanautopsy.directory_roles import of_evaluation
 from nanautopsy.model import Series, SeriesRole
-from nanautopsy.roles import classify, words
+from nanautopsy.roles import EVALUATION, FORMULAS, classify, words
 from nanautopsy.wording import phrase
 
 ROLES: tuple[SeriesRole, ...] = get_args(SeriesRole)
@@ -83,6 +83,8 @@ def give_roles(
         if role == "other" and found is None:
             role = _by_values(one, notes)
         named.append(replace(one, role=role, layer=layer))
+    if not any(one.role == "loss" for one in named):
+        named = [_as_objective(one) for one in named]
     notes.extend(
         phrase(
             "no metric fits the pattern {pattern!r} that was given for the role {role}",
@@ -102,6 +104,15 @@ def _by_user(tag: str, used: dict[RolePattern, int]) -> tuple[SeriesRole, str | 
             used[pattern] += 1
             return pattern.role, match.groupdict().get("layer")
     return None
+
+
+def _as_objective(one: Series) -> Series:
+    """Where nothing is called a loss, the formula that is minimized is one."""
+    parts = words(one.tag)
+    spelled = frozenset(parts) | {"".join(parts[-3:])}  # l2err
+    if one.role != "other" or not spelled & FORMULAS:
+        return one
+    return replace(one, role="eval_loss" if spelled & EVALUATION else "loss")
 
 
 def _by_values(one: Series, notes: list[str]) -> SeriesRole:

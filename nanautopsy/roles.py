@@ -143,8 +143,8 @@ def classify(tag: str) -> tuple[SeriesRole, str | None]:
         return "layer_parameter", keras["variable"]
     parts = words(tag)
     have = frozenset(parts)
-    if have & _ATTENTION and have & _LOGIT and not have & _LOSS:
-        return "attention_logit", _layer_of(tag)
+    if have & _ATTENTION and (have & _LOGIT or _is_extreme(have)) and not have & _LOSS:
+        return "attention_logit", _layer_of(tag) or _number_of(tag)
     role = _tensor_role(tag, have)
     if role is not None:
         layer = _layer_of(tag)
@@ -155,6 +155,23 @@ def classify(tag: str) -> tuple[SeriesRole, str | None]:
     if _OF_HISTOGRAM.search(tag):
         return "other", None  # The extremes and counts of many losses are no loss.
     return _global_role(parts, have), None
+
+
+def _is_extreme(have: frozenset[str]) -> bool:
+    """``attn_max_l0``, ``qk_absmax``: nothing but attention and its extreme; weights of softmax
+    stay below 1, so that values tell."""
+    named = frozenset(word for word in have if not word.isdigit() and len(word) > 1)
+    return bool(have & {"max", "absmax", "amax"}) and named <= _ATTENTION | _STATISTIC | {
+        "layer",
+        "block",
+        "head",
+    }
+
+
+def _number_of(tag: str) -> str | None:
+    """The layer that stands as a number at the end: ``max_attn_logit_2``, ``attn_max_l0``."""
+    found = re.search(r"(?:^|[/._])((?:layer|block|blk|l)?_?\d+)$", tag, re.IGNORECASE)
+    return found[1] if found else None
 
 
 def _tensor_role(tag: str, have: frozenset[str]) -> SeriesRole | None:
@@ -238,6 +255,8 @@ def _without_statistic(path: str) -> str:
     head, dot, tail = path.rpartition(".")
     named = frozenset(words(tail))
     quantity = _GRADIENT | _STATISTIC
+    if named & _LOGIT:
+        quantity |= _LOGIT
     if named & _STATISTIC and not named & {"norm", "norms"}:
         # hidden_norm and out_norm are modules.
         quantity |= _ACTIVATION | {"out"}
@@ -277,6 +296,8 @@ def _global_role(parts: tuple[str, ...], have: frozenset[str]) -> SeriesRole:
         return "grad_norm"
     if parts in (("total", "norm"), ("g", "norm"), ("norm", "g")) or _is_gradient(parts):
         return "grad_norm"
+    if "norm" in have and have & {"unclipped", "preclip"} and not have & _PARAMETER:
+        return "grad_norm"  # What is clipped is a gradient.
     if have & _PERPLEXITY:
         return "eval_loss"
     if _is_loss(parts, have, joined):
@@ -284,6 +305,12 @@ def _global_role(parts: tuple[str, ...], have: frozenset[str]) -> SeriesRole:
     if have & _COUNTER and have <= _COUNTER | _COUNTED:
         return "counter"
     return "other"
+
+
+FORMULAS = frozenset(
+    "mae mape smape rmse sse huber hinge l1err l2err objective criterion energy".split()
+)
+"""Objectives by the name of their formula, which are measures of success beside another loss."""
 
 
 def _is_gradient(parts: tuple[str, ...]) -> bool:
@@ -298,6 +325,6 @@ def _is_loss(parts: tuple[str, ...], have: frozenset[str], joined: str) -> bool:
     if "cost" in have:
         return have <= _COST | EVALUATION
     named = [word for word in parts if not word.isdigit()]
-    if named and named[-1] in ("loss", "losses"):
+    if named and re.fullmatch(r"(?!gloss|floss|blosser).*loss(?:es)?", named[-1]):
         return True
     return bool(have & _LOSS or "cross_entropy" in joined) and not have & _NOT_MINIMIZED

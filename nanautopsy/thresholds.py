@@ -103,6 +103,9 @@ GROWTH_FACTOR = 10.0
 of healthy grad norms in the public logs lies below five times the median."""
 SUDDEN_FACTOR = 3.0
 """A grad norm within this factor of its own median has not begun to grow."""
+AGREED_POINTS = 5
+"""Different values that several ranks share, exactly as printed, before they are taken for one
+reduced number: two independent losses of four digits agree five times once in 1e16."""
 CALM_POINTS = 5
 """Gradient norms or losses before a sudden end that show their usual level."""
 DIVERGED_FACTOR = 3.0

@@ -114,3 +114,12 @@ def test_a_scale_as_four_printed_digits_show_it(
 ) -> None:
     (one,) = give_roles([series("scale", values)], [], [])
     assert one.role == role
+
+
+@pytest.mark.parametrize("tag", ["smape", "train/l2err", "hinge", "rmse"])
+def test_a_formula_is_the_loss_where_nothing_else_is(tmp_path: Path, tag: str) -> None:
+    log = tmp_path / "progress.csv"
+    log.write_text(f"step,{tag},grad_norm\n1,0.5,1.0\n2,0.4,1.1\n3,nan,1.2\n", encoding="utf-8")
+    assert {s.tag: s.role for s in analyze(log).run.series}[tag] == "loss"
+    log.write_text(f"step,{tag},loss\n1,0.5,1.0\n2,0.4,1.1\n3,nan,1.2\n", encoding="utf-8")
+    assert {s.tag: s.role for s in analyze(log).run.series}[tag] == "other"

@@ -34,7 +34,7 @@ GLOBAL: dict[SeriesRole, list[str]] = {
         "d_loss", "loss_G", "losses/d_loss", "loss_value", "cross_entropy_1", "train/cross_entropy",
         "bce", "train_mse", "cost", "train/cost", "xent", "NLL", "ELBO", "Conductor_Copper_loss",
         "initial_phi_port_port1_loss", "trainLoss", "TrainLoss", "損失/loss", "weighted_loss",
-        "encoder_loss", "hidden_loss", "attention_loss", "train/loss/step", "lossTotal",
+        "encoder_loss", "hidden_loss", "attention_loss", "train/loss/step", "lossTotal", "simloss",
     ],
     "eval_loss": [
         "eval_loss", "eval/loss", "val_loss", "val/loss", "val/loss_epoch", "valid_loss",
@@ -53,7 +53,7 @@ GLOBAL: dict[SeriesRole, list[str]] = {
         "learning/grad_norm", "learning/raw_grad_norm", "grad_2.0_norm_total", "grad_l2_norm",
         "total_norm", "gradient/global_norm", "grad_norm_clipped", "max_grad", "grad.norm",
         "gradients/global_norm", "train/gradient_norm_step", "Gradient Norm", "grad_norm (step)",
-        "debug/grad_norm", "grad_norm_avg", "norm/grad",
+        "debug/grad_norm", "grad_norm_avg", "norm/grad", "unclipped_norm",
     ],
     "learning_rate": [
         "learn_rate", "LearnRate", "sched/learn_rate", "step_size", "stepsize", "optim/step_size",
@@ -103,6 +103,10 @@ GLOBAL: dict[SeriesRole, list[str]] = {
 }  # fmt: skip
 
 LAYERS: list[tuple[str, SeriesRole, str]] = [
+    # attention
+    ("attn_max_l3", "attention_logit", "l3"),
+    ("max_attn_logit_2", "attention_logit", "2"),
+    ("layers.0.attn.max_logit", "attention_logit", "layers.0.attn"),
     # gradients
     ("grad_norm/layers.0.mlp", "layer_gradient", "layers.0.mlp"),
     ("grad_norm/embed", "layer_gradient", "embed"),

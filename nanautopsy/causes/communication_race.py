@@ -5,7 +5,8 @@ missing wait, and a bucket is reduced with old or half-written gradients: a few 
 rank's part are garbage, now and then NaN, at another step in each run.
 
 Evidence for: the gradient of one rank turns first and alone while that rank's loss is finite, or
-one rank's part of the optimizer state does; overlapped communication is on with several ranks; it
+one rank's part of the optimizer state does; a reduced number that had been the same on every rank
+differs; overlapped communication is on with several ranks; it
 comes from one step to the next, in a format that does not overflow; a restart fails elsewhere.
 
 Evidence against: the loss of that rank turned with its gradient, as a bad batch of its own does;
@@ -46,6 +47,8 @@ def _assess(case: Case) -> Assessment:
                 finding.source,
             )
             break
+    for finding in case.found("ranks-disagree")[:1]:
+        weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
     overlap = _overlap(case.run)
     if overlap is not None:
         _weigh_losses(case, weighing)

@@ -72,7 +72,7 @@ def _assess(case: Case) -> Assessment:
                 finding.source,
             )
             break
-    for finding in case.found("rank-alone")[:1]:
+    for finding in case.found("rank-alone", "ranks-disagree")[:1]:
         weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
     if not weighing.evidence:
         return quiet(

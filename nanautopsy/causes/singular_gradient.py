@@ -137,10 +137,10 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
             ),
             half.source,
         )
-    for finding in case.found("rank-alone")[:1]:
+    for finding in case.found("rank-alone", "ranks-disagree")[:1]:
         weighing.speaks_against(
             thresholds.MODERATE,
-            phrase("{finding}: one rank alone", finding=finding.text),
+            phrase("{finding}: not every rank", finding=finding.text),
             finding.source,
         )
     overlap = case.states("overlap_comm", True)

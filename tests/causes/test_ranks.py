@@ -35,7 +35,7 @@ def test_a_loss_alone_is_that_ranks_batch() -> None:
 def test_a_gradient_without_its_loss_tells_neither() -> None:
     parts = (
         series("loss", [*CALM, 1.0, NAN]),
-        *ranks("grad_norm", [*CALM, 1.0, NAN], [*CALM, NAN, NAN]),
+        *ranks("grad_norm", [*CALM, 1.0, NAN], [*[c + 0.05 for c in CALM], NAN, NAN]),
     )
     assert named_cause(*parts, config=OVERLAP) is None
 
@@ -60,3 +60,25 @@ def test_a_reduced_gradient_that_stays_inf_beside_sound_losses() -> None:
     assert shared(sound, once, OVERLAP) != "communication-race"
     lost = [*CALM, 1.0, *[NAN] * 7]
     assert shared(lost, dead, OVERLAP) != "communication-race"
+
+
+NORMS = [0.5 + 0.01 * i for i in range(20)]
+
+
+def test_a_reduced_norm_that_ranks_no_longer_share_is_a_race() -> None:
+    """Two of three ranks, so that none is alone."""
+    torn = [*NORMS[:18], NAN, NAN]
+    parts = [replace(series("grad_norm", n), rank=r) for r, n in enumerate((NORMS, torn, torn))]
+    assert named_cause(series("loss", [*CALM, 1.0, NAN]), *parts, config=OVERLAP) == (
+        "communication-race"
+    )
+
+
+def test_norms_that_ranks_never_shared_and_ones_that_turn_together_tell_nothing() -> None:
+    dead = [*NORMS[:18], NAN, NAN]
+    own = [[n + 0.001 * r for n in dead] for r in range(3)]
+    own[0][18] = 0.7
+    for norms in (own, [dead] * 3):
+        parts = [replace(series("grad_norm", n), rank=r) for r, n in enumerate(norms)]
+        named = named_cause(series("loss", [*CALM, 1.0, NAN]), *parts, config=OVERLAP)
+        assert named != "communication-race"

@@ -239,6 +239,8 @@ def test_what_is_no_configuration(tmp_path: Path, text: str) -> None:
 
 
 MACHINES = [
+    ("torch 2.4.0+cu121 | python 3.11", {"torch": "2.4.0+cu121"}, {}),
+    ("Environment: torch=2.5.0 deepspeed=0.13.1", {"torch": "2.5.0", "deepspeed": "0.13.1"}, {}),
     ("YOLOv5 v6.0 torch 1.9.0+cu111 CUDA:0 (Tesla V100-SXM2-16GB, 16160.5MB)", {"torch": "1.9.0+cu111"}, {"gpu": "Tesla V100-SXM2-16GB"}),
     ("Ultralytics 8.3.0 Python-3.10.12 torch-2.3.0+cu121 CUDA:0 (Tesla T4, 15102MiB)", {"torch": "2.3.0+cu121"}, {"python": "3.10.12", "gpu": "Tesla T4"}),
     ("GPU 0,1,2,3             Tesla V100-SXM2-32GB (arch=7.0)", {}, {"gpu": "Tesla V100-SXM2-32GB"}),

@@ -11,6 +11,8 @@ Samples::
     wandb: Tracking run with wandb version 0.16.6             (wandb)
     | NVIDIA-SMI 535.104.05   Driver Version: 535.104.05   CUDA Version: 12.2     |
     |   0  Tesla T4            Off  | 00000000:00:04.0 Off |                    0 |
+    torch 2.4.0+cu121 | python 3.11
+    Environment: torch=2.5.0 deepspeed=0.13.1
     GPU 0: NVIDIA A100-SXM4-80GB
     GPU 0,1,2,3             Tesla V100-SXM2-32GB (arch=7.0)       (detectron2, a table)
     YOLOv5 v6.0 torch 1.9.0+cu111 CUDA:0 (Tesla V100-SXM2-16GB, 16160.5MB)
@@ -51,7 +53,7 @@ _ULTRALYTICS = re.compile(r"\bPython-(\d[\d.]+) torch-(\d[\w.+]*)")
 _NOT_STATED = re.compile(
     r">|<|\b(?:requires?|required|available|upgrade|minimum|recommended|at least|deprecated|removed"
     r"|since|introduced|compatible|supports?|tested|untested|should|must|newer|older|from version"
-    r"|expected|until)\b",
+    r"|expected|until|compiled|built)\b",
     re.IGNORECASE,
 )
 _GPU = (
@@ -71,6 +73,7 @@ _FACTS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("mixed_precision", re.compile(r"^\s*-?\s*mixed_precision: (\w+)\s*$")),
 )  # fmt: skip
 _SEEN = "environment_text"
+_BANNERS = ("torch", "transformers", "deepspeed", "accelerate", "jax", "lightning")
 
 
 def normalize(name: str) -> str:
@@ -140,6 +143,7 @@ DIALECT = Dialect(
               "cuda:0 (", "gpu: ", "gpu 0,", " torch-",
               "cuda used to build", "gpu 0:",
               "platform: ", "mixed_precision", "deepspeed info", "torch:", "transformers:",
+              *(f"{name}{sign}" for sign in " =@" for name in _BANNERS),
               "nvidia ", "tesla ", "geforce ", "[conda] "),
     plan=_plan,
 )  # fmt: skip

@@ -71,7 +71,7 @@ _CELL = re.compile(r"(?:[|,;]\s*|\s-\s+|\s{2,})[A-Za-z][\w/.]*\s+$")
 """A cell of a delimited row that is a name and its number: ``| scale 1024 |``."""
 _PAIR = re.compile(r"\s+(?=\S*[_/.])[A-Za-z][\w/.]*\s+")
 """The same without a delimiter, where the name is no word of a sentence: ``batch_max 3.2``."""
-_TERSE = frozenset("lr acc accuracy kl reward entropy norm".split())
+_TERSE = frozenset("lr acc accuracy kl reward entropy norm sse mse hinge huber mape smape".split())
 _OBJECTIVE = frozenset("ce mse bce".split())
 """Losses by the name of their formula: ``train_ce``."""
 _UNIT = re.compile(

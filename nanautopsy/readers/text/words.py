@@ -30,7 +30,7 @@ _NORMS = frozenset("grad grads gradient gradients param params parameter update 
 _METRICS = _LOSSES | frozenset(
     "lr acc accuracy kl reward rewards rew eprewmean entropy mse rmse mae score auc f1 iou miou map"
     " bleu psnr ssim wer cer err error cost energy logits logit logps advantage advantages clipfrac"
-    " dice norm precision recall ce bce dist divergence".split()
+    " dice norm precision recall ce bce dist divergence mape smape sse huber hinge".split()
 )
 _SCALERS = frozenset("loss grad gradient amp scaler fp".split())
 
@@ -125,7 +125,7 @@ def may_join(name: str) -> bool:
     parts = words(name)
     if (
         not parts
-        or len(parts[-1]) < 2
+        or (len(parts[-1]) < 2 and not name[-1].isdigit())  # l0 is a layer
         or parts == _LOADING
         or name.lower().endswith(("/s", "/sec", "per second"))
     ):

@@ -1,0 +1,65 @@
+"""A reduced number that was the same on every rank, until it was not.
+
+What ranks compute from their own batches differs; what comes out of a collective, a gradient norm
+after the reduction or a checksum of the parameters, is the same everywhere, bit by bit. Where it
+begins to differ, a rank read a buffer that others had not written yet, or computed wrongly itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.model import Finding, Run, Series
+from nanautopsy.quantities import position
+from nanautopsy.signal import shown
+from nanautopsy.wording import phrase
+
+
+def _detect(run: Run) -> Iterator[Finding]:
+    by_tag: dict[tuple[str, str], list[Series]] = {}
+    # Losses may be equal as well, of ranks that were given the same data.
+    for series in run.by_role("grad_norm", "other"):
+        if series.rank is not None and series.missing is None:
+            by_tag.setdefault((series.tag, series.axis), []).append(series)
+    found = [f for ranks in by_tag.values() if (f := _parted(ranks)) is not None]
+    if found:
+        yield min(found, key=lambda f: f.step or 0)
+
+
+def _parted(ranks: list[Series]) -> Finding | None:
+    """The first step at which ranks that had agreed did not."""
+    if len({s.rank for s in ranks}) < 2 or len(ranks) != len({s.rank for s in ranks}):
+        return None
+    steps = ranks[0].steps
+    if not all(np.array_equal(s.steps, steps) for s in ranks[1:]):
+        return None
+    rows = np.stack([s.values for s in ranks])
+    one = rows[:1]
+    same = (rows == one) | (np.isnan(rows) & np.isnan(one))
+    agree = same.all(axis=0)
+    first = int((~agree).argmax()) if not agree.all() else 0
+    # A constant, such as a count of devices, is no reduced number.
+    if first < thresholds.AGREED_POINTS or len(set(one[0, :first])) < thresholds.AGREED_POINTS:
+        return None
+    values = sorted({shown(float(value)) for value in rows[:, first]})
+    return Finding(
+        id="ranks-disagree",
+        text=phrase(
+            "{tag} was the same on all {count} ranks before; at {place} they differ: {values}",
+            tag=ranks[0].tag,
+            count=len(ranks),
+            place=position(ranks[0].axis, int(steps[first])),
+            values=", ".join(values[:4]),
+        ),
+        source=ranks[0].at(first),
+        step=int(steps[first]),
+        last_good=int(steps[first - 1]),
+        data={"axis": ranks[0].axis, "what": ranks[0].role},
+    )
+
+
+DETECTOR = Detector("rank-disagreement", _detect)
