@@ -14,6 +14,7 @@ from nanautopsy.checkpoints.damage import damaged, damaged_moments
 from nanautopsy.layers import in_forward_order
 from nanautopsy.model import Axis, Finding, NonFinite, Onset, Run, Series, Source, Verdict
 from nanautopsy.quantities import position
+from nanautopsy.readers.text.words import is_metric
 from nanautopsy.signal import index_at, up_to
 from nanautopsy.wording import Phrase, phrase
 
@@ -41,9 +42,19 @@ def _verdict(run: Run, onset: Onset | None, findings: Iterable[Finding]) -> Verd
     if any(f.id == "diverged-loss" for f in findings):
         return "diverged"
     seen = any(len(s) for s in run.by_role("loss", "eval_loss", "grad_norm"))
+    seen = seen or any(map(_tells_of_learning, run.by_role("other")))
     if seen or any(c.tensors for c in run.checkpoints):
         return "healthy"
     return "undetermined"
+
+
+def _tells_of_learning(series: Series) -> bool:
+    """A metric that is finite and still moves, as none does that a NaN model computes."""
+    values = series.values
+    moving = (
+        len(values) >= thresholds.MOVING_POINTS and float(np.ptp(values[-len(values) // 2 :])) > 0
+    )
+    return moving and bool(np.isfinite(values).all()) and is_metric(series.tag)
 
 
 def _onset(run: Run, ordered: Sequence[Finding]) -> Onset:

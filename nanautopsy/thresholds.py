@@ -131,6 +131,8 @@ an adaptive optimizer's steps are zero."""
 NEW_OBJECTIVE_MAX = 1e8
 """No change of what is minimized lifts a loss by more: the sum over a batch of images (64 times 3
 times 512 times 512 is 5e7) where the mean had been."""
+MOVING_POINTS = 3
+"""Points of an accuracy or a reward that show whether it moves."""
 SUCCESS_LEARNED = 0.1
 """Share of its best level by which a measure of success must have risen to tell of learning, or
 half of its errors be gone: on classes of unequal size accuracy begins high and stays whatever

@@ -61,6 +61,87 @@ READ: list[tuple[str, str, dict[tuple[str, str], tuple[list[int], list[float]]]]
         {("loss/Average", "record"): ([0, 1], [0.5, NAN])},
     ),
     (
+        "Marian",
+        "[2021-01-01 01:02:03] Ep. 1 : Up. 500 : Sen. 31,997 : Cost 9.25000000 : Time 20.50s : 7000.25 words/s\n"
+        "[2021-01-01 01:03:03] Ep. 1 : Up. 1000 : Sen. 63,850 : Cost nan : Time 20.50s : 7000.25 words/s\n",
+        {("cost", "step"): ([500, 1000], [9.25, NAN])},
+    ),
+    (
+        "nnU-Net",
+        "2023-04-05 06:07:08.123456: Epoch 7 \n"
+        "2023-04-05 06:07:08.123500: Current learning rate: 0.25 \n"
+        "2023-04-05 06:09:08.123456: train_loss -0.5 \n"
+        "2023-04-05 06:09:09.123456: val_loss nan \n"
+        "2023-04-05 06:09:09.223456: Epoch 8 \n"
+        "2023-04-05 06:11:08.123456: train_loss -0.75 \n",
+        {
+            ("train_loss", "epoch"): ([7, 8], [-0.5, -0.75]),
+            ("val_loss", "epoch"): ([7], [NAN]),
+        },
+    ),
+    (
+        "OpenNMT-py before version 0.4",
+        "Epoch  2,   100/  400; acc:  12.50; ppl: 500.25; xent:   6.25; 3000 src tok/s; 3100 tgt tok/s;   50 s elapsed\n"
+        "Epoch  2,   150/  400; acc:   0.00; ppl:    nan; xent:    nan; 3000 src tok/s; 3100 tgt tok/s;   75 s elapsed\n",
+        {
+            ("acc", "step"): ([500, 550], [12.5, 0.0]),
+            ("ppl", "step"): ([500, 550], [500.25, NAN]),
+            ("xent", "step"): ([500, 550], [6.25, NAN]),
+        },
+    ),
+    (
+        "CycleGAN",
+        "(epoch: 1, iters: 100, time: 0.250, data: 0.125) D_A: 0.500 idt_A: 1.5 \n"
+        "(epoch: 1, iters: 200, time: 0.250, data: 0.125) D_A: nan idt_A: nan \n",
+        {
+            ("D_A", "step"): ([100, 200], [0.5, NAN]),
+            ("idt_A", "step"): ([100, 200], [1.5, NAN]),
+        },
+    ),
+    (
+        "spaCy",
+        "E    #       LOSS TOK2VEC  LOSS NER  ENTS_F  SCORE \n"
+        "---  ------  ------------  --------  ------  ------\n"
+        "  0       0          0.00     31.25    0.00    0.00\n"
+        "  0     200         12.50       nan   40.25    0.40\n",
+        {
+            ("LOSS TOK2VEC", "step"): ([0, 200], [0.0, 12.5]),
+            ("LOSS NER", "step"): ([0, 200], [31.25, NAN]),
+            ("SCORE", "step"): ([0, 200], [0.0, 0.4]),
+        },
+    ),
+    (
+        "OpenRLHF",
+        "Episode [1/2]:   5%|#    | 3/60 [02:30<45:00, 50.0s/it, pg=-0.125, kl=0.25, act_lr=1e-6]\n"
+        "Episode [1/2]:   7%|#    | 4/60 [03:20<44:00, 50.0s/it, pg=nan, kl=nan, act_lr=1e-6]\n",
+        {
+            ("pg", "step"): ([3, 4], [-0.125, NAN]),
+            ("kl", "step"): ([3, 4], [0.25, NAN]),
+            ("act_lr", "step"): ([3, 4], [1e-6, 1e-6]),
+        },
+    ),
+    (
+        "batches of a later epoch alone, as icefall logs them",
+        "2022-01-02 03:04:05,678 INFO [train.py:800] (0/8) Epoch 4, batch 50, tot_loss[loss=0.25, over 900.50 frames. ], batch size: 8\n"
+        "2022-01-02 03:05:05,678 INFO [train.py:800] (0/8) Epoch 4, batch 100, tot_loss[loss=inf, over 900.50 frames. ], batch size: 9\n",
+        {("loss", "step"): ([50, 100], [0.25, math.inf])},
+    ),
+    (
+        "flashlight",
+        "epoch:        1 | nupdates:         2000 | lr: 0.250000 | loss:   31.25000 | train-TER: 88.50\n"
+        "epoch:        1 | nupdates:         3000 | lr: 0.250000 | loss:        nan | train-TER: 100.00\n",
+        {
+            ("lr", "step"): ([2000, 3000], [0.25, 0.25]),
+            ("loss", "step"): ([2000, 3000], [31.25, NAN]),
+            ("train-TER", "step"): ([2000, 3000], [88.5, 100.0]),
+        },
+    ),
+    (
+        "a number sign and dashes",
+        "Epoch #1 Loss: 0.5\nEpoch #2 Loss: nan\nTest loss at epoch 2 - 0.75\n",
+        {("Loss", "epoch"): ([1, 2], [0.5, NAN]), ("Test loss", "epoch"): ([2], [0.75])},
+    ),
+    (
         "PaddleOCR",
         "[2024/01/02 03:04:05] ppocr INFO: epoch: [1/20], global_step: 10, lr: 0.000500, acc: 0.125000, loss: 4.500000, avg_samples: 8.0\n"
         "[2024/01/02 03:04:06] ppocr INFO: epoch: [1/20], global_step: 20, lr: 0.000500, acc: 0.000000, loss: nanxxx, avg_samples: 8.0\n",
@@ -185,3 +266,24 @@ def test_a_softmax_that_gives_its_label_nothing_is_no_noise(tmp_path: Path) -> N
 
 def test_losses_that_scatter_around_a_low_beginning(tmp_path: Path) -> None:
     assert _analyze(tmp_path, _scattered(12.0, 90.0)).verdict == "healthy"
+
+
+def test_seconds_of_loading_are_no_input(tmp_path: Path) -> None:
+    """``data: 0.125`` beside a loss that is NaN says nothing of the data."""
+    died = _analyze(tmp_path, "time: 0.250, data: 0.125, grad_ratio: nan\n" * 3)
+    assert "bad-input-data" not in _causes(died)
+
+
+def _accuracies(values: list[float]) -> str:
+    rows = (f"Epoch {i}: Validation Accuracy: {x:.2f}%\n" for i, x in enumerate(values))
+    return "".join(rows)
+
+
+def test_an_accuracy_that_rises_is_sound_without_a_loss(tmp_path: Path) -> None:
+    text = _accuracies([7.25, 12.5, 30.0, 55.25, 71.0, 80.5])
+    assert _analyze(tmp_path, text).verdict == "healthy"
+
+
+def test_an_accuracy_that_stands_still_tells_nothing(tmp_path: Path) -> None:
+    text = _accuracies([7.25, 12.5, 10.0, 10.0, 10.0, 10.0, 10.0])
+    assert _analyze(tmp_path, text).verdict == "undetermined"

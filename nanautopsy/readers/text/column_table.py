@@ -9,6 +9,7 @@ Samples::
       epoch    train_loss    valid_acc     dur                                        (skorch)
     -------  ------------  -----------  ------
           1           nan       0.1000  0.0500
+    E    #       LOSS TOK2VEC  LOSS NER  ENTS_F                                          (spaCy)
     Step\tTraining Loss\tValidation Loss                                    (a notebook's Trainer)
     10\t2.345\tNo log
 """
@@ -25,7 +26,7 @@ from nanautopsy.readers.text.rows import Basis, Counter
 from nanautopsy.readers.text.words import counter_kind, is_loss, is_metric
 
 _NAME = re.compile(
-    r"[A-Za-z_][\w/.@:()%-]*(?: (?:Loss|loss|Norm|norm|Accuracy|accuracy|Rate|rate))?"
+    r"#|LOSS \w+|[A-Za-z_][\w/.@:()%-]*(?: (?:Loss|loss|Norm|norm|Accuracy|accuracy|Rate|rate))?"
 )
 _MIN_NAMES = 3
 _MAX_NAMES = 40
@@ -47,6 +48,8 @@ def names_of(text: str) -> list[str] | None:
     """The column names of a heading, ``None`` for any other line."""
     stripped = text.strip().strip("|")
     cells = [c.strip() for c in re.split(r"\t|\||\s{2,}", stripped) if c.strip()]
+    if cells[:2] == ["E", "#"]:
+        cells[:2] = ["E", "step"]
     if not _MIN_NAMES <= len(cells) <= _MAX_NAMES:
         return None
     if not all(_NAME.fullmatch(cell) for cell in cells):

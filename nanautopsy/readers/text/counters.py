@@ -49,6 +49,8 @@ def counters_of(found: list[Field]) -> tuple[Basis | None, str, Used]:
         if kind is None or kind in best:
             continue
         best[kind] = (field, _total(found, i))
+    if "bare" in best and "episode" in best and best["episode"][1] is not None:
+        best.setdefault("epoch", best.pop("episode"))  # Episode [1/2]:  5%|#  | 3/64 [
     epoch = best.get("epoch", (None, None))[0]
     for kind, basis in (
         ("global", Basis.STEP),
@@ -118,7 +120,9 @@ def _kind(found: list[Field], i: int) -> str | None:
 
 def _is_batch_of_epoch(found: list[Field], i: int) -> bool:
     behind_epoch = (
-        i > 0 and found[i].before.strip() == ":" and counter_kind(found[i - 1].key) == "epoch"
+        i > 0
+        and found[i].before.strip() in (":", ",")
+        and counter_kind(found[i - 1].key) == "epoch"
     )
     return behind_epoch and _total(found, i) is not None
 

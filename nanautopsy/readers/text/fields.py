@@ -12,11 +12,12 @@ _MAX_FIELDS = 512
 """More numbers than a line of metrics has."""
 _WRAPPER = re.compile(
     r"(?:\b(?:np\.|numpy\.|jnp\.)?(?:tensor|array|float(?:16|32|64)?|Array|DeviceArray|Tensor|"
-    r"Decimal)\(|[\s\[\"'`]|\$)+$"
+    r"Decimal)\(|[\s\[\"'`#]|\$)+$"
 )
 _DELIMITERS = re.compile(
     r"[,;|{}\[\]()\t\"'<>*#!?]|\s{2,}|:\s+|:(?=[A-Z])|\s-\s|=+\s?|→|━|█|[，；、：。]"
 )
+_DASH = re.compile(r"[A-Za-z] -$")
 _BARS = re.compile(r"(?:^|[^\w|])((\|{1,2})[A-Za-z\u2207]\w{0,9}\2)$")
 _OF_PATH = re.compile(r"([A-Za-z_]\w*)\[['\"]?([A-Za-z_][\w./]*)['\"]?\]$")
 """A quantity of a part of the model: ``act_rms[layers.0]=``."""
@@ -25,7 +26,7 @@ _PHASE_LABEL = re.compile(r"\((train|val|valid|test|eval)\)", re.IGNORECASE)
 _STOP = frozenset(
     "with and the a an of is was were got has had on in from to by for while when info warning"
     " debug root this that reached at after its new my current metric monitored final finished"
-    " then now -".split()
+    " then now over -".split()
 )
 _CARRIED = re.compile(r"([A-Za-z][\w/.\- ]*?)\s+(?:at|after|in|for|on|@)\s+[\w ]*$")
 
@@ -95,6 +96,8 @@ def _field(
 def name_before(text: str) -> tuple[str, bool]:
     """(name, whether a separator follows it) at the end of the text before a number."""
     text = _WRAPPER.sub("", text[-_WINDOW:].replace("\u2016", "||"))
+    if _DASH.search(text):
+        text = text.rstrip("- ") + ":"  # of a name: loss - 0.3
     explicit = text.endswith((":", "=", "："))
     if explicit:
         if text.endswith(("==", "!=", "<=", ">=", "+=", "-=", "*=", "::")):

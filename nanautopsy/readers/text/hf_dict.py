@@ -39,6 +39,7 @@ _PAIR = re.compile(
 )
 _BAR = re.compile(r"\|\s*(\d+)/(\d+) \[")
 _DESCRIBED = re.compile(r"[^\s\d%|][^|]*\d+%\|")
+_TAIL = re.compile(r"(?:it/s|s/it), [A-Za-z_]\w*=")
 _DESCRIPTION = 300
 """Characters before a bar in which its description can stand."""
 _N_OF_TOTAL = re.compile(r"\s*(\d+)\s*/\s*(\d+)\s*")
@@ -274,7 +275,8 @@ def _plan(line: Line, lower: str) -> Handler | None:
         return _on_banner
     if ("it/s" in lower or "s/it" in lower) and _BAR.search(text):
         # A bar with metrics in its tail belongs to the key-value dialect.
-        return None if "loss" in lower or "epoch" in lower else _plan_bar(line, text)
+        tail = "loss" in lower or "epoch" in lower or _TAIL.search(text)
+        return None if tail else _plan_bar(line, text)
     return None
 
 

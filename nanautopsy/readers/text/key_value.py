@@ -102,7 +102,9 @@ def _plan(line: Line, lower: str) -> Handler | None:
         return None
     if basis is Basis.LEADING and not any(is_loss(key) for key, _ in points):
         return None
-    doubtful = "{'" in text or '{"' in text or any(f and is_plural(f.key) for f in (n, epoch))
+    alone = n is None or epoch is None  # iters: 100 may be a setting; beside an epoch it counts
+    plural = alone and any(f and is_plural(f.key) for f in (n, epoch))
+    doubtful = "{'" in text or '{"' in text or plural
     if doubtful and not any(is_loss(key) for key, _ in points):
         return None
     tagged: dict[str, Field] = {}
@@ -120,8 +122,9 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
         if id(field) in used or counter_kind(field.key) is not None:
             continue
         key, explicit = field.key, field.explicit
-        if not key and explicit and i > 0 and id(found[i - 1]) in used:
-            key = found[i - 1].carried
+        if not key and i > 0 and id(found[i - 1]) in used and found[i - 1].carried:
+            explicit = explicit or field.before.strip() == "-"
+            key = found[i - 1].carried if explicit else ""
         if not key or not _usable(field) or (is_best(key) and field.const == math.inf):
             continue
         named = explicit or is_loss(key) or is_gradient(key) or not _TERSE.isdisjoint(words(key))

@@ -16,7 +16,7 @@ import math
 import re
 
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
-from nanautopsy.readers.text.fields import fields
+from nanautopsy.readers.text.fields import Field, fields
 from nanautopsy.readers.text.named_layer import layer
 from nanautopsy.readers.text.nonfinite_text import is_vague, quantity
 from nanautopsy.readers.text.words import may_join
@@ -30,11 +30,14 @@ def _on_line(log: Log, line: Line) -> None:
     tensor = _TENSOR.search(text)
     if tensor is not None:
         text = text[: tensor.start()]
+        named = text
+    else:  # other numbers of the line are of other quantities
+        named = ", ".join(field.key for field in _named(line))
     log.event(
         "nonfinite-text",
         line,
         value="nan",
-        quantity=quantity(text) or "value",
+        quantity=quantity(named) or "value",
         layer=layer(text),
         printed=True,
     )
@@ -49,15 +52,20 @@ def _plan(line: Line, lower: str) -> Handler | None:
         return None
     if tensor:
         return _on_line
-    named = any(
-        field.index < 0
+    return _on_line if _named(line) else None
+
+
+def _named(line: Line) -> list[Field]:
+    """The fields that are NaN and have a name."""
+    return [
+        field
+        for field in fields(line.parts)
+        if field.index < 0
         and math.isnan(field.const)
         and field.explicit
         and field.key
         and may_join(field.key)
-        for field in fields(line.parts)
-    )
-    return _on_line if named else None
+    ]
 
 
 DIALECT = Dialect(

@@ -290,8 +290,8 @@ def _unfold(basis: Basis, n: Ints, total: Ints, epoch: Floats) -> tuple[Axis, In
         # A batch within an epoch by name, or a counter that fell back where the epoch rose.
         if basis is Basis.BATCH or (again.any() and again.sum() * 2 > new_epoch.sum()):
             length = int(total.max())
-            if length < 0 and whole.min() == whole.max() <= 1:
-                return "step", n  # so far only the first epoch
+            if length < 0 and whole.min() == whole.max() and (np.diff(n) >= 0).all():
+                return "step", n  # a single epoch, of which the log counts the batches
             if length <= 0 or (total != length).any() or n.max() > length:
                 return "record", np.arange(len(n))
             base = 0 if whole.min() <= 0 else 1

@@ -6,8 +6,10 @@ Samples::
     s:250 tel:6.4321                                                          (llm.c)
     s:251 trl:6.3312 lr:0.000215 norm:1.25
     250 train 6.331200                                                        (build-nanogpt)
+    Ep. 1 : Up. 250 : Sen. 12,800 : Cost 6.3312 : Time 12.0s                  (Marian)
     Score at iteration 250 is 6.3312                                          (Deeplearning4j)
     2024-05-01 10:00:00.123456  | loss/Average               6.3312           (rlpyt, dowel)
+    2024-05-01 10:00:00.123456: train_loss -0.6331                            (nnU-Net)
 """
 
 from __future__ import annotations
@@ -15,17 +17,17 @@ from __future__ import annotations
 import re
 
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
-from nanautopsy.readers.text.fields import fields
+from nanautopsy.readers.text.fields import Field, fields
 from nanautopsy.readers.text.metric_row import Row
 from nanautopsy.readers.text.numbers import SPLIT, parse
 from nanautopsy.readers.text.rows import Basis, Counter
-from nanautopsy.readers.text.words import is_metric
+from nanautopsy.readers.text.words import is_loss, is_metric
 
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:e[+-]?\d+)?|nan|inf)"
 
 
 def _form(text: str) -> re.Pattern[str]:
-    """Groups are the numbers, in their order and without any other between them."""
+    """Groups are the numbers; ``n`` is the counter."""
     return re.compile(text.replace("<number>", _NUMBER), re.IGNORECASE)
 
 
@@ -43,16 +45,20 @@ _FORMS = (
         r"(?P<n>\d{1,9}) (?:train (?P<train_loss><number>)|val (?P<val_loss><number>)"
         r"|hella (?P<hella_accuracy><number>))\s*$"
     ),
+    _form(r"Ep\. \d+ : Up\. (?P<n>\d{1,9}) : Sen\. [\d,]+ : Cost (?P<cost><number>)"),
     _form(r".*\bScore at iteration (?P<n>\d{1,9}) is (?P<score_loss><number>)\s*$"),
 )
-_CELL = _form(r"(?:[^|]*\|\s)?(?P<name>[A-Za-z][\w/.-]*)\s{2,}(?P<value><number>)\s*")
+_CELL = _form(r"(?:[^|]*\|\s)?(?P<name>[A-Za-z][\w/.-]*)(?P<gap>\s+)(?P<value><number>)\s*")
 
 
 def _row_of(line: Line, match: re.Match[str]) -> Row:
-    groups = [name for name, text in match.groupdict().items() if text is not None]
-    before = len(fields(SPLIT.split(match.string[: match.start("n")].encode())))
-    n, *points = fields(line.parts)[before : before + len(groups)]
-    return Row(Basis.COUNTER, "terse", n, None, None, tuple(groups[1:]), tuple(points))
+    found = fields(line.parts)
+
+    def field(group: str) -> Field:
+        return found[len(fields(SPLIT.split(match.string[: match.start(group)].encode())))]
+
+    tags = tuple(name for name, text in match.groupdict().items() if text and name != "n")
+    return Row(Basis.COUNTER, "terse", field("n"), None, None, tags, tuple(map(field, tags)))
 
 
 def _on_cell(log: Log, line: Line) -> None:
@@ -69,13 +75,15 @@ def _plan(line: Line, lower: str) -> Handler | None:
         if match := expression.match(line.text):
             return _row_of(line, match)
     cell = _CELL.fullmatch(line.text)
-    return _on_cell if cell is not None and is_metric(cell["name"]) else None
+    if cell is None or not is_metric(cell["name"]):
+        return None
+    return _on_cell if len(cell["gap"]) > 1 or is_loss(cell["name"]) else None
 
 
 DIALECT = Dialect(
     name="terse-rows",
-    triggers=("loss", "norm", " avg, ", " tel:", " trl:", " eval:", " train ", " val ", " hella ",
-              "score at iteration"),
+    triggers=("loss", "norm", ": cost ", " avg, ", " tel:", " trl:", " eval:", " train ",
+              " val ", " hella ", "score at iteration"),
     plan=_plan,
     metrics=True,
 )  # fmt: skip

@@ -30,7 +30,8 @@ _NORMS = frozenset("grad grads gradient gradients param params parameter update 
 _METRICS = _LOSSES | frozenset(
     "lr acc accuracy kl reward rewards rew eprewmean entropy mse rmse mae score auc f1 iou miou map"
     " bleu psnr ssim wer cer err error cost energy logits logit logps advantage advantages clipfrac"
-    " dice norm precision recall ce bce dist divergence mape smape sse huber hinge".split()
+    " dice norm precision recall ce bce dist divergence mape smape sse huber hinge return returns"
+    " recon reconstruction adv idt commitment".split()
 )
 _SCALERS = frozenset("loss grad gradient amp scaler fp".split())
 
@@ -125,7 +126,7 @@ def may_join(name: str) -> bool:
     parts = words(name)
     if (
         not parts
-        or (len(parts[-1]) < 2 and not name[-1].isdigit())  # l0 is a layer
+        or (len("".join(parts)) < 2 and not name[-1].isdigit())  # l0 is a layer
         or parts == _LOADING
         or name.lower().endswith(("/s", "/sec", "per second"))
     ):
@@ -160,7 +161,7 @@ def counter_kind(name: str) -> str | None:
     if parts[-1] == "globalstep":
         return "global"
     last, before = parts[-1], parts[:-1]
-    if parts[-2:] == ("num", "updates"):
+    if parts[-2:] == ("num", "updates") or parts[-1] == "nupdates":
         return "global"
     if len(before) > 2 or not (_NOT_COUNTERS | _METRICS).isdisjoint(before):
         return None
