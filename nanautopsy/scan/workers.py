@@ -24,6 +24,8 @@ T = TypeVar("T")
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 IDLE_SECONDS = 0.5
 """How long nothing may be heard of the workers: whoever shows progress shows that it goes on."""
+_STARTS = 3
+"""Times that processes are started before there can be none: the system may kill one at once."""
 
 
 def cores() -> int:
@@ -44,6 +46,13 @@ def default_memory(workers: int) -> int:
 
 class WorkerTrouble(Exception):
     """There can be no worker processes; its text is one line that says why."""
+
+
+def _no_process() -> tuple[type[Exception], ...]:
+    """What says that a process did not come up."""
+    from pebble import ProcessExpired
+
+    return (ProcessExpired, RuntimeError, OSError, MemoryError)
 
 
 class Workers:
@@ -73,13 +82,13 @@ class Workers:
     def check(self) -> None:
         """Raise :class:`WorkerTrouble` where no process comes up: or every call would be said to
         have crashed its own."""
-        from pebble import ProcessExpired
-
         try:
-            with _undisturbed():
-                up = self._opened(self._pool.schedule(os.getpid))
-            self._outcome(up)
-        except (ProcessExpired, RuntimeError, OSError, MemoryError) as error:
+            for _ in range(_STARTS - 1):
+                with suppress(*_no_process()):
+                    return self._start()
+                self._renew()
+            self._start()
+        except _no_process() as error:
             self.stop()
             raise WorkerTrouble(
                 "worker processes cannot be started. They import the main module: a script scans "
@@ -89,6 +98,16 @@ class Workers:
             self.stop()
             raise
 
+    def _start(self) -> None:
+        with _undisturbed():
+            up = self._opened(self._pool.schedule(os.getpid))
+        self._outcome(up)
+
+    def _renew(self) -> None:
+        self.look()
+        self.stop()
+        self._pool = self._new_pool()
+
     def schedule(
         self, function: Callable[..., T], *args: Any, seconds: float | None = None
     ) -> Future[T]:
@@ -96,9 +115,7 @@ class Workers:
         can be started."""
         with self._renewing:
             if not self._pool.active:
-                self.look()
-                self.stop()
-                self._pool = self._new_pool()
+                self._renew()
                 self.check()
             return self._opened(self._pool.schedule(function, args=args, timeout=seconds))
 
