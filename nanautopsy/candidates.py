@@ -64,7 +64,9 @@ def _counts(run: Run, finding: Finding, findings: Sequence[Finding]) -> bool:
     if finding.id == "nonfinite-loss":
         return not _is_outside_the_total(run, finding)
     if finding.id == "nonfinite-metric":
-        return not _has_losses(run)
+        # What is NaN until there is something to measure is a placeholder.
+        placeholder = finding.last_good is None and not finding.data.get("persistent")
+        return not placeholder and not _has_losses(run)
     if finding.id == "reported-nonfinite":
         if _is_preamble(run, finding):
             return False

@@ -20,12 +20,18 @@ class Rate:
 
 
 def highest(run: Run, before: int | None) -> Rate | None:
-    """The highest rate logged before step ``before`` (all, when ``None``), else the one set."""
+    """The highest rate logged or stated before step ``before`` (all, when ``None``), else the one
+    that the settings hold."""
     best: Rate | None = None
     for series in run.by_role("learning_rate"):
         values = up_to(series, None if before is None else before + 1)
         if len(values) and (best is None or float(values.max()) > best.value):
             best = Rate(float(values.max()), series.at(int(np.nanargmax(series.values))))
+    for event in run.events_of("rate-set"):
+        value = event.data.get("value")
+        early = before is None or event.step is None or event.step <= before
+        if isinstance(value, float) and early and (best is None or value > best.value):
+            best = Rate(value, event.source)
     if best is not None:
         return best
     fact = run.facts.get("learning_rate")

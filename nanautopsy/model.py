@@ -246,6 +246,8 @@ EVENT_KINDS: Mapping[str, str] = {
     "sampling-assert": "Sampling from probabilities that are NaN, Inf or negative.",
     "run-started": "The program says that training starts. data: model, total_steps.",
     "run-resumed": "The program says that it resumes. data: checkpoint, step.",
+    "rate-set": "The program says that it sets the learning rate. data: value, before (where it "
+    "says so).",
     "weights-loaded": "The program says that it loads weights. data: checkpoint.",
     "checkpoint-damaged": "The program says that a file of weights is not what it should be.",
     "state-not-restored": "The program says that state beside the weights was not restored.",

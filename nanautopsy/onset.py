@@ -15,7 +15,7 @@ from nanautopsy.layers import in_forward_order
 from nanautopsy.model import Axis, Finding, NonFinite, Onset, Run, Series, Source, Verdict
 from nanautopsy.quantities import position
 from nanautopsy.readers.text.words import is_metric
-from nanautopsy.signal import index_at, up_to
+from nanautopsy.signal import index_at, point_above, up_to
 from nanautopsy.wording import Phrase, phrase
 
 
@@ -138,19 +138,11 @@ _OF_TRAINING = {"nonfinite-loss", "nonfinite-grad-norm", "masked-loss", "gradien
 def _said_after(run: Run, source: Source) -> tuple[int, Axis] | None:
     """Step and axis of the last number of training, if it is finite, that stands above a line in
     the same log."""
-    above: list[tuple[int, int, Axis, bool]] = []
-    for series in run.by_role("loss", "grad_norm"):
-        if series.source.path != source.path or series.lines is None or source.line is None:
-            continue
-        places = np.flatnonzero(series.lines < source.line)
-        if len(places):
-            i = int(places[-1])
-            finite = bool(np.isfinite(series.values[i]))
-            above.append((int(series.lines[i]), int(series.steps[i]), series.axis, finite))
-    if not above:
+    found = point_above(run.by_role("loss", "grad_norm"), source)
+    if found is None:
         return None
-    _, step, axis, finite = max(above)
-    return (step, axis) if finite else None
+    series, index = found
+    return (int(series.steps[index]), series.axis) if np.isfinite(series.values[index]) else None
 
 
 def _layers(ordered: Sequence[Finding], first: Finding) -> list[str]:

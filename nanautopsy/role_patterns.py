@@ -8,7 +8,7 @@ without regard to case. The first pattern that fits a tag counts, before everyth
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -27,6 +27,14 @@ rates are 1e-1 (plain SGD on images) at most, and 1e-2 and less for all adaptive
 _SMALLEST_SCALE = 1024.0
 """A ``scale`` that is always a power of two and reaches this is a loss scale: scalers start at
 2**16 or 2**32 (torch, apex, DeepSpeed) and halve and double; a model's own scales do not."""
+_PHASES: Mapping[str, SeriesRole] = {
+    **dict.fromkeys(("train", "training", "trn", "tr"), "loss"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "test"), "eval_loss"),
+}
+"""Numbers that are called by the data they were measured on alone: ``epoch 3 train 0.41 val 0.52``
+are losses or accuracies."""
+_PHASE_POINTS = 6
+_PERCENT = 100.0
 _SCALE_WORDS = frozenset({"scale", "train", "fp", "opt", "optimizer", "mixed", "precision", "16"})
 
 
@@ -97,6 +105,15 @@ def give_roles(
     return named
 
 
+def _falls(values: np.ndarray) -> bool:
+    """Whether a number that training changes is minimized: it falls, or is past what a share or a
+    percentage can be."""
+    if len(values) < _PHASE_POINTS:
+        return False
+    first, *_, last = np.array_split(values, 3)
+    return bool(np.median(last) < np.median(first)) or float(values.max()) > _PERCENT
+
+
 def _by_user(tag: str, used: dict[RolePattern, int]) -> tuple[SeriesRole, str | None] | None:
     for pattern in used:
         match = pattern.expression.fullmatch(tag)
@@ -116,8 +133,10 @@ def _as_objective(one: Series) -> Series:
 
 
 def _by_values(one: Series, notes: list[str]) -> SeriesRole:
-    """``scale`` and ``eta`` have two meanings each; their values tell which."""
+    """``scale``, ``eta`` and ``train`` have two meanings each; their values tell which."""
     parts = words(one.tag)
+    if len(parts) == 1 and parts[0] in _PHASES:
+        return _PHASES[parts[0]] if _falls(one.values[np.isfinite(one.values)]) else "other"
     if not parts or parts[-1] not in ("scale", "eta"):
         return "other"
     finite = one.values[np.isfinite(one.values)]

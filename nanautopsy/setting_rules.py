@@ -78,7 +78,7 @@ RULES = (
     ),
     _rule(
         "learning_rate",
-        r"learning_rate|lr|base_lr|peak_lr|max_lr|lr0|optimizer\.params\.lr",
+        r"learning_rate|lr|(base|init|initial|peak|max)_lr|lr0|optimizer\.params\.lr",
         number,
         False,
     ),

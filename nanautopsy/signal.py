@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nanautopsy.model import NonFinite, Series
+from nanautopsy.model import NonFinite, Series, Source
 
 
 def kind_of(value: float) -> NonFinite:
@@ -51,6 +51,23 @@ def index_at(series: Series, step: int) -> int | None:
     """Index of the point at ``step``."""
     i = int(np.searchsorted(series.steps, step))
     return i if i < len(series) and int(series.steps[i]) == step else None
+
+
+def point_above(candidates: Iterable[Series], source: Source) -> tuple[Series, int] | None:
+    """The last point, of any of the series, that stands above a line of the same log, with its
+    series."""
+    above: list[tuple[int, int, Series, int]] = []
+    for order, series in enumerate(candidates):
+        if series.source.path != source.path or series.lines is None or source.line is None:
+            continue
+        places = np.flatnonzero(series.lines < source.line)
+        if len(places):
+            index = int(places[-1])
+            above.append((int(series.lines[index]), order, series, index))
+    if not above:
+        return None
+    _, _, series, index = max(above, key=lambda point: point[:2])
+    return series, index
 
 
 def shown(value: float) -> str:

@@ -454,6 +454,12 @@ def test_an_unknown_metric_counts_only_where_nothing_better_is() -> None:
     assert judge(make_run(odd, series("loss", FALLING))).verdict == "healthy"
 
 
+def test_a_measure_without_anything_to_measure_at_first() -> None:
+    sharpe = [NAN, NAN, NAN, 0.3, 0.4, 0.5]
+    assert judge(make_run(series("sharpe", sharpe))).verdict == "undetermined"
+    assert judge(make_run(series("sharpe", [NAN] * 6))).verdict == "non-finite"
+
+
 def test_a_loss_that_climbs_and_stays_diverged() -> None:
     located = judge(
         make_run(series("loss", [7.4, 7.2, *[27.0, 40, 53, 71, 60, 55, 58, 61, 57, 59] * 2]))

@@ -81,6 +81,11 @@ def test_any_pattern_is_compared(pattern: str, tag: str) -> None:
         ("eta", [1.5, 0.01], "other"),
         ("eta", [0.0, 0.01], "other"),
         ("eta_min", [1e-4], "other"),
+        ("train", [0.69, 0.6, 0.5, 0.4, 0.3, 0.2], "loss"),
+        ("val", [0.69, 0.6, 0.5, 0.4, 0.45, 0.5], "eval_loss"),
+        ("train", [2.0, 9.0, 80.0, 4e3, 1e9, 1e12], "loss"),
+        ("train", [0.5, 0.6, 0.7, 0.8, 0.9, 0.91], "other"),
+        ("val", [51.0, 60.0, 70.0, 75.0, 78.0, 77.0], "other"),
     ],
 )
 def test_values_tell_what_a_name_cannot(tag: str, values: list[float], role: str) -> None:

@@ -129,7 +129,12 @@ CAUSE = Cause(
     id="lr-spike",
     title=phrase("the learning rate jumped"),
     assess=_assess,
-    needs=(Need(phrase("learning rate"), lambda run: bool(run.by_role("learning_rate"))),),
+    needs=(
+        Need(
+            phrase("learning rate"),
+            lambda run: bool(run.by_role("learning_rate") or run.events_of("rate-set")),
+        ),
+    ),
     remedies=(
         phrase(
             "Print the whole schedule without training and look for the jump; on resume, check "

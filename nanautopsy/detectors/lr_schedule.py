@@ -8,14 +8,16 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
-from nanautopsy.model import Finding, Run, Series
-from nanautopsy.signal import shown
+from nanautopsy.model import Finding, LogEvent, Run, Series
+from nanautopsy.signal import point_above, shown
 from nanautopsy.wording import phrase
 
 
 def _detect(run: Run) -> Iterator[Finding]:
     for series in run.by_role("learning_rate"):
         yield from _jump(series)
+    if not any(len(s) > thresholds.LR_WARMUP_POINTS for s in run.by_role("learning_rate")):
+        yield from _stated_jump(run)
 
 
 def _jump(series: Series) -> Iterator[Finding]:
@@ -55,6 +57,45 @@ def _jump(series: Series) -> Iterator[Finding]:
         last_good=int(steps[at]),
         data={"ratio": float(ratios[at]), "to": float(values[at + 1]), "from": float(values[at])},
     )
+
+
+def _stated_jump(run: Run) -> Iterator[Finding]:
+    """The first rate that the program says it sets far above all that it had set before."""
+    set_first = run.facts.get("learning_rate")
+    known = set_first is not None and isinstance(set_first.value, (int, float))
+    highest = float(set_first.value) if known else 0.0  # type: ignore[union-attr, arg-type]
+    for event in run.events_of("rate-set"):
+        value, before = event.data.get("value"), event.data.get("before")
+        if not isinstance(value, float):
+            continue
+        if isinstance(before, float):
+            highest = max(highest, before)
+        step = _place(run, event)
+        if step is not None and 0 < highest <= value / thresholds.LR_JUMP_FACTOR:
+            yield Finding(
+                id="lr-jump",
+                text=phrase(
+                    "the learning rate is set to {after}, {ratio:.0f} times what it had been: "
+                    "{line}",
+                    after=shown(value),
+                    ratio=value / highest,
+                    line=event.text,
+                ),
+                source=event.source,
+                step=step,
+                last_good=step,
+                data={"ratio": value / highest, "to": value, "from": highest},
+            )
+            return
+        highest = max(highest, value)
+
+
+def _place(run: Run, event: LogEvent) -> int | None:
+    """The step at which a line stands, else the epoch of the row above it."""
+    if event.step is not None:
+        return event.step
+    above = point_above(run.by_role("loss"), event.source)
+    return None if above is None else int(above[0].steps[above[1]])
 
 
 DETECTOR = Detector("lr-schedule", _detect)

@@ -12,7 +12,8 @@ TRAINING_KEYS = frozenset(
     accumulate_grad_batches max_grad_norm grad_clip grad_clip_norm gradient_clip_val clip_grad
     gradient_clipping fp16 bf16 precision mixed_precision amp adam_beta1 adam_beta2 adam_epsilon
     beta1 beta2 betas deepspeed distributed_type gradient_checkpointing finetuning_type
-    lr0 lrf warmup_epochs clip_norm update_freq adam_eps micro_batch zero_stage opt_level
+    lr0 lrf opt bs init_lr initial_lr
+    warmup_epochs clip_norm update_freq adam_eps micro_batch zero_stage opt_level
     """.split()
 )
 """In lower case with ``_``."""
