@@ -67,7 +67,7 @@ def test_the_same_block_of_every_rank_counts_once(tmp_path: Path) -> None:
     [
         # Few settings, or none indented.
         "optimizer:\n  lr: 0.1\n  eps: 1e-8\n",
-        "seed: 1\nmodel: gpt\ntrainer: ddp\nbatch_size: 3\noptimizer: adam\nname: a\n",
+        "seed: 1\nmodel: gpt\ntrainer: ddp\nbatch_size: 3\nname: a\n",
         # A report of training.
         "training:\n  loss: 2.5\n  accuracy: 0.5\n  lr: 0.1\n  perplexity: 12.0\n  tokens: 3\n",
         "trainer:\n  epoch: 3\n  lr: 0.1\n  momentum: 0.5\n  speed: 3\n  memory: 4\n  size: 5\n",

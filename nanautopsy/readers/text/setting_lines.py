@@ -28,6 +28,7 @@ _FRAME = " \t|\u2502\u2503\u2551*-\u2022>#"
 _LINE = re.compile(
     r"([A-Za-z][\w -]{0,40}?)(?:\s*[:=|\u2502\u2503\u2551]\s*|\s{2,})([\w.+-]+(?: [\w.+-]+)?)"
 )
+_LOGGER = re.compile(r".{0,80}?(?:\b(?:INFO|DEBUG)\b\W*|\]\s|\s-\s)")
 _PAIR = re.compile(r"(?<![\w.])([A-Za-z]\w*)(?:=|:\s?)(?!\w+=)([^\s,;|(){}\[\]]+)")
 _NEAR = 3
 """Lines between two settings of one block."""
@@ -38,8 +39,10 @@ _MEMORY = "setting_lines"
 
 def _on_line(log: Log, line: Line) -> None:
     found = _setting(line.text)
-    if len(log.rows) or found is None:
-        return
+    if len(log.rows) or found is None or line.rank in log.following:
+        return  # within a block that another dialect reads as a whole
+    if log.context(line) is not None:
+        return  # a report of where the run stands
     last = log.memory.get(_MEMORY)
     log.memory[_MEMORY] = (line, found)
     if isinstance(last, tuple) and line.number - last[0].number <= _NEAR:
@@ -48,7 +51,7 @@ def _on_line(log: Log, line: Line) -> None:
 
 
 def _setting(text: str) -> tuple[str, Scalar] | None:
-    match = _LINE.fullmatch(text.strip(_FRAME))
+    match = _LINE.fullmatch(_LOGGER.sub("", text, count=1).strip(_FRAME))
     if match is None:
         return None
     name = re.sub(r"[ -]+", "_", match[1].strip().lower())

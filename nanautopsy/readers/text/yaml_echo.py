@@ -20,6 +20,7 @@ import re
 from nanautopsy.readers import _yaml
 from nanautopsy.readers._flatten import flatten
 from nanautopsy.readers._json_numbers import parse_number
+from nanautopsy.readers._setting_names import TRAINING_KEYS
 from nanautopsy.readers.text.config_echo import emit
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
 from nanautopsy.readers.text.words import counter_kind, is_loss, is_plural, is_setting
@@ -31,6 +32,8 @@ _MEMBER = re.compile(r"\s*(?:- +)*[\w./$-]+:(?: +.*)?|\s*- .*")
 _SETTING = re.compile(r"\s+(?:- +)*([\w./$-]+): +(\S.*)")
 _FEWEST = 5
 """Indented settings."""
+_OWN = 2
+"""Settings that only a training has, where few are indented."""
 _MAX_LINES = 2000
 _MAX_TEXT = 1 << 18
 _MOST_BLOCKS = 64
@@ -63,14 +66,19 @@ def _on_first(log: Log, line: Line) -> None:
         return Take.ASIDE
 
     def end() -> None:
-        if not is_record or sum(_SETTING.fullmatch(text) is not None for text in texts) < _FEWEST:
+        if not is_record:
             return
         try:
             found = _yaml.load("\n".join(texts))
         except ValueError:
             return
-        if isinstance(found, dict):
-            emit(log, origin, "log", flatten(found))
+        if not isinstance(found, dict):
+            return
+        values = flatten(found)
+        nested = sum(_SETTING.fullmatch(text) is not None for text in texts) >= _FEWEST
+        names = {key.rpartition(".")[2].lower() for key in values}
+        if nested or len(names & TRAINING_KEYS) >= _OWN:
+            emit(log, origin, "log", values)
 
     log.follow(line, take, end, _MAX_LINES)
 
