@@ -39,10 +39,8 @@ _MEMORY = "setting_lines"
 
 def _on_line(log: Log, line: Line) -> None:
     found = _setting(line.text)
-    if len(log.rows) or found is None or line.rank in log.following:
-        return  # within a block that another dialect reads as a whole
-    if log.context(line) is not None:
-        return  # a report of where the run stands
+    if len(log.rows) or found is None or log.context(line) is not None:
+        return  # part of a report of where the run stands
     last = log.memory.get(_MEMORY)
     log.memory[_MEMORY] = (line, found)
     if isinstance(last, tuple) and line.number - last[0].number <= _NEAR:

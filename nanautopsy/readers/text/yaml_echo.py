@@ -21,7 +21,7 @@ from nanautopsy.readers import _yaml
 from nanautopsy.readers._flatten import flatten
 from nanautopsy.readers._json_numbers import parse_number
 from nanautopsy.readers._setting_names import TRAINING_KEYS
-from nanautopsy.readers.text.config_echo import emit
+from nanautopsy.readers.text.config_echo import emit, forget
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
 from nanautopsy.readers.text.words import counter_kind, is_loss, is_plural, is_setting
 
@@ -78,6 +78,7 @@ def _on_first(log: Log, line: Line) -> None:
         nested = sum(_SETTING.fullmatch(text) is not None for text in texts) >= _FEWEST
         names = {key.rpartition(".")[2].lower() for key in values}
         if nested or len(names & TRAINING_KEYS) >= _OWN:
+            forget(log, origin.number, origin.number + len(texts) - 1)
             emit(log, origin, "log", values)
 
     log.follow(line, take, end, _MAX_LINES)
