@@ -26,6 +26,7 @@ def settings(tmp_path: Path, text: str) -> dict[str, object]:
         "=====\n   dataset: toy\n     learning rate: 10.0\n  batch size: 32\n=====\n",
         "learning_rate = 10.0\nbatch_size = 32\n",
         "optimizer: sgd\nlearning_rate: 10.0\nbatch_size: 32\n",
+        "learning_rate: 10.0\nbatch_size: 32\noptimizer: sgd\nmomentum: 0.9\n",
         "| learning_rate | 10.0 |\n| batch_size    | 32   |\n",
         "learning rate    10.0\nseed             0\nbatch size       32\n",
         "2025-03-04 10:00:00 INFO learning_rate: 10.0\n2025-03-04 10:00:00 INFO batch_size: 32\n",

@@ -61,16 +61,6 @@ def emit(log: Log, line: Line, kind: str, values: dict[str, Scalar]) -> None:
     log.out.append(ConfigRecord(kind, values, source))
 
 
-def forget(log: Log, first: int, last: int) -> None:
-    """Drop what was reported of single lines of a block, from line ``first`` to ``last``, that is
-    about to be reported as a whole."""
-    log.out[:] = [
-        record
-        for record in log.out
-        if not isinstance(record, ConfigRecord) or not first <= (record.source.line or 0) <= last
-    ]
-
-
 def _on_call(log: Log, line: Line) -> None:
     text = line.raw[:_MAX_TEXT].decode("utf-8", "replace")
     match = _CALL.search(text)

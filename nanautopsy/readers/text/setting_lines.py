@@ -35,6 +35,8 @@ _NEAR = 3
 _FEWEST = 2
 """Settings that only a training has, below which a line may be anything."""
 _MEMORY = "setting_lines"
+_HELD = "setting_lines held"
+"""Those inside of what another dialect may read as a whole."""
 
 
 def _on_line(log: Log, line: Line) -> None:
@@ -44,7 +46,19 @@ def _on_line(log: Log, line: Line) -> None:
     last = log.memory.get(_MEMORY)
     log.memory[_MEMORY] = (line, found)
     if isinstance(last, tuple) and line.number - last[0].number <= _NEAR:
-        for place, (name, value) in (last, (line, found)):
+        held = log.memory.setdefault(_HELD, [])
+        assert isinstance(held, list)
+        held += [last, (line, found)]
+    if line.rank not in log.following:
+        give_held(log)
+
+
+def give_held(log: Log, before: int | None = None) -> None:
+    """Report the settings that stood inside what looked like a block; where it was one, and is
+    reported as a whole, only those before its first line."""
+    held = log.memory.pop(_HELD, [])
+    for place, (name, value) in held if isinstance(held, list) else []:
+        if before is None or place.number < before:
             emit(log, place, "log", {name: value})
 
 

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import re
 
+from nanautopsy.model import Scalar
 from nanautopsy.readers import _yaml
 from nanautopsy.readers._flatten import flatten
 from nanautopsy.readers._json_numbers import parse_number
 from nanautopsy.readers._setting_names import TRAINING_KEYS
-from nanautopsy.readers.text.config_echo import emit, forget
+from nanautopsy.readers.text.config_echo import emit
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
+from nanautopsy.readers.text.setting_lines import give_held
 from nanautopsy.readers.text.words import counter_kind, is_loss, is_plural, is_setting
 
 _LOGGER = re.compile(r"(?:\[[\w.]+\])*\[(?:INFO|DEBUG)\] - ")
@@ -66,22 +68,25 @@ def _on_first(log: Log, line: Line) -> None:
         return Take.ASIDE
 
     def end() -> None:
-        if not is_record:
-            return
-        try:
-            found = _yaml.load("\n".join(texts))
-        except ValueError:
-            return
-        if not isinstance(found, dict):
-            return
-        values = flatten(found)
+        values = _settings(texts) if is_record else {}
         nested = sum(_SETTING.fullmatch(text) is not None for text in texts) >= _FEWEST
         names = {key.rpartition(".")[2].lower() for key in values}
-        if nested or len(names & TRAINING_KEYS) >= _OWN:
-            forget(log, origin.number, origin.number + len(texts) - 1)
+        if values and (nested or len(names & TRAINING_KEYS) >= _OWN):
+            give_held(log, before=origin.number)
             emit(log, origin, "log", values)
+        else:
+            give_held(log)
 
     log.follow(line, take, end, _MAX_LINES)
+
+
+def _settings(texts: list[str]) -> dict[str, Scalar]:
+    """The flat form of a block; empty where it is no YAML."""
+    try:
+        found = _yaml.load("\n".join(texts))
+    except ValueError:
+        return {}
+    return flatten(found) if isinstance(found, dict) else {}
 
 
 def _is_metric(text: str) -> bool:
