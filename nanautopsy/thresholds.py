@@ -131,6 +131,11 @@ an adaptive optimizer's steps are zero."""
 NEW_OBJECTIVE_MAX = 1e8
 """No change of what is minimized lifts a loss by more: the sum over a batch of images (64 times 3
 times 512 times 512 is 5e7) where the mean had been."""
+RUNAWAY_DOUBLINGS = 3
+"""Factors of two and more from point to point, one after the other, at which a log ends: noise and
+single spikes have no such run."""
+RUNAWAY_FACTOR = 100.0
+"""How far above all that it had been a loss must have come with them."""
 MOVING_POINTS = 3
 """Points of an accuracy or a reward that show whether it moves."""
 SUCCESS_LEARNED = 0.1

@@ -137,6 +137,52 @@ READ: list[tuple[str, str, dict[tuple[str, str], tuple[list[int], list[float]]]]
         },
     ),
     (
+        "Tacotron 2",
+        "Train loss 8 5.250000 Grad Norm 7.500000 4.03s/it\n"
+        "Train loss 9 nan Grad Norm nan 4.03s/it\nValidation loss 1000:  0.375000  \n",
+        {
+            ("train_loss", "step"): ([8, 9], [5.25, NAN]),
+            ("grad_norm", "step"): ([8, 9], [7.5, NAN]),
+            ("val_loss", "step"): ([1000], [0.375]),
+        },
+    ),
+    (
+        "WaveGlow",
+        "41:\t-5.250000000\n42:\tnan\n",
+        {("loss", "step"): ([41, 42], [-5.25, NAN])},
+    ),
+    (
+        "pytorch-yolo2",
+        "80: nGT 31, recall 22, proposals 0, loss: x 2.125, y 1.5, total 67.250000\n"
+        "96: nGT 30, recall 20, proposals 0, loss: x nan, y nan, total nan\n",
+        {("total_loss", "step"): ([80, 96], [67.25, NAN])},
+    ),
+    (
+        "DCGAN",
+        "[0/5][1582/1583] Loss_D: 0.5000 Loss_G: 1.2500\n[1/5][1/1583] Loss_D: nan Loss_G: nan\n",
+        {
+            ("Loss_D", "step"): ([1582, 1584], [0.5, NAN]),
+            ("Loss_G", "step"): ([1582, 1584], [1.25, NAN]),
+        },
+    ),
+    (
+        "torch-ngp",
+        "loss=0.5 (0.75) lr=0.25: :  85% 85/100 [00:00<00:00, 98.50it/s]\n"
+        "loss=nan (nan) lr=0.25: :  86% 86/100 [00:00<00:00, 98.50it/s]NaN or Inf found in input tensor.\n",
+        {("loss", "step"): ([85, 86], [0.5, NAN]), ("lr", "step"): ([85, 86], [0.25, 0.25])},
+    ),
+    (
+        "WeNet",
+        "".join(
+            f"2023-01-02 03:04:05,678 DEBUG TRAIN Batch 0/{batch} loss {loss} lr 0.00025 rank 0\n"
+            for batch, loss in ((100, "9.5"), (200, "8.5"), (300, "nan"))
+        ),
+        {
+            ("loss", "step"): ([100, 200, 300], [9.5, 8.5, NAN]),
+            ("lr", "step"): ([100, 200, 300], [0.00025] * 3),
+        },
+    ),
+    (
         "a number sign and dashes",
         "Epoch #1 Loss: 0.5\nEpoch #2 Loss: nan\nTest loss at epoch 2 - 0.75\n",
         {("Loss", "epoch"): ([1, 2], [0.5, NAN]), ("Test loss", "epoch"): ([2], [0.75])},
@@ -287,3 +333,33 @@ def test_an_accuracy_that_rises_is_sound_without_a_loss(tmp_path: Path) -> None:
 def test_an_accuracy_that_stands_still_tells_nothing(tmp_path: Path) -> None:
     text = _accuracies([7.25, 12.5, 10.0, 10.0, 10.0, 10.0, 10.0])
     assert _analyze(tmp_path, text).verdict == "undetermined"
+
+
+def test_names_and_numbers_with_single_spaces(tmp_path: Path) -> None:
+    """``scale`` falls where the norm is Inf: a scaler that skips."""
+    rows = "".join(
+        f"[{i:05d}] loss {4 - i / 50:.3f} scale {32768 if i < 9 else 16384} gnorm"
+        f" {'inf' if i == 9 else '1.25'}\n"
+        for i in range(40)
+    )
+    assert _analyze(tmp_path, rows).verdict == "healthy"
+
+
+def _epochs(losses: list[float]) -> str:
+    return "".join(f"epoch {i} train_loss={x:.4f}\n" for i, x in enumerate(losses))
+
+
+def test_a_log_that_ends_while_the_loss_explodes(tmp_path: Path) -> None:
+    run = _analyze(tmp_path, _epochs([0.9, 0.6, 0.5, 0.7, 4.5, 88.0, 1200.0, 40000.0]))
+    assert run.verdict == "diverged"
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [0.9, 0.6, 0.5, 0.7, 0.6, 0.5, 0.6, 400.0],  # one point may be a spike
+        [0.02, 0.03, 0.05, 0.1, 0.2, 0.41, 0.85, 1.7],  # a term that is being turned up
+    ],
+)
+def test_a_log_that_ends_high(tmp_path: Path, losses: list[float]) -> None:
+    assert _analyze(tmp_path, _epochs(losses)).verdict == "healthy"

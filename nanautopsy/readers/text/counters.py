@@ -5,6 +5,8 @@ Beside what names itself, forms of public programs, in which it does not::
     Train: 3 [  50/1251 (  4%)]  Loss: 6.9                    (timm: an epoch, then its batches)
     Train: [3/300][50/1251]  loss 6.9                         (Swin Transformer)
     Training  [   10/125000]  total_loss: 11.0                (DINOv2)
+    [3/25][100/1583] Loss_D: 0.5 Loss_G: 1.2                  (DCGAN)
+    loss=0.5 (0.6) lr=0.01: :  86% 86/100 [00:00<00:00        (torch-ngp)
     epoch 001:     41 / 500 loss=6.9                      (fairseq)
     2|1234|Loss: 2.3:  10%|#         | 10/100 [               (torchtune: an epoch, then the step)
     3epoch:train:901-1000batch: iter_time=0.1, loss=2.3       (ESPnet)
@@ -20,6 +22,8 @@ from nanautopsy.readers.text.rows import Basis
 from nanautopsy.readers.text.words import counter_kind, words
 
 _BARE = re.compile(r"^\s*\[?\s*$|[\[|━─╸╺]\s*$")
+_SHARE = re.compile(r"%\s+")
+"""Behind the percentage of a progress bar that is not drawn."""
 _LEADS = re.compile(
     r"\s+(?:\|\s*)?[A-Za-z|][\w/|.\- ]{0,40}?(?:[:=]|\s$|\s+$)|(?:\s*[|;]\s*|:\s+)[A-Za-z]"
 )
@@ -75,6 +79,13 @@ def _epoch_and_more(found: list[Field]) -> tuple[Basis, str, Used] | None:
     if len(found) > 2 and found[0].whole and found[1].whole and not found[0].before.strip():
         if found[1].before == "|" and _PIPED.fullmatch(found[2].before):
             return Basis.COUNTER, "step in epoch", (found[1], None, found[0])
+    for i, field in enumerate(found[:-2]):
+        total = _total(found, i)
+        if total is None or field.key or not field.before.endswith("["):
+            continue
+        batches = _total(found, i + 2)
+        if batches is not None and _NEXT_OPEN.fullmatch(total.after):
+            return Basis.BATCH, "batch in epoch", (found[i + 2], batches, field)
     for i, field in enumerate(found):
         if not field.whole or field.negative or not _BEGINS.search(field.before):
             continue
@@ -106,9 +117,10 @@ def _kind(found: list[Field], i: int) -> str | None:
         return kind
     if _is_batch_of_epoch(found, i):
         return "bare"
-    if field.explicit or not _BARE.search(field.before):
-        return None
     total = _total(found, i)
+    of_bar = total is not None and total.after.startswith(" [") and _SHARE.fullmatch(field.before)
+    if field.explicit or not (of_bar or _BARE.search(field.before)):
+        return None
     if total is None and i == 0 and field.before.strip() == "[" and field.after[:1] == "]":
         return "bracket"
     if total is None and i == 0 and not field.before.strip() and _LEADS.match(field.after):

@@ -71,6 +71,8 @@ _CELL = re.compile(r"(?:[|,;]\s*|\s-\s+|\s{2,})[A-Za-z][\w/.]*\s+$")
 """A cell of a delimited row that is a name and its number: ``| scale 1024 |``."""
 _PAIR = re.compile(r"\s+(?=\S*[_/.])[A-Za-z][\w/.]*\s+")
 """The same without a delimiter, where the name is no word of a sentence: ``batch_max 3.2``."""
+_WORD = re.compile(r"\s+[A-Za-z]\w*\s+")
+"""Nothing but a metric's name between two numbers: ``loss 2.5 scale 1024 lr 0.1``."""
 _TERSE = frozenset("lr acc accuracy kl reward entropy norm sse mse hinge huber mape smape".split())
 _OBJECTIVE = frozenset("ce mse bce".split())
 """Losses by the name of their formula: ``train_ce``."""
@@ -129,6 +131,8 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
             continue
         named = explicit or is_loss(key) or is_gradient(key) or not _TERSE.isdisjoint(words(key))
         cell = _CELL.search(field.before) or _PAIR.fullmatch(field.before)
+        if cell is None and is_metric(key):
+            cell = _WORD.fullmatch(field.before)
         in_cell = counted and cell is not None
         if is_metric(key) and (named or in_cell):
             points.append((key, field))

@@ -274,6 +274,14 @@ def _resolve(basis: Basis, n: Ints, total: Ints, epoch: Floats) -> tuple[Axis, I
     return "record", np.arange(len(n))
 
 
+def _counts_on_the_right(n: Ints, total: Ints) -> bool:
+    """Whether ``4/300``, ``4/400`` is WeNet's epoch with its batch behind it."""
+    changes = np.diff(total) != 0
+    return (
+        len(n) > 2 and bool((total >= 0).all()) and changes.mean() > 0.5 > (np.diff(n) != 0).mean()
+    )
+
+
 def _latest(n: Ints, first_step: int | None) -> tuple[Axis, Ints]:
     """Rows before the first stated step belong to the steps up to it."""
     if first_step is None:
@@ -283,6 +291,8 @@ def _latest(n: Ints, first_step: int | None) -> tuple[Axis, Ints]:
 
 def _unfold(basis: Basis, n: Ints, total: Ints, epoch: Floats) -> tuple[Axis, Ints]:
     """Steps from a counter that may start again with each epoch."""
+    if basis is Basis.BATCH and np.isnan(epoch).all() and _counts_on_the_right(n, total):
+        n, total, epoch = total, np.full(len(n), -1), n.astype(np.float64)
     if len(n) and (np.abs(epoch) < _EXACT).all():
         whole = np.floor(epoch).astype(np.int64)
         new_epoch = np.diff(whole) > 0

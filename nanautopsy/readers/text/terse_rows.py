@@ -6,6 +6,9 @@ Samples::
     s:250 tel:6.4321                                                          (llm.c)
     s:251 trl:6.3312 lr:0.000215 norm:1.25
     250 train 6.331200                                                        (build-nanogpt)
+    Train loss 250 0.331200 Grad Norm 1.250000 3.99s/it                       (Tacotron 2)
+    250:\t-6.331200                                                           (WaveGlow)
+    250: nGT 43, recall 23, proposals 0, loss: x 2.4, ..., total 113.6        (pytorch-yolo2)
     Ep. 1 : Up. 250 : Sen. 12,800 : Cost 6.3312 : Time 12.0s                  (Marian)
     Score at iteration 250 is 6.3312                                          (Deeplearning4j)
     2024-05-01 10:00:00.123456  | loss/Average               6.3312           (rlpyt, dowel)
@@ -45,6 +48,10 @@ _FORMS = (
         r"(?P<n>\d{1,9}) (?:train (?P<train_loss><number>)|val (?P<val_loss><number>)"
         r"|hella (?P<hella_accuracy><number>))\s*$"
     ),
+    _form(r"Train loss (?P<n>\d{1,9}) (?P<train_loss><number>) Grad Norm (?P<grad_norm><number>) "),
+    _form(r"Validation loss (?P<n>\d{1,9}): +(?P<val_loss><number>)\s*$"),
+    _form(r"(?P<n>\d{1,9}):\t(?P<loss><number>)\s*$"),
+    _form(r"(?P<n>\d{1,9}): nGT \d+, .*\btotal (?P<total_loss><number>)\s*$"),
     _form(r"Ep\. \d+ : Up\. (?P<n>\d{1,9}) : Sen\. [\d,]+ : Cost (?P<cost><number>)"),
     _form(r".*\bScore at iteration (?P<n>\d{1,9}) is (?P<score_loss><number>)\s*$"),
 )
@@ -83,7 +90,7 @@ def _plan(line: Line, lower: str) -> Handler | None:
 DIALECT = Dialect(
     name="terse-rows",
     triggers=("loss", "norm", ": cost ", " avg, ", " tel:", " trl:", " eval:", " train ",
-              " val ", " hella ", "score at iteration"),
+              " val ", " hella ", "score at iteration", ":\t", ": ngt "),
     plan=_plan,
     metrics=True,
 )  # fmt: skip
