@@ -58,7 +58,7 @@ def _order(finding: Finding) -> tuple[bool, int, int, int]:
 def _counts(run: Run, finding: Finding, findings: Sequence[Finding]) -> bool:
     """Whether it makes the run non-finite, or is one of the patterns that look like it."""
     if finding.id in ("nonfinite-grad-norm", "nonfinite-layer-gradient"):
-        return not finding.data.get("skipped")
+        return not (finding.data.get("skipped") or _is_placeholder(run, finding))
     if finding.id == "nonfinite-eval-loss":
         return _is_evaluation_failure(run, finding)
     if finding.id == "nonfinite-loss":
@@ -164,6 +164,14 @@ def _has_other(finding: Finding, findings: Sequence[Finding]) -> bool:
         f.id.startswith("nonfinite-") and not f.data.get("skipped") and f is not finding
         for f in findings
     )
+
+
+def _is_placeholder(run: Run, finding: Finding) -> bool:
+    """Whether a norm was never finite, beside another one that always was: of what is frozen."""
+    if finding.last_good is not None or not finding.data.get("persistent"):
+        return False
+    norms = [s for s in run.by_role("grad_norm") if s.tag != finding.data.get("tag")]
+    return _loss_is_sound(run) and any(len(s) and np.isfinite(s.values).all() for s in norms)
 
 
 def _says_a_skip(run: Run, said: Finding, findings: Iterable[Finding]) -> bool:

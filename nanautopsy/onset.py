@@ -15,7 +15,7 @@ from nanautopsy.layers import in_forward_order
 from nanautopsy.model import Axis, Finding, NonFinite, Onset, Run, Series, Source, Verdict
 from nanautopsy.quantities import position
 from nanautopsy.readers.text.words import is_metric
-from nanautopsy.signal import index_at, point_above, up_to
+from nanautopsy.signal import first_nonfinite, index_at, persistent, point_above, up_to
 from nanautopsy.wording import Phrase, phrase
 
 
@@ -286,12 +286,21 @@ def finite_layer_beside(run: Run, onset: Onset) -> Series | None:
 
 
 def loss_was_finite_at(run: Run, step: int) -> bool:
-    """Whether a training loss was logged at ``step``, finite and not masked."""
+    """Whether a training loss was logged at ``step``, finite and not masked; where none was, a
+    number that died for good later, and so depends on the weights."""
+    if not run.by_role("loss"):
+        return any(_dies_after(s, step) for s in run.by_role("other", "eval_loss"))
     for series in run.by_role("loss"):
         index = index_at(series, step)
         if index is not None and np.isfinite(series.values[index]) and series.values[index] != 0:
             return True
     return False
+
+
+def _dies_after(series: Series, step: int) -> bool:
+    """Whether it was finite at ``step``, and non-finite from a later one on."""
+    index, dead = index_at(series, step), first_nonfinite(series)
+    return index is not None and dead is not None and index < dead and persistent(series, dead)
 
 
 def gradients_were_finite_at(run: Run, step: int) -> bool:

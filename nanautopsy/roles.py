@@ -97,6 +97,7 @@ _FAMILY = frozenset({"train", "training", "debug", "stats", "monitor"})
 _NOT_A_LAYER = frozenset(
     {"clipped", "unclipped", "clip", "before", "after", "pre", "post", "raw", "all", "total", "avg"}
     | {"overall", "local", "model", "epoch", "step", "actor", "critic", "policy", "ratio"}
+    | {"reduced", "allreduced", "synced", "unscaled", "scaled"}
 )
 _OWN_NAMES = frozenset(
     {"weight", "weights", "bias", "biases", "kernel", "scale", "output", "hidden"}

@@ -335,6 +335,12 @@ def test_skips_that_no_loss_scale_explains(
     assert judge(make_run(losses, *said, config=config)).verdict == verdict
 
 
+def test_a_norm_that_is_never_finite_beside_one_that_always_is_counts_for_nothing() -> None:
+    norms = series("grad_norm", NORMS), series("grad_norm_teacher", [NAN] * len(NORMS))
+    assert judge(make_run(series("loss", FALLING), *norms)).verdict == "healthy"
+    assert judge(make_run(series("loss", FALLING), norms[1])).verdict == "non-finite"
+
+
 def test_a_loss_scale_that_collapses_late_does_so_where_its_last_fall_begins() -> None:
     scale = [2.0**15, 2.0**14, *[2.0**13] * 20, *[2.0 ** (12 - i) for i in range(16)]]
     losses = [*[3.0 - i / 40 for i in range(22)], *[NAN] * 16]

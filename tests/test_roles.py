@@ -54,6 +54,7 @@ GLOBAL: dict[SeriesRole, list[str]] = {
         "total_norm", "gradient/global_norm", "grad_norm_clipped", "max_grad", "grad.norm",
         "gradients/global_norm", "train/gradient_norm_step", "Gradient Norm", "grad_norm (step)",
         "debug/grad_norm", "grad_norm_avg", "norm/grad", "unclipped_norm",
+        "grad norm (reduced)",
     ],
     "learning_rate": [
         "learn_rate", "LearnRate", "sched/learn_rate", "step_size", "stepsize", "optim/step_size",

@@ -136,7 +136,7 @@ def _weigh_scaler(case: Case, half: Checkpoint | None, weighing: Weighing) -> No
     # A run that went on after its loss was non-finite has something that skips such steps.
     if case.onset is not None and not case.onset.persistent:
         return
-    if _skipped_before(case):
+    if _skipped_before(case) or _updated_soundly(case):
         return
     # DeepSpeed brings a scaler of its own for float16 weights; the Trainer brings torch's, which
     # refuses them.
@@ -162,6 +162,16 @@ def _weigh_scaler(case: Case, half: Checkpoint | None, weighing: Weighing) -> No
             ),
             dtype.source,
         )
+
+
+def _updated_soundly(case: Case) -> bool:
+    """Whether the first steps had sound gradients up to the one before the onset: none of them
+    went into the weights as Inf."""
+    onset = case.onset
+    if onset is None or onset.step is None or onset.last_finite != onset.step - 1:
+        return False
+    early = onset.quantity == "loss" and at_first_steps(case.run, onset)
+    return early and gradients_were_finite_at(case.run, onset.last_finite)
 
 
 def _skipped_before(case: Case) -> bool:

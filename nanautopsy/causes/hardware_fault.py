@@ -33,6 +33,9 @@ _WRONG_NUMBERS = re.compile(
 """Xid 48, 63, 64, 92, 94 and 95 are memory errors, 74 NVLink, 79 a lost device, 119 a GSP timeout
 (NVIDIA's Xid catalog); Xid 13, 31 and 43 are mostly a program's own faults."""
 
+_COUNTER = re.compile(r"\buncorrectable(?: error)?\s*: \d", re.IGNORECASE)
+"""What ``nvidia-smi -q`` has counted since the last restart, or ever: perhaps before this run."""
+
 _NONE = re.compile(
     r"(?:errors?|counts?|ecc|bits?|xid|volatile|aggregate|total)\b(?:(?: \w+){1,3} ?[:=])?"
     r"[\s:=|(\[]*(?:0(?![\w.])|none\b|n/?a\b|off\b|disabled)"
@@ -48,8 +51,10 @@ def _assess(case: Case) -> Assessment:
     events = [e for e in said if not _NONE.search(e.text)]
     wrong = [e for e in events if _WRONG_NUMBERS.search(e.text)]
     if wrong:
+        dated = [e for e in wrong if not _COUNTER.search(e.text)]
+        wrong = dated or wrong
         weighing.speaks_for(
-            thresholds.DECISIVE,
+            thresholds.DECISIVE if dated else thresholds.MODERATE,
             phrase("the log shows a hardware error: {line}", line=wrong[0].text),
             wrong[0].source,
         )

@@ -32,7 +32,8 @@ from nanautopsy.onset import at_first_steps, gradients_were_finite_at
 from nanautopsy.quantities import quantity_words
 from nanautopsy.wording import phrase
 
-_ADAM = re.compile(r"adam|lamb|adan|radam|nadam|lion8", re.IGNORECASE)
+_ADAM = re.compile(r"adam|lamb|adan|rmsprop|adagrad|lion8", re.IGNORECASE)
+"""Optimizers whose update is a quotient by the root of second moments and an epsilon."""
 _SQUARES = re.compile(r"exp_avg_sq|(^|[._/])nu($|[._/])|second_moment|(^|[._/])v$")
 
 

@@ -39,6 +39,9 @@ _FUNCTION = re.compile(
 _OFTEN_SOUND = re.compile(r"(Pow|Div|Var|VarMean)Backward", re.IGNORECASE)
 """Of these, the ones that squared errors and averages are made of: they hand on a NaN of the
 forward pass far more often than they make one."""
+_MASKED = re.compile(r"\bwhere\(")
+"""A choice between branches on the line of the forward call: the one that is not taken has a
+gradient too, of 0 times what may be Inf."""
 _POWER = re.compile(r"(?:\*\*|\bpow\((?:[^(),]*,)?)\s*\(?\s*(-?\d*\.?\d+)(?:\s*/\s*(\d*\.?\d+))?")
 """``x ** 0.5``, ``x.pow(2)``, ``torch.pow(x, 1 / 3)``"""
 
@@ -47,9 +50,10 @@ def _assess(case: Case) -> Assessment:
     weighing = Weighing()
     for finding in case.found("backward-nonfinite"):
         function = str(finding.data.get("function", ""))
-        if _FUNCTION.match(function) and not _is_smooth_power(finding):
+        masked = _MASKED.search(str(finding.data.get("forward", ""))) is not None
+        if (_FUNCTION.match(function) and not _is_smooth_power(finding)) or masked:
             finite = finding.step is not None and loss_was_finite_at(case.run, finding.step)
-            ambiguous = _OFTEN_SOUND.match(function) and not _exponents(finding)
+            ambiguous = _OFTEN_SOUND.match(function) and not _exponents(finding) and not masked
             handed_on = thresholds.MODERATE if ambiguous else thresholds.STRONG
             strength = thresholds.DECISIVE if finite else handed_on
             weighing.speaks_for(strength, finding.text, finding.source)
@@ -124,7 +128,9 @@ def _exponents(finding: Finding) -> list[float]:
 
 def _weigh_rivals(case: Case, weighing: Weighing) -> None:
     for finding in case.found("backward-nonfinite"):
-        if not _FUNCTION.match(str(finding.data.get("function", ""))):
+        place = str(finding.data.get("forward", ""))
+        function = str(finding.data.get("function", ""))
+        if not _FUNCTION.match(function) and not _MASKED.search(place):
             weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     for finding in case.found("grad-norm-growth", "loss-scale-collapse", "overflow-skips"):
         weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)
@@ -149,6 +155,15 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
             thresholds.MODERATE,
             phrase("communication overlaps with computation, which spoils gradients too"),
             overlap.source,
+        )
+    model = case.fact("model_type")
+    if model is not None:
+        weighing.speaks_against(
+            thresholds.MODERATE,
+            phrase(
+                "the model is a published one ({model}), without such a point", model=model.value
+            ),
+            model.source,
         )
     for finding in case.found("zero-weight"):
         if not finding.data.get("by_design"):

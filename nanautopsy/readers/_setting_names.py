@@ -14,6 +14,7 @@ TRAINING_KEYS = frozenset(
     beta1 beta2 betas deepspeed distributed_type gradient_checkpointing finetuning_type
     lr0 lrf opt bs init_lr initial_lr
     warmup_epochs clip_norm update_freq adam_eps micro_batch zero_stage opt_level
+    param_dtype compute_dtype weights_dtype
     """.split()
 )
 """In lower case with ``_``."""

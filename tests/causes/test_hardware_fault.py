@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from builders import NAN, checkpoint, event, named_cause, series, tensor
 
@@ -19,6 +21,13 @@ LOSS = series("loss", [2.0, 1.9, 1.8, 1.9, 1.8, NAN, NAN])
 )
 def test_broken_memory(text: str) -> None:
     assert named_cause(LOSS, event("hardware-error", text, 5)) == "hardware-fault"
+
+
+def test_a_count_of_the_past_needs_a_second_sign() -> None:
+    count = event("hardware-error", "DRAM Uncorrectable                : 12")
+    assert named_cause(LOSS, count) is None
+    ranks = [replace(LOSS, rank=0), replace(series("loss", [*[2.0] * 6, NAN]), rank=1)]
+    assert named_cause(*ranks, count) == "hardware-fault"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ DEAD = [NAN] * 9
     ("losses", "norms", "settings", "cause"),
     [
         ([2.3, *DEAD], [1.1, *DEAD], PURE, "optimizer-epsilon"),
+        ([2.3, *DEAD], [1.1, *DEAD], {**PURE, "optimizer": "rmsprop"}, "optimizer-epsilon"),
+        ([2.3, *DEAD], [1.1, *DEAD], {**PURE, "optimizer": "sgd"}, None),
         # What float16 holds.
         ([2.3, *DEAD], [1.1, *DEAD], {**PURE, "adam_epsilon": 1e-4}, None),
         # Before any update: the forward pass, and the backward pass.

@@ -93,3 +93,24 @@ def test_the_line_of_the_forward_call_tells_the_power(code: str, cause: str | No
     text = "Function 'PowBackward0' returned nan"
     place = {"function": "PowBackward0", "forward": f"m.py:17: {code}"}
     assert named_cause(event("backward-nonfinite", text, 11, **place)) == cause
+
+
+@pytest.mark.parametrize("function", ["MulBackward0", "LogBackward0", "ExpBackward0"])
+def test_the_branch_that_where_does_not_take(function: str) -> None:
+    place = "m.py:49: h = -torch.where(p > 0, p * torch.log(p), zero).sum(-1).mean()"
+    said = event("backward-nonfinite", f"Function '{function}' returned nan", 11, function=function)
+    told = replace(said, data={**said.data, "forward": place})
+    assert named_cause(series("objective", CALM), told) == "singular-gradient"
+    assert named_cause(series("objective", CALM), said) != "singular-gradient"
+
+
+def test_without_a_loss_what_dies_after_the_gradient_was_finite() -> None:
+    norm = series("grad_norm", [*[1.0] * 10, NAN, NAN])
+    assert named_cause(series("nats/train", [*CALM, 1.5, NAN]), norm) == "singular-gradient"
+    for other in ([*CALM, NAN, NAN], [*CALM, 1.5, 1.5]):  # with it; not at all
+        assert named_cause(series("nats/train", other), norm) != "singular-gradient"
+
+
+def test_a_published_model_has_no_such_point() -> None:
+    config = {"model": {"model_type": "llama"}}
+    assert named_cause(*BACKWARD, config=config) != "singular-gradient"

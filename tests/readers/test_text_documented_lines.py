@@ -196,6 +196,12 @@ def test_anomaly_mode_names_the_forward_line(tmp_path: Path) -> None:
     )
     (event,) = events_of(read_text(tmp_path, text), "backward-nonfinite")
     assert event.data["forward"] == "/x/model.py:31: y = torch.sqrt(x)"
+    library = (
+        '  File "/e/site-packages/torch/_tensor.py", line 39, in wrapped\n    return f(self)\n'
+    )
+    inner = text.replace(" (Triggered", library + " (Triggered")
+    (event,) = events_of(read_text(tmp_path, inner), "backward-nonfinite")
+    assert event.data["forward"] == "/x/model.py:31: y = torch.sqrt(x)"
     other = text.replace("Error detected in Sqrt", "Error detected in Pow")
     assert "forward" not in events_of(read_text(tmp_path, other), "backward-nonfinite")[0].data
 

@@ -67,7 +67,9 @@ _PHASE = re.compile(
     r"|evaluating|dev)(?![\w/.\-])",
     re.IGNORECASE,
 )
-_CELL = re.compile(r"(?:[|,;]\s*|\s-\s+|\s{2,})[A-Za-z][\w/.]*\s+$")
+_CELL = re.compile(
+    r"(?:[|,;]\s*|\s-\s+|\s{2,})[A-Za-z][\w/.]*(?: (?:abs)?max| amax| norm| rms| std)?\s+$"
+)
 """A cell of a delimited row that is a name and its number: ``| scale 1024 |``."""
 _PAIR = re.compile(r"\s+(?=\S*[_/.])[A-Za-z][\w/.]*\s+")
 """The same without a delimiter, where the name is no word of a sentence: ``batch_max 3.2``."""

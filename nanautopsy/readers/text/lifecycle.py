@@ -222,7 +222,8 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
                 r"|uncorrectable (?:ECC|NVLink)|fallen off the bus"
                 r"|NCCL WARN .*(?:\bIB\b.*(?:error|fail)|\bECC\b|hardware|ibv_\w+.*fail|NVLink)"
                 r"|\[Hardware Error\]|Machine check"
-                r"|double.?bit ECC|ECC error|Possible (?:transient|persistent) error",
+                r"|\buncorrectable(?: error)?\s*: [1-9]"  # nvidia-smi -q
+                r"|double.?bit ECC|ECC error(?!s\s*$)|Possible (?:transient|persistent) error",
                 re.IGNORECASE,
             ),
             names_step=True,

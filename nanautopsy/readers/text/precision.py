@@ -7,6 +7,8 @@ Samples::
     Using 16bit Automatic Mixed Precision (AMP)                                    (Lightning)
     training precision = bf16
     param dtype: torch.float16
+    parameters are torch.float16: True
+    model cast to torch.float16
 
 A line that names two formats, or that advises, warns or asks, states nothing. The Trainer's "Using
 auto half precision backend" stands for float16 and bfloat16 alike.
@@ -34,6 +36,11 @@ _NO_STATEMENT = re.compile(
     r"|<dtype:|^\s+dtype\b",  # of one tensor, in a report on it
     re.I,
 )
+_CAST = re.compile(
+    r"\b(?:param(?:eter)?s|model)\b(?: (?:is|are|was|were|now|cast|converted|moved|to|in))+ "
+    r"(?:torch\.|jnp\.)?(b?float(?:16|32)|bf16|fp(?:16|32)|half)(?![\w.]).{0,20}$",
+    re.I,
+)
 _PARAMETERS = re.compile(r"\bparam(?:eter)?s?[ _.'-]{0,3}(?:dtype|precision)", re.I)
 _MEMORY = "precision"
 _MOST = 4
@@ -49,7 +56,8 @@ def _on_statement(log: Log, line: Line) -> None:
         return
     seen.append(named)
     source = Source(log.path, line=line.number)
-    setting = "param_dtype" if _PARAMETERS.search(line.text) else "compute_dtype"
+    of_weights = _PARAMETERS.search(line.text) or _CAST.search(line.text)
+    setting = "param_dtype" if of_weights else "compute_dtype"
     log.out.append(ConfigRecord("log", {setting: named}, replace(source, excerpt=line.excerpt)))
 
 
@@ -60,6 +68,9 @@ def _named(text: str) -> str | None:
     lightning = _LIGHTNING.search(text)
     if lightning is not None:
         return "bf16" if lightning[1].lower() == "bfloat16" else "fp16"
+    cast = _CAST.search(text)
+    if cast is not None:
+        return "fp16" if cast[1].lower() == "half" else cast[1].lower()
     if not _STATEMENT.search(text):
         return None
     formats = {found.lower() for found in _FORMAT.findall(text)}
@@ -72,6 +83,6 @@ def _plan(line: Line, lower: str) -> Handler | None:
 
 DIALECT = Dialect(
     name="precision",
-    triggers=("precision", "autocast", "amp ", "dtype"),
+    triggers=("precision", "autocast", "amp ", "dtype", "model ", "parameters "),
     plan=_plan,
 )

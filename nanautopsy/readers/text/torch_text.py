@@ -28,6 +28,9 @@ from nanautopsy.readers.text.traceback_text import innermost
 
 _FORWARD = re.compile(r"Error detected in (\w+)\. (?:Traceback of forward call|No forward pass)")
 _FRAME = re.compile(r'\s*File "([^"]+)", line (\d+), in (.+)')
+_LIBRARY = re.compile(
+    r"[/\\](?:site|dist)-packages[/\\](?:torch|lightning|accelerate)[/\\]|<frozen"
+)
 _MEMORY = "torch"
 _MOST_FRAMES = 400
 _BACKWARD = re.compile(r"Function '(\w+)' returned (nan|inf)[\w ]* in its (\d+)(?:th|st|nd|rd)?")
@@ -55,17 +58,20 @@ _NORM = re.compile(r"total norm of order \S+ for gradients from .{0,60} is non-f
 
 
 def _on_forward(log: Log, line: Line) -> None:
-    """Keep the last frame of the forward call until anomaly mode raises."""
+    """Keep the program's last frame of the forward call until anomaly mode raises."""
     function = _FORWARD.search(line.text)
     frame: list[str] = []
+    of_library: list[bool] = []
 
     def take(line: Line) -> Take:
         text = line.text
         found = _FRAME.match(text)
         if found is not None:
-            frame[:] = [f"{found[1]}:{found[2]}"]
+            of_library[:] = [True] if _LIBRARY.search(found[1]) and frame else []
+            if not of_library:
+                frame[:] = [f"{found[1]}:{found[2]}"]
             return Take.MORE
-        if frame and len(frame) == 1 and text.startswith("    "):
+        if len(frame) == 1 and not of_library and text.startswith("    "):
             frame.append(text.strip()[:200])
         if "(Triggered" in text:
             return Take.LAST
