@@ -52,7 +52,7 @@ def merge_attempts(series: Sequence[Series]) -> tuple[list[Series], list[str]]:
         directory, _, name = one.source.path.rpartition("/")
         family = "tfevents" if "tfevents" in name else name
         key = (directory, family, one.tag, one.axis, one.rank)
-        groups.setdefault(key, []).extend(_split(one))
+        groups.setdefault(key, []).extend(attempts_within(one))
     dropped: _AllDropped = {}
     merged: list[Series] = []
     skewed: dict[str, float] = {}
@@ -110,7 +110,7 @@ def _told(path: str, cut: int, dropped: _Dropped) -> str:
 # --- within one file ------------------------------------------------------------------------------
 
 
-def _split(series: Series) -> list[Series]:
+def attempts_within(series: Series) -> list[Series]:
     """The attempts inside one file: a restart appends and its steps begin lower again.
 
     A counter that falls back to its beginning time and again counts within epochs; it is no axis,

@@ -1,7 +1,8 @@
-"""Files that go on where another one of the same writer ends: a run that was started again.
+"""Logs that go on where another one of the same writer ends: a run that was started again.
 
-A process that is restarted opens a log of its own: another event file in the same directory, or
-``metrics_1.csv`` beside ``metrics_0.csv``. That is a resume, though no line says so.
+A process that is restarted opens a log of its own: another event file in the same directory,
+``metrics_1.csv`` beside ``metrics_0.csv``, ``version_1`` beside ``version_0``. Or it appends to the
+log of the one before, whose last steps it repeats. That is a resume, though no line says so.
 """
 
 from __future__ import annotations
@@ -12,29 +13,30 @@ from itertools import pairwise
 
 import numpy as np
 
+from nanautopsy.attempts import attempts_within
 from nanautopsy.model import LogEvent, Series, Source
 from nanautopsy.wording import phrase
 
 _NUMBER = re.compile(r"\d+")
 _OBJECTIVES = ("loss", "grad_norm")
 """Roles by which it is told: training steps them in every process."""
-_MOST_FILES = 100
+_MOST_LOGS = 100
 
 
 def continuations(series: Iterable[Series]) -> list[LogEvent]:
-    """A resume for every file that goes on where a sibling's steps end, in order of steps.
+    """A resume for every log that goes on where a sibling's steps end, in order of steps.
 
-    Files whose steps begin anew are other runs or other ranks. An event's step is the last one
-    before the new file's.
+    Logs whose steps begin anew are other runs or other ranks. An event's step is the last one
+    before the new log's.
     """
     families: dict[tuple[str, str, int | None], list[Series]] = {}
     for one in series:
         if one.role in _OBJECTIVES and one.axis == "step" and len(one):
-            families.setdefault((_family(one.source.path), one.tag, one.rank), []).append(one)
+            family = families.setdefault((_family(one.source.path), one.tag, one.rank), [])
+            family.extend(attempts_within(one))
     found: dict[tuple[str, int], LogEvent] = {}
     for members in families.values():
-        files = {one.source.path for one in members}
-        if len(files) != len(members) or len(files) > _MOST_FILES:
+        if len(members) > _MOST_LOGS:
             continue
         for earlier, later in pairwise(sorted(members, key=lambda one: int(one.steps[0]))):
             if _goes_on(earlier, later):
@@ -44,10 +46,10 @@ def continuations(series: Iterable[Series]) -> list[LogEvent]:
 
 
 def _family(path: str) -> str:
-    """What the files of one writer have in common: their directory, and their name up to numbers;
-    every process writes into one directory of event files."""
+    """What the logs of one writer have in common: their path up to numbers, and all that is in one
+    directory of event files."""
     directory, _, name = path.rpartition("/")
-    return f"{directory}/{'tfevents' if 'tfevents' in name else _NUMBER.sub('#', name)}"
+    return _NUMBER.sub("#", f"{directory}/{'tfevents' if 'tfevents' in name else name}")
 
 
 def _goes_on(earlier: Series, later: Series) -> bool:
@@ -57,6 +59,8 @@ def _goes_on(earlier: Series, later: Series) -> bool:
     first, last = int(later.steps[0]), int(earlier.steps[-1])
     if not int(earlier.steps[0]) < first <= last + 2 * max(1, interval):
         return False
+    if earlier.source.path == later.source.path:
+        return first <= last  # written behind it
     if earlier.times is None or later.times is None:
         return first >= last
     return bool(later.times[0] >= earlier.times[-1]) and int(later.steps[-1]) > last
@@ -65,10 +69,14 @@ def _goes_on(earlier: Series, later: Series) -> bool:
 def _event(earlier: Series, later: Series) -> LogEvent:
     before = earlier.steps[earlier.steps < later.steps[0]]
     text = phrase(
-        "{later} goes on where {earlier} ends",
-        later=later.source.path.rpartition("/")[2],
-        earlier=earlier.source.path.rpartition("/")[2],
+        "{later} goes on where {earlier} ends", later=later.source.path, earlier=earlier.source.path
     )
+    if later.source.path == earlier.source.path:
+        text = phrase(
+            "{path} logs again from step {step} on",
+            path=later.source.path,
+            step=int(later.steps[0]),
+        )
     return LogEvent(
         "run-resumed",
         text,

@@ -8,13 +8,21 @@ from functools import reduce
 import numpy as np
 
 from nanautopsy import thresholds
-from nanautopsy.model import Series
+from nanautopsy.model import Run, Series
+from nanautopsy.moving_targets import is_running_sum
 from nanautopsy.roles import words
 
 TOTAL = frozenset(
     "loss losses total train training sum overall all lm batch step avg mean objective".split()
 )
 """Words of a tag that names the whole objective, which turns together with any of its terms."""
+
+
+_WHOLE = frozenset(
+    {"loss", "total", "train", "training", "lm", "batch", "step", "global", "avg", "average"}
+    | {"mean", "reduced", "samples", "running", "smoothed", "metrics", "sum", "overall", "epoch"}
+)
+"""Words of a tag that names the whole objective."""
 
 
 def is_named_total(tag: str) -> bool:
@@ -61,3 +69,19 @@ def _fit(parts: np.ndarray, total: np.ndarray) -> tuple[np.ndarray, float]:
 def _at(series: Series, steps: Iterable[int]) -> np.ndarray:
     places = np.searchsorted(series.steps, np.asarray(steps))
     return series.values[places]
+
+
+def minimized(run: Run) -> list[Series]:
+    """What training minimizes: the total where it is logged, else the term that weighs most.
+
+    A single term may rise while the total falls (a penalty that starts at zero, a locality term).
+    """
+    losses = [s for s in run.by_role("loss") if len(s) >= thresholds.DIVERGED_MIN_POINTS]
+    losses = [s for s in losses if not is_running_sum(s)]
+    totals = [s for s in losses if frozenset(words(s.tag)) <= _WHOLE]
+    if totals or not losses:
+        return totals
+    by_source: dict[str, list[Series]] = {}
+    for series in losses:
+        by_source.setdefault(series.source.path, []).append(series)
+    return [max(terms, key=lambda s: float(s.values[-1])) for terms in by_source.values()]

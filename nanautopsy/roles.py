@@ -91,7 +91,9 @@ _CLIPPING = frozenset({"max_grad_norm", "clip_grad_norm", "grad_clip_norm", "max
 """Settings that some programs log beside the norm that they clip."""
 _BARS = re.compile(r"\|+\s*(?:g|grads?|gradients?|dw)\s*\|+_?\d?", re.IGNORECASE)
 _NOT_A_RATE = frozenset({"momentum", "decay", "beta", "betas"})
-_NOT_MINIMIZED = frozenset({"reward", "rewards", "acc", "accuracy", "bleu", "f1", "score"})
+_NOT_MINIMIZED = frozenset(
+    {"reward", "rewards", "acc", "accuracy", "bleu", "f1", "score", "explained", "clipfrac"}
+)
 
 _FAMILY = frozenset({"train", "training", "debug", "stats", "monitor"})
 _NOT_A_LAYER = frozenset(

@@ -138,6 +138,8 @@ RUNAWAY_FACTOR = 100.0
 """How far above all that it had been a loss must have come with them."""
 MOVING_POINTS = 3
 """Points of an accuracy or a reward that show whether it moves."""
+RESUMED_OBJECTIVE_MAX = 1e3
+"""The same where a run was resumed, which is also where a state is lost: the sum over a batch."""
 SUCCESS_LEARNED = 0.1
 """Share of its best level by which a measure of success must have risen to tell of learning, or
 half of its errors be gone: on classes of unequal size accuracy begins high and stays whatever

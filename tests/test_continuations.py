@@ -47,6 +47,23 @@ def test_files_that_only_stand_beside_it(second: str, steps: range) -> None:
     assert not continuations([written("metrics_0.csv", range(0, 50)), written(second, steps)])
 
 
+def test_a_sibling_directory_that_goes_on() -> None:
+    parts = [
+        written("logs/version_0/metrics.csv", range(0, 50)),
+        written("logs/version_1/metrics.csv", range(50, 80)),
+    ]
+    assert [event.step for event in continuations(parts)] == [49]
+
+
+def test_a_log_that_repeats_its_last_steps() -> None:
+    steps = [*range(0, 50), *range(40, 80)]
+    one = replace(series("loss", [1.0] * 90, steps), source=Source("log.jsonl", tag="loss"))
+    (event,) = continuations([one])
+    assert event.step == 39
+    epochs = replace(one, steps=np.array([*range(50), *range(40)]))
+    assert not continuations([epochs])
+
+
 def test_ranks_that_write_at_the_same_time() -> None:
     parts = [
         written("tb/events.out.tfevents.1.a", range(0, 50), 0.0),

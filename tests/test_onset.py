@@ -627,6 +627,8 @@ def test_no_new_objective_is_a_billion_times_the_old_one() -> None:
     near = [140.0 * 0.97**i for i in range(40)]
     assert judge(make_run(series("loss", before + far), resumed)).verdict == "diverged"
     assert judge(make_run(series("loss", before + near), resumed)).verdict == "healthy"
+    lost = [9e3 * 0.87**i for i in range(40)]  # a state that was lost where the run resumed
+    assert judge(make_run(series("loss", before + lost), resumed)).verdict == "diverged"
 
 
 def test_a_level_that_stays_after_a_jump_is_one() -> None:

@@ -81,6 +81,7 @@ GLOBAL: dict[SeriesRole, list[str]] = {
         "inference_time", "tokens_seen", "train/num_input_tokens_seen",
     ],
     "other": [
+        "losses/explained_variance", "losses/clipfrac",
         # names that hold the letters, not the meaning
         "info",  "loss_weight", "loss_weights/kl", "num-zeros", "lossless_ratio",
         "num_params", "hp_metric", "best_loss", "best_val_loss", "valid_best_loss", "nan_count",

@@ -110,7 +110,7 @@ def _weigh_loss(case: Case, growth: Finding, weighing: Weighing) -> None:
         )
         return
     points = loss.data.get("points")
-    if loss.step > growth.step:
+    if loss.step > growth.step and not from_the_start(case.run, growth):
         # However suddenly: the step that gradients have made long enough breaks the loss at once.
         weighing.speaks_for(
             thresholds.MODERATE, phrase("{loss}, after the gradients", loss=loss.text), loss.source

@@ -24,7 +24,8 @@ import re
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
-from nanautopsy.model import Assessment, Finding
+from nanautopsy.experts import has_experts, is_auxiliary
+from nanautopsy.model import Assessment, Finding, Run
 from nanautopsy.onset import loss_was_finite_at
 from nanautopsy.quantities import quantity_words
 from nanautopsy.wording import phrase
@@ -63,7 +64,8 @@ def _assess(case: Case) -> Assessment:
             )
             break
     _weigh_value(case, weighing)
-    for finding in case.at_onset("left-domain", since=True)[:1]:
+    domain = case.at_onset("left-domain", since=True)
+    for finding in [f for f in domain if not _is_router(case.run, f)][:1]:
         weighing.speaks_for(
             thresholds.STRONG,
             phrase("{finding}: no logarithm, root or quotient takes it", finding=finding.text),
@@ -75,6 +77,11 @@ def _assess(case: Case) -> Assessment:
         )
     _weigh_rivals(case, weighing)
     return weighing.fired()
+
+
+def _is_router(run: Run, finding: Finding) -> bool:
+    """Whether it is about the router of a mixture of experts, which is a cause of its own."""
+    return has_experts(run) and is_auxiliary(str(finding.source.tag))
 
 
 def _weigh_term(finding: Finding, weighing: Weighing) -> None:

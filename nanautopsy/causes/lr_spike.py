@@ -42,7 +42,8 @@ def _assess(case: Case) -> Assessment:
     jump = before[-1]
     assert jump.step is not None
     between = _points_between(case, jump.step, death)
-    if between <= thresholds.LR_JUMP_WINDOW:
+    if between <= thresholds.LR_JUMP_WINDOW or jump.data.get("negative"):
+        # Below 0 it begins at 0: what it does takes its time.
         weighing.speaks_for(thresholds.DECISIVE, jump.text, jump.source)
     else:
         weighing.speaks_for(thresholds.MODERATE, jump.text, jump.source)
@@ -53,7 +54,8 @@ def _assess(case: Case) -> Assessment:
         )
     for growth in case.found("loss-growth", "grad-norm-growth"):
         _weigh_growth(growth, jump, weighing)
-    _weigh_calm(case, jump, death, weighing)
+    if not jump.data.get("negative"):
+        _weigh_calm(case, jump, death, weighing)
     for resumed in case.found("resume-jump"):
         if resumed.data.get("what") == "learning_rate" and resumed.step == jump.step:
             weighing.speaks_against(

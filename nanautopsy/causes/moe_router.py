@@ -116,6 +116,14 @@ def _weigh_logits(case: Case, weighing: Weighing) -> None:
 def _weigh_auxiliary(case: Case, weighing: Weighing) -> None:
     """The auxiliary loss or a metric of the router that turned alone, or before the loss."""
     onset = case.onset
+    for finding in case.at_onset("left-domain", since=True):
+        if is_auxiliary(str(finding.source.tag)):
+            weighing.speaks_for(
+                thresholds.STRONG,
+                phrase("{finding}: what is divided by it is not finite", finding=finding.text),
+                finding.source,
+            )
+            return
     for finding in case.found("loss-term-alone", "nonfinite-metric", "nonfinite-loss"):
         if not is_auxiliary(str(finding.data.get("tag", ""))):
             continue

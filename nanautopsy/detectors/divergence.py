@@ -14,23 +14,19 @@ from nanautopsy.detectors.interface import Detector
 from nanautopsy.detectors.lr_schedule import DETECTOR as LR_SCHEDULE
 from nanautopsy.kept_success import keeps_success
 from nanautopsy.model import Finding, Run, Series
-from nanautopsy.moving_targets import is_moving_target, is_running_sum, is_unbound
-from nanautopsy.roles import words
+from nanautopsy.moving_targets import is_moving_target, is_unbound
+from nanautopsy.objectives import minimized
 from nanautopsy.signal import shown
 from nanautopsy.stages import is_any_unplaced, stage_changes
 from nanautopsy.wording import phrase
 
-_TOTAL = frozenset(
-    {"loss", "total", "train", "training", "lm", "batch", "step", "global", "avg", "average"}
-    | {"mean", "reduced", "samples", "running", "smoothed", "metrics", "sum", "overall", "epoch"}
-)
-"""Words of a tag that names the whole objective."""
-
 
 def _detect(run: Run) -> Iterator[Finding]:
-    objectives = _objectives(run)
+    objectives = minimized(run)
     stages = stage_changes(run) if objectives else []
-    changes = _Changes(_jumps(run) if objectives else [], stages, is_any_unplaced(run))
+    resumes = [e.step for e in run.events_of("run-resumed") if e.step is not None]
+    jumps = _jumps(run) if objectives else []
+    changes = _Changes(jumps, stages, resumes, is_any_unplaced(run))
     for series in objectives:
         if series.begins:
             series = take(series, slice(series.begins[-1], None))
@@ -47,6 +43,8 @@ class _Changes:
     """Where a learning rate jumps."""
     stages: list[int]
     """Where something else begins to be trained."""
+    resumes: list[int]
+    """Which of these are resumes."""
     unplaced: bool
     """Whether the log says so without a step."""
 
@@ -60,26 +58,16 @@ class _Changes:
         first = series.steps[max(0, at - thresholds.STAGE_WINDOW)]
         return self.unplaced or any(first <= step <= series.steps[at] for step in self.stages)
 
+    def most(self, series: Series, at: int) -> float:
+        """By how much another objective may lift the loss at point ``at``."""
+        first = series.steps[max(0, at - thresholds.STAGE_WINDOW)]
+        resumed = any(first <= step <= series.steps[at] for step in self.resumes)
+        return thresholds.RESUMED_OBJECTIVE_MAX if resumed else thresholds.NEW_OBJECTIVE_MAX
+
 
 def _jumps(run: Run) -> list[int]:
     """Steps at which a learning rate jumps."""
     return [f.step for f in LR_SCHEDULE.detect(run) if f.step is not None]
-
-
-def _objectives(run: Run) -> list[Series]:
-    """What training minimizes: the total where it is logged, else the term that weighs most.
-
-    A single term may rise while the total falls (a penalty that starts at zero, a locality term).
-    """
-    losses = [s for s in run.by_role("loss") if len(s) >= thresholds.DIVERGED_MIN_POINTS]
-    losses = [s for s in losses if not is_running_sum(s)]
-    totals = [s for s in losses if frozenset(words(s.tag)) <= _TOTAL]
-    if totals or not losses:
-        return totals
-    by_source: dict[str, list[Series]] = {}
-    for series in losses:
-        by_source.setdefault(series.source.path, []).append(series)
-    return [max(terms, key=lambda s: float(s.values[-1])) for terms in by_source.values()]
 
 
 def _diverged(series: Series, moving_target: bool, changes: _Changes) -> Finding | None:
@@ -153,7 +141,7 @@ def _evened(series: Series, changes: _Changes) -> Series:
         ):
             continue
         ratio = float(np.median(after) / np.median(before))
-        if 1 < ratio <= thresholds.NEW_OBJECTIVE_MAX:
+        if 1 < ratio <= changes.most(series, at):
             values[at:] /= ratio
     return replace(series, values=values)
 
@@ -203,7 +191,7 @@ def _is_new_objective(series: Series, changes: _Changes) -> bool:
     if min(len(before), len(after)) < least or changes.rate_jumped(series, at):
         return False
     first, middle, last = (float(np.median(part)) for part in np.array_split(after, 3))
-    if first > thresholds.NEW_OBJECTIVE_MAX * float(np.median(before)):
+    if first > changes.most(series, at) * float(np.median(before)):
         return False
     calm = float(before.max()) < thresholds.GROWTH_FACTOR / 2 * float(np.median(before))
     overshoots = _peak(after) >= thresholds.OVERSHOOT_FACTOR * first

@@ -9,25 +9,61 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, LogEvent, Run, Series
-from nanautopsy.signal import point_above, shown
+from nanautopsy.signal import first_nonfinite, point_above, shown
 from nanautopsy.wording import phrase
 
 
 def _detect(run: Run) -> Iterator[Finding]:
     for series in run.by_role("learning_rate"):
-        yield from _jump(series)
+        yield from _negative(series)
+        yield from _jump(series, _death(run, series))
     if not any(len(s) > thresholds.LR_WARMUP_POINTS for s in run.by_role("learning_rate")):
         yield from _stated_jump(run)
 
 
-def _jump(series: Series) -> Iterator[Finding]:
-    """The largest rise between neighbours that no warmup explains.
+def _death(run: Run, rate: Series) -> int | None:
+    """The first step at which a loss is non-finite: what the rate does behind it is nothing to
+    the run."""
+    first = [
+        int(s.steps[index])
+        for s in run.by_role("loss")
+        if s.axis == rate.axis and (index := first_nonfinite(s)) is not None
+    ]
+    return min(first, default=None)
+
+
+def _negative(series: Series) -> Iterator[Finding]:
+    """A schedule that runs past its end: with a rate below 0 every step climbs the loss."""
+    below = np.flatnonzero(series.values < 0)
+    if not len(below) or not below[0]:
+        return
+    index = int(below[0])
+    before = float(series.values[:index].max())
+    yield Finding(
+        id="lr-jump",
+        text=phrase(
+            "{tag} is negative from step {step} on: every step climbs the loss",
+            tag=series.tag,
+            step=int(series.steps[index]),
+        ),
+        source=series.at(index),
+        step=int(series.steps[index]),
+        last_good=int(series.steps[index - 1]),
+        data={"negative": True, "to": float(series.values[index]), "from": before},
+    )
+
+
+def _jump(series: Series, death: int | None) -> Iterator[Finding]:
+    """The largest rise between neighbours that no warmup explains, or the last one up to
+    ``death``.
 
     A linear warmup multiplies by k/(k-1) at its k-th logged point, so from its third point on by
     1.5 at most; points at the beginning and zeros are no history. A jump back to a level that the
     schedule had held before (a cyclic schedule, warm restarts) is a schedule too.
     """
     usable = np.isfinite(series.values) & (series.values > 0)
+    if death is not None:
+        usable &= series.steps <= death
     steps, values = series.steps[usable], series.values[usable]
     if len(values) <= thresholds.LR_WARMUP_POINTS:
         return
@@ -38,7 +74,8 @@ def _jump(series: Series) -> Iterator[Finding]:
     jumps[: thresholds.LR_WARMUP_POINTS - 1] = False
     if not jumps.any():
         return
-    at = int(np.where(jumps, ratios, 0.0).argmax())
+    last = int(np.flatnonzero(jumps)[-1])
+    at = int(np.where(jumps, ratios, 0.0).argmax()) if death is None else last
     index = int(np.flatnonzero(usable)[at + 1])
     yield Finding(
         id="lr-jump",

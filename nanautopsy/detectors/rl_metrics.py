@@ -15,7 +15,7 @@ from nanautopsy.signal import shown
 from nanautopsy.wording import phrase
 
 _REWARD = frozenset(
-    "eprewmean reward rewards rew return returns episode ep_rew_mean score advantage".split()
+    "eprewmean reward rewards rew ret return returns episode ep_rew_mean score advantage".split()
 )
 _POLICY = frozenset(
     "policy kl entropy ratio clipfrac clip_frac actor critic ppo grpo q qf td advantage".split()

@@ -68,7 +68,8 @@ class JsonMetricsReader:
             return None
         if head[:1] == b"[":
             row = _first_object(head)
-            known = row is not None and is_training_log(row) and step_key(row) is not None
+            names = [tag for tag, _ in leaves(row)] if row is not None else []
+            known = row is not None and is_training_log(names) and step_key(row) is not None
             return Claim("json-rows", 70) if known else None
         return self._claim_object(file, head)
 

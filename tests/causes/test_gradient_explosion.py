@@ -72,3 +72,9 @@ def test_growth_that_begins_where_the_run_resumed() -> None:
     assert named_cause(norm, loss, resumed, config=RATE) != "gradient-explosion"
     early = event("run-resumed", "restored checkpoint from /ckpt/step_5", 5)
     assert named_cause(norm, loss, early, config=RATE) == "gradient-explosion"
+
+
+def test_growth_from_the_start_is_the_rates_whichever_comes_first() -> None:
+    norm = series("grad_norm", [5.0, 12.0, 150.0, 4e4, 1e11, INF, NAN])
+    loss = series("loss", [34.0, 38.0, 62.0, 7e4, 1e12, 7e18, INF])
+    assert named_cause(norm, loss, series("lr", [0.3] * 7)) == "lr-too-high"

@@ -92,3 +92,28 @@ def test_a_log_that_begins_with_a_resume(step: int | None) -> None:
     resumed = event("run-resumed", "resumed from a checkpoint", step)
     assert named_cause(loss, rate) == "lr-too-high"
     assert named_cause(loss, rate, resumed) != "lr-too-high"
+
+
+def test_the_last_jump_before_the_end_is_the_one_that_did_it() -> None:
+    """A rate that is multiplied by ten each epoch goes on rising behind the end."""
+    rates = [1e-5 * 10.0**k for k in range(12)]
+    loss = [17.0, 16.5, 16.0, 14.0, 9.0, 2.3, *[NAN] * 6]
+    assert named_cause(series("loss", loss), series("lr", rates)) == "lr-spike"
+
+
+def test_a_geometric_warmup_that_trains_names_nothing() -> None:
+    rates = [*[1e-6 * 10.0**k for k in range(5)], *[1e-1] * 15]
+    assert (
+        named_cause(series("loss", [5.0 - 0.2 * i for i in range(20)]), series("lr", rates)) is None
+    )
+
+
+def test_a_rate_below_zero_climbs_the_loss() -> None:
+    """A linear decay that runs past its end."""
+    rates = [0.02 * (1 - i / 100) for i in range(200)]
+    climb = [0.2 * 1.2**k for k in range(70)]
+    loss = series("loss", [0.2] * 120 + climb + [INF] + [NAN] * 9)
+    norm = series("grad_norm", [1.0] * 120 + [5 * v for v in climb] + [INF] + [NAN] * 9)
+    assert named_cause(loss, norm, series("lr", rates), config=SGD) == "lr-spike"
+    held = series("lr", [0.01] * 200)
+    assert named_cause(loss, norm, held, config=SGD) != "lr-spike"

@@ -138,3 +138,11 @@ def test_a_router_that_grows_before_the_gradients_do() -> None:
     late = [1.0] * 40 + [1.0 * 3.0**k for k in range(1, 11)]
     assert growing(router, late) == "moe-router"
     assert growing([2.0] * 50, late) != "moe-router"
+
+
+def test_weights_of_a_router_that_sum_to_zero() -> None:
+    total = series("router/prob_sum", [1.3, 1e-3, 1e-9, *[1e-30] * 7, 0.0, NAN])
+    loss = series("lm_loss", [*CALM, NAN, NAN])
+    assert named_cause(loss, total, config=EXPERTS) == "moe-router"
+    other = series("denominator", [1.3, 1e-3, 1e-9, *[1e-30] * 7, 0.0, NAN])
+    assert named_cause(loss, other, config=EXPERTS) != "moe-router"

@@ -41,3 +41,13 @@ def test_values_that_run_away_with_what_they_maximize() -> None:
     assert named_cause(*parts) == "rl-collapse"
     calm = (series("train/q_mean", [1.0] * 40 + [NAN]), *parts[1:])
     assert named_cause(*calm) != "rl-collapse"
+
+
+def test_returns_by_the_names_of_spinning_up() -> None:
+    q = [0.2] * 20 + [0.2 * 3.0**k for k in range(1, 21)]
+    parts = (
+        series("AverageEpRet", [100.0] * 41),
+        series("AverageQ1Vals", [*q, NAN]),
+        series("LossQ", [1.9] * 20 + [1.9 * 9.0**k for k in range(1, 21)] + [INF]),
+    )
+    assert named_cause(*parts) == "rl-collapse"

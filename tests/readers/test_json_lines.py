@@ -182,6 +182,12 @@ def test_array_of_rows(tmp_path: Path) -> None:
     assert "ends in the middle" in problems_of(records)[0].text
 
 
+def test_array_of_nested_rows(tmp_path: Path) -> None:
+    text = '[{"epoch": 0, "train": {"loss": 1.0}}, {"epoch": 1, "train": {"loss": NaN}}]'
+    loss = series_of(read(text, tmp_path, "results.json"))["train.loss"]
+    assert (loss.axis, loss.steps.tolist()) == ("epoch", [0, 1])
+
+
 def test_columns(tmp_path: Path) -> None:
     text = '{"loss": [1.0, NaN, 3], "val_loss": [1, null], "params": {"lr": 0.1}}'
     series = series_of(read(text, tmp_path, "history.json"))

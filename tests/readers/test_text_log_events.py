@@ -103,6 +103,7 @@ NOT_SAID = [
     "underflow encountered RuntimeWarning: underflow encountered in exp",
     "WARNING: utt 3 is too short: its ctc loss is inf and was zeroed (zero_infinity=True)",
     "2 utterances whose loss is inf are excluded",
+    "Some metrics cannot be computed and is shown as NaN.",
 ]
 
 
@@ -258,6 +259,8 @@ def test_saved_and_resumed_steps(tmp_path: Path) -> None:
     assert (first.step, first.data["checkpoint"]) == (2000, "/ckpt")
     assert (second.step, second.data["checkpoint"]) == (2500, "out/checkpoint-2500")
     assert events_of(records, "run-resumed")[0].step == 2500
+    named = read_text(tmp_path, "Resuming training from checkpoints/step_250\n")
+    assert events_of(named, "run-resumed")[0].step == 250
 
 
 def test_the_same_words_of_all_ranks_are_one_occurrence(tmp_path: Path) -> None:

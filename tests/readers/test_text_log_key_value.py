@@ -593,3 +593,9 @@ def test_a_remaining_time_is_no_learning_rate(
     assert found["loss", "step"][0] == list(range(4))
     values = found.get(("eta", "step"), ([], []))[1]
     assert values == ([] if value is None else [value] * 4)
+
+
+def test_a_negative_number_in_a_cell(tmp_path: Path) -> None:
+    row = "step {} lm_loss 1.69 router/max_logit 2.17 router/min_logit {}\n"
+    records = read_text(tmp_path, row.format(1, "-3.18") + row.format(2, "-96.3"))
+    assert points_of(records)["router/min_logit", "step"] == ([1, 2], [-3.18, -96.3])

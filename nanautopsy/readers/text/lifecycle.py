@@ -26,7 +26,9 @@ _PATH = re.compile(
     r"(?:to|from|at|in|:|loaded|loading|restored)\s+[\"'`]?"
     r"((?:[\w.~-]*/)[^\s\"'`,;]+|[\w.-]+\.(?:pth?|ckpt|bin|safetensors))"
 )
-_STEP = re.compile(r"(?:global[_ ]?step|iteration|step|checkpoint[-_])[ :=#]*(\d+)", re.IGNORECASE)
+_STEP = re.compile(
+    r"(?:global[_ ]?step|iteration|step[-_]?|checkpoint[-_])[ :=#]*(\d+)", re.IGNORECASE
+)
 _RANK = re.compile(r"\bRank (\d{1,6}),")
 _XID = re.compile(r"\bXid \([^)]{0,60}\): (\d{1,4})\b", re.IGNORECASE)
 """The driver's number for what happened."""

@@ -43,6 +43,7 @@ _SPECULATION = re.compile(
     r"\b(?:might|may|could|can|would|should|will|if|whether|unless|when|in case|until|instead"
     r"|avoid\w*|prevent\w*|ignor\w*|check(?:s|ing|ed)?(?! failed)(?: for)?|handl\w*|without"
     r"|detection|policy|possibl\w*|potential\w*|likely|usually|often|sometimes|expected|assum\w*"
+    r"|shown as|cannot be computed"
     r"|ensure|never|fewer|safe|zeroed|zero_infinity|discard\w*|exclud\w*"
     r"|guard\w*|protect\w*|filter\w*|replac\w*|fill(?:s|ed|ing)?(?: with)?|fillna|drop\w*"
     r"|remov\w*|default|placeholder|(?:set|convert\w*|cast) .{0,20}to nan|try|consider|e\.g"
