@@ -311,7 +311,8 @@ def _global_role(parts: tuple[str, ...], have: frozenset[str]) -> SeriesRole:
 
 
 FORMULAS = frozenset(
-    "mae mape smape rmse sse huber hinge l1err l2err objective criterion energy".split()
+    "mae mape smape rmse sse huber hinge l1err l2err objective criterion energy recon"
+    " reconstruction kld supcon infonce nce contrastive triplet focal ctc l1 l2".split()
 )
 """Objectives by the name of their formula, which are measures of success beside another loss."""
 
@@ -325,6 +326,12 @@ def _is_gradient(parts: tuple[str, ...]) -> bool:
 def _is_loss(parts: tuple[str, ...], have: frozenset[str], joined: str) -> bool:
     if have & _NOT_A_LOSS:
         return False
+    if (
+        len(parts) > 1
+        and parts[-2] == "l"
+        and not have & (_MAGNITUDE | _RATE | {"rate", "len", "min"})
+    ):
+        return True  # l_kl
     if "cost" in have:
         return have <= _COST | EVALUATION
     named = [word for word in parts if not word.isdigit()]

@@ -57,7 +57,9 @@ def _weigh_statistics(case: Case, weighing: Weighing) -> None:
 def _weigh_statements(case: Case, weighing: Weighing) -> None:
     """What the program says of its data."""
     for finding in case.found("reported-nonfinite"):
-        if finding.data.get("quantity") == "input" and _OF_INPUT.search(finding.text):
+        if finding.data.get("quantity") == "input" and _OF_INPUT.search(
+            finding.text.replace("_", " ")
+        ):
             weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
             break
         path = _WARNED.search(finding.text)

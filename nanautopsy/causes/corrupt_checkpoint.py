@@ -26,7 +26,7 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
-from nanautopsy.model import ArtifactReport, Assessment, Checkpoint, Finding, Run, Source
+from nanautopsy.model import ArtifactReport, Assessment, Checkpoint, Finding, Onset, Run, Source
 from nanautopsy.onset import at_first_steps
 from nanautopsy.signal import index_at, shown
 from nanautopsy.wording import phrase
@@ -54,6 +54,8 @@ def _assess(case: Case) -> Assessment:
                 ),
                 finding.source,
             )
+        elif few and _was_loaded(case, finding.source.path):
+            _weigh_flipped(case, finding, weighing)
         elif _is_stretch(finding) and _from_before(case, finding.step):
             weighing.speaks_for(
                 thresholds.STRONG,
@@ -103,6 +105,8 @@ def _assess(case: Case) -> Assessment:
                 ),
                 onset.source,
             )
+        elif _was_loaded_then(case, onset):
+            pass  # what was finite before was so with other weights
         elif onset.last_finite is not None and _trained_until(case, onset.last_finite):
             weighing.speaks_against(
                 thresholds.MODERATE,
@@ -114,12 +118,28 @@ def _assess(case: Case) -> Assessment:
     return weighing.fired()
 
 
+def _was_loaded_then(case: Case, onset: Onset) -> bool:
+    """Whether a checkpoint that holds the damage was loaded right before the onset."""
+    return onset.step is not None and any(
+        f.step is not None
+        and 0 <= onset.step - f.step <= _SOON
+        and _was_loaded(case, f.source.path)
+        for f in case.found("nonfinite-parameters", "flipped-weight")
+    )
+
+
 def _was_loaded(case: Case, path: str) -> bool:
     """Whether the log says that this checkpoint was loaded."""
     said = case.run.events_of("weights-loaded", "run-resumed")
     loaded = [str(e.data["checkpoint"]).strip("./") for e in said if e.data.get("checkpoint")]
     own = path.strip("./")
-    return any(name.endswith(own) or own.endswith(name) or own in name for name in loaded)
+    return any(
+        name.endswith(own)
+        or own.endswith(name)
+        or own in name
+        or name.rpartition("/")[2] in own.split("/")
+        for name in loaded
+    )
 
 
 def _weigh_flipped(case: Case, finding: Finding, weighing: Weighing) -> None:

@@ -43,6 +43,9 @@ _FUNCTION = re.compile(
 )
 _OUTPUT = re.compile(r"o|out|output|(o|out|c|output)_?(proj|lin|linear|dense)|proj|to_out|wo|dense")
 """Names of the projection behind attention."""
+_HEAD_WIDTH = 256
+"""Elements of a query, of which models have no more."""
+_ENDS = re.compile(r"\.(?:output|input)s?(?:\[\d+\])?$")
 _SOFTMAX = re.compile(r"(?:^|[._/])(?:attn_|attention_)?(?:softmax|probs)$", re.IGNORECASE)
 _SAFE_SDPA = "2.5"
 """torch whose scaled dot-product attention gives zeros for such rows (pytorch#103749)."""
@@ -82,6 +85,13 @@ def _weigh_batch(case: Case, weighing: Weighing) -> None:
             phrase("{finding}: only batches with padding die", finding=finding.text),
             finding.source,
         )
+        onset = case.onset
+        if onset is not None and onset.quantity in ("grad_norm", "gradients"):
+            weighing.speaks_for(
+                thresholds.MODERATE,
+                phrase("the loss, which leaves padding out, was finite there"),
+                onset.source,
+            )
     for finding in case.found("nonfinite-attention-logit"):
         if finding.role == "initiating" and case.onset is not None and case.onset.value == "nan":
             weighing.speaks_for(
@@ -94,7 +104,9 @@ def _weigh_batch(case: Case, weighing: Weighing) -> None:
 
 def _weigh_layer(case: Case, weighing: Weighing) -> None:
     onset = case.onset
-    if onset is None or onset.layer is None or onset.value != "nan":
+    if onset is None or onset.layer is None:
+        return
+    if onset.value != "nan" and not _is_masked_softmax(case, onset):
         return
     query = _query_before(case.run, onset)
     if query is not None:
@@ -109,8 +121,7 @@ def _weigh_layer(case: Case, weighing: Weighing) -> None:
             onset.source,
         )
         return
-    module = next((f.data.get("module") for f in case.found("reported-nonfinite")), None)
-    if _SOFTMAX.search(onset.layer) or module == "Softmax":
+    if _is_softmax(case, onset.layer):
         weighing.speaks_for(
             thresholds.STRONG,
             phrase(
@@ -135,6 +146,31 @@ def _weigh_layer(case: Case, weighing: Weighing) -> None:
         )
     else:
         weighing.speaks_for(thresholds.MODERATE, text, onset.source)
+
+
+def _is_softmax(case: Case, layer: str) -> bool:
+    """Whether a layer is a softmax, of which -Inf may go in and NaN may not come out."""
+    name = _ENDS.sub("", layer)
+    return _SOFTMAX.search(name) is not None or any(
+        f.data.get("module_class") == "Softmax" and f.layer in (None, name)
+        for f in case.found("reported-nonfinite")
+    )
+
+
+def _is_masked_softmax(case: Case, onset: Onset) -> bool:
+    """Whether a softmax met Inf that a mask put there: its queries and keys are too small to have
+    made it, in any format."""
+    assert onset.layer is not None
+    if onset.step is None or not _is_softmax(case, onset.layer):
+        return False
+    parent = _ENDS.sub("", onset.layer).rpartition(".")[0]
+    largest = [
+        abs(float(s.values[i]))
+        for s in case.run.by_role("layer_activation")
+        if s.layer is not None and s.layer.startswith(f"{parent}.") and QUERY_KEY.search(s.layer)
+        if (i := index_at(s, onset.step)) is not None
+    ]
+    return bool(largest) and max(largest) ** 2 * _HEAD_WIDTH < thresholds.FP16_MAX
 
 
 def _query_before(run: Run, onset: Onset) -> Series | None:

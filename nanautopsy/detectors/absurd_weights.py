@@ -89,9 +89,16 @@ def _of_the_first(run: Run) -> Iterator[Finding]:
             layer=parameter_name(tensor),
             data={
                 "tensors": tuple(parameter_name(t) for t in absurd),
-                "few": few is not None and few <= thresholds.HANDFUL,
+                "few": few is not None and few <= thresholds.HANDFUL and not _is_garbage(tensor),
             },
         )
+
+
+def _is_garbage(tensor: TensorHealth) -> bool:
+    """Whether absurdly small numbers stand beside the absurdly large: memory that nothing filled
+    holds addresses and counts, and a flipped bit leaves the others as they were."""
+    tiny = tensor.min_abs is not None and 0 < tensor.min_abs < 1 / thresholds.ABSURD_WEIGHT**3
+    return tiny or (tensor.subnormal or 0) > 0
 
 
 def _dominating(tensor: TensorHealth) -> int | None:

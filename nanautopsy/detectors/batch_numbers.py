@@ -51,9 +51,11 @@ _ARGUMENT = _of(
     "min minimum std stddev sigma sigma2 var variance scale rate prob probability p density det"
     " determinant denominator denom"
 )
+_POSITIVE = _of("std stddev sigma sigma2 var variance prob probability density rate scale")
+"""What is negative by its definition nowhere."""
 _NO_ARGUMENT = _of(
     "lr learning loss grad grads gradient reward rewards return advantage entropy acc accuracy kl"
-    " score margin logit logits fp time sec gpu mem best weight weights"
+    " score margin logit logits log logstd logvar fp time sec gpu mem best weight weights"
 )
 
 
@@ -89,6 +91,12 @@ def _left(values: np.ndarray) -> int | None:
     return int(below[0]) if len(below) and below[0] >= thresholds.INPUT_HISTORY else None
 
 
+def _negative(values: np.ndarray) -> int | None:
+    """The first negative number."""
+    below = np.flatnonzero(values < 0)
+    return int(below[0]) if len(below) else None
+
+
 def _is_target(have: _Words) -> bool:
     if have & _NOT_TARGETS:
         return False
@@ -113,6 +121,12 @@ _RULES = (
         lambda have: bool(have & _PADDING) and not have & _NOT_PADDING,
         _risen,
         phrase("0 up to then"),
+    ),
+    _Rule(
+        "left-domain",
+        lambda have: bool(have & _POSITIVE) and not have & _NO_ARGUMENT,
+        _negative,
+        phrase("cannot be negative"),
     ),
     _Rule(
         "left-domain",

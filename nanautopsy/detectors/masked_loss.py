@@ -13,10 +13,12 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
+from nanautopsy.roles import words
 from nanautopsy.signal import shown
 from nanautopsy.versions import is_before
 from nanautopsy.wording import phrase
 
+_REWARDS = frozenset("reward rewards advantage advantages return returns".split())
 _FILTER_SINCE = "4.11.0"
 """First transformers release with the filter (transformers#13619)."""
 
@@ -85,6 +87,8 @@ def _zero_beside_zero(run: Run, loss: Series, norm: Series) -> Finding | None:
     if not np.array_equal(loss.steps, norm.steps) or not np.isfinite(loss.values).all():
         return None
     zero = (loss.values == 0.0) & (norm.values == 0.0)
+    if zero.all():
+        return _nothing_but_zero(run, loss, norm)
     if not zero.any() or zero[0] or zero[-1]:
         return None
     first = int(zero.argmax())
@@ -112,6 +116,32 @@ def _zero_beside_zero(run: Run, loss: Series, norm: Series) -> Finding | None:
             "persistent": False,
             "no_gradient": True,
             "points": len(zero),
+            "axis": loss.axis,
+        },
+    )
+
+
+def _nothing_but_zero(run: Run, loss: Series, norm: Series) -> Finding | None:
+    """Loss and grad norm exactly 0.0 from the first point to the last: no batch had a label. An
+    advantage that is 0 for all samples does it too, where rewards are logged."""
+    if any(_REWARDS & frozenset(words(s.tag)) for s in run.series):
+        return None
+    return Finding(
+        id="masked-loss",
+        text=phrase(
+            "{loss} and {norm} are exactly 0.0 at all {n} points: the Trainer's filter prints 0.0 "
+            "for a non-finite loss, and only batches without a label have no gradient",
+            loss=loss.tag,
+            norm=norm.tag,
+            n=len(loss),
+        ),
+        source=loss.at(0),
+        step=int(loss.steps[0]),
+        data={
+            "count": len(loss),
+            "persistent": True,
+            "no_gradient": True,
+            "points": len(loss),
             "axis": loss.axis,
         },
     )

@@ -35,7 +35,9 @@ def _detect(run: Run) -> Iterator[Finding]:
     for logged in run.by_role(*_ID):  # type: ignore[arg-type]
         series = _unsaturated(logged)
         index = first_nonfinite(series)
-        if index is None or _is_benign(series) or is_mask_buffer(series, run.series):
+        if index is None or _is_benign(series) or _is_summary(series, run):
+            continue
+        if is_mask_buffer(series, run.series):
             continue
         index, skipped = _beyond_skips(run, series, index)
         if series.layer is None:
@@ -112,6 +114,18 @@ def _is_benign(series: Series) -> bool:
     """A perplexity of Inf is exp of a large finite loss; it says nothing of its own."""
     tag = series.tag.lower()
     return ("ppl" in tag or "perplexity" in tag) and not np.isnan(series.values).any()
+
+
+def _is_summary(series: Series, run: Run) -> bool:
+    """A mean over the whole run, told once at its end beside the numbers that it was made of."""
+    return (
+        len(series) == 1
+        and series.axis == "record"
+        and any(
+            len(other) > 1 and other.axis == "record" and other.source.path == series.source.path
+            for other in run.by_role("loss")
+        )
+    )
 
 
 def _finding(series: Series, index: int) -> Finding:

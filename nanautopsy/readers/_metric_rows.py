@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nanautopsy.model import Axis, Record, Skipped
+from nanautopsy.model import Axis, Record, Series, Skipped
 from nanautopsy.readers._cell_columns import Nested, Numbers, numbers_of, steps_of
 from nanautopsy.readers._clock import clock_time
 from nanautopsy.readers._damage import Damage
 from nanautopsy.readers._json_numbers import leaves, number_of, parse_number
 from nanautopsy.readers._step_keys import axis_of, rank_in_name, step_key, step_number
 from nanautopsy.readers.columns import Columns
+from nanautopsy.readers.text.words import counter_kind
 from nanautopsy.wording import phrase
 
 _TIME_KEYS = ("timestamp", "_timestamp", "wall_time", "Wall time", "time", "created_at", "datetime")
@@ -36,6 +38,23 @@ _SETTLED_AFTER = 50
 """Rows after which the file's step field is no longer chosen anew."""
 _MOST_TAGS = 20_000
 """Metrics of one file; more are left out, since a column costs memory before it holds a point."""
+
+
+def _by_rows(series: list[Series]) -> list[Series]:
+    """Rows of one epoch, whose batches are counted anew in each: only the rows count on."""
+    inner = [s for s in series if s.axis == "epoch" and counter_kind(s.tag) == "batch"]
+    if not any(
+        2 * len(np.unique(s.steps)) <= len(s) and len(np.unique(s.values)) > 1 for s in inner
+    ):
+        return series
+    places = [s.lines for s in series if s.axis == "epoch" and s.lines is not None]
+    numbers = np.unique(np.concatenate(places)) if places else np.empty(0, np.int64)
+    return [
+        s
+        if s.axis != "epoch" or s.lines is None
+        else replace(s, axis="record", steps=np.searchsorted(numbers, s.lines))
+        for s in series
+    ]
 
 
 class MetricRows:
@@ -156,7 +175,7 @@ class MetricRows:
         """The series, then what was damaged; ``Skipped`` when there is neither."""
         if self.left_out:
             damage.note(phrase("more than {most} metrics; the rest is left out", most=_MOST_TAGS))
-        series = list(self.columns.series())
+        series = _by_rows(list(self.columns.series()))
         problems = list(damage.problems())
         if not series and not problems:
             yield Skipped(phrase("no number in it"))

@@ -23,7 +23,7 @@ from functools import lru_cache
 
 from nanautopsy.model import Axis
 from nanautopsy.readers._json_numbers import number_of
-from nanautopsy.readers.text.words import counter_kind, is_loss, is_metric
+from nanautopsy.readers.text.words import counter_kind, is_metric, is_objective
 
 _TIMESTEPS = re.compile(
     r"(?:time/)?(?:total_|num_|env_)?(?:timesteps?|frames?)(?:_total)?|(?:total_)?env_steps?",
@@ -105,7 +105,7 @@ def is_training_log(names: Iterable[str]) -> bool:
     names = [name for name in names if name not in _TERSE]
     metrics = [name for name in names if is_metric(name) and _rank(name) is None]
     if step_key(names) is None:
-        metrics = [name for name in metrics if is_loss(name)]
+        metrics = [name for name in metrics if is_objective(name)]
     return bool(metrics)
 
 

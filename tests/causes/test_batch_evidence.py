@@ -6,6 +6,8 @@ from __future__ import annotations
 import pytest
 from builders import INF, NAN, case_of, event, make_run, named_cause, series
 
+from nanautopsy.model import Series
+
 DEAD = [2.0] * 20 + [NAN] * 5
 """From step 21 on."""
 ONCE = [2.0] * 20 + [NAN] + [2.0] * 4
@@ -37,6 +39,15 @@ def test_a_number_of_the_batch_that_died(tag: str, usual: float, there: float, c
     assert named_cause(series("loss", DEAD), series(tag, harmless)) is None
     well = make_run(series("loss", [2.0] * 25), series(tag, count(usual, there)))
     assert case_of(well).verdict == "healthy"
+
+
+def test_what_is_negative_by_no_definition() -> None:
+    loss = series("gauss_nll", [2.0, 1.9, NAN, NAN, NAN, NAN])
+    assert named_cause(loss, series("sigma2_min", [0.3, 0.1, -0.2, -0.3, -0.2, -0.1])) == (
+        "loss-domain-error"
+    )
+    logs = series("log_std_min", [0.3, 0.1, -0.2, -0.3, -0.2, -0.1])
+    assert named_cause(loss, logs) is None
 
 
 @pytest.mark.parametrize("tag", ["rate_min", "sigma2_min", "p_true/min", "min_scale"])
@@ -108,9 +119,24 @@ def test_a_softmax_that_is_the_first() -> None:
     def said(layer: str, module: str) -> object:
         return event(
             "nonfinite-text", f"first non-finite output in {layer} ({module})", 21,
-            value="nan", quantity="activations", layer=layer, module=module,
+            value="nan", quantity="activations", layer=layer, module_class=module,
         )  # fmt: skip
 
     loss = series("loss", DEAD)
     assert named_cause(loss, said("layers.0.attn.softmax", "Softmax")) == "fully-masked-attention"
     assert named_cause(loss, said("layers.0.attn.out", "Linear")) is None
+
+
+def test_a_softmax_that_met_the_inf_of_a_mask() -> None:
+    """As the debugging aid of transformers shows it: largest magnitudes, -Inf among them."""
+
+    def dump(size: float) -> list[Series]:
+        tags = {"q.output": size, "softmax.input[0]": INF, "softmax.output": NAN}
+        return [
+            series(f"activation_max/layers.0.self_attn.{tag}", [value], [21])
+            for tag, value in tags.items()
+        ]
+
+    loss = series("loss", [2.0] * 20)
+    assert named_cause(loss, *dump(2.5)) == "fully-masked-attention"
+    assert named_cause(loss, *dump(900.0)) != "fully-masked-attention"

@@ -97,3 +97,22 @@ def test_flipped_exponents_in_a_file_that_names_no_step() -> None:
     start = replace(FLIPPED, step=None, path="pretrained.safetensors")
     assert named_cause(start, series("loss", [NAN] * 10)) == "corrupt-checkpoint"
     assert named_cause(start, series("loss", [2.0] * 30 + [NAN] * 10)) is None
+
+
+def test_a_checkpoint_that_was_damaged_before_it_was_loaded() -> None:
+    """Training was finite with the weights that it saved, and is not with what it loads."""
+    bad = {"pos_inf": 1, "max_abs": INF, "first_nonfinite": (2, 9), "path": "checkpoint-20/a.bin"}
+    saved = checkpoint(20, tensor("a", (64, 64)), tensor("b", (64, 64), **bad), tensor("c"))
+    loss = series("loss", [2.0] * 20 + [NAN] * 10, list(range(30)))
+    resumed = event("run-resumed", "resumed from checkpoint-20", 20, checkpoint="checkpoint-20")
+    assert named_cause(loss, saved, resumed) == "corrupt-checkpoint"
+    assert named_cause(loss, saved) is None
+
+
+def test_garbage_is_no_flipped_bit() -> None:
+    """Numbers of all sizes stand in memory that nothing filled."""
+    huge = {"max_abs": 2e34, "rms": 2e34 / 8}
+    rest = tensor("up.weight", (64, 64)), tensor("down.weight", (64, 64))
+    for more, cause in (({}, "corrupt-checkpoint"), ({"subnormal": 5}, "uninitialized-params")):
+        start = checkpoint(0, tensor("gate.weight", (8, 8), **huge, **more), *rest)
+        assert named_cause(series("loss", [INF, NAN, NAN]), start) == cause, more

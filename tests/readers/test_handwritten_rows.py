@@ -28,10 +28,13 @@ LOGS: dict[str, tuple[SeriesRole, Form]] = {
         "grad_norm",
         lambda i, x: f"{i}%|##  | {i}/100 [00:01<00:50, 1.2it/s, loss=0.3, gn={x}]",
     ),
+    "a formula without a colon": ("loss", lambda i, x: f"epoch 1 step {i} mse {x}"),
+    "a letter": ("loss", lambda i, x: f"[flow] t={i:03d} bpd {x} |g| 3.2"),
     "json in a log": ("loss", lambda i, x: f'INFO:root:{{"step": {i}, "loss": {_json(x)}}}'),
 }
 ROWS: dict[str, tuple[SeriesRole, Form]] = {
     "one letter": ("loss", lambda i, x: f'{{"t": {i}, "train_loss": {_json(x)}}}'),
+    "formula alone": ("loss", lambda i, x: f'{{"iter": {i}, "l1": {_json(x)}, "y_std": 1.5}}'),
     "counter inside": ("loss", lambda i, x: f'{{"m": {{"step": {i}, "loss": {_json(x)}}}}}'),
 }
 LAYERS: dict[str, tuple[str, str, Form]] = {
@@ -136,3 +139,23 @@ def test_a_box_has_what_the_policy_earns(tmp_path: Path) -> None:
     (tmp_path / "train.log").write_text(text)
     tags = [series.tag for series in analyze(tmp_path).run.series]
     assert tags == ["rollout/ep_rew_mean", "train/approx_kl"]
+
+
+def test_tables_in_boxes_and_headings_with_commas(tmp_path: Path) -> None:
+    rows = "".join(
+        f"\u2502 {i:<4} \u2502 {'nan' if i >= FIRST_BAD else 0.5:<11} \u2502\n" for i in range(30)
+    )
+    head = "\u250f\u2501\u2501\u2513\n\u2503 step \u2503 poisson_nll \u2503 grad \u2503\n\u2521\u2501\u2501\u2529\n"
+    (tmp_path / "train.log").write_text(head + rows.replace(" \u2502\n", " \u2502 0.1 \u2502\n"))
+    assert analyze(tmp_path).onset.step == FIRST_BAD  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", ["train.log", "history.csv"])
+def test_batches_of_epochs_in_columns(tmp_path: Path, name: str) -> None:
+    """A batch is counted anew in each epoch: rows count on."""
+    rows = [f"{e},{b},{'nan' if (e, b) >= (3, 4) else 0.5},0.1" for e in range(5) for b in range(8)]
+    lead = "reading data\n" if name == "train.log" else ""
+    (tmp_path / name).write_text(lead + "\n".join(["epoch,batch,recon,kld", *rows]) + "\n")
+    onset = analyze(tmp_path).onset
+    assert onset is not None
+    assert onset.step in (28, 29)

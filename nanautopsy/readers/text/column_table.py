@@ -12,6 +12,10 @@ Samples::
     E    #       LOSS TOK2VEC  LOSS NER  ENTS_F                                          (spaCy)
     Step\tTraining Loss\tValidation Loss                                    (a notebook's Trainer)
     10\t2.345\tNo log
+    ┃ step ┃ poisson_nll ┃ grad ┃                                                      (rich)
+    │ 12   │ nan         │ nan  │
+    epoch,batch,recon,kld                                                     (printed as CSV)
+    0,1,4.1912,0.0311
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from dataclasses import dataclass
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
 from nanautopsy.readers.text.numbers import parse
 from nanautopsy.readers.text.rows import Basis, Counter
-from nanautopsy.readers.text.words import counter_kind, is_loss, is_metric
+from nanautopsy.readers.text.words import counter_kind, is_metric, is_objective, may_join
 
 _NAME = re.compile(
     r"#|LOSS \w+|[A-Za-z_][\w/.@:()%-]*(?: (?:Loss|loss|Norm|norm|Accuracy|accuracy|Rate|rate))?"
@@ -33,7 +37,9 @@ _MAX_NAMES = 40
 _STRANGERS = 30
 _COUNT = re.compile(r"(\d{1,9})(?:/(\d{1,9}))?")
 _BAR = re.compile(r"[|\]━─╸╺]\s*(\d{1,9})/(\d{1,9})\b")
-_SEPARATOR = re.compile(r"[-=+|\s]+")
+_SEPARATOR = re.compile(r"[-=+|\s\u2500-\u257f]+")
+_BORDERS = str.maketrans("\u2502\u2503\u2551,", "||||")
+"""What stands between cells: the vertical lines of boxes, and commas."""
 _MAX_LINES = 10_000_000
 _NO_VALUE = frozenset(("No", "log", "None", "-", "--", "n/a", "N/A"))
 
@@ -44,9 +50,35 @@ class _Column:
     tag: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What a heading says of the rows below it."""
+
+    width: int
+    place: int
+    """Of the counter."""
+    kind: str
+    epoch: int | None
+    """Where the epoch stands, in which batches are counted anew."""
+    columns: list[_Column]
+
+    @classmethod
+    def of(cls, names: list[str]) -> _Table:
+        kinds = [counter_kind(name) for name in names]
+        kind = "batch" if "batch" in kinds and "epoch" in kinds else None
+        place = kinds.index(kind) if kind else next(i for i, k in enumerate(kinds) if k is not None)
+        epoch = kinds.index("epoch") if kind else None
+        columns = [_Column(i, name) for i, name in enumerate(names) if _is_number(name)]
+        return cls(len(names), place, kinds[place] or "step", epoch, columns)
+
+
+def _is_number(name: str) -> bool:
+    return is_metric(name) or (counter_kind(name) is None and may_join(name))
+
+
 def names_of(text: str) -> list[str] | None:
     """The column names of a heading, ``None`` for any other line."""
-    stripped = text.strip().strip("|")
+    stripped = text.translate(_BORDERS).strip().strip("|")
     cells = [c.strip() for c in re.split(r"\t|\||\s{2,}", stripped) if c.strip()]
     if cells[:2] == ["E", "#"]:
         cells[:2] = ["E", "step"]
@@ -55,16 +87,14 @@ def names_of(text: str) -> list[str] | None:
     if not all(_NAME.fullmatch(cell) for cell in cells):
         return None
     counted = any(counter_kind(cell) is not None for cell in cells[:2])
-    return cells if counted and any(is_loss(cell) for cell in cells) else None
+    return cells if counted and any(is_objective(cell) for cell in cells) else None
 
 
 def _on_heading(log: Log, line: Line) -> None:
     names = names_of(line.text)
     if names is None:
         return
-    place = next(i for i, name in enumerate(names) if counter_kind(name) is not None)
-    kind = counter_kind(names[place]) or "step"
-    columns = [_Column(i, name) for i, name in enumerate(names) if is_metric(name)]
+    table = _Table.of(names)
     strangers = 0
 
     def take(line: Line) -> Take:
@@ -73,24 +103,18 @@ def _on_heading(log: Log, line: Line) -> None:
         if _SEPARATOR.fullmatch(text):
             return Take.MORE
         # A row goes to the other dialects too: messages stick to a bar's end.
-        strangers = 0 if _row(log, line, text, len(names), place, kind, columns) else strangers + 1
+        strangers = 0 if _row(log, line, text, table) else strangers + 1
         return Take.ASIDE if strangers <= _STRANGERS else Take.NOT_MINE
 
     log.follow(line, take, lines=_MAX_LINES)
 
 
-def _row(
-    log: Log,
-    line: Line,
-    text: str,
-    width: int,
-    place: int,
-    kind: str,
-    columns: list[_Column],
-) -> bool:
+def _row(log: Log, line: Line, text: str, table: _Table) -> bool:
     """Take a line of numbers; whether it is one."""
-    cells = text.replace("|", " ").replace("No log", "-").split()[:width]
-    if len(cells) < width:
+    place, kind, columns = table.place, table.kind, table.columns
+    cells = text.translate(_BORDERS).replace("|", " ").replace("No log", "-").split()
+    cells = cells[: table.width]
+    if len(cells) < table.width:
         return False
     cells[-1] = cells[-1].rstrip(":")
     count = _COUNT.fullmatch(cells[place])
@@ -99,7 +123,10 @@ def _row(
         return False
     bar = _BAR.search(text)
     n = int(count[1])
-    if kind != "epoch":
+    epoch = _COUNT.fullmatch(cells[table.epoch]) if table.epoch is not None else None
+    if epoch is not None:
+        counter = Counter(Basis.BATCH, n, epoch=float(epoch[1]), family="table in epoch")
+    elif kind != "epoch":
         counter = Counter(Basis.COUNTER, n, family="table")
     elif bar is not None:
         counter = Counter(Basis.BATCH, int(bar[1]), int(bar[2]), float(n), "table in epoch")
@@ -116,4 +143,8 @@ def _plan(line: Line, lower: str) -> Handler | None:
     return _on_heading if names_of(line.text) is not None else None
 
 
-DIALECT = Dialect(name="column-table", triggers=("loss",), plan=_plan)
+DIALECT = Dialect(
+    name="column-table",
+    triggers=("loss", "nll", "mse", "mae", "recon", "elbo", "bce", "ctc"),
+    plan=_plan,
+)

@@ -107,6 +107,8 @@ def _kind(found: list[Field], i: int) -> str | None:
         return None
     if field.key:
         kind = counter_kind(field.key)
+        if kind is None and i == 0 and field.key == "t" and field.before.endswith("t="):
+            return "step" if field.whole else None
         if kind is None and words(field.key) in _TRAIN:
             return _of_training(found, i)
         if not field.whole and kind != "epoch":

@@ -31,7 +31,7 @@ _SEQUENCE = (
     r"|strings?|neighbou?rhoods?)"
 )
 _SAMPLE = (
-    r"(?:images?|img|samples?|examples?|frames?|records?|rows?|files?|clips?|videos?|audio"
+    r"(?:images?|img|inputs?|feats?|x|samples?|examples?|frames?|records?|rows?|files?|clips?|videos?|audio"
     r"|waveforms?|signals?|spectrograms?|scans?|volumes?|patches|columns?|features?|channels?"
     r"|sensors?|readings?|graphs?|point clouds?|depth|pixels?|edges?|nodes?|shards?"
     r"|[\w/-]+\.(?:png|jpe?g|tiff?|exr|npy|npz|wav|flac|mp4|csv|parquet|pt|h5|json))"
@@ -45,7 +45,9 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             rf"|\b(?:all|every|entire)\s+(?:of\s+)?(?:the\s+|its\s+)?{_LABEL}\s+(?:\w+\s+){{0,2}}"
             r"(?:masked|ignored|-100|truncated|removed|cut|dropped|empty)"
             rf"|\b{_LABEL}\b[^.;:]{{0,40}}\b(?:truncated|cut off|cut away|masked out|empty|lost)\b"
-            rf"|\bempty {_LABEL}\b",
+            rf"|\bempty {_LABEL}\b"
+            r"|\b(?:n|num)_?(?:tok(?:en)?s?|labels?|targets?|valid\w*|pos(?:itives?)?|pairs)"
+            r"\s*[=:]\s*0\b(?!\.\d)",
             re.IGNORECASE,
         ),
     ),
@@ -73,7 +75,8 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"|corrupt(?:ed)?|invalid|broken)|coincide|out of range|outside)\b"
             rf"|\b(?:could not|cannot|can't|failed to|unable to) (?:\w+ )?(?:decode|read|parse)\b"
             rf".{{0,40}}{_SAMPLE}"
-            r"|\b[1-9]\d* missing\b"
+            rf"|\b{_SAMPLE}\b[^;|]{{0,40}}\b(?:n_|num_)?(?:nan|inf)s?(?:_count)?\s*[=:]\s*[1-9]\d*\b"
+            r"(?!\.\d)|\b[1-9]\d* missing\b"
             r"(?! (?:\w+ )?(?:keys?|files?|tensors?|param\w*|modules?|weights?))"
             rf"|\b[1-9]\d* invalid (?:\w+ )?(?:values?|entries|cells|{_SAMPLE})\b",
             re.IGNORECASE,
@@ -119,10 +122,11 @@ DIALECT = Dialect(
     triggers=(
         "tokenization mismatch", "labels in your dataset", "label", "target", "answer", "response",
         "completion", "annotation", "ground truth", "ground-truth", "positive", " boxes", "empty ",
-        "length", "is empty", "masked", "padded", "padding", " key", "attention mask",
-        "attention_mask", "constant", "blank", "all zero", "all-zero", "black", "silent", "flat ",
-        "degenerate", "corrupt", "broken", "malformed", "invalid", "damaged", "std", "variance",
-        "decode", "read ", "parse", "missing", "coincide", "out of range", "outside",
+        "length", "is empty", "masked", "padded", "padding", " key", "attention mask", "n_tok",
+        "ntok", "num_", "n_pos", "n_valid", "attention_mask", "constant", "blank", "all zero",
+        "all-zero", "black", "silent", "flat ", "degenerate", "corrupt", "broken", "malformed",
+        "invalid", "damaged", "std", "variance", "decode", "read ", "parse", "missing", "coincide",
+        "out of range", "outside", "nan=", "nan:", "inf=", "inf:",
     ),
     plan=_plan,
 )  # fmt: skip

@@ -33,6 +33,7 @@ from nanautopsy.readers.text.words import (
     is_gradient,
     is_loss,
     is_metric,
+    is_objective,
     is_plural,
     is_setting,
     may_join,
@@ -76,8 +77,6 @@ _PAIR = re.compile(r"\s+(?=\S*[_/.])[A-Za-z][\w/.]*\s+-?")
 _WORD = re.compile(r"\s+[A-Za-z]\w*\s+")
 """Nothing but a metric's name between two numbers: ``loss 2.5 scale 1024 lr 0.1``."""
 _TERSE = frozenset("lr acc accuracy kl reward entropy norm sse mse hinge huber mape smape".split())
-_OBJECTIVE = frozenset("ce mse bce".split())
-"""Losses by the name of their formula: ``train_ce``."""
 _UNIT = re.compile(
     r"\s?(?:s|[\u00b5\u03bc]s|secs?|seconds?|ms|min|minutes?|h|hrs?|hours?|[KMGT]i?B|it/s"
     r"|[\w]+/s(?:ec)?)(?![\w])|\s?\u6beb?\u79d2"  # milli-, second
@@ -131,7 +130,8 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
             key = found[i - 1].carried if explicit else ""
         if not key or not _usable(field) or (is_best(key) and field.const == math.inf):
             continue
-        named = explicit or is_loss(key) or is_gradient(key) or not _TERSE.isdisjoint(words(key))
+        named = explicit or is_gradient(key) or not _TERSE.isdisjoint(words(key))
+        named = named or (is_objective(key) if counted else is_loss(key))
         cell = _CELL.search(field.before) or _PAIR.fullmatch(field.before)
         if cell is None and is_metric(key):
             cell = _WORD.fullmatch(field.before)
@@ -245,7 +245,8 @@ DIALECT = Dialect(
     name="key-value",
     triggers=(
         "loss", "step", "iter", "epoch", "norm", "perplexity", "ppl", "nll", "update", "batch",
-        "it/s, ", "s/it, ", "it=", "it:", "[it ", "mse", "bce", "elbo", "msle", "episode", "损失",
+        "it/s, ", "s/it, ", "it=", "it:", "[it ", "mse", "bce", "elbo", "msle", "mae", "bpd",
+        "episode", "损失",
     ),
     plan=_plan,
     metrics=True,

@@ -128,6 +128,8 @@ _WITHIN = re.compile(r"within steps \[(\d+) - (\d+)\]")
 _BATCH = re.compile(r"\b(?:batch|batch[_ ](?:idx|index|no))\s*[:#=]?\s*#?(\d{1,12})\b", re.I)
 _MODULE = re.compile(r"\((?:type )?([A-Z][A-Za-z]+\d?[dD]?)\)|\btype[=: ]+([A-Z][A-Za-z]+)\b")
 """The class of a module behind its name: ``layers.3.attn.softmax (Softmax)``."""
+_OF_MODULE = re.compile(r"\binputs?\[\d+\]")
+"""What a module was given, in hooks: ``input[0] has infs``."""
 _RANK = re.compile(r"\brank[ :#=]*(\d+)", re.IGNORECASE)
 _NODE = re.compile(r"\bnode[ :=]+([\w.-]+)", re.IGNORECASE)
 _REPRODUCIBLE = re.compile(
@@ -159,7 +161,7 @@ def _on_line(log: Log, line: Line) -> None:
         node=node[1] if node else None,
         after_step=int(within[1]) if within else None,
         batch=int(batch[1]) if batch else None,
-        module=module[1] if module else None,
+        module_class=module[1] if module else None,
     )
 
 
@@ -228,7 +230,7 @@ def quantity(text: str) -> str | None:
         return "value"
     if _is_untrue(text) and (untrue := _UNTRUE.search(text)):
         text = untrue["what"] or untrue["of"]
-    text = text.replace("_", " ")
+    text = _OF_MODULE.sub("output", text).replace("_", " ")
     for name, pattern in _QUANTITIES:
         if pattern.search(text):
             return name

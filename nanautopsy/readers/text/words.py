@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_WORDS = re.compile(r"\b[lL][12](?![a-z0-9])|[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 _CHINESE = {
     "损失": "loss", "困惑度": "perplexity", "准确率": "accuracy", "学习率": "learning rate",
@@ -27,11 +27,16 @@ _LOSSES = frozenset(
     " trainloss valloss testloss objective".split()
 )
 _NORMS = frozenset("grad grads gradient gradients param params parameter update weight".split())
-_METRICS = _LOSSES | frozenset(
-    "lr acc accuracy kl reward rewards rew eprewmean entropy mse rmse mae score auc f1 iou miou map"
-    " bleu psnr ssim wer cer err error cost energy logits logit logps advantage advantages clipfrac"
-    " dice norm precision recall ce bce dist divergence mape smape sse huber hinge return returns"
-    " recon reconstruction adv idt commitment".split()
+OBJECTIVES = frozenset(
+    "ce mse bce mae rmse sse huber recon reconstruction kld supcon infonce nce contrastive triplet"
+    " hinge focal ctc l1 l2 mape smape".split()
+)
+"""Losses by the name of their formula: ``train_ce``."""
+_METRICS = _LOSSES.union(
+    OBJECTIVES,
+    "lr acc accuracy kl reward rewards rew eprewmean entropy score auc f1 iou miou map bleu psnr"
+    " ssim wer cer err error cost energy logits logit logps advantage advantages clipfrac dice"
+    " norm precision recall dist divergence return returns adv idt commitment".split(),
 )
 _SCALERS = frozenset("loss grad gradient amp scaler fp".split())
 
@@ -84,6 +89,11 @@ def is_loss(name: str) -> bool:
     if not parts or parts[-1] == "scale":
         return False
     return any(word in _LOSSES or word.endswith("loss") for word in parts) or is_norm(parts)
+
+
+def is_objective(name: str) -> bool:
+    """A loss, or the name of a formula that is used as one."""
+    return is_loss(name) or not OBJECTIVES.isdisjoint(words(name))
 
 
 def is_bars(name: str) -> bool:
