@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from corpus.score import HERE  # noqa: F401  (puts the harness on the path)
-from harness.knowable import TELLS, Damage, knowable, names, origin
+from harness.knowable import AUDIT, TELLS, Damage, audited, cause_by_kinds, knowable, names, origin
 
 
 def seen(**places: tuple[int, str]) -> dict[str, Any]:
@@ -77,3 +78,11 @@ def test_what_is_not_kept_cannot_be_asked(tmp_path: Path) -> None:
 
 def test_each_cause_is_told_by_something() -> None:
     assert len(TELLS) == 21 and all(TELLS.values())
+
+
+def test_the_audit_stands_above_the_rule_where_both_differ() -> None:
+    for name, told in audited().items():
+        text = (AUDIT.parent / "truth" / f"{name}.json").read_text(encoding="utf-8")
+        truth = json.loads(text)
+        assert truth["knowable"]["cause"] == told
+        assert cause_by_kinds(truth) != told, f"{name}: the rule says so already"

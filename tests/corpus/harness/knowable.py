@@ -13,15 +13,22 @@ The rule, in the order of the questions:
 - *cause*: at least one of the sets of kinds in ``TELLS`` is kept, and the story does not say why it
   is hidden all the same. A curve that is ordinary up to a sudden NaN tells no cause; words,
   settings or weights must.
+
+Kinds are coarse: what was kept of every failed run was read besides, first without its truth, and
+without what any rule says of it. Where it makes the true cause more probable than all others
+together and the rule denies that, or the other way round, ``audit.csv`` says so with the reason,
+and stands above the rule.
 """
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+AUDIT = Path(__file__).resolve().parent.parent / "audit.csv"
 KINDS: Mapping[str, frozenset[str]] = {
     "all": frozenset({"numbers", "words", "weights", "settings"}),
     "log": frozenset({"numbers", "words"}),
@@ -84,10 +91,20 @@ def knowable(truth: Mapping[str, Any], run: Path) -> dict[str, bool]:
         "verdict": verdict,
         "step": verdict and bool(first),
         "layer": any(told.values()),
-        "cause": verdict
-        and truth["hidden"] is None
-        and any(tells <= kinds for tells in TELLS[truth["cause"]]),
+        "cause": verdict and audited().get(run.name, cause_by_kinds(truth)),
     } | told
+
+
+def audited() -> dict[str, bool]:
+    """Whether a run tells its cause, where the rule is wrong about it."""
+    with open(AUDIT, encoding="utf-8", newline="") as file:
+        return {row["run"]: row["told"] == "yes" for row in csv.DictReader(file)}
+
+
+def cause_by_kinds(truth: Mapping[str, Any]) -> bool:
+    """What the rule says of the cause, before the audit."""
+    kinds = KINDS[truth["keep"]]
+    return truth["hidden"] is None and any(tells <= kinds for tells in TELLS[truth["cause"]])
 
 
 def origin(first: Mapping[str, Mapping[str, Any]]) -> set[str]:
