@@ -7,12 +7,12 @@ from itertools import combinations
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case
+from nanautopsy.circumstances import at_first_steps
 from nanautopsy.experiments import EXPERIMENTS, advice_at
 from nanautopsy.frameworks import framework_of
 from nanautopsy.known_issues import KnownIssue
 from nanautopsy.known_issues.match import possible
 from nanautopsy.model import MissingEvidence, RankedCause
-from nanautopsy.onset import at_first_steps
 from nanautopsy.wording import Phrase, phrase
 
 _DECIDES: Mapping[str, str] = {

@@ -11,11 +11,12 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.candidates import QUANTITY, axis_of, candidates_of
 from nanautopsy.checkpoints.damage import damaged, damaged_moments
+from nanautopsy.circumstances import backward_made_it
 from nanautopsy.layers import in_forward_order
 from nanautopsy.model import Axis, Finding, NonFinite, Onset, Run, Series, Source, Verdict
 from nanautopsy.quantities import position
 from nanautopsy.readers.text.words import is_metric
-from nanautopsy.signal import first_nonfinite, index_at, persistent, point_above, up_to
+from nanautopsy.signal import point_above
 from nanautopsy.wording import Phrase, phrase
 
 
@@ -249,84 +250,3 @@ def _with_role(finding: Finding, counted: bool, onset: Onset | None) -> Finding:
     if finding.step > onset.step:
         return replace(finding, role="cascade")
     return replace(finding, role="initiating" if counted else "context")
-
-
-def at_first_steps(run: Run, onset: Onset) -> bool:
-    """Whether the onset lies within the first steps, before training changed the weights much.
-
-    Where the step counter does not start at the beginning (a log that states no steps, a resumed
-    run), the position in the series decides.
-    """
-    if onset.step is None:
-        return False
-    losses: list[Series] = [s for s in run.by_role("loss", "grad_norm") if len(s)]
-    start = min((int(s.steps[0]) for s in losses), default=onset.step)
-    if onset.step - start <= thresholds.FIRST_STEPS and start <= thresholds.FIRST_STEPS:
-        return True
-    # A row every few steps: the first one that was logged tells of the steps before it.
-    if losses and onset.step == start <= thresholds.FIRST_ROW:
-        return True
-    return onset.step <= thresholds.FIRST_STEPS
-
-
-def finite_layer_beside(run: Run, onset: Onset) -> Series | None:
-    """A layer whose activation was logged and finite at the onset's step.
-
-    A forward pass poisons every layer behind the first bad one, so this one lies before it; where
-    there is none, the first layer that was logged may just be the first that was watched.
-    """
-    if onset.step is None:
-        return None
-    for series in run.by_role("layer_activation"):
-        index = index_at(series, onset.step)
-        if series.axis == onset.axis and series.layer not in onset.layers and index is not None:
-            if np.isfinite(series.values[index]):
-                return series
-    return None
-
-
-def loss_was_finite_at(run: Run, step: int) -> bool:
-    """Whether a training loss was logged at ``step``, finite and not masked; where none was, a
-    number that died for good later, and so depends on the weights."""
-    if not run.by_role("loss"):
-        return any(_dies_after(s, step) for s in run.by_role("other", "eval_loss"))
-    for series in run.by_role("loss"):
-        index = index_at(series, step)
-        if index is not None and np.isfinite(series.values[index]) and series.values[index] != 0:
-            return True
-    return False
-
-
-def _dies_after(series: Series, step: int) -> bool:
-    """Whether it was finite at ``step``, and non-finite from a later one on."""
-    index, dead = index_at(series, step), first_nonfinite(series)
-    return index is not None and dead is not None and index < dead and persistent(series, dead)
-
-
-def gradients_were_finite_at(run: Run, step: int) -> bool:
-    """Whether a gradient norm was logged at ``step``, and finite."""
-    norms = [(s, index_at(s, step)) for s in run.by_role("grad_norm")]
-    return any(i is not None and np.isfinite(s.values[i]) for s, i in norms)
-
-
-def backward_made_it(run: Run, onset: Onset) -> bool:
-    """Whether gradients were the first to turn, at a step whose forward pass was finite."""
-    if onset.step is None or onset.quantity not in ("grad_norm", "gradient", "gradients"):
-        return False
-    if not loss_was_finite_at(run, onset.step):
-        return False
-    # A trainer that hides NaN logs the average of the finite steps of a window.
-    return not onset.masked or onset.last_finite == onset.step - 1
-
-
-def calm_before(run: Run, onset: Onset) -> Series | None:
-    """A gradient norm, or where none was logged a loss, at its usual level before the onset."""
-    for series in run.by_role("grad_norm") or run.by_role("loss"):
-        if series.axis != onset.axis:
-            continue
-        before = up_to(series, onset.step)
-        usual = float(np.median(before)) if len(before) else 0.0
-        settled = len(before) >= thresholds.CALM_POINTS
-        if settled and before[-1] <= thresholds.SUDDEN_FACTOR * usual:
-            return series
-    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from builders import INF, NAN, checkpoint, event, judge, make_run, named_cause, series, tensor
 
-from nanautopsy.onset import at_first_steps
+from nanautopsy.circumstances import at_first_steps
 
 ZERO = checkpoint(0, tensor("connector.weight", zero=16), tensor("head.weight"))
 CALM = [2.0, 1.9, 2.1, 1.8, 1.9, 1.7, 1.8, 1.6, 1.7, 1.6]

@@ -25,8 +25,8 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.circumstances import calm_before
 from nanautopsy.model import Assessment, Fact, Finding, Run
-from nanautopsy.onset import calm_before
 from nanautopsy.wording import phrase
 
 

@@ -26,8 +26,8 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.circumstances import at_first_steps
 from nanautopsy.model import ArtifactReport, Assessment, Checkpoint, Finding, Onset, Run, Source
-from nanautopsy.onset import at_first_steps
 from nanautopsy.signal import index_at, shown
 from nanautopsy.wording import phrase
 

@@ -29,8 +29,8 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.checkpoints.damage import damaged
+from nanautopsy.circumstances import at_first_steps, calm_before, gradients_were_finite_at
 from nanautopsy.model import Assessment, Checkpoint, Finding, Source
-from nanautopsy.onset import at_first_steps, calm_before, gradients_were_finite_at
 from nanautopsy.roles import words
 from nanautopsy.signal import shown, up_to
 from nanautopsy.wording import phrase

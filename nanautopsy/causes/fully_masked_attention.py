@@ -29,9 +29,9 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
+from nanautopsy.circumstances import finite_layer_beside
 from nanautopsy.detectors.attention import ATTENTION, QUERY_KEY
 from nanautopsy.model import Assessment, Onset, Run, Series
-from nanautopsy.onset import finite_layer_beside
 from nanautopsy.signal import index_at
 from nanautopsy.versions import is_before
 from nanautopsy.wording import phrase

@@ -24,9 +24,9 @@ import re
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
+from nanautopsy.circumstances import loss_was_finite_at
 from nanautopsy.experts import has_experts, is_auxiliary
 from nanautopsy.model import Assessment, Finding, Run
-from nanautopsy.onset import loss_was_finite_at
 from nanautopsy.quantities import quantity_words
 from nanautopsy.wording import phrase
 

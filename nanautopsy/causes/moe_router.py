@@ -21,9 +21,9 @@ from __future__ import annotations
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.circumstances import finite_layer_beside, loss_was_finite_at
 from nanautopsy.experts import ROUTER, has_experts, is_auxiliary, is_router_logit
 from nanautopsy.model import Assessment, Finding
-from nanautopsy.onset import finite_layer_beside, loss_was_finite_at
 from nanautopsy.peaks import peaks_at
 from nanautopsy.signal import shown
 from nanautopsy.wording import phrase

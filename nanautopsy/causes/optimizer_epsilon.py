@@ -26,9 +26,9 @@ import re
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.checkpoints.damage import weights
+from nanautopsy.circumstances import at_first_steps, gradients_were_finite_at
 from nanautopsy.detectors.precision import saved
 from nanautopsy.model import Assessment, Checkpoint, Source, TensorHealth
-from nanautopsy.onset import at_first_steps, gradients_were_finite_at
 from nanautopsy.quantities import quantity_words
 from nanautopsy.wording import phrase
 

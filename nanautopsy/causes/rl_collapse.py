@@ -23,9 +23,9 @@ from __future__ import annotations
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.circumstances import at_first_steps
 from nanautopsy.detectors.rl_metrics import is_reinforcement
 from nanautopsy.model import Assessment
-from nanautopsy.onset import at_first_steps
 from nanautopsy.wording import phrase
 
 

@@ -25,8 +25,13 @@ import re
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
+from nanautopsy.circumstances import (
+    backward_made_it,
+    calm_before,
+    loss_was_finite_at,
+    losses_that_hide,
+)
 from nanautopsy.model import Assessment, Finding
-from nanautopsy.onset import backward_made_it, calm_before, loss_was_finite_at
 from nanautopsy.wording import phrase
 
 _FUNCTION = re.compile(
@@ -97,6 +102,17 @@ def _weigh_order(case: Case, weighing: Weighing) -> None:
         ),
         onset.source,
     )
+    hidden = losses_that_hide(case.run, onset)
+    if hidden is not None:
+        weighing.speaks_against(
+            thresholds.WEAK,
+            phrase(
+                "{tag} stays finite while gradients do not: something may hide a NaN of the "
+                "forward pass",
+                tag=hidden.tag,
+            ),
+            hidden.source,
+        )
     calm = calm_before(case.run, onset)
     if calm is not None and onset.value == "nan":
         weighing.speaks_for(

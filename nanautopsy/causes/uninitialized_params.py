@@ -25,10 +25,10 @@ import re
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.circumstances import at_first_steps
 from nanautopsy.detectors.load_report import keys_of
 from nanautopsy.known_issues.match import possible
 from nanautopsy.model import Assessment, Finding, Run
-from nanautopsy.onset import at_first_steps
 from nanautopsy.places import is_before_training
 from nanautopsy.wording import phrase
 

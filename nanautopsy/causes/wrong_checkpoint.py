@@ -27,8 +27,8 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.circumstances import at_first_steps
 from nanautopsy.model import Assessment, Finding, Run
-from nanautopsy.onset import at_first_steps
 from nanautopsy.wording import phrase
 
 _LOAD_EVENTS = ("weights-newly-initialized", "weights-not-used", "weights-mismatched")

@@ -27,8 +27,8 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.circumstances import at_first_steps, loss_was_finite_at
 from nanautopsy.model import Assessment, Finding
-from nanautopsy.onset import at_first_steps, loss_was_finite_at
 from nanautopsy.quantities import quantity_words
 from nanautopsy.signal import index_at
 from nanautopsy.wording import phrase

@@ -48,6 +48,8 @@ def _zero_beside_nan(loss: Series, norm: Series) -> Finding | None:
         return None
     first = int(masked.argmax())
     index = int(at_loss[first])
+    if not np.isfinite(loss.values[index:]).all():
+        return None  # What is shown later is not hidden.
     before = loss.values[:index]
     before = before[np.isfinite(before) & (before != 0.0)]
     history = phrase(" from the first point on")

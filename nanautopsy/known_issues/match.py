@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nanautopsy.circumstances import at_first_steps
 from nanautopsy.known_issues import load, matches_version
 from nanautopsy.known_issues.parse import KnownIssue
 from nanautopsy.model import Finding
-from nanautopsy.onset import at_first_steps
 
 if TYPE_CHECKING:
     from nanautopsy.causes.interface import Case

@@ -114,3 +114,25 @@ def test_without_a_loss_what_dies_after_the_gradient_was_finite() -> None:
 def test_a_published_model_has_no_such_point() -> None:
     config = {"model": {"model_type": "llama"}}
     assert named_cause(*BACKWARD, config=config) != "singular-gradient"
+
+
+@pytest.mark.parametrize("after", [[0.0] * 6, [1.4] * 6])
+def test_a_loss_that_never_shows_the_nan_may_hide_one(after: list[float]) -> None:
+    norms = [*[1.0] * 10, NAN, *([0.0] * 6 if after[0] == 0 else [NAN] * 6)]
+    parts = series("loss", [*CALM, 1.5, *after]), series("grad_norm", norms)
+    assert named_cause(*parts) != "singular-gradient"
+
+
+def test_a_loss_of_zero_that_shows_nan_later_was_zero() -> None:
+    parts = series("loss", [*CALM, 0.0, NAN, NAN]), series("grad_norm", [*[1.0] * 10, *[NAN] * 3])
+    onset = judge(make_run(*parts)).onset
+    assert onset is not None and onset.quantity == "grad_norm"
+    assert named_cause(*parts) == "singular-gradient"
+
+
+def test_what_the_line_itself_says_of_the_loss() -> None:
+    text = "Gradient of encoder.2.weight is nan at step 11 (forward loss 0.85 was finite)"
+    told = event("nonfinite-text", text, 11, quantity="gradient", value="nan", forward_sound=True)
+    said = event("nonfinite-text", text, 11, quantity="gradient", value="nan")
+    assert named_cause(series("loss", CALM), told) == "singular-gradient"
+    assert named_cause(series("loss", CALM), said) != "singular-gradient"

@@ -47,6 +47,7 @@ _NOT_A_ROW = re.compile(
     # A file named by its metrics: best-epoch=3-val_loss=0.41.ckpt.
     r"[=_-]\d+(?:\.\d+)?[^\s,;|]*\.(?:ckpt|pth?|bin|safetensors|npz|h5|tar|msgpack|onnx)\b"
     r"|(?:^|\s)--[A-Za-z]"  # a command
+    r"|^\s*(?:\w+\.)*\w*[a-z](?:Error|Exception): "
     r"|\b[A-Za-z]*(?:Namespace|Config|Args|Arguments|Params|Options|Settings|Optimizer)\("
     r"|(?<!\w)[A-Za-z]\w*\([^()]{0,200}\b(?:in|out)_features="  # a module
     r"|\bParameter Group\b|^\s*(?:if|for|while|assert|return|raise|print|def|import|from)\b"
@@ -246,7 +247,7 @@ DIALECT = Dialect(
     triggers=(
         "loss", "step", "iter", "epoch", "norm", "perplexity", "ppl", "nll", "update", "batch",
         "it/s, ", "s/it, ", "it=", "it:", "[it ", "mse", "bce", "elbo", "msle", "mae", "bpd",
-        "episode", "损失",
+        "recon", "episode", "损失",
     ),
     plan=_plan,
     metrics=True,

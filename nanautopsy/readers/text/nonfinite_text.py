@@ -30,6 +30,7 @@ import re
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
 from nanautopsy.readers.text.named_layer import layer
 from nanautopsy.readers.text.numbers import NONFINITE
+from nanautopsy.readers.text.soundness import forward_sound, sound_input
 
 _STATE = re.compile(
     r"\b(?:is|are|was|were|became|become|becomes|turned|went|goes|gone|got|has|have|had|contains?"
@@ -116,11 +117,6 @@ _QUANTITIES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
     ("probabilities", re.compile(r"prob", re.IGNORECASE)),
 )
-_INPUT = re.compile(
-    r"\binputs?\b(?: (?:is|was|are|were|all))?[ _](?:finite|ok|sound)\b"
-    r"(?:\s*[:=]\s*(?:True|yes|(False|no))\b)?",
-    re.IGNORECASE,
-)
 _AT_STEP = re.compile(
     r"\b(?:step|iteration|iter|update)s?\s*[:#=]?\s*#?(\d+)(?![\d.]*\w)", re.IGNORECASE
 )
@@ -157,19 +153,13 @@ def _on_line(log: Log, line: Line) -> None:
         value=said,
         quantity=quantity(text),
         layer=layer(text),
-        sound_input=_sound_input(text),
+        sound_input=sound_input(text),
+        forward_sound=forward_sound(text) or None,
         node=node[1] if node else None,
         after_step=int(within[1]) if within else None,
         batch=int(batch[1]) if batch else None,
         module_class=module[1] if module else None,
     )
-
-
-def _sound_input(text: str) -> bool | None:
-    """Whether the line says that what went into the layer was finite; ``None`` where it is
-    silent."""
-    said = _INPUT.search(text)
-    return None if said is None else said[1] is None
 
 
 def said_value(text: str) -> str | None:

@@ -1,0 +1,112 @@
+"""What was seen at the onset and before it: small questions that causes ask of a run."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.model import Onset, Run, Series
+from nanautopsy.signal import first_nonfinite, index_at, persistent, up_to
+
+
+def at_first_steps(run: Run, onset: Onset) -> bool:
+    """Whether the onset lies within the first steps, before training changed the weights much.
+
+    Where the step counter does not start at the beginning (a log that states no steps, a resumed
+    run), the position in the series decides.
+    """
+    if onset.step is None:
+        return False
+    losses: list[Series] = [s for s in run.by_role("loss", "grad_norm") if len(s)]
+    start = min((int(s.steps[0]) for s in losses), default=onset.step)
+    if onset.step - start <= thresholds.FIRST_STEPS and start <= thresholds.FIRST_STEPS:
+        return True
+    # A row every few steps: the first one that was logged tells of the steps before it.
+    if losses and onset.step == start <= thresholds.FIRST_ROW:
+        return True
+    return onset.step <= thresholds.FIRST_STEPS
+
+
+def finite_layer_beside(run: Run, onset: Onset) -> Series | None:
+    """A layer whose activation was logged and finite at the onset's step.
+
+    A forward pass poisons every layer behind the first bad one, so this one lies before it; where
+    there is none, the first layer that was logged may just be the first that was watched.
+    """
+    if onset.step is None:
+        return None
+    for series in run.by_role("layer_activation"):
+        index = index_at(series, onset.step)
+        if series.axis == onset.axis and series.layer not in onset.layers and index is not None:
+            if np.isfinite(series.values[index]):
+                return series
+    return None
+
+
+def loss_was_finite_at(run: Run, step: int) -> bool:
+    """Whether a training loss was logged at ``step``, finite and not masked; where none was, a
+    number that died for good later, and so depends on the weights."""
+    if not run.by_role("loss"):
+        return any(_dies_after(s, step) for s in run.by_role("other", "eval_loss"))
+    for series in run.by_role("loss"):
+        index = index_at(series, step)
+        if index is None or not np.isfinite(series.values[index]):
+            continue
+        # Exactly 0 is what a filter makes of NaN; one that lets NaN through later is none.
+        if series.values[index] != 0 or not np.isfinite(series.values[index:]).all():
+            return True
+    return False
+
+
+def _dies_after(series: Series, step: int) -> bool:
+    """Whether it was finite at ``step``, and non-finite from a later one on."""
+    index, dead = index_at(series, step), first_nonfinite(series)
+    return index is not None and dead is not None and index < dead and persistent(series, dead)
+
+
+def gradients_were_finite_at(run: Run, step: int) -> bool:
+    """Whether a gradient norm was logged at ``step``, and finite."""
+    norms = [(s, index_at(s, step)) for s in run.by_role("grad_norm")]
+    return any(i is not None and np.isfinite(s.values[i]) for s, i in norms)
+
+
+def backward_made_it(run: Run, onset: Onset) -> bool:
+    """Whether gradients were the first to turn, at a step whose forward pass was finite."""
+    if onset.step is None or onset.quantity not in ("grad_norm", "gradient", "gradients"):
+        return False
+    said = [e for e in run.events_of("nonfinite-text") if e.step == onset.step]
+    told = onset.quantity == "gradient" and any(e.data.get("forward_sound") for e in said)
+    if not told and not loss_was_finite_at(run, onset.step):
+        return False
+    # A trainer that hides NaN logs the average of the finite steps of a window.
+    return not onset.masked or onset.last_finite == onset.step - 1
+
+
+def calm_before(run: Run, onset: Onset) -> Series | None:
+    """A gradient norm, or where none was logged a loss, at its usual level before the onset."""
+    for series in run.by_role("grad_norm") or run.by_role("loss"):
+        if series.axis != onset.axis:
+            continue
+        before = up_to(series, onset.step)
+        usual = float(np.median(before)) if len(before) else 0.0
+        settled = len(before) >= thresholds.CALM_POINTS
+        if settled and before[-1] <= thresholds.SUDDEN_FACTOR * usual:
+            return series
+    return None
+
+
+def losses_that_hide(run: Run, onset: Onset) -> Series | None:
+    """A loss that stays finite for long after gradients have become non-finite for good, or that is
+    exactly 0 from then on: it may have been finite because something replaces NaN."""
+    norms = [s for s in run.by_role("grad_norm") if s.axis == onset.axis]
+    for loss in run.by_role("loss"):
+        after = loss.values[loss.steps > (onset.step or 0)]
+        if onset.step is None or len(after) < thresholds.CALM_POINTS:
+            continue
+        if (after == 0).all():
+            # The Trainer's 0.0 stands for NaN; what it logged before was computed.
+            return None if "trainer" in run.facts else loss
+        dead = [not np.isfinite(s.values[s.steps >= onset.step]).any() for s in norms]
+        if np.isfinite(after).all() and any(dead):
+            return loss
+    return None
