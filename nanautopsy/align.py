@@ -62,14 +62,15 @@ def align(
         _of_its_rank(event_with_step(event, consoles.get(event.source.path)))
         for event in _of_type(readings, LogEvent)
     )
-    if not any(event.kind == "run-resumed" for event in events):
-        events += tuple(continuations(named))
     configs = list(_of_type(readings, ConfigRecord))
     environments = list(_of_type(readings, EnvironmentRecord))
     facts = canonical.derive(configs, environments, events, series)
     notes.extend(setting_conflicts(configs, environments, facts))
     notes.extend(machine_conflicts(environments))
     series = count_steps(series, facts, notes)
+    if not any(event.kind == "run-resumed" for event in events):
+        # Files of one writer are joined by now; rows of others have their steps only now.
+        events += tuple(continuations(named) or continuations(series))
     checkpoints = sorted(
         _of_type(readings, Checkpoint),
         key=lambda c: (c.step is None, c.step or 0, natural_key(c.path)),

@@ -32,7 +32,7 @@ def continuations(series: Iterable[Series]) -> list[LogEvent]:
     families: dict[tuple[str, str, int | None], list[Series]] = {}
     for one in series:
         if one.role in _OBJECTIVES and one.axis == "step" and len(one):
-            family = families.setdefault((_family(one.source.path), one.tag, one.rank), [])
+            family = families.setdefault((_place(one.source.path), one.tag, one.rank), [])
             family.extend(attempts_within(one))
     found: dict[tuple[str, int], LogEvent] = {}
     for members in families.values():
@@ -45,22 +45,29 @@ def continuations(series: Iterable[Series]) -> list[LogEvent]:
     return [found[key] for key in sorted(found, key=lambda key: key[1])]
 
 
-def _family(path: str) -> str:
-    """What the logs of one writer have in common: their path up to numbers, and all that is in one
-    directory of event files."""
-    directory, _, name = path.rpartition("/")
-    return _NUMBER.sub("#", f"{directory}/{'tfevents' if 'tfevents' in name else name}")
+def _place(path: str) -> str:
+    """Where the logs of one run may lie: one directory, or directories that are numbered."""
+    return _NUMBER.sub("#", path.rpartition("/")[0])
+
+
+def _name(path: str) -> str:
+    """What the logs of one writer have in common."""
+    name = path.rpartition("/")[2]
+    return "tfevents" if "tfevents" in name else _NUMBER.sub("#", name)
 
 
 def _goes_on(earlier: Series, later: Series) -> bool:
     """Whether ``later`` begins behind the first step of ``earlier`` and near its last one; behind
-    it, where no clock says which was written first."""
+    it, where no clock says which was written first; with the very next point, where its name is
+    another."""
     interval = int(np.median(np.diff(earlier.steps))) if len(earlier) > 1 else 1
     first, last = int(later.steps[0]), int(earlier.steps[-1])
     if not int(earlier.steps[0]) < first <= last + 2 * max(1, interval):
         return False
     if earlier.source.path == later.source.path:
         return first <= last  # written behind it
+    if _name(earlier.source.path) != _name(later.source.path):
+        return last < first <= last + interval
     if earlier.times is None or later.times is None:
         return first >= last
     return bool(later.times[0] >= earlier.times[-1]) and int(later.steps[-1]) > last

@@ -15,6 +15,7 @@ _EXPERTS = re.compile(
     r"(num|n)_?(local_|routed_)?experts|(^|[._/])experts?([._/\d]|$)", re.IGNORECASE
 )
 _ROUTERS = frozenset("router gate gating".split())
+_HANDED_OUT = frozenset("token tokens expert experts capacity".split())
 _AUXILIARY = frozenset("aux auxiliary router balance balancing load z zloss".split())
 
 
@@ -23,13 +24,18 @@ def is_auxiliary(tag: str) -> bool:
     return bool(frozenset(words(tag)) & _AUXILIARY)
 
 
+def is_routing(tag: str) -> bool:
+    """Whether a metric of a mixture of experts is about its router or what it hands out."""
+    return is_auxiliary(tag) or not _HANDED_OUT.isdisjoint(words(tag))
+
+
 def has_experts(run: Run) -> bool:
     """Whether settings, metrics or weights show a mixture of experts."""
     names = [*run.config, *(s.layer or s.tag for s in run.series)]
     names += [t.name for c in run.checkpoints[:1] for t in c.tensors]
     tags = (frozenset(words(s.tag)) for s in run.series)
     return any(_EXPERTS.search(name) or _ROUTER.search(name) for name in names) or any(
-        {"aux", "loss"} <= tag or "router" in tag for tag in tags
+        "router" in tag or {"aux", "loss"} <= tag for tag in tags
     )
 
 

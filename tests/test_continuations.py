@@ -40,11 +40,17 @@ def test_an_event_file_that_repeats_the_steps_since_the_checkpoint() -> None:
         ("metrics_1.csv", range(40, 80)),  # nothing says which was written first
         ("metrics_1.csv", range(500, 550)),  # part of another run
         ("other/metrics_1.csv", range(50, 80)),
-        ("second.csv", range(50, 80)),
+        ("second.csv", range(45, 80)),
+        ("second.csv", range(55, 80)),
     ],
 )
 def test_files_that_only_stand_beside_it(second: str, steps: range) -> None:
     assert not continuations([written("metrics_0.csv", range(0, 50)), written(second, steps)])
+
+
+def test_a_log_of_another_name_that_begins_with_the_next_point() -> None:
+    parts = [written("train.log", range(2, 42, 2)), written("resumed.log", range(42, 80, 2))]
+    assert [event.step for event in continuations(parts)] == [40]
 
 
 def test_a_sibling_directory_that_goes_on() -> None:

@@ -545,6 +545,14 @@ def test_a_loss_that_falls_back_to_chance_diverged() -> None:
     assert judge(make_run(series("loss", [*LEARNS, *AT_CHANCE]))).verdict == "diverged"
 
 
+def test_back_at_chance_where_it_resumed() -> None:
+    resumed = event("run-resumed", "second.log goes on where first.log ends", 60)
+    run = make_run(series("loss", [*LEARNS, *AT_CHANCE]), resumed)
+    assert judge(run).verdict == "diverged"
+    learns = [5.0 * 0.97**i for i in range(40)]
+    assert judge(make_run(series("loss", [*LEARNS, *learns]), resumed)).verdict == "healthy"
+
+
 def test_a_loss_that_loses_most_behind_a_peak_diverged() -> None:
     values = [*LEARNS, 9.0, 7.0, *[v - 1.2 for v in AT_CHANCE]]
     assert judge(make_run(series("loss", values))).verdict == "diverged"

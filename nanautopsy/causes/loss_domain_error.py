@@ -25,7 +25,7 @@ import re
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.circumstances import loss_was_finite_at
-from nanautopsy.experts import has_experts, is_auxiliary
+from nanautopsy.experts import has_experts, is_routing
 from nanautopsy.model import Assessment, Finding, Run
 from nanautopsy.quantities import quantity_words
 from nanautopsy.wording import phrase
@@ -81,7 +81,7 @@ def _assess(case: Case) -> Assessment:
 
 def _is_router(run: Run, finding: Finding) -> bool:
     """Whether it is about the router of a mixture of experts, which is a cause of its own."""
-    return has_experts(run) and is_auxiliary(str(finding.source.tag))
+    return has_experts(run) and is_routing(str(finding.source.tag))
 
 
 def _weigh_term(finding: Finding, weighing: Weighing) -> None:

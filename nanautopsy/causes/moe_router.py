@@ -22,7 +22,7 @@ from __future__ import annotations
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.circumstances import finite_layer_beside, loss_was_finite_at
-from nanautopsy.experts import ROUTER, has_experts, is_auxiliary, is_router_logit
+from nanautopsy.experts import ROUTER, has_experts, is_auxiliary, is_router_logit, is_routing
 from nanautopsy.model import Assessment, Finding
 from nanautopsy.peaks import peaks_at
 from nanautopsy.signal import shown
@@ -117,7 +117,7 @@ def _weigh_auxiliary(case: Case, weighing: Weighing) -> None:
     """The auxiliary loss or a metric of the router that turned alone, or before the loss."""
     onset = case.onset
     for finding in case.at_onset("left-domain", since=True):
-        if is_auxiliary(str(finding.source.tag)):
+        if is_routing(str(finding.source.tag)):
             weighing.speaks_for(
                 thresholds.STRONG,
                 phrase("{finding}: what is divided by it is not finite", finding=finding.text),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +14,17 @@ from nanautopsy.detectors.lr_schedule import DETECTOR as LR_SCHEDULE
 from nanautopsy.kept_success import keeps_success
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.moving_targets import is_moving_target, is_unbound
+from nanautopsy.objective_changes import Changes, changes_of, evened, is_new_objective
 from nanautopsy.objectives import minimized
 from nanautopsy.signal import shown
-from nanautopsy.stages import is_any_unplaced, stage_changes
 from nanautopsy.wording import phrase
 
 
 def _detect(run: Run) -> Iterator[Finding]:
     objectives = minimized(run)
-    stages = stage_changes(run) if objectives else []
-    resumes = [e.step for e in run.events_of("run-resumed") if e.step is not None]
-    jumps = _jumps(run) if objectives else []
-    changes = _Changes(jumps, stages, resumes, is_any_unplaced(run))
+    if not objectives:
+        return
+    changes = changes_of(run, [f.step for f in LR_SCHEDULE.detect(run) if f.step is not None])
     for series in objectives:
         if series.begins:
             series = take(series, slice(series.begins[-1], None))
@@ -35,42 +33,7 @@ def _detect(run: Run) -> Iterator[Finding]:
             yield diverged
 
 
-@dataclass(frozen=True, slots=True)
-class _Changes:
-    """What changed in the run, by step."""
-
-    jumps: list[int]
-    """Where a learning rate jumps."""
-    stages: list[int]
-    """Where something else begins to be trained."""
-    resumes: list[int]
-    """Which of these are resumes."""
-    unplaced: bool
-    """Whether the log says so without a step."""
-
-    def rate_jumped(self, series: Series, at: int) -> bool:
-        """Whether a rate jumped shortly before point ``at``."""
-        first = series.steps[max(0, at - thresholds.LR_JUMP_WINDOW)]
-        return any(first <= step <= series.steps[at] for step in self.jumps)
-
-    def stage_began(self, series: Series, at: int) -> bool:
-        """Whether something else began to be trained right before point ``at``."""
-        first = series.steps[max(0, at - thresholds.STAGE_WINDOW)]
-        return self.unplaced or any(first <= step <= series.steps[at] for step in self.stages)
-
-    def most(self, series: Series, at: int) -> float:
-        """By how much another objective may lift the loss at point ``at``."""
-        first = series.steps[max(0, at - thresholds.STAGE_WINDOW)]
-        resumed = any(first <= step <= series.steps[at] for step in self.resumes)
-        return thresholds.RESUMED_OBJECTIVE_MAX if resumed else thresholds.NEW_OBJECTIVE_MAX
-
-
-def _jumps(run: Run) -> list[int]:
-    """Steps at which a learning rate jumps."""
-    return [f.step for f in LR_SCHEDULE.detect(run) if f.step is not None]
-
-
-def _diverged(series: Series, moving_target: bool, changes: _Changes) -> Finding | None:
+def _diverged(series: Series, moving_target: bool, changes: Changes) -> Finding | None:
     """A finite loss that ends far above where it began or had been, and stays there.
 
     A run that had learned must lie high throughout its tail, so that a spike that came back, or
@@ -84,9 +47,9 @@ def _diverged(series: Series, moving_target: bool, changes: _Changes) -> Finding
         return None
     tail = _tail(values)
     initial, level = float(values[0]), float(np.median(tail))
-    even = _evened(series, changes)
+    even = evened(series, changes)
     rises = not moving_target and _rises(even.values, _tail(even.values))
-    rose = rises and not _is_new_objective(even, changes)
+    rose = rises and not is_new_objective(even, changes)
     lost = None if moving_target else _loses_it(even, changes)
     if _is_beyond(series):
         text = phrase("where the squares of its gradients are past float32's maximum")
@@ -128,24 +91,6 @@ def _is_beyond(series: Series) -> bool:
     return float(_tail(series.values).min()) >= thresholds.FLOAT32_SQUARE_MAX
 
 
-def _evened(series: Series, changes: _Changes) -> Series:
-    """As if the loss had kept its level where the run says that something else begins to be
-    trained; what it does behind such a change is left as it is."""
-    values = series.values.copy()
-    for step in changes.stages:
-        at = int(np.searchsorted(series.steps, step, side="right"))
-        before = series.values[max(0, at - thresholds.STAGE_POINTS) : at]
-        after = series.values[at : at + thresholds.STAGE_POINTS]
-        if min(len(before), len(after)) < thresholds.STAGE_POINTS or changes.rate_jumped(
-            series, at
-        ):
-            continue
-        ratio = float(np.median(after) / np.median(before))
-        if 1 < ratio <= changes.most(series, at):
-            values[at:] /= ratio
-    return replace(series, values=values)
-
-
 def _rises(values: NDArray[np.float64], tail: NDArray[np.float64]) -> bool:
     """A loss that left the range in which it had been, or never got better than it began."""
     initial, level = float(values[0]), float(np.median(tail))
@@ -174,51 +119,7 @@ def _noise(values: NDArray[np.float64]) -> float:
     return thresholds.NORMAL_MAD * spread / float(np.sqrt(2))
 
 
-def _is_new_objective(series: Series, changes: _Changes) -> bool:
-    """A step from one level to another, from which the loss does not climb on.
-
-    A term that is added to the objective, or harder data, lift it so; a run that was broken climbs,
-    overshoots or stays. The level before must have been held, and no learning rate have jumped.
-    Where the run says that a stage begins, a few points on either side will do, and the loss may
-    stay.
-    """
-    values = series.values
-    at = _largest_step(values)
-    before, after = values[:at], values[at:]
-    stated = changes.stage_began(series, at)
-    least = thresholds.STAGE_POINTS if stated else len(values) // 5
-    least = least if stated else max(thresholds.DIVERGED_MIN_POINTS, least)
-    if min(len(before), len(after)) < least or changes.rate_jumped(series, at):
-        return False
-    first, middle, last = (float(np.median(part)) for part in np.array_split(after, 3))
-    if first > changes.most(series, at) * float(np.median(before)):
-        return False
-    calm = float(before.max()) < thresholds.GROWTH_FACTOR / 2 * float(np.median(before))
-    overshoots = _peak(after) >= thresholds.OVERSHOOT_FACTOR * first
-    if overshoots or (not stated and not calm):
-        return False
-    falls = middle < thresholds.STILL_LEARNING * first and last < thresholds.STILL_LEARNING * middle
-    stays = last <= first / thresholds.STILL_LEARNING
-    return falls or (stated and stays)
-
-
-def _peak(values: NDArray[np.float64]) -> float:
-    """The highest level of several points: losses of harder data are noisier."""
-    parts = np.array_split(values, max(1, len(values) // 5))
-    return max(float(np.median(part)) for part in parts)
-
-
-def _largest_step(values: NDArray[np.float64]) -> int:
-    """Index from which the level of a few points is most above that of a few before it, so that
-    a single spike is no step."""
-    logs = np.log(values)
-    width = max(1, min(thresholds.STAGE_POINTS, len(values) // 8))
-    sums = np.concatenate([[0.0], np.cumsum(logs)])
-    means = (sums[width:] - sums[:-width]) / width
-    return int((means[width:] - means[:-width]).argmax()) + width
-
-
-def _loses_it(series: Series, changes: _Changes) -> int | None:
+def _loses_it(series: Series, changes: Changes) -> int | None:
     """Index at which a loss loses, at once and for good, half of what had been learned.
 
     A bounded loss (cross-entropy) cannot rise far above its first value: it falls back to the
@@ -245,10 +146,11 @@ def _loses_it(series: Series, changes: _Changes) -> int | None:
         return None
     if changes.rate_jumped(series, start):
         return start
-    if changes.stage_began(series, start) and _is_new_objective(series, changes):
+    back = abs(level / initial - 1) <= thresholds.BACK_AT_START
+    lost = back and changes.resumed(series, start)
+    if not lost and changes.stage_began(series, start) and is_new_objective(series, changes):
         return None
     peak = float(after[: 2 * settle].max())
-    back = abs(level / initial - 1) <= thresholds.BACK_AT_START
     return start if back or peak >= thresholds.OVERSHOOT_FACTOR * level else None
 
 

@@ -12,6 +12,7 @@ TRAINING_KEYS = frozenset(
     accumulate_grad_batches max_grad_norm grad_clip grad_clip_norm gradient_clip_val clip_grad
     gradient_clipping fp16 bf16 precision mixed_precision amp adam_beta1 adam_beta2 adam_epsilon
     beta1 beta2 betas deepspeed distributed_type gradient_checkpointing finetuning_type
+    num_experts num_local_experts n_routed_experts num_experts_per_tok experts_per_token moe_top_k
     lr0 lrf opt bs init_lr initial_lr
     warmup_epochs clip_norm update_freq adam_eps micro_batch zero_stage opt_level
     param_dtype compute_dtype weights_dtype

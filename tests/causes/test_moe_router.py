@@ -146,3 +146,14 @@ def test_weights_of_a_router_that_sum_to_zero() -> None:
     assert named_cause(loss, total, config=EXPERTS) == "moe-router"
     other = series("denominator", [1.3, 1e-3, 1e-9, *[1e-30] * 7, 0.0, NAN])
     assert named_cause(loss, other, config=EXPERTS) != "moe-router"
+
+
+def test_an_expert_without_tokens() -> None:
+    least = series("tokens_min", [4.0, 1.0, 2.0, 1.0, 2.0, *[3.0] * 5, 0.0, 0.0])
+    parts = (
+        series("ce", [*CALM, 1.2, NAN]),
+        series("balance_loss", [0.05] * 10 + [NAN, NAN]),
+        least,
+    )
+    assert named_cause(*parts, config=EXPERTS) == "moe-router"
+    assert named_cause(*parts) != "moe-router"

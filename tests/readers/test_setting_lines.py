@@ -52,3 +52,8 @@ def test_settings(tmp_path: Path, text: str) -> None:
 )
 def test_what_is_none(tmp_path: Path, text: str) -> None:
     assert not settings(tmp_path, text)
+
+
+def test_a_dictionary_of_experts(tmp_path: Path) -> None:
+    text = "model: {'type': 'moe', 'num_experts': 8, 'experts_per_token': 1}\n"
+    assert settings(tmp_path, text + ROWS)["num_experts"] == 8

@@ -382,3 +382,27 @@ def test_public_megatron_log() -> None:
     series = log_series(read_log(paths[0]))
     assert series["lm loss", "step"].steps.tolist() == list(range(20, 201, 10))
     assert series["loss scale", "step"].values[0] == 8388608.0
+
+
+def trainer_rows(first: int, count: int, every: int, steps_an_epoch: int) -> str:
+    """As the Trainer prints them without a bar: epochs with two digits, or four in all."""
+    steps = [every * (first + i) for i in range(count)]
+    rows = [
+        f"{{'loss': '2.5', 'grad_norm': '1.1', 'epoch': '{step / steps_an_epoch:.4g}'}}"
+        for step in steps
+    ]
+    return "\n".join(rows) + "\n"
+
+
+@pytest.mark.parametrize(("first", "every", "epoch"), [(1, 2, 8), (21, 2, 8), (1, 10, 8)])
+def test_rows_of_a_resumed_trainer_go_on_counting(
+    tmp_path: Path, first: int, every: int, epoch: int
+) -> None:
+    records = read_text(tmp_path, trainer_rows(first, 20, every, epoch))
+    (steps, _) = points_of(records)["loss", "record"]
+    assert steps == list(range(first, first + 20))
+
+
+def test_epochs_that_are_too_coarse_to_count_back(tmp_path: Path) -> None:
+    records = read_text(tmp_path, trainer_rows(21, 20, 2, 2000))
+    assert points_of(records)["loss", "record"][0] == list(range(1, 21))

@@ -29,6 +29,10 @@ _SLACK_STEPS = 1.5
 """An epoch of ``k`` micro-batches need not hold a whole number of accumulated steps."""
 
 
+_FEWEST_ROWS = 3
+"""Rows that show how far apart they lie."""
+_SURE = 0.25
+"""Of a row, by which its number may be wrong for what the printed epochs leave off."""
 _MAX_TOTALS = 8
 """Different bars alive around one training: its own, and evaluations'."""
 
@@ -110,7 +114,9 @@ class Training:
             if not bars.burst and (shown >= 0).all() and _agree(shown, epoch, half):
                 return "step", shown
         steps = self._from_epochs(epoch, half, kinds)
-        return ("record", np.arange(1, len(rows) + 1)) if steps is None else ("step", steps)
+        if steps is not None:
+            return "step", steps
+        return "record", np.arange(1, len(rows) + 1) + _rows_before(epoch, half, kinds)
 
     def _from_epochs(self, epoch: Floats, half: Floats, kinds: Ints) -> Ints | None:
         """Epoch times steps per epoch, where that names one step."""
@@ -191,6 +197,23 @@ def _half_unit(text: str) -> float:
     digits = max(digits, min(2, 4 - whole))
     power = int(exponent[:6]) if exponent.lstrip("+-").isdigit() else 0
     return float(0.5 * 10.0 ** min(max(power - digits, -12), 300))
+
+
+def _rows_before(epoch: Floats, half: Floats, kinds: Ints) -> int:
+    """Rows of the run that an earlier log holds, where this one is that of a resume: epochs a
+    constant part apart begin with that part in a run's first log."""
+    train = kinds == _KINDS.index("train")
+    others = kinds[: int(train.sum())]
+    if train.sum() < _FEWEST_ROWS or (others != _KINDS.index("train")).any():
+        return 0
+    first, last, gaps = float(epoch[train][0]), float(epoch[train][-1]), int(train.sum()) - 1
+    part = (last - first) / gaps
+    if not part > 0:  # NaN too
+        return 0
+    count = first / part
+    error = float(half[train][0] + count * (half[train][0] + half[train][-1]) / gaps) / part
+    whole = error < _SURE and abs(count - round(count)) + error < 0.5
+    return round(count) - 1 if whole and count > 1 else 0
 
 
 def _agree(steps: Ints, epoch: Floats, half: Floats) -> bool:

@@ -218,7 +218,7 @@ class Rows:
             values = np.concatenate([np.array(c.values, dtype=np.float64) for c in columns])
             order = np.lexsort((rows, lines[rows]))
             rows, values = rows[order], values[order]
-            first = int(axis == "record" and resolved.steps[rows].min() == 1)
+            first = resolved.first_record(rows) if axis == "record" else 0
             if axis == "epoch" and _several_an_epoch(resolved.steps[rows]):
                 axis = "record"  # an epoch would keep only the last of them
             if len(rows) == 1 and np.isfinite(values[0]) and self._is_uncounted(int(rows[0])):
@@ -248,6 +248,12 @@ class Resolved:
     """(rows,)"""
     steps: Ints
     """(rows,) in units of the family's axis."""
+
+    def first_record(self, rows: Ints) -> int:
+        """The number of the first of these rows, where it is the first of its family; else 0."""
+        row = int(rows[np.argmin(self.steps[rows])])
+        start = int(self.steps[self.family == self.family[row]].min())
+        return start if int(self.steps[row]) == start else 0
 
     def step_of(self, row: int) -> int | None:
         """The step of a row, if it has one."""

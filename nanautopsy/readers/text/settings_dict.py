@@ -101,7 +101,8 @@ def _plan(line: Line, lower: str) -> Handler | None:
 
 DIALECT = Dialect(
     name="settings-dict",
-    triggers=("learning_rate", "'lr'", "\"lr\"", "lr=", "lr0=", "batch_size", "fp16", "bf16",
+    triggers=("experts", "learning_rate",
+              "'lr'", "\"lr\"", "lr=", "lr0=", "batch_size", "fp16", "bf16",
               "config:", "configs:", "config: {", "configs: {", "args: {", "args:", "arguments:",
               "hparams:", "hyperparameters:", "epochs="),
     plan=_plan,
