@@ -183,6 +183,49 @@ READ: list[tuple[str, str, dict[tuple[str, str], tuple[list[int], list[float]]]]
         },
     ),
     (
+        "DeePMD-kit",
+        "#  step      rmse_trn    rmse_e_trn    rmse_f_trn         lr\n"
+        "      0      2.50e+00      1.25e-01      1.50e+00    1.0e-03\n"
+        "   1000           nan      1.25e-01           nan    1.0e-03\n",
+        {
+            ("rmse_trn", "step"): ([0, 1000], [2.5, NAN]),
+            ("rmse_e_trn", "step"): ([0, 1000], [0.125, 0.125]),
+            ("rmse_f_trn", "step"): ([0, 1000], [1.5, NAN]),
+            ("lr", "step"): ([0, 1000], [1e-3, 1e-3]),
+        },
+    ),
+    (
+        "a table with epochs and iterations",
+        "  ep    it    loss    lr\n   0    10     2.5  0.25\n   0    20     nan  0.25\n",
+        {("loss", "step"): ([10, 20], [2.5, NAN]), ("lr", "step"): ([10, 20], [0.25, 0.25])},
+    ),
+    (
+        "LitGPT",
+        "Epoch 1 | iter 36 step 9 | loss train: 2.5, val: n/a | iter time: 300.25 ms (step)\n"
+        "Epoch 1 | iter 40 step 10 | loss train: nan, val: n/a | iter time: 300.25 ms (step)\n",
+        {("loss train", "step"): ([9, 10], [2.5, NAN])},
+    ),
+    (
+        "signs",
+        "🔥 Step 5/50 — loss=0.5 📉 | ⏱ 0.25s\n🔥 Step 10/50 — loss=nan 📉 | ⏱ 0.25s\n",
+        {("loss", "step"): ([5, 10], [0.5, NAN])},
+    ),
+    (
+        "nested dictionaries",
+        "{'epoch': 3, 'train': {'loss': 0.5, 'acc': 0.75}, 'val': {'loss': nan, 'acc': 0.5}}\n",
+        {
+            ("train.loss", "epoch"): ([3], [0.5]),
+            ("train.acc", "epoch"): ([3], [0.75]),
+            ("val.loss", "epoch"): ([3], [NAN]),
+            ("val.acc", "epoch"): ([3], [0.5]),
+        },
+    ),
+    (
+        "rounds of clients",
+        "[client 2] round 7 local loss 0.5\n[client 0] round 8 local loss nan\n",
+        {("local loss", "step"): ([7, 8], [0.5, NAN])},
+    ),
+    (
         "a number sign and dashes",
         "Epoch #1 Loss: 0.5\nEpoch #2 Loss: nan\nTest loss at epoch 2 - 0.75\n",
         {("Loss", "epoch"): ([1, 2], [0.5, NAN]), ("Test loss", "epoch"): ([2], [0.75])},
@@ -363,3 +406,10 @@ def test_a_log_that_ends_while_the_loss_explodes(tmp_path: Path) -> None:
 )
 def test_a_log_that_ends_high(tmp_path: Path, losses: list[float]) -> None:
     assert _analyze(tmp_path, _epochs(losses)).verdict == "healthy"
+
+
+def test_a_number_behind_nan_is_no_denial(tmp_path: Path) -> None:
+    """``nan, lr: 0.001`` is not ``nans: 0``."""
+    died = _analyze(tmp_path, "e:0,b:30,l:nan,lr:0.001,gn:nan\n")
+    assert died.verdict == "non-finite"
+    assert _analyze(tmp_path, "nan gradients: 0, lr: 0.001\n").verdict == "undetermined"

@@ -34,6 +34,8 @@ _NAME = re.compile(
 )
 _MIN_NAMES = 3
 _MAX_NAMES = 40
+_FEWEST_METRICS = 3
+"""Without a loss among them: DeePMD-kit's ``#  step  rmse_trn  rmse_e_trn  rmse_f_trn  lr``."""
 _STRANGERS = 30
 _COUNT = re.compile(r"(\d{1,9})(?:/(\d{1,9}))?")
 _BAR = re.compile(r"[|\]━─╸╺]\s*(\d{1,9})/(\d{1,9})\b")
@@ -66,7 +68,8 @@ class _Table:
     def of(cls, names: list[str]) -> _Table:
         kinds = [counter_kind(name) for name in names]
         kind = "batch" if "batch" in kinds and "epoch" in kinds else None
-        place = kinds.index(kind) if kind else next(i for i, k in enumerate(kinds) if k is not None)
+        steps = [i for i, k in enumerate(kinds) if k not in (None, "epoch")]
+        place = kinds.index(kind) if kind else steps[0] if steps else kinds.index("epoch")
         epoch = kinds.index("epoch") if kind else None
         columns = [_Column(i, name) for i, name in enumerate(names) if _is_number(name)]
         return cls(len(names), place, kinds[place] or "step", epoch, columns)
@@ -78,7 +81,7 @@ def _is_number(name: str) -> bool:
 
 def names_of(text: str) -> list[str] | None:
     """The column names of a heading, ``None`` for any other line."""
-    stripped = text.translate(_BORDERS).strip().strip("|")
+    stripped = text.translate(_BORDERS).strip().strip("|").removeprefix("# ")
     cells = [c.strip() for c in re.split(r"\t|\||\s{2,}", stripped) if c.strip()]
     if cells[:2] == ["E", "#"]:
         cells[:2] = ["E", "step"]
@@ -87,7 +90,8 @@ def names_of(text: str) -> list[str] | None:
     if not all(_NAME.fullmatch(cell) for cell in cells):
         return None
     counted = any(counter_kind(cell) is not None for cell in cells[:2])
-    return cells if counted and any(is_objective(cell) for cell in cells) else None
+    told = any(map(is_objective, cells)) or sum(map(is_metric, cells)) >= _FEWEST_METRICS
+    return cells if counted and told else None
 
 
 def _on_heading(log: Log, line: Line) -> None:

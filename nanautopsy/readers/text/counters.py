@@ -50,7 +50,7 @@ def counters_of(found: list[Field]) -> tuple[Basis | None, str, Used]:
     best: dict[str, tuple[Field, Field | None]] = {}
     for i, field in enumerate(found):
         kind = _kind(found, i)
-        if kind is None or kind in best:
+        if kind is None or (kind in best and not _is_better(field, best[kind][0])):
             continue
         best[kind] = (field, _total(found, i))
     if "bare" in best and "episode" in best and best["episode"][1] is not None:
@@ -72,6 +72,11 @@ def counters_of(found: list[Field]) -> tuple[Basis | None, str, Used]:
     if epoch is not None:
         return Basis.EPOCH, "epoch", (None, None, epoch)
     return None, "", (None, None, None)
+
+
+def _is_better(field: Field, other: Field) -> bool:
+    """Of LitGPT's ``iter 40 step 10``, the optimizer's steps."""
+    return words(field.key)[-1:] == ("step",) and words(other.key)[-1:] in (("iter",), ("it",))
 
 
 def _epoch_and_more(found: list[Field]) -> tuple[Basis, str, Used] | None:

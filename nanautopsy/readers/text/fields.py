@@ -120,7 +120,9 @@ def _trim(phrase: str) -> str:
         words.pop()
     kept: list[str] = []
     for word in reversed(words[-4:]):
-        if word.lower() in _STOP or word.endswith((".", ":")):
+        # An arrow, a dash, an emoji; bytes that are no text are damage.
+        is_sign = not any(map(str.isalnum, word)) and "\ufffd" not in word
+        if is_sign or word.lower() in _STOP or word.endswith((".", ":")):
             break
         kept.append(word)
     name = " ".join(reversed(kept)).strip("-_.:/>&~ ")

@@ -33,6 +33,7 @@ from nanautopsy.readers.text.patterns import Numbers
 from nanautopsy.readers.text.rows import Basis, Bulk, Counter
 from nanautopsy.readers.text.words import counter_kind, is_plural
 
+_NESTED = re.compile(r"'(?:train|training|val|valid|validation|eval|test)': \{'")
 _DICT = re.compile(r"\{'[^{}]*\}")
 _PAIR = re.compile(
     r"'([^']+)':\s*(?:'([^']*)'|(?:tensor|array|(?:np\.)?float\d*)\(([^,()]*)[^()]*\)|([^,}'\[(]+))"
@@ -267,7 +268,11 @@ def _plan_bar(line: Line, text: str) -> Handler | None:
 
 def _plan(line: Line, lower: str) -> Handler | None:
     text = line.text
-    if "{'" in lower and (handler := _plan_dict(line, text)) is not None:
+    if (
+        "{'" in lower
+        and _NESTED.search(lower) is None
+        and (handler := _plan_dict(line, text)) is not None
+    ):
         return handler
     if "*****" in lower and _METRICS_HEADING.search(text):
         return _on_heading

@@ -57,10 +57,11 @@ _SOURCE = re.compile(r"\.(?:pyx?|cc?|cpp|cxx|cuh?|hpp|rs|go|jl|kt|java|scala|lua
 _MODULE = re.compile(r"\([a-z_]\w*:$")
 _COORDINATES = frozenset("dp pp tp cp sp dp_rank pp_rank tp_rank cp_rank ep_rank".split())
 """Where a process stands in the parallel layout: nanotron's ``[INFO|DP=0|PP=0|TP=0]``."""
-_GROUP = re.compile(r"([A-Za-z][\w/.]*)\s*[=:]\s*\{['\"]?[^{}=]*$")
+_GROUP = re.compile(r"([A-Za-z][\w/.]*)['\"]?\s*[=:]\s*\{['\"]?[^{}=]*$")
 _GROUP_CHARACTERS = 200
 """Before a number, in which its name and its group's stand."""
 _NUMBERED = re.compile(r"['\"]\d*_([A-Za-z]\w*)['\"]\s*:\s*-?$")
+_SPLITS = frozenset("train training val valid validation eval test dev".split())
 _SCALED = re.compile(r"\s?([KMGTBP])(?=\s*(?:$|[|,;)\]]))")
 _SCALES = {"K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12, "P": 1e15}
 _SECTION = re.compile(r"\[(train|training|val|valid|validation|test|eval|dev)\]\s", re.IGNORECASE)
@@ -173,7 +174,8 @@ def _without_place(field: Field) -> Field:
 
 def _grouped(found: list[Field]) -> list[Field]:
     """The members of a metric that is a dictionary, under its name: InternLM's
-    ``grad_norm={'0_default': 2.5, '1_fp32': 0.1}`` gives ``grad_norm.default``."""
+    ``grad_norm={'0_default': 2.5, '1_fp32': 0.1}`` gives ``grad_norm.default``; and those of a
+    split of the data."""
     if not any("{" in field.before for field in found):
         return found
     named, group = [], ""
@@ -181,10 +183,10 @@ def _grouped(found: list[Field]) -> list[Field]:
         if "}" in field.before:
             group = ""
         if opened := _GROUP.search(field.before.rpartition("}")[2][-_GROUP_CHARACTERS:]):
-            group = opened[1] if is_metric(opened[1]) else ""
+            group = opened[1] if is_metric(opened[1]) or opened[1] in _SPLITS else ""
         numbered = _NUMBERED.search(field.before[-_GROUP_CHARACTERS:])
         inner = numbered[1] if numbered else field.key
-        if group and inner and field.explicit and not is_metric(inner):
+        if group and inner and field.explicit and (group in _SPLITS or not is_metric(inner)):
             field = replace(field, key=f"{group}.{inner}")
         named.append(field)
     return named

@@ -53,7 +53,7 @@ _SPECULATION = re.compile(
 )
 _NEGATION = re.compile(
     r"\b(?:no|not|zero|without|free of|0)\s+(?:any\s+|more\s+)?(?:nans?|infs?|infinit)"
-    r"|\bnans?\b\D{0,30}[:=]\s*(?:0|False|None|no)\b|\bnumber of (?:nan|inf)\w*"
+    r"|\bnans?\b\D{0,30}[:=]\s*(?:0(?![.\d])|False|None|no)\b|\bnumber of (?:nan|inf)\w*"
     r"|\bnot (?:nan|inf)\b|\bnan\w* (?:count|iterations|ratio|frac\w*)\b"
     r"|\bnon-?\s?finite\b[^\d:=]{0,30}[:=]\s*(?:0|False|None|no)\b",
     re.IGNORECASE,

@@ -19,6 +19,8 @@ _CHINESE = {
 """Longer terms before those that they begin with."""
 _EXCEPTION = re.compile(r"[a-z](?:Error|Exception|Warning)$")
 """``AssertionError: nan gradient``"""
+_HASH = re.compile(r"\d{3}")
+"""No counter has a number in its name, but garbage and identifiers have."""
 _BARS = re.compile(r"(\|{1,2})(?:g|grads?|gradients?|\u2207\w{0,8}|d?[wW]|updates?)\1")
 """A norm as it is written in formulas."""
 
@@ -58,7 +60,9 @@ _NOT_COUNTERS = frozenset(
     " remaining time ms sec decay size freq interval samples start end last best first after no"
     " before skipped nan skip load loaded loading resume resuming until maximum of tokens".split()
 )
-_STEPS = frozenset("step steps iter iters iteration iterations itr it update updates".split())
+_STEPS = frozenset(
+    "step steps iter iters iteration iterations itr it update updates round rounds".split()
+)
 _BATCHES = frozenset("batch minibatch microbatch microstep".split())
 _EPOCHS = frozenset("epoch epochs ep".split())
 _EPISODES = frozenset("episode episodes".split())
@@ -162,7 +166,7 @@ def counter_kind(name: str) -> str | None:
     """``global``, ``step``, ``batch``, ``episode`` or ``epoch`` for a counter's name, else
     ``None``."""
     parts = words(name)
-    if not parts:
+    if not parts or _HASH.search(name):
         return None
     if parts[-1] in ("at", "no", "number", "num", "idx", "index", "id") and len(parts) > 1:
         parts = parts[:-1]
