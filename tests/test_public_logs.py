@@ -107,6 +107,7 @@ READ: list[tuple[str, str, dict[tuple[str, str], tuple[list[int], list[float]]]]
         {
             ("LOSS TOK2VEC", "step"): ([0, 200], [0.0, 12.5]),
             ("LOSS NER", "step"): ([0, 200], [31.25, NAN]),
+            ("ENTS_F", "step"): ([0, 200], [0.0, 40.25]),
             ("SCORE", "step"): ([0, 200], [0.0, 0.4]),
         },
     ),
