@@ -24,6 +24,8 @@ projections, use a fused kernel, bfloat16.
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from nanautopsy import thresholds
@@ -33,6 +35,8 @@ from nanautopsy.detectors.predicted_logits import predicted
 from nanautopsy.model import Assessment, Finding
 from nanautopsy.signal import up_to
 from nanautopsy.wording import phrase
+
+_SCORES = re.compile(r"score|logit|\bqk|energ", re.IGNORECASE)
 
 
 def _assess(case: Case) -> Assessment:
@@ -44,6 +48,15 @@ def _assess(case: Case) -> Assessment:
             usual = finding.data.get("value") == "nan" and _was_usual(case, finding)
             strength = thresholds.WEAK if usual else thresholds.STRONG
             weighing.speaks_for(strength, finding.text, finding.source)
+    for finding in case.found("reported-nonfinite")[:1]:
+        # A row without a key is NaN, in softmax; a mask's -Inf is no Inf of a sum.
+        infinite = finding.data.get("value") == "inf" and finding.role == "initiating"
+        if infinite and ATTENTION.search(finding.layer or "") and _SCORES.search(finding.text):
+            weighing.speaks_for(
+                thresholds.STRONG,
+                phrase("{finding}: the logits themselves", finding=finding.text),
+                finding.source,
+            )
     if not weighing.evidence:
         return quiet(
             phrase(

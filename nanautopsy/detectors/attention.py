@@ -35,7 +35,7 @@ def _detect(run: Run) -> Iterator[Finding]:
 
 def _logits(run: Run) -> Iterator[Finding]:
     """Logged attention logits that left the range of trained models before they ended."""
-    deaths = [s.steps[i] for s in run.by_role("loss") if (i := first_nonfinite(s)) is not None]
+    deaths = _deaths(run)
     for series in run.by_role("attention_logit"):
         finite = np.isfinite(series.values)
         if deaths:
@@ -60,6 +60,11 @@ def _logits(run: Run) -> Iterator[Finding]:
             )
 
 
+def _deaths(run: Run) -> list[int]:
+    """Steps at which a loss turned non-finite."""
+    return [int(s.steps[i]) for s in run.by_role("loss") if (i := first_nonfinite(s)) is not None]
+
+
 _Growth = tuple[Mapping[str, float], Source | None, int | None, str]
 
 
@@ -67,8 +72,12 @@ def _from_series(run: Run) -> _Growth:
     """Ratio of last finite to first value for every logged parameter norm."""
     ratios: dict[str, float] = {}
     worst: tuple[float, Series, int] | None = None
+    deaths = _deaths(run)
     for series in run.by_role("layer_parameter"):
-        finite = np.flatnonzero(np.isfinite(series.values))
+        alive = np.isfinite(series.values)
+        if deaths:
+            alive &= series.steps <= min(deaths)
+        finite = np.flatnonzero(alive)
         if series.layer is None or len(finite) < 2 or series.values[finite[0]] <= 0:
             continue
         # Growth counts up to the first non-finite point only.

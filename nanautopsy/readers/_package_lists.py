@@ -91,6 +91,23 @@ def from_pip_json(text: str) -> Packages:
     }
 
 
+def from_versions_json(text: str) -> Packages:
+    """Names and versions that a program wrote as one object, itself or a member of another."""
+    try:
+        outer = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(outer, dict):
+        return {}
+    members = [outer, *(inner for inner in outer.values() if isinstance(inner, dict))]
+    return {
+        normalize(name): version
+        for member in members
+        for name, version in member.items()
+        if isinstance(version, str) and re.fullmatch(r"\d+(?:\.\d+)+[\w.+-]*", version)
+    }
+
+
 def from_conda_list(text: str) -> Packages:
     """The table of ``conda list``: name, version, build, channel. What pip installed wins."""
     packages: Packages = {}

@@ -22,6 +22,12 @@ _LIST_NAME = re.compile(
 )
 _LOCK_NAME = re.compile(r"(?:uv|poetry|pdm)\.lock|pylock(?:\..*)?\.toml")
 _YAML_NAME = re.compile(r".*(?:environment|conda|env).*\.ya?ml", re.IGNORECASE)
+_JSON_NAME = re.compile(
+    r".*(?:environment|env|versions?|packages|system|software).*\.json", re.IGNORECASE
+)
+_JSON_VERSION = re.compile(
+    r'"(?:torch|jax|tensorflow|transformers|deepspeed|lightning)"\s*:\s*"\d+\.\d'
+)
 _REPORT = re.compile(
     rb"Collecting environment information\.\.\.|PyTorch version: .*\n.*Is debug build|"
     rb"- `(?:transformers|Accelerate|diffusers|accelerate)` version|"
@@ -77,6 +83,8 @@ class EnvironmentReader:
             is_conda = re.search(r"^dependencies:", text, re.MULTILINE) is not None
             return Claim(self.name, 80) if is_conda else None
         if file.name.endswith((".py", ".json", ".csv", ".yaml", ".yml", ".toml", ".html")):
+            if _JSON_NAME.fullmatch(file.name) and _JSON_VERSION.search(text):
+                return Claim(self.name, 80)
             is_list = re.match(r'\s*\[\s*\{[^{}]*"version": *"', text) and '"name"' in text[:4096]
             return Claim(self.name, 60) if is_list else None
         if _parser_of(text) is not lists.from_requirements:
@@ -107,7 +115,7 @@ class EnvironmentReader:
         elif name.endswith((".yml", ".yaml")):
             packages = lists.from_conda_yaml(text)
         elif name.endswith(".json"):
-            packages = lists.from_pip_json(text)
+            packages = lists.from_pip_json(text) or lists.from_versions_json(text)
         elif _REPORT.search(text.encode("utf-8", "replace")):
             packages, facts = _report(_ESCAPE.sub("", text))
         else:

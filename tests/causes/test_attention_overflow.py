@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from builders import NAN, judge, make_run, named_cause, series
+from builders import NAN, event, judge, make_run, named_cause, series
 
 LARGEST = float(np.finfo(np.float32).max)
 GROWING = [15.0 * 4.0**k for k in range(30)]
@@ -30,3 +30,32 @@ def test_logits_of_broken_weights_tell_nothing() -> None:
 def test_a_global_metric_of_that_size_is_left_alone() -> None:
     best = series("val_loss", [LARGEST, 3.0, 2.9])
     assert judge(make_run(series("loss", [3.0, 2.9, 2.8]), best)).verdict == "healthy"
+
+
+HALF = {"training": {"fp16": True}}
+
+
+def test_projections_that_grew_before_the_death_and_go_on_behind_it() -> None:
+    """Weights of a step that a scaler skips stay as they are, or are mended by hand."""
+    norms = [1.0 * 1.3**k for k in range(35)]
+    grown = [series(f"weight_norm/blocks.2.attn.w{p}.weight", norms) for p in "qk"]
+    others = [series(f"weight_norm/blocks.{k}.mlp.0.weight", [1.0] * 35) for k in range(3)]
+    assert named_cause(LOSS, *grown, *others, config=HALF) == "attention-overflow"
+    late = [1.0] * 31 + [50.0] * 4
+    grown = [series(f"weight_norm/blocks.2.attn.w{p}.weight", late) for p in "qk"]
+    assert named_cause(LOSS, *grown, *others, config=HALF) != "attention-overflow"
+
+
+@pytest.mark.parametrize(
+    ("text", "layer", "value", "cause"),
+    [
+        ("inf detected in blocks.0.attn scores", "blocks.0.attn", "inf", True),
+        ("nan detected in blocks.0.attn scores", "blocks.0.attn", "nan", False),
+        ("inf detected in blocks.0.mlp output", "blocks.0.mlp", "inf", False),
+    ],
+)
+def test_scores_that_are_inf_by_the_programs_words(
+    text: str, layer: str, value: str, cause: bool
+) -> None:
+    said = event("nonfinite-text", text, 31, quantity="attention", value=value, layer=layer)
+    assert (named_cause(LOSS, said, config=HALF) == "attention-overflow") is cause

@@ -199,6 +199,12 @@ def test_ranges_alone_say_nothing(tmp_path: Path) -> None:
             {"packages_note": "locked versions, not necessarily the installed ones"},
         ),
         (
+            '{"python": "3.10.14", "packages": {"torch": "2.3.0", "deepspeed": "0.14.2"}}',
+            "environment.json",
+            {"torch": "2.3.0", "deepspeed": "0.14.2"},
+            {"python": "3.10.14"},
+        ),
+        (
             COLLECT_ENV,
             "collect_env.txt",
             {"numpy": "1.26.4", "torch": "2.1.0+cu118"},
@@ -262,6 +268,7 @@ def test_formats(
         ('{"loss": 1}\n', "log.jsonl"),
         ("step,loss\n1,2\n", "metrics.csv"),
         ("name: ci\njobs: x\n", "env.yml"),
+        ('{"env": "CartPole-v1", "torch_compile": "2.0"}', "env.json"),
     ],
 )
 def test_not_claimed(text: str, name: str) -> None:

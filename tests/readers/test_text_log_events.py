@@ -456,6 +456,7 @@ def test_no_resume(tmp_path: Path, line: str) -> None:
         "lr_scheduler state was not restored",
         "Could not load optimizer.pt, continuing",
         "GradScaler state is missing",
+        "no scaler found in ckpt.pt",
     ],
 )
 def test_states_that_were_not_restored(tmp_path: Path, line: str) -> None:
@@ -469,6 +470,8 @@ def test_states_that_were_not_restored(tmp_path: Path, line: str) -> None:
         "Restored optimizer state from step 200",
         "loading optimizer and scheduler state",
         "new learning rate scheduler: cosine",
+        "compute dtype: torch.float16, no grad scaler",
+        "training without lr scheduler",
     ],
 )
 def test_states_that_were(tmp_path: Path, line: str) -> None:

@@ -449,6 +449,13 @@ def test_many_rows_of_one_epoch_are_only_numbered(tmp_path: Path) -> None:
     assert points_of(read_text(tmp_path, text))["Batch loss", "record"][0] == list(range(10))
 
 
+def test_numbers_with_their_sign(tmp_path: Path) -> None:
+    text = "".join(f"step {i} loss_D={v:+.2f} gp={v:+.3f}\n" for i, v in enumerate((0.5, -0.25, 1)))
+    points = points_of(read_text(tmp_path, text))
+    assert points[("loss_D", "step")] == ([0, 1, 2], [0.5, -0.25, 1.0])
+    assert points[("gp", "step")] == ([0, 1, 2], [0.5, -0.25, 1.0])
+
+
 def test_ranks_within_lines(tmp_path: Path) -> None:
     text = "".join(f"Batch {b}/9 loss {r}.5 rank {r}\n" for b in range(4) for r in (1, 0))
     assert {s.rank for s in of_type(read_text(tmp_path, text), Series)} == {0, 1}

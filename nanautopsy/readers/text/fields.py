@@ -28,6 +28,8 @@ _STOP = frozenset(
     " debug root this that reached at after its new my current metric monitored final finished"
     " then now over -".split()
 )
+_PLUS = re.compile(r"(?<=[:=])\s*\+$")
+"""Of a number that is written with its sign: ``loss=+0.31``."""
 _CARRIED = re.compile(r"([A-Za-z][\w/.\- ]*?)\s+(?:at|after|in|for|on|@)\s+[\w ]*$")
 
 
@@ -95,7 +97,7 @@ def _field(
 
 def name_before(text: str) -> tuple[str, bool]:
     """(name, whether a separator follows it) at the end of the text before a number."""
-    text = _WRAPPER.sub("", text[-_WINDOW:].replace("\u2016", "||"))
+    text = _PLUS.sub("", _WRAPPER.sub("", text[-_WINDOW:].replace("\u2016", "||")))
     if _DASH.search(text):
         text = text.rstrip("- ") + ":"  # of a name: loss - 0.3
     explicit = text.endswith((":", "=", "："))

@@ -83,7 +83,9 @@ _STATE = (
     r"|ema)"
 )
 _NOT_RESTORED = re.compile(
-    rf"\b(?:no|missing|without|could not (?:load|restore|find)|failed to (?:load|restore)"
+    rf"\b(?:no|without)\s+(?:saved {_STATE}|{_STATE}s?(?:[ _.-](?:states?|dict|file|\w+\.pt)"
+    rf"| (?:was |were )?(?:found|loaded|restored|in\b)))"
+    rf"|\b(?:missing|could not (?:load|restore|find)|failed to (?:load|restore)"
     rf"|not (?:loading|restoring)|skipp(?:ed|ing)(?: the)?(?: loading)?(?: of)?(?: the)?)\s+"
     rf"(?:saved |the )?{_STATE}s?(?:[ _.-](?:states?|dict|file|\w+\.pt))*\b"
     rf"|\b{_STATE}s?(?:[ _.-](?:states?|dict|file))*\b[\w ,.'\"()/-]{{0,40}}"
