@@ -414,3 +414,21 @@ def test_a_number_behind_nan_is_no_denial(tmp_path: Path) -> None:
     died = _analyze(tmp_path, "e:0,b:30,l:nan,lr:0.001,gn:nan\n")
     assert died.verdict == "non-finite"
     assert _analyze(tmp_path, "nan gradients: 0, lr: 0.001\n").verdict == "undetermined"
+
+
+def test_headings_name_the_data_of_what_stands_below(tmp_path: Path) -> None:
+    text = "".join(
+        f"----- Epoch {i} -----\nTrain:\n    loss     : {train}\nValidation results:\n"
+        f"    loss     : {valid}\n"
+        for i, train, valid in ((1, 0.5, 0.75), (2, 0.25, NAN), (3, 0.125, NAN))
+    )
+    found = points_of(read_text(tmp_path, text))
+    assert same(found["loss", "epoch"], [1, 2, 3], [0.5, 0.25, 0.125])
+    assert same(found["validation loss", "epoch"], [1, 2, 3], [0.75, NAN, NAN])
+
+
+def test_a_heading_is_over_where_a_line_counts(tmp_path: Path) -> None:
+    text = "step 1\n[test]\nloss: 0.5\nstep 2\nloss: 0.25\n"
+    found = points_of(read_text(tmp_path, text))
+    assert same(found["test loss", "step"], [1], [0.5])
+    assert same(found["loss", "step"], [2], [0.25])

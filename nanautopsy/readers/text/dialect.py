@@ -150,6 +150,8 @@ class Log:
     _context: Counter | None = None
     _context_line: int = 0
     _epoch: float = math.nan
+    _section: str = ""
+    _section_line: int = 0
     epochs: int = 0
     """How often a line named the epoch of the lines behind it."""
     following: dict[int | None, _Following] = field(default_factory=dict)
@@ -184,9 +186,20 @@ class Log:
         """The counter speaks for the next lines that have none."""
         self._context = counter
         self._context_line = line.number
+        self._section = ""
         if counter.basis is Basis.EPOCH:
             self._epoch = counter.epoch
             self.epochs += 1
+
+    def begin_section(self, name: str, line: Line) -> None:
+        """The next lines without a counter are of this part of the data; empty for training's."""
+        self._section = name
+        self._section_line = line.number
+
+    def section(self, line: Line) -> str:
+        """The part of the data whose heading stands above a line without a counter."""
+        near = line.number - self._section_line <= _CONTEXT_LINES
+        return self._section if near else ""
 
     def epoch(self, basis: Basis) -> float:
         """The epoch that the last heading named, for a batch counter that stands without one."""

@@ -21,6 +21,7 @@ from nanautopsy.readers.text import (
     precision,
     printed_values,
     rate_statements,
+    sections,
     setting_lines,
     settings_dict,
     skipped_steps,
@@ -38,6 +39,7 @@ DIALECTS: tuple[Dialect, ...] = tuple(
     module.DIALECT
     for module in (
         deepspeed,
+        sections,
         yolo_rows,
         terse_rows,
         hf_dict,

@@ -43,6 +43,9 @@ class Row:
         if not self.tags:
             _stand_at(log, line, counter)
             return
+        tags = self.tags
+        if counter is None and (section := log.section(line)):
+            tags = tuple(f"{section} {tag}" for tag in tags)
         if self.rank is not None:
             line.rank = _whole(self.rank, line)
         row = log.start_row(counter, line)
@@ -50,7 +53,7 @@ class Row:
             log.set_context(counter, line)
         numbers = line.numbers
         log.rows.write(
-            self.tags,
+            tags,
             row,
             [
                 float(numbers[field.index])
