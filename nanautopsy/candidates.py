@@ -64,8 +64,10 @@ def _counts(run: Run, finding: Finding, findings: Sequence[Finding]) -> bool:
     if finding.id == "nonfinite-loss":
         return not _is_outside_the_total(run, finding)
     if finding.id == "nonfinite-metric":
-        # What is NaN until there is something to measure is a placeholder.
-        placeholder = finding.last_good is None and not finding.data.get("persistent")
+        # What is NaN until there is something to measure is a placeholder, and so is what never is
+        # beside what always is: the score of a class that does not occur.
+        never = finding.last_good is None
+        placeholder = never and (not finding.data.get("persistent") or _has_sound_metric(run))
         return not placeholder and not _has_losses(run)
     if finding.id == "reported-nonfinite":
         if _is_preamble(run, finding):
@@ -152,6 +154,11 @@ def _is_outside_the_total(run: Run, finding: Finding) -> bool:
         return False
     bad = terms[0].steps[~np.isfinite(terms[0].values)]
     return any(np.isin(bad, s.steps[np.isfinite(s.values) & (s.values != 0)]).all() for s in totals)
+
+
+def _has_sound_metric(run: Run) -> bool:
+    """Whether some metric was finite throughout."""
+    return any(len(s) > 1 and np.isfinite(s.values).all() for s in run.by_role("other"))
 
 
 def _has_losses(run: Run) -> bool:

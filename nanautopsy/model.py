@@ -245,7 +245,7 @@ EVENT_KINDS: Mapping[str, str] = {
     "backward-nonfinite": "Anomaly mode names a backward function. data: function.",
     "sampling-assert": "Sampling from probabilities that are NaN, Inf or negative.",
     "run-started": "The program says that training starts. data: model, total_steps.",
-    "run-resumed": "The program says that it resumes. data: checkpoint, step.",
+    "run-resumed": "The program says that it resumes. data: checkpoint, step, epoch.",
     "rate-set": "The program says that it sets the learning rate. data: value, before (where it "
     "says so).",
     "weights-loaded": "The program says that it loads weights. data: checkpoint.",

@@ -464,6 +464,8 @@ def test_a_measure_without_anything_to_measure_at_first() -> None:
     sharpe = [NAN, NAN, NAN, 0.3, 0.4, 0.5]
     assert judge(make_run(series("sharpe", sharpe))).verdict == "undetermined"
     assert judge(make_run(series("sharpe", [NAN] * 6))).verdict == "non-finite"
+    absent = series("AP_banana", [NAN] * 6), series("AP", [0.1, 0.2, 0.3, 0.3, 0.4, 0.4])
+    assert judge(make_run(*absent)).verdict == "undetermined"
 
 
 def test_a_loss_that_climbs_and_stays_diverged() -> None:

@@ -57,7 +57,7 @@ def _assess(case: Case) -> Assessment:
     if not jump.data.get("negative"):
         _weigh_calm(case, jump, death, weighing)
     for resumed in case.found("resume-jump"):
-        if resumed.data.get("what") == "learning_rate" and resumed.step == jump.step:
+        if resumed.data.get("what") == "learning_rate" and _is_at(resumed, jump.step):
             weighing.speaks_against(
                 thresholds.DECISIVE,
                 phrase("{resumed}: the resume did it", resumed=resumed.text),
@@ -72,6 +72,15 @@ def _assess(case: Case) -> Assessment:
                 rate=jump.data.get("from"),
             ),
         )
+    )
+
+
+def _is_at(resumed: Finding, step: int) -> bool:
+    """Whether a jump at ``step`` is the one at a resume, whose own step may be on either side."""
+    return (
+        resumed.step is not None
+        and resumed.last_good is not None
+        and resumed.last_good <= step <= resumed.step
     )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
-from nanautopsy.model import Finding, LogEvent, Run, Series, SeriesRole
+from nanautopsy.model import Axis, Finding, LogEvent, Run, Series, SeriesRole
+from nanautopsy.quantities import position
 from nanautopsy.signal import shown
 from nanautopsy.wording import phrase
 
@@ -18,15 +19,22 @@ _ROLES: tuple[SeriesRole, ...] = ("learning_rate", "loss", "grad_norm", "loss_sc
 
 def _detect(run: Run) -> Iterator[Finding]:
     for event in run.events_of("run-resumed"):
-        step = _resumed_at(event)
-        if step is None:
-            continue
-        for role in _ROLES:
-            for series in run.by_role(role):
-                finding = _jump(_with_earlier(run, series, step), event, step)
-                if finding is not None:
-                    yield finding
-                    break
+        for axis, step in _places(event):
+            found = list(_jumps(run, event, axis, step))
+            yield from found
+            if found:
+                break
+
+
+def _jumps(run: Run, event: LogEvent, axis: Axis, step: int) -> Iterator[Finding]:
+    """The first jump of each role."""
+    for role in _ROLES:
+        for series in run.by_role(role):
+            whole = _with_earlier(run, series, step)
+            finding = _jump(whole, event, step) if series.axis == axis else None
+            if finding is not None:
+                yield finding
+                break
 
 
 def _with_earlier(run: Run, series: Series, step: int) -> Series:
@@ -46,9 +54,15 @@ def _with_earlier(run: Run, series: Series, step: int) -> Series:
     return series
 
 
-def _resumed_at(event: LogEvent) -> int | None:
-    stated = event.data.get("step")
-    return stated if isinstance(stated, int) else event.step
+def _places(event: LogEvent) -> Iterator[tuple[Axis, int]]:
+    """Where the run may have gone on: behind a step, or an epoch. An epoch that is named may be
+    the last one before, or the next."""
+    stated, epoch = event.data.get("step"), event.data.get("epoch")
+    step = stated if isinstance(stated, int) else event.step
+    if step is not None:
+        yield "step", step
+    if isinstance(epoch, int):
+        yield from (("epoch", epoch - 1), ("epoch", epoch))
 
 
 def _jump(series: Series, event: LogEvent, step: int) -> Finding | None:
@@ -56,8 +70,6 @@ def _jump(series: Series, event: LogEvent, step: int) -> Finding | None:
 
     A learning rate counts in both directions; the others only upward.
     """
-    if series.axis != "step":
-        return None
     usable = np.isfinite(series.values)
     steps, values = series.steps[usable], np.abs(series.values[usable])
     before = values[steps <= step][-thresholds.RESUME_WINDOW :]
@@ -73,11 +85,11 @@ def _jump(series: Series, event: LogEvent, step: int) -> Finding | None:
     return Finding(
         id="resume-jump",
         text=phrase(
-            "{tag} goes from about {old} to about {new} where the run resumed at step {step}",
+            "{tag} goes from about {old} to about {new} where the run resumed at {place}",
             tag=series.tag,
             old=shown(old),
             new=shown(new),
-            step=step,
+            place=position(series.axis, step),
         ),
         source=series.at(min(index, len(series) - 1)),
         step=int(series.steps[min(index, len(series) - 1)]),

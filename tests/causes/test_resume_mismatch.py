@@ -62,3 +62,22 @@ def test_what_was_lost_long_before_is_no_cause() -> None:
     loss = series("loss", [2.0] * 200 + [NAN])
     resumed = event("run-resumed", "resumed from step 1", 1)
     assert named_cause(loss, resumed, SAID) != "resume-mismatch"
+
+
+def test_a_resume_at_an_epoch() -> None:
+    """Whether the epoch that is named is the last one or the next."""
+    values = [*BEFORE, *[1e6 + i for i in range(20)]]
+    loss = replace(series("loss", values, range(40)), axis="epoch")
+    for epoch in (19, 20):
+        resumed = replace(event("run-resumed", "resumed"), data={"epoch": epoch})
+        assert named_cause(loss, resumed) == "resume-mismatch"
+    far = replace(event("run-resumed", "resumed"), data={"epoch": 5})
+    assert named_cause(loss, far) != "resume-mismatch"
+
+
+def test_a_rate_whose_first_row_has_the_step_of_the_resume() -> None:
+    steps = [*range(0, 100, 5), 100, 105, 110]
+    rates = series("lr", [1e-4] * 20 + [2.0] * 3, steps)
+    loss = series("loss", [*BEFORE, 1.0, NAN, NAN], steps)
+    resumed = event("run-resumed", "checkpoint loaded: iter 100", 100)
+    assert named_cause(loss, rates, resumed) != "lr-spike"

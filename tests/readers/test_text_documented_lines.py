@@ -276,3 +276,11 @@ def test_machine(
 )
 def test_no_machine(tmp_path: Path, text: str) -> None:
     assert not of_type(read_text(tmp_path, text + "\n"), EnvironmentRecord)
+
+
+def test_a_box_whose_names_stand_on_the_right(tmp_path: Path) -> None:
+    """Spinning Up's logger."""
+    rule = "-" * 39
+    box = f"{rule}\n|             Epoch |               {{}} |\n|            LossPi |         {{}} |\n{rule}\n"
+    records = read_text(tmp_path, box.format(0, -0.04) + box.format(1, -0.05))
+    assert points_of(records)["LossPi", "step"] == ([0, 1], [-0.04, -0.05])

@@ -278,6 +278,12 @@ def test_saved_and_resumed_steps(tmp_path: Path) -> None:
     assert (first.step, first.data["checkpoint"]) == (2000, "/ckpt")
     assert (second.step, second.data["checkpoint"]) == (2500, "out/checkpoint-2500")
     assert events_of(records, "run-resumed")[0].step == 2500
+    both = "Checkpoint loaded: iter 400. lr_scheduler state missing, starting from base lr\n"
+    records = read_text(tmp_path, both)
+    assert events_of(records, "run-resumed")[0].step == 400
+    assert len(events_of(records, "state-not-restored")) == 1
+    named = read_text(tmp_path, "=> loaded checkpoint 'a.pth' (epoch 30)\n")
+    assert events_of(named, "run-resumed")[0].data["epoch"] == 30
     named = read_text(tmp_path, "Resuming training from checkpoints/step_250\n")
     assert events_of(named, "run-resumed")[0].step == 250
 

@@ -24,7 +24,7 @@ from nanautopsy.readers.text.rows import Basis, Counter
 from nanautopsy.readers.text.words import counter_kind, is_metric, may_join
 
 _RULE = re.compile(r"\s*-{10,}\s*")
-_ROW = re.compile(r"\s*\|(\s{1,8})(\S[^|]{0,80}?)\s*\|\s*([^|\s]*)\s*\|\s*")
+_ROW = re.compile(r"\s*\|(\s{1,40})(\S[^|]{0,80}?)\s*\|\s*([^|\s]*)\s*\|\s*")
 _COUNTS = ("total_timesteps", "timesteps", "total timesteps", "nupdates", "iterations", "epoch")
 _METRICS = ("train/", "rollout/")
 """Sections all of whose rows are metrics."""

@@ -27,8 +27,9 @@ _PATH = re.compile(
     r"((?:[\w.~-]*/)[^\s\"'`,;]+|[\w.-]+\.(?:pth?|ckpt|bin|safetensors))"
 )
 _STEP = re.compile(
-    r"(?:global[_ ]?step|iteration|step[-_]?|checkpoint[-_])[ :=#]*(\d+)", re.IGNORECASE
+    r"(?:global[_ ]?step|iter(?:ation)?|step[-_]?|checkpoint[-_])[ :=#]*(\d+)", re.IGNORECASE
 )
+_EPOCH = re.compile(r"\bepoch[ :=#]*(\d{1,9})\b(?!\s*%)", re.IGNORECASE)
 _RANK = re.compile(r"\bRank (\d{1,6}),")
 _XID = re.compile(r"\bXid \([^)]{0,60}\): (\d{1,4})\b", re.IGNORECASE)
 """The driver's number for what happened."""
@@ -54,6 +55,7 @@ class _Rule:
         path = _PATH.search(text) if self.kind in _WITH_PATH else None
         step = _STEP.search(text) if self.names_step else None
         number = int(step[1][:18]) if step else None
+        epoch = _EPOCH.search(text) if self.kind == "run-resumed" else None
         rank = _RANK.search(text) if self.kind == "hardware-error" else None
         xid = _XID.search(text) if self.kind == "hardware-error" else None
         log.event(
@@ -63,8 +65,21 @@ class _Rule:
             exact=number is not None,
             rank=int(rank[1]) if rank else None,
             checkpoint=path[1] if path else None,
+            epoch=int(epoch[1]) if epoch else None,
             xid=int(xid[1]) if xid else None,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Both:
+    """Two events that one line states."""
+
+    first: _Rule
+    second: _Rule
+
+    def __call__(self, log: Log, line: Line) -> None:
+        self.first(log, line)
+        self.second(log, line)
 
 
 def _is_repeated(log: Log, line: Line, kind: str) -> bool:
@@ -89,7 +104,8 @@ _NOT_RESTORED = re.compile(
     rf"|not (?:loading|restoring)|skipp(?:ed|ing)(?: the)?(?: loading)?(?: of)?(?: the)?)\s+"
     rf"(?:saved |the )?{_STATE}s?(?:[ _.-](?:states?|dict|file|\w+\.pt))*\b"
     rf"|\b{_STATE}s?(?:[ _.-](?:states?|dict|file))*\b[\w ,.'\"()/-]{{0,40}}"
-    rf"\b(?:not (?:found|restored|loaded|present|saved|in)|(?:is|was|were) (?:missing|lost|reset)"
+    rf"\b(?:not (?:found|restored|loaded|present|saved|in)|(?:(?:is|was|were) )?(?:missing|lost)"
+    rf"|(?:is|was|were) reset"
     rf"|re-?initiali[sz]ed|start(?:s|ed|ing)? (?:anew|fresh|from scratch)|mismatch)"
     rf"|\b(?:fresh|new|re-?initiali[sz](?:ed|ing))\s+(?:the )?{_STATE}\b(?: state)?",
     re.IGNORECASE,
@@ -138,6 +154,7 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
     ),
     (
         ("continuing training", "resum", "loaded checkpoint", "loading checkpoint", "restor",
+         "checkpoint loaded", "checkpoint was loaded",
          "latest checkpoint", "last checkpoint", "training checkpoint"),
         _Rule(
             "run-resumed",
@@ -149,6 +166,7 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
                 r"(?:checkpoint|snapshot)(?! shards)\b(?!.*pre-?trained)"
                 r".*(?:/|\.\w+|\b(?:step|iter))"
                 r"|successfully loaded checkpoint"
+                r"|\bcheckpoint (?:was )?(?:loaded|restored)\b.*\b(?:step|iter(?:ation)?|epoch)\b"
                 r"|=> loaded checkpoint .* \(epoch|Restored (?:all states )?from"
                 r"|\brestor(?:ed|ing) (?:[\w-]+ ){0,3}(?:checkpoint|training state|train state)\b",
                 re.IGNORECASE,
@@ -241,10 +259,14 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
 
 
 def _plan(line: Line, lower: str) -> Handler | None:
-    for words, rule in _RULES:
-        if any(word in lower for word in words) and rule.pattern.search(line.text):
-            return rule
-    return None
+    found = [
+        rule
+        for words, rule in _RULES
+        if any(word in lower for word in words) and rule.pattern.search(line.text)
+    ]
+    # The line that says that a checkpoint was loaded may say what was not.
+    lost = [rule for rule in found[1:] if rule.kind == "state-not-restored"]
+    return _Both(found[0], lost[0]) if lost else found[0] if found else None
 
 
 DIALECT = Dialect(
