@@ -259,6 +259,7 @@ EVENT_KINDS: Mapping[str, str] = {
     "stage-changed": "The program says that it goes on with another stage, curriculum or data set.",
     "labels-mismatch": "A sample's labels were all masked, says the program.",
     "empty-sequence": "The program says that a text is empty, or that a row has nothing to attend.",
+    "absurd-parameter": "The program prints a parameter's magnitude that no initializer gives.",
     "odd-sample": "The program says that a sample is unreadable, constant or out of range.",
 }
 

@@ -12,7 +12,7 @@ from nanautopsy.wording import phrase
 
 _OF_INPUT = re.compile(
     r"\b(inputs?|images?|pixels?|pixel_values|waveforms?|audio|features?|targets?|labels?|samples?"
-    r"|ground truth|annotations?|dataset|data)\b",
+    r"|ground truth|annotations?|dataset|data)\b|输入|数据|样本|标签",
     re.IGNORECASE,
 )
 _WARNED = re.compile(r"([^\s:]+\.py):\d+: RuntimeWarning: ")

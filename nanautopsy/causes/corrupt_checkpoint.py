@@ -41,9 +41,12 @@ _SOON = 10
 
 def _assess(case: Case) -> Assessment:
     weighing = Weighing()
+    absurd = case.found("absurd-weight")
     for finding in case.found("nonfinite-parameters"):
         elements = finding.data.get("elements")
         few = isinstance(elements, int) and elements <= thresholds.HANDFUL
+        if any(f.layer == finding.layer and not f.data.get("few") for f in absurd):
+            continue  # the other numbers of this tensor are garbage too
         if few and finding.data.get("first_checkpoint") and _from_before(case, finding.step):
             weighing.speaks_for(
                 thresholds.STRONG,
@@ -67,9 +70,11 @@ def _assess(case: Case) -> Assessment:
                 ),
                 finding.source,
             )
-    for finding in case.found("absurd-weight"):
+    for finding in absurd:
         if finding.data.get("few") and _from_before(case, finding.step):
             weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+        elif finding.data.get("few") and _was_loaded(case, finding.source.path):
+            _weigh_flipped(case, finding, weighing)
     for finding in case.found("flipped-weight"):
         if _was_loaded(case, str(finding.data.get("path"))):
             _weigh_flipped(case, finding, weighing)
@@ -124,7 +129,7 @@ def _was_loaded_then(case: Case, onset: Onset) -> bool:
         f.step is not None
         and 0 <= onset.step - f.step <= _SOON
         and _was_loaded(case, f.source.path)
-        for f in case.found("nonfinite-parameters", "flipped-weight")
+        for f in case.found("nonfinite-parameters", "flipped-weight", "absurd-weight")
     )
 
 

@@ -46,7 +46,10 @@ _OUTPUT = re.compile(r"o|out|output|(o|out|c|output)_?(proj|lin|linear|dense)|pr
 _HEAD_WIDTH = 256
 """Elements of a query, of which models have no more."""
 _ENDS = re.compile(r"\.(?:output|input)s?(?:\[\d+\])?$")
-_SOFTMAX = re.compile(r"(?:^|[._/])(?:attn_|attention_)?(?:softmax|probs)$", re.IGNORECASE)
+_SOFTMAX = re.compile(
+    r"(?:^|[._/])(?:(?:attn_|attention_)?(?:softmax|probs)|attn_drop(?:out)?|attention_dropout)$",
+    re.IGNORECASE,
+)
 _SAFE_SDPA = "2.5"
 """torch whose scaled dot-product attention gives zeros for such rows (pytorch#103749)."""
 
@@ -86,10 +89,13 @@ def _weigh_batch(case: Case, weighing: Weighing) -> None:
             finding.source,
         )
         onset = case.onset
-        if onset is not None and onset.quantity in ("grad_norm", "gradients"):
+        if onset is not None and onset.value == "nan":
+            masked = onset.quantity in ("grad_norm", "gradients")
             weighing.speaks_for(
                 thresholds.MODERATE,
-                phrase("the loss, which leaves padding out, was finite there"),
+                phrase("the loss, which leaves padding out, was finite there")
+                if masked
+                else phrase("it is NaN at once, with no Inf before it, and every step is logged"),
                 onset.source,
             )
     for finding in case.found("nonfinite-attention-logit"):

@@ -63,6 +63,14 @@ def _assess(case: Case) -> Assessment:
         )
     if lost is not None:
         _weigh_lost(lost, weighing)
+    for finding in case.found("absurd-weight", "flipped-weight", "nonfinite-parameters"):
+        if finding.step is not None and finding.step <= death and lost is None:
+            weighing.speaks_against(
+                thresholds.STRONG,
+                phrase("{finding}: the weights are what changed", finding=finding.text),
+                finding.source,
+            )
+            break
     _weigh_calm(case, first.step, death, weighing)
     return weighing.fired()
 

@@ -28,7 +28,7 @@ from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.circumstances import at_first_steps
 from nanautopsy.detectors.load_report import keys_of
 from nanautopsy.known_issues.match import possible
-from nanautopsy.model import Assessment, Finding, Run
+from nanautopsy.model import Assessment, Finding, LogEvent, Run
 from nanautopsy.places import is_before_training
 from nanautopsy.wording import phrase
 
@@ -74,26 +74,43 @@ def _assess(case: Case) -> Assessment:
     return weighing.fired()
 
 
+def _statements(run: Run) -> list[LogEvent]:
+    """What the program says of parameters, non-finite or absurd, before it trained."""
+    said = run.events_of("nonfinite-text", "absurd-parameter")
+    return [
+        e
+        for e in said
+        if e.kind == "absurd-parameter" or e.data.get("quantity") == "parameters"
+        if is_before_training(run, e)
+    ]
+
+
 def _weigh_statement(case: Case, new: set[str], weighing: Weighing) -> None:
-    """A parameter that the program found non-finite before it trained."""
-    for event in case.run.events_of("nonfinite-text"):
-        if event.data.get("quantity") != "parameters" or not is_before_training(case.run, event):
-            continue
-        name = str(event.data.get("layer") or "")
-        if name in new:
-            weighing.speaks_for(
-                thresholds.DECISIVE,
-                phrase("{line}: it was newly initialized", line=event.text),
-                event.source,
-            )
-        else:
-            loaded = bool(case.run.events_of("weights-loaded", "run-resumed"))
-            weighing.speaks_for(
-                thresholds.WEAK if loaded else thresholds.STRONG,
-                phrase("before training: {line}", line=event.text),
-                event.source,
-            )
+    """A parameter that the program found bad before it trained."""
+    said = _statements(case.run)
+    if not said:
         return
+    event = said[0]
+    if str(event.data.get("layer") or "") in new:
+        weighing.speaks_for(
+            thresholds.DECISIVE,
+            phrase("{line}: it was newly initialized", line=event.text),
+            event.source,
+        )
+    else:
+        loaded = bool(case.run.events_of("weights-loaded", "run-resumed"))
+        weighing.speaks_for(
+            thresholds.WEAK if loaded else thresholds.STRONG,
+            phrase("before training: {line}", line=event.text),
+            event.source,
+        )
+    ranks = {e.rank for e in said} - {None}
+    if ranks and 0 not in ranks:
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            phrase("rank 0, from which the others are filled, is not among them"),
+            event.source,
+        )
 
 
 _TABLE = re.compile(r"emb|wte|(^|[._/])(tok\w*|vocab\w*)([._/]|$)", re.IGNORECASE)
@@ -202,13 +219,8 @@ def _weigh_defect(case: Case, weighing: Weighing) -> None:
 
 def _can_tell(run: Run) -> bool:
     said = run.events_of("weights-newly-initialized")
-    stated = any(
-        e.data.get("quantity") == "parameters" and is_before_training(run, e)
-        for e in run.events_of("nonfinite-text")
-    )
-    return (
-        stated or any(c.tensors for c in run.checkpoints) or any(e.data.get("meta") for e in said)
-    )
+    told = bool(_statements(run)) or any(e.data.get("meta") for e in said)
+    return told or any(c.tensors for c in run.checkpoints)
 
 
 CAUSE = Cause(

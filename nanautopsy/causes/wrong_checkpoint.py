@@ -32,6 +32,8 @@ from nanautopsy.model import Assessment, Finding, Run
 from nanautopsy.wording import phrase
 
 _LOAD_EVENTS = ("weights-newly-initialized", "weights-not-used", "weights-mismatched")
+_MANY = 10
+"""Parameters that are more than a head has."""
 
 
 def _assess(case: Case) -> Assessment:
@@ -95,6 +97,8 @@ def _weigh_new(finding: Finding, weighing: Weighing) -> None:
         weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
     elif _int(finding, "count") >= thresholds.CORE_SHARE_NEW * (_int(finding, "total") or np.inf):
         weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+    elif not listed and _int(finding, "count") >= _MANY:
+        weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
     elif listed or _int(finding, "total"):
         weighing.speaks_for(thresholds.WEAK, finding.text, finding.source)
 

@@ -35,11 +35,15 @@ _COUNT = _of(
     "num n count number tokens token tok toks targets labels positions pixels px pair pairs"
     " positives anchors boxes objects annotations"
 )
-_TOKENS = _of("tokens tok toks ntok ntoks ntokens")
+_LEARNED_FROM = _of(
+    "tokens tok toks ntok ntoks ntokens px pixels pairs anchors boxes objects positions gt mask"
+)
+"""What losses are means over."""
+_SUMMED = _of("sum count n num")
 _NOT_TARGETS = _of(
     "loss acc accuracy ignored masked vocab classes class length len lr grad norm ratio fraction"
     " frac max min mean std val validation eval test sec second seconds time total seen processed"
-    " weight size pad padded padding gen generated keys key kv"
+    " weight size pad padded padding gen generated keys key kv image causal"
 )
 _LENGTH = _of("len lens length lengths seqlen seqlens keys key kv")
 _LEAST = _of("min minimum shortest smallest least")
@@ -98,9 +102,11 @@ def _negative(values: np.ndarray) -> int | None:
 
 
 def _is_target(have: _Words) -> bool:
+    if "mask" in have and have & _SUMMED:
+        return True
     if have & _NOT_TARGETS:
         return False
-    return bool(have & _TARGET and have & _COUNT) or have <= _TOKENS | {"n", "num"}
+    return bool(have & _TARGET and have & _COUNT) or bool(have & _LEARNED_FROM)
 
 
 def _is_length(have: _Words) -> bool:

@@ -13,12 +13,12 @@ from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.quantities import position
 from nanautopsy.roles import words
-from nanautopsy.signal import first_nonfinite, shown
+from nanautopsy.signal import first_nonfinite, index_at, shown
 from nanautopsy.wording import phrase
 
 _FED = frozenset(
     "input inputs image images pixel pixels waveform waveforms audio spectrogram target targets "
-    "label labels observation observations obs data x xs batch batches mel frames video "
+    "label labels gt observation observations obs data x xs batch batches mel frames video "
     "signal".split()
 )
 """What is fed; features and hidden states come from weights."""
@@ -26,7 +26,7 @@ _STATISTIC = frozenset("max min mean std absmax abs norm rms amax amin range abs
 _SPREAD = frozenset("max std absmax norm rms amax range".split())
 """Of which 0 says that all values are alike."""
 _NOT_FED = frozenset("loss grad gradient time tokens size length count lr layernorm".split())
-_DEFECTS = frozenset("nan nans inf infs nonfinite missing corrupt".split())
+_DEFECTS = frozenset("nan nans inf infs nonfinite missing corrupt bad invalid broken".split())
 _COUNTED = _FED - {"batch", "batches"} | frozenset(
     "feature features feat feats sample samples rows values cells column columns in".split()
 )
@@ -34,6 +34,7 @@ _NOT_COUNTED = frozenset(
     "loss losses grad grads gradient gradients batch batches step steps skipped param params weight"
     " weights act activation activations output outputs hidden logits pred preds".split()
 )
+_NOT_OF_BATCH = frozenset("time sec ms mem memory speed lr eta scale skipped rate".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,9 @@ class _Odd:
 
 
 def _detect(run: Run) -> Iterator[Finding]:
+    dead = _dead_from(run)
     for series in run.by_role("other", "counter"):
-        odd = _odd(series)
+        odd = _odd(series) or (None if dead is None else _there_and_back(series, dead))
         if odd is not None:
             step = int(series.steps[odd.index])
             yield Finding(
@@ -78,6 +80,36 @@ def _odd(series: Series) -> _Odd | None:
     if _tells_inputs(series.tag):
         return _first_odd(series)
     return _first_defect(series) if _counts_defects(series.tag) else None
+
+
+def _dead_from(run: Run) -> int | None:
+    """The step from which on a loss was non-finite at every point, several of them."""
+    dead = [
+        int(s.steps[i])
+        for s in run.by_role("loss")
+        if s.axis == "step" and (i := first_nonfinite(s)) is not None
+        if _stays(~np.isfinite(s.values[i:]))
+    ]
+    return min(dead, default=None)
+
+
+def _there_and_back(series: Series, dead: int) -> _Odd | None:
+    """A number that is odd at the step that died and as usual behind it, although the weights are
+    broken from there on: it is of the batch, whatever its name."""
+    index = index_at(series, dead)
+    if index is None or series.axis != "step" or series.layer is not None:
+        return None
+    before, there, after = np.split(np.abs(series.values), [index, index + 1])
+    known = frozenset(words(series.tag))
+    if len(before) < thresholds.INPUT_HISTORY or len(after) < 2 or known & _NOT_OF_BATCH:
+        return None
+    if not np.isfinite(before).all() or not np.isfinite(after).all():
+        return None
+    most = max(float(before.max()), float(after.max()))
+    how = phrase("as usual before it and behind it, where the weights are broken")
+    if not np.isfinite(there[0]) or there[0] >= thresholds.ABSURD_INPUT * most > 0:
+        return _Odd(index, how)
+    return None
 
 
 def _tells_inputs(tag: str) -> bool:

@@ -53,7 +53,10 @@ def test_a_statistic_that_stays_nan_is_computed_from_weights() -> None:
     back = [1.0] * 20 + [NAN] + [1.0] * 5
     assert named_cause(series("loss", loss), series("input/std", back)) == "bad-input-data"
     assert named_cause(series("loss", loss), series("target/std", [1.0] * 20 + [NAN] * 6)) is None
-    assert named_cause(series("loss", loss), series("features/norm", back)) is None
+    assert named_cause(series("loss", loss), series("features/norm", back)) == "bad-input-data"
+    assert (
+        named_cause(series("loss", loss), series("features/norm", [1.0] * 20 + [NAN] * 6)) is None
+    )
 
 
 def test_a_huge_batch_explains_the_growth_that_it_makes() -> None:

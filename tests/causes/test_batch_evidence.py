@@ -140,3 +140,25 @@ def test_a_softmax_that_met_the_inf_of_a_mask() -> None:
     loss = series("loss", [2.0] * 20)
     assert named_cause(loss, *dump(2.5)) == "fully-masked-attention"
     assert named_cause(loss, *dump(900.0)) != "fully-masked-attention"
+
+
+@pytest.mark.parametrize(
+    ("tag", "usual", "there"),
+    [("depth/largest", 9.5, INF), ("log_price", 2.0, -INF), ("std", 1, 3e19)],
+)
+def test_what_is_odd_only_where_it_died_is_no_matter_of_weights(
+    tag: str, usual: float, there: float
+) -> None:
+    """They are broken from there on."""
+    norms = series("grad_norm", [1.0] * 20 + [NAN] * 5)
+    assert named_cause(series("loss", DEAD), series(tag, count(usual, there))) == "bad-input-data"
+    stays = series(tag, [usual] * 20 + [there] * 5)
+    assert named_cause(series("loss", DEAD), norms, stays) is None
+    early = count(usual, there)
+    early[8] = there
+    assert named_cause(series("loss", DEAD), norms, series(tag, early)) is None
+
+
+@pytest.mark.parametrize("tag", ["active_tokens", "n_gt", "loss_mask_sum"])
+def test_what_a_mean_is_taken_over(tag: str) -> None:
+    assert named_cause(series("loss", DEAD), series(tag, count(12, 0))) == "empty-targets"

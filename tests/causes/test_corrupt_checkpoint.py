@@ -116,3 +116,12 @@ def test_garbage_is_no_flipped_bit() -> None:
     for more, cause in (({}, "corrupt-checkpoint"), ({"subnormal": 5}, "uninitialized-params")):
         start = checkpoint(0, tensor("gate.weight", (8, 8), **huge, **more), *rest)
         assert named_cause(series("loss", [INF, NAN, NAN]), start) == cause, more
+
+
+def test_a_flipped_bit_in_what_the_run_resumed_from_is_no_lost_state() -> None:
+    saved = replace(FLIPPED, step=30, path="checkpoints/step30.pt")
+    saved = replace(saved, tensors=tuple(replace(t, path=saved.path) for t in saved.tensors))
+    loss = series("loss", [1.4] * 30 + [6e35] * 14)
+    resumed = event("run-resumed", "resuming", 30, checkpoint="checkpoints/step30.pt")
+    assert named_cause(loss, saved, resumed) == "corrupt-checkpoint"
+    assert named_cause(loss, resumed) == "resume-mismatch"

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from builders import NAN, checkpoint, event, named_cause, series, tensor
 
+from nanautopsy import analyze
 from nanautopsy.model import BadRows, LogEvent, Source, TensorHealth
+
+
+def cause_of(text: str) -> str | None:
+    """The first cause of a log."""
+    with TemporaryDirectory() as folder:
+        Path(folder, "train.log").write_text(text)
+        causes = analyze(folder).causes
+    return causes[0].id if causes else None
 
 
 def embedding(*rows: int) -> TensorHealth:
@@ -81,3 +92,11 @@ def test_a_parameter_that_the_program_found_non_finite_before_training() -> None
     assert told(new) == "uninitialized-params"
     assert told() == "uninitialized-params"
     assert told(event("weights-loaded", "loaded base.pt", checkpoint="base.pt")) is None
+
+
+def test_ranks_that_were_never_filled_from_the_first() -> None:
+    text = "rank {}: param norm {} (before first step)\n"
+    parts = [text.format(0, "14.2213"), *(text.format(r, "nan") for r in (1, 2, 3))]
+    rows = [f"step {s} loss nan grad_norm nan\n" for s in range(10)]
+    assert cause_of("".join(parts + rows)) == "uninitialized-params"
+    assert cause_of(text.format(0, "14.2213") + "".join(rows)) is None

@@ -13,6 +13,13 @@ SAID = [
     ("[warn] batch 12: no valid labels left", "labels-mismatch"),
     ("all target tokens are masked in sample 3", "labels-mismatch"),
     ("batch 41 contains 1 empty sequence (length 0 after tokenization)", "empty-sequence"),
+    ("Found 0 trainable tokens in batch 33", "labels-mismatch"),
+    ("[step 34] src_len=[12, 9, 0, 7]", "empty-sequence"),
+    ("clip spk3_0412.wav: peak=inf rms=inf", "odd-sample"),
+    ("  micro 3/4 file=shard_011.npz feat[min=-2.310 max=2.011 nan=7] l=0.5", "odd-sample"),
+    ("sanity: q_proj.lora_B absmax=3.4e+37 (expected 0)", "absurd-parameter"),
+    ("model-00003-of-00004.bin is 1207959552 bytes, index says 1979711488", "checkpoint-damaged"),
+    ("checkpoint restored: 2 of 40 arrays matched by name", "weights-newly-initialized"),
     ("12 query rows have no visible key", "empty-sequence"),
     ("WARNING attention_mask of sample 7 is all zeros", "empty-sequence"),
     ("img_00231.png: constant image (std=0), normalizing anyway", "odd-sample"),
@@ -38,6 +45,10 @@ DEALT_WITH = [
     "missing keys: []",
     "feature 3: 0 missing",
     "num_labels: 3",
+    "[step 34] src_len=[12, 9, 10, 7]",
+    "sanity: q_proj.lora_B absmax=3.4e-03",
+    "samples 4480 grad norm max: inf",
+    "response truncated to fit max_length=2048, dropped",
     "The response of the server was slow",
 ]
 
@@ -71,3 +82,22 @@ def test_the_share_that_was_loaded(tmp_path: Path) -> None:
         read_text(tmp_path, "restored 3/38 tensors\n"), "weights-newly-initialized"
     )
     assert (event.data["count"], event.data["total"]) == (35, 38)
+
+
+def test_keys_that_are_counted_or_listed_on_one_line(tmp_path: Path) -> None:
+    counted = read_text(tmp_path, "INFO: missing_keys: 28, unexpected_keys: 150\n")
+    (new,) = events_of(counted, "weights-newly-initialized")
+    (left,) = events_of(counted, "weights-not-used")
+    assert (new.data["count"], left.data["count"]) == (28, 150)
+
+
+def test_the_error_of_a_strict_load(tmp_path: Path) -> None:
+    text = (
+        "Error(s) in loading state_dict for Net:\n"
+        '\tMissing key(s) in state_dict: "emb.weight", "blocks.0.norm.weight". \n'
+        '\tUnexpected key(s) in state_dict: "0.weight". \n'
+    )
+    records = read_text(tmp_path, text)
+    (new,) = events_of(records, "weights-newly-initialized")
+    assert new.data["keys"] == ("emb.weight", "blocks.0.norm.weight")
+    assert events_of(records, "weights-not-used")[0].data["keys"] == ("0.weight",)

@@ -31,7 +31,8 @@ _SEQUENCE = (
     r"|strings?|neighbou?rhoods?)"
 )
 _SAMPLE = (
-    r"(?:images?|img|inputs?|feats?|x|samples?|examples?|frames?|records?|rows?|files?|clips?|videos?|audio"
+    r"(?:images?|img|inputs?|feats?|x|samples?|examples?|frames?|records?|rows?|files?|clips?|videos?"
+    r"|audio"
     r"|waveforms?|signals?|spectrograms?|scans?|volumes?|patches|columns?|features?|channels?"
     r"|sensors?|readings?|graphs?|point clouds?|depth|pixels?|edges?|nodes?|shards?"
     r"|[\w/-]+\.(?:png|jpe?g|tiff?|exr|npy|npz|wav|flac|mp4|csv|parquet|pt|h5|json))"
@@ -60,6 +61,7 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"|\b(?:rows?|quer(?:y|ies)|positions?|tokens?|samples?|sequences?)\b[^.;]{0,30}"
             r"\b(?:no|without(?: any| a)?|zero)\s+(?:\w+\s+){0,2}(?:keys?|unmasked \w+)\b"
             r"|\battention[ _]mask\b[^.;]{0,30}\ball\b[ -]?(?:0s?|zeros?|false|masked|padding)\b"
+            r"|\b\w*len(?:gth)?s?\s*[=:]\s*[\[(](?:[^\])]*[\s,])?0(?=[\s,\])])"
             r"|\ball[- ]padding\b|\bonly (?:of )?padding\b",
             re.IGNORECASE,
         ),
@@ -71,6 +73,8 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             rf"|corrupt(?:ed)?|broken|malformed|invalid|damaged) (?:\w+ )?{_SAMPLE}\b"
             rf"|\b{_SAMPLE}\b.{{0,60}}\b(?:std|stddev|variance|range|norm|max|sum)\s*(?:is|=+|:)?"
             r"\s*0(?:\.0*)?(?![.\d])"
+            rf"|\b{_SAMPLE}\b(?:(?!loss|grad|nll).){{0,60}}\b(?:max|min|peak|rms|mean|std|sum|absmax)"
+            r"\s*[=:]\s*-?(?:nan|inf)\b"
             rf"|\b{_SAMPLE}\b.{{0,40}}\b(?:(?:is|are) (?:all )?(?:constant|zeros?|blank|silent"
             r"|corrupt(?:ed)?|invalid|broken)|coincide|out of range|outside)\b"
             rf"|\b(?:could not|cannot|can't|failed to|unable to) (?:\w+ )?(?:decode|read|parse)\b"
@@ -83,6 +87,12 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
         ),
     ),
 )
+_PARAMETER = re.compile(
+    r"\b[A-Za-z_][\w.]*(?:lora_[AB]|weight|bias|kernel|embeddings?|_proj|_emb|_table)[\w.]*\b"
+    r"[^;|]{0,40}\b(?:abs ?max|max|norm|std|rms)\s*[=:]?\s*\d(?:\.\d+)?e\+(?:[2-9]\d|\d{3,})\b",
+    re.IGNORECASE,
+)
+"""With a statistic of 1e20 or more."""
 _HARMLESS = re.compile(
     r"\b(?:skip(?:s|ped|ping)?|drop(?:s|ped|ping)?|filter\w*|replac\w+|fill(?:s|ed|ing)?|imput\w+"
     r"|interpolat\w+|remov(?:ed|ing)|discard\w*|exclud\w+|clamp\w*|clip(?:ped|ping)?)\b",
@@ -101,7 +111,7 @@ def kind_of(text: str) -> str | None:
         if found is not None:
             rest = text[: found.start()] + text[found.end() :]
             return None if _HARMLESS.search(rest) else kind
-    return None
+    return "absurd-parameter" if _PARAMETER.search(text) else None
 
 
 def _on_line(log: Log, line: Line) -> None:
@@ -126,7 +136,8 @@ DIALECT = Dialect(
         "ntok", "num_", "n_pos", "n_valid", "attention_mask", "constant", "blank", "all zero",
         "all-zero", "black", "silent", "flat ", "degenerate", "corrupt", "broken", "malformed",
         "invalid", "damaged", "std", "variance", "decode", "read ", "parse", "missing", "coincide",
-        "out of range", "outside", "nan=", "nan:", "inf=", "inf:",
+        "out of range", "outside", "nan=", "nan:", "inf=", "inf:", "len=", "lens=",
+        "=nan", "=inf", "=-inf", "e+", "trainable", "supervised",
     ),
     plan=_plan,
 )  # fmt: skip

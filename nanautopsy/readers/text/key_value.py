@@ -130,7 +130,11 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
         if not key and i > 0 and id(found[i - 1]) in used and found[i - 1].carried:
             explicit = explicit or field.before.strip() == "-"
             key = found[i - 1].carried if explicit else ""
-        if not key or not _usable(field) or (is_best(key) and field.const == math.inf):
+        if (
+            not key
+            or not _usable(field)
+            or (is_best(key) and field.const == math.inf and not field.negative)
+        ):
             continue
         named = explicit or is_gradient(key) or not _TERSE.isdisjoint(words(key))
         named = named or (is_objective(key) if counted else is_loss(key))
@@ -249,7 +253,8 @@ DIALECT = Dialect(
     triggers=(
         "loss", "step", "iter", "epoch", "norm", "perplexity", "ppl", "nll", "update", "batch",
         "it/s, ", "s/it, ", "it=", "it:", "[it ", "mse", "bce", "elbo", "msle", "mae", "bpd",
-        "recon", "episode", "损失",
+        "xent", "objective", "huber", "hinge", "recon", "infonce", "supcon", "contrastive", "focal",
+        "episode", "损失",
     ),
     plan=_plan,
     metrics=True,

@@ -118,6 +118,8 @@ _DAMAGED = re.compile(
     rf"^(?!.*\b(?:re-?download|re-?try|re-?fetch|again|fetching|downloading)).*(?:"
     rf"\b{_SUM}\b.{{0,80}}\b(?:mismatch|(?:does|do|did) not match|differs?|failed|invalid)\b"
     rf"|\b{_SUM} mismatch\b)"
+    r"|\b(?:file|checkpoint|shard|\w+\.(?:bin|safetensors|pth?|ckpt))\b.{0,80}\b(?:incomplete|truncated"
+    r"|cut short|bytes, (?:but )?(?:the )?index says)"
     r"|PytorchStreamReader failed|MetadataIncompleteBuffer|incomplete metadata, file not fully"
     r"|HeaderTooLarge|InvalidHeader|(?:pickle|checkpoint|safetensors|\.pt).{0,60}unexpected EOF",
     re.IGNORECASE,
@@ -192,7 +194,8 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
     ),
     (
         ("mismatch", "does not match", "do not match", "failed reading zip", "unexpected eof",
-         "incomplete metadata", "metadataincomplete", "headertoo", "invalid header"),
+         "incomplete", "truncated", "index says", "metadataincomplete", "headertoo",
+         "invalid header"),
         _Rule("checkpoint-damaged", _DAMAGED),
     ),
     (

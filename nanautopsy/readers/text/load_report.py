@@ -48,7 +48,7 @@ _NEW = re.compile(
     r"(?:\w+ )?model(?: checkpoint)?(?: at (.+?))? and are newly initialized"
     r"( because the shapes did not match)?"
 )
-KEY = re.compile(r"'([^']{1,300})'")
+_KEY = re.compile(r"'([^']{1,300})'")
 _MISMATCH = re.compile(r"- (\S+): found shape .*? in the checkpoint and")
 _REPORT = re.compile(r"(?:\b(\w+) )?LOAD REPORT(?: from:?\s*(.+))?")
 _ROW = re.compile(
@@ -86,7 +86,7 @@ def _list(
     """The bracketed names behind the message, on this line or the next ones."""
     text = line.raw.decode("utf-8", "replace")[at:]
     keys = Keys()
-    keys.extend(KEY.findall(text))
+    keys.extend(_KEY.findall(text))
     origin = line
 
     def end() -> None:
@@ -102,7 +102,7 @@ def _list(
     def take(line: Line) -> Take:
         if not line.text.strip().startswith(("'", '"', "]", "[")):
             return Take.NOT_MINE
-        keys.extend(KEY.findall(line.text))
+        keys.extend(_KEY.findall(line.text))
         return Take.LAST if "]" in line.text else Take.MORE
 
     if "[" in text and "]" not in text:
@@ -219,7 +219,7 @@ def _on_incompatible(log: Log, line: Line) -> None:
     for name, kind in _INCOMPATIBLE:
         listed = re.search(rf"{name}=\[([^\]]*)\]", text)
         keys = Keys()
-        keys.extend(KEY.findall(listed[1]) if listed else [])
+        keys.extend(_KEY.findall(listed[1]) if listed else [])
         if keys:
             log.event(kind, line, keys=keys.names, count=keys.count)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
-from nanautopsy.readers.text.load_report import KEY, REPORT_LINES, Keys
+from nanautopsy.readers.text.load_report import REPORT_LINES, Keys
 
 _SHARE = re.compile(
     r"\b(?:load(?:ed|ing)|restored|restoring|initiali[sz]ed|copied|matched|found)\b\W{0,3}"
@@ -22,22 +22,25 @@ _SHARE = re.compile(
     r"(?:param(?:eter)?s?|tensors?|keys?|weights?|layers?|modules?|variables?|arrays?)\b",
     re.IGNORECASE,
 )
-_N = r"(?:(?P<n>\d{1,7})\s+)?"
+_WORDS = r"[_ ]key(?:s\b|\(s\)|\b)(?: in (?:the )?\w+)?(?!=)"
 _OWN_WORDS = (
     (
         "weights-newly-initialized",
-        re.compile(rf"{_N}\bmissing[_ ]keys?(?: in (?:the )?\w+)?\b(?!=)", re.IGNORECASE),
+        re.compile(
+            rf"(?:(\d{{1,7}})\s+)?\bmissing{_WORDS}(?:\s*:\s*(\d{{1,7}})\b)?", re.IGNORECASE
+        ),
     ),
     (
         "weights-not-used",
         re.compile(
-            rf"{_N}\bunexpected[_ ]keys?(?: in (?:the )?\w+)?\b(?!=)"
-            rf"|(?P<m>\d{{1,7}})?\s*\bkeys? (?:in|of|from) (?:the )?(?:checkpoint|state_?dict)\b"
+            rf"(?:(\d{{1,7}})\s+)?\bunexpected{_WORDS}(?:\s*:\s*(\d{{1,7}})\b)?"
+            r"|(?:(\d{1,7})\s+)?\bkeys? (?:in|of|from) (?:the )?(?:checkpoint|state_?dict)\b"
             r".{0,20}\bnot (?:found|in|used|present|matched)\b",
             re.IGNORECASE,
         ),
     ),
 )
+_QUOTED = re.compile(r"['\"]([^'\"]{1,300})['\"]")
 _SKIPPED = re.compile(
     r"(?:\bskip(?:ping|ped)?\b|\bignor(?:ing|ed)\b|\bsize mismatch for\b|\bshape mismatch\b)"
     r"(?: (?:loading|key|param(?:eter)?|weight|layer|tensor|for))*[ :'\"`]+([A-Za-z_][\w.]*\.\w+)"
@@ -58,17 +61,17 @@ def _on_share(log: Log, line: Line) -> None:
 
 def _on_keys(log: Log, line: Line) -> None:
     """Keys that a program lists, or counts, by itself."""
-    for kind, pattern in _OWN_WORDS:
-        match = pattern.search(line.text)
-        if match is None:
-            continue
+    text = line.raw.decode("utf-8", "replace")
+    found = [(match, kind) for kind, words in _OWN_WORDS if (match := words.search(text))]
+    found.sort(key=lambda pair: pair[0].start())
+    ends = [match.start() for match, _ in found[1:]] + [len(text)]
+    for (match, kind), end in zip(found, ends, strict=True):
         keys = Keys()
-        keys.extend(KEY.findall(line.raw.decode("utf-8", "replace")[match.start() :]))
-        stated = match["n"] or match.groupdict().get("m")
-        count = int(stated) if stated else keys.count
+        keys.extend(_QUOTED.findall(text[match.start() : end]))
+        stated = next((group for group in match.groups() if group), None)
+        count = max(int(stated or 0), keys.count)
         if count:
-            log.event(kind, line, keys=keys.names, count=max(count, keys.count))
-        return
+            log.event(kind, line, keys=keys.names, count=count)
 
 
 def _on_skipped(log: Log, line: Line) -> None:
@@ -106,7 +109,7 @@ DIALECT = Dialect(
     triggers=(
         "missing key", "missing_key", "unexpected key", "unexpected_key", "keys in", "keys of",
         "keys from", "key in", " parameters", " params", " tensors", " keys", " weights", " layers",
-        " modules", " variables", "skip", "ignor", "mismatch",
+        " modules", " variables", " arrays", "skip", "ignor", "mismatch",
     ),
     plan=_plan,
 )  # fmt: skip

@@ -36,7 +36,9 @@ _STATE = re.compile(
     r"\b(?:is|are|was|were|became|become|becomes|turned|went|goes|gone|got|has|have|had|contains?"
     r"|contained|containing|detected|found|encountered|returned|returns|produced|hit|diverged|seen"
     r"|occurred|appeared|equals?|saw|result|stop(?:ping|ped)?|abort(?:ing|ed)?|skip(?:ping|ped)?"
-    r"|terminat(?:ing|ed)|during)\b|!!|\b(?:nan|inf)s? (?:in|after|at) \w",
+    r"|terminat(?:ing|ed)|during|appears?|arises?)\b|!!"
+    r"|\b(?:param(?:eter)?|weight)s? (?:\w+ )?(?:norm|max|mean|sum)\b"
+    r"|包含|含有|出现|存在|发现|检测到|变为|\b(?:nan|inf)s? (?:in|after|at) \w",
     re.IGNORECASE,
 )
 _NOT_FINITE = re.compile(r"\b(?:not finite|non-?\s?finite|isn't finite|infinite loss)\b", re.I)
@@ -101,9 +103,9 @@ _BEST = re.compile(
     r"\b(?:best|decreased|improved|minimum|lowest|patience|min(?!\s*=\s*-?\d))\b", re.I
 )
 _QUANTITIES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("gradient", re.compile(r"grad", re.IGNORECASE)),
+    ("gradient", re.compile(r"grad|梯度", re.IGNORECASE)),
     ("logits", re.compile(r"logit", re.IGNORECASE)),
-    ("loss", re.compile(r"loss|perplexity|\bnll\b", re.IGNORECASE)),
+    ("loss", re.compile(r"loss|perplexity|\bnll\b|损失", re.IGNORECASE)),
     ("attention", re.compile(r"attn|attention", re.IGNORECASE)),
     ("parameters", re.compile(r"param|weights?\b|\bbias\b|\bkernel\b|\bembeddings?\b", re.I)),
     ("activations", re.compile(r"activation|output|\bout\b|hidden|forward", re.IGNORECASE)),
@@ -111,7 +113,7 @@ _QUANTITIES: tuple[tuple[str, re.Pattern[str]], ...] = (
         "input",
         re.compile(
             r"\binputs?\b|\bdata\b|batch|image|feature|\b(?:samples?|waveforms?|targets?|labels?"
-            r"|annotations?)\b",
+            r"|annotations?)\b|输入|数据|样本|标签",
             re.IGNORECASE,
         ),
     ),
