@@ -65,19 +65,18 @@ class _Table:
     columns: list[_Column]
 
     @classmethod
-    def of(cls, names: list[str], framed: bool) -> _Table:
-        """``framed``: something stands between the cells, so that each is one number."""
+    def of(cls, names: list[str]) -> _Table:
         kinds = [counter_kind(name) for name in names]
         kind = "batch" if "batch" in kinds and "epoch" in kinds else None
         steps = [i for i, k in enumerate(kinds) if k not in (None, "epoch")]
         place = kinds.index(kind) if kind else steps[0] if steps else kinds.index("epoch")
         epoch = kinds.index("epoch") if kind else None
-        columns = [_Column(i, name) for i, name in enumerate(names) if _is_number(name, framed)]
+        columns = [_Column(i, name) for i, name in enumerate(names) if _is_number(name)]
         return cls(len(names), place, kinds[place] or "step", epoch, columns)
 
 
-def _is_number(name: str, framed: bool) -> bool:
-    return is_metric(name) or (framed and counter_kind(name) is None and may_join(name))
+def _is_number(name: str) -> bool:
+    return is_metric(name) or (counter_kind(name) is None and may_join(name))
 
 
 def names_of(text: str) -> list[str] | None:
@@ -99,7 +98,7 @@ def _on_heading(log: Log, line: Line) -> None:
     names = names_of(line.text)
     if names is None:
         return
-    table = _Table.of(names, framed=line.text.translate(_BORDERS).count("|") >= len(names) - 1)
+    table = _Table.of(names)
     strangers = 0
 
     def take(line: Line) -> Take:
