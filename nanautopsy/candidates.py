@@ -184,12 +184,14 @@ def _is_placeholder(run: Run, finding: Finding) -> bool:
 def _says_a_skip(run: Run, said: Finding, findings: Iterable[Finding]) -> bool:
     """Whether what is said of gradients is of steps that were skipped: their norms show it, or
     every statement says so and they are few (a run that skips every step fails) and, without a
-    trace of a loss scaler, no oftener than one that is searched for; the loss is sound."""
+    trace of a loss scaler, no oftener than one that is searched for in a run whose format nothing
+    states; the loss is sound."""
     norms = [f for f in findings if f.id in ("nonfinite-grad-norm", "nonfinite-layer-gradient")]
     skipped = all(f.data.get("skipped") for f in norms)
     count, points = said.data.get("count"), max((len(s) for s in run.by_role("loss")), default=0)
     few = isinstance(count, int) and 2 * count < points
-    rare = not said.data.get("frequent") or is_scaled(run)
+    scaled = is_scaled(run)
+    rare = scaled or not (said.data.get("frequent") or "compute_dtype" in run.facts)
     told = bool(norms) or (bool(said.data.get("skipped")) and few and rare)
     return skipped and told and _loss_is_sound(run)
 

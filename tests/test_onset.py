@@ -322,12 +322,15 @@ def test_a_gradient_that_the_program_says_it_skipped_is_benign(text: str, verdic
     ("steps", "config", "verdict"),
     [
         ((5, 40, 80), None, "healthy"),  # one in the search at the beginning
+        ((40,), None, "healthy"),
+        ((40,), {"training": {"precision": "fp32"}}, "non-finite"),
+        ((40,), FP16, "healthy"),
         ((30, 41, 55, 66, 77), None, "non-finite"),
         ((30, 41, 55, 66, 77), FP16, "healthy"),
     ],
 )
 def test_skips_that_no_loss_scale_explains(
-    steps: tuple[int, ...], config: dict[str, dict[str, bool]] | None, verdict: str
+    steps: tuple[int, ...], config: dict[str, dict[str, bool | str]] | None, verdict: str
 ) -> None:
     text = "non-finite gradient in fc.weight -> optimizer step skipped"
     said = [event("nonfinite-text", text, s, quantity="gradient", value="nan") for s in steps]

@@ -47,6 +47,10 @@ forward pass far more often than they make one."""
 _MASKED = re.compile(r"\bwhere\(")
 """A choice between branches on the line of the forward call: the one that is not taken has a
 gradient too, of 0 times what may be Inf."""
+_PLAIN = re.compile(r"(Mul|Var|VarMean|Sum|Mean|Sub|Add|Square)Backward", re.IGNORECASE)
+_ROOT = re.compile(r"\b(?:r?sqrt|norm|acos|asin|cbrt|hypot)\(")
+"""Had the forward pass been NaN, the root's own backward function, which comes before theirs, would
+have been the first."""
 _POWER = re.compile(r"(?:\*\*|\bpow\((?:[^(),]*,)?)\s*\(?\s*(-?\d*\.?\d+)(?:\s*/\s*(\d*\.?\d+))?")
 """``x ** 0.5``, ``x.pow(2)``, ``torch.pow(x, 1 / 3)``"""
 
@@ -55,7 +59,7 @@ def _assess(case: Case) -> Assessment:
     weighing = Weighing()
     for finding in case.found("backward-nonfinite"):
         function = str(finding.data.get("function", ""))
-        masked = _MASKED.search(str(finding.data.get("forward", ""))) is not None
+        masked = _is_handed_inf(finding)
         if (_FUNCTION.match(function) and not _is_smooth_power(finding)) or masked:
             finite = finding.step is not None and loss_was_finite_at(case.run, finding.step)
             ambiguous = _OFTEN_SOUND.match(function) and not _exponents(finding) and not masked
@@ -126,6 +130,15 @@ def _weigh_order(case: Case, weighing: Weighing) -> None:
         )
 
 
+def _is_handed_inf(finding: Finding) -> bool:
+    """Whether the line of the forward call shows where an Inf comes from that the named function
+    multiplies by 0: a branch that is not taken, or a root behind it."""
+    place, function = str(finding.data.get("forward", "")), str(finding.data.get("function", ""))
+    if _MASKED.search(place):
+        return True
+    return _PLAIN.match(function) is not None and _ROOT.search(place) is not None
+
+
 def _is_smooth_power(finding: Finding) -> bool:
     """Whether the line of the forward call raises to powers of 1 and more: their derivative is
     finite, so the NaN came in from the forward pass."""
@@ -144,9 +157,8 @@ def _exponents(finding: Finding) -> list[float]:
 
 def _weigh_rivals(case: Case, weighing: Weighing) -> None:
     for finding in case.found("backward-nonfinite"):
-        place = str(finding.data.get("forward", ""))
         function = str(finding.data.get("function", ""))
-        if not _FUNCTION.match(function) and not _MASKED.search(place):
+        if not _FUNCTION.match(function) and not _is_handed_inf(finding):
             weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     for finding in case.found("grad-norm-growth", "loss-scale-collapse", "overflow-skips"):
         weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)

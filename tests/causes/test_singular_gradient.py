@@ -136,3 +136,20 @@ def test_what_the_line_itself_says_of_the_loss() -> None:
     said = event("nonfinite-text", text, 11, quantity="gradient", value="nan")
     assert named_cause(series("loss", CALM), told) == "singular-gradient"
     assert named_cause(series("loss", CALM), said) != "singular-gradient"
+
+
+@pytest.mark.parametrize(
+    ("function", "code", "named"),
+    [
+        ("VarBackward0", "loss = torch.sqrt(z.var(1)).mean()", True),
+        ("MulBackward0", "d = torch.sqrt(a * a + b)", True),
+        ("MulBackward0", "loss = (w * pred).mean()", False),
+        ("MmBackward0", "y = h @ w / torch.sqrt(d)", False),
+    ],
+)
+def test_a_root_whose_own_backward_was_inf_and_no_nan(
+    function: str, code: str, named: bool
+) -> None:
+    data = {"function": function, "forward": f"m.py:12: {code}"}
+    said = event("backward-nonfinite", f"Function '{function}' returned nan", 11, **data)
+    assert (named_cause(series("loss", CALM), said) == "singular-gradient") is named

@@ -206,6 +206,14 @@ def test_anomaly_mode_names_the_forward_line(tmp_path: Path) -> None:
     assert "forward" not in events_of(read_text(tmp_path, other), "backward-nonfinite")[0].data
 
 
+def test_an_optimizer_as_it_was_made(tmp_path: Path) -> None:
+    text = "parameters are float16, optimizer Adam(lr=0.001, betas=(0.9, 0.999), eps=1e-08)\n"
+    values = [record.values for record in of_type(read_text(tmp_path, text), ConfigRecord)]
+    made = next(v for v in values if "optimizer.name" in v)
+    assert (made["optimizer.name"], made["optimizer.eps"]) == ("Adam", 1e-08)
+    assert {"param_dtype": "float16"} in values
+
+
 CONFIGS = [
     ("fairseq", "2024-01-01 10:00:00 | INFO | fairseq_cli.train | {'_name': None, 'common': {'fp16': True, 'fp16_init_scale': 128}, 'optimization': {'lr': [0.0005], 'clip_norm': 0.0}}", {"common.fp16": True, "optimization.lr.0": 0.0005}),
     ("dict", "Config: {'lr': 0.001, 'batch_size': 32, 'optimizer': 'adam'}", {"lr": 0.001, "optimizer": "adam"}),

@@ -26,6 +26,8 @@ def _dtype(tmp_path: Path, line: str) -> object:
         ("training precision = bf16", "BF16"),
         ("compute dtype: float32", "F32"),
         ("param dtype: torch.float16", "F16"),
+        ("Using torch.float16 autocast (no scaler)", "F16"),
+        ("parameters are float16, optimizer Adam(lr=0.001, eps=1e-08)", "F16"),
         ("parameters are torch.float16: True", "F16"),
         ("model cast to bfloat16", "BF16"),
     ],

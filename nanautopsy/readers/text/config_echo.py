@@ -7,6 +7,7 @@ Samples::
     TrainingArguments(                                                      (transformers)
     adam_epsilon=1e-08,
     )
+    optimizer: Adam(lr=0.001, betas=(0.9, 0.999), eps=1e-08)
     AdamW (                                                                 (torch)
     Parameter Group 0
         eps: 1e-08
@@ -32,6 +33,11 @@ _CALL = re.compile(
     r"(?<![\w.])((?:\w+\.)*\w*(?:Namespace|Config|Configuration|Cfg|Args|Arguments|Params|Parameters|Options"
     r"|Settings|HParams))\((?=\s*\w+=|\s*$)"
 )
+_MADE = re.compile(
+    r"(?<![\w])(?:\w+\.)*((?:Fused)?(?:Adam\w*|NAdam|RAdam|SGD|RMSprop|Adagrad|Adafactor|Lion|LAMB))"
+    r"\((?=(?:params=[^,]*, )?\w+=)"
+)
+"""``Adam(lr=0.001, eps=1e-08)``, as programs write what they made."""
 _OPTIMIZER = re.compile(r"^\s*(\w+) \(\s*$")
 _GROUP_LINE = re.compile(r"\s*(\w+): (.+?)\s*$")
 _DOTTED = re.compile(r"\s*([A-Za-z_][\w.]*) \.{2,} ?(.*)")
@@ -63,15 +69,19 @@ def emit(log: Log, line: Line, kind: str, values: dict[str, Scalar]) -> None:
 
 def _on_call(log: Log, line: Line) -> None:
     text = line.raw[:_MAX_TEXT].decode("utf-8", "replace")
-    match = _CALL.search(text)
+    made = _MADE.search(text)
+    match = _CALL.search(text) or made
     if match is None:
         return
+    prefix = "optimizer." if match is made else ""
+    named: dict[str, Scalar] = {"optimizer.name": match[1]} if prefix else {}
     pieces = [text[match.end() :]]
     origin = line
     depth = 1 + _depth(pieces[0])
 
     def end() -> None:
-        emit(log, origin, "log", dict(list(items("".join(pieces)))[:_MAX_ITEMS]))
+        found = dict(list(items("".join(pieces), prefix))[:_MAX_ITEMS])
+        emit(log, origin, "log", named | found if found else {})
 
     if depth <= 0:
         end()
@@ -219,7 +229,7 @@ def _plan(line: Line, lower: str) -> Handler | None:
         return _on_arguments
     if _MODEL_CONFIG.search(text):
         return _on_model_config
-    if _CALL.search(text):
+    if _CALL.search(text) or _MADE.search(text):
         return _on_call
     name = _OPTIMIZER.match(text)
     optimizers = ("adam", "sgd", "lion", "adafactor", "rmsprop", "lamb", "muon", "optim")
@@ -232,6 +242,6 @@ DIALECT = Dialect(
     name="config-echo",
     triggers=("namespace(", "config(", "configuration(", "cfg(", "args(", "arguments(", "params(",
               "parameters(", "options(", "settings(", "hparams(", " arguments ---", "config {",
-              "adam", "sgd (", "lion (", "adafactor (", "rmsprop (", "lamb (", "muon (", "optim"),
+              "adam", "sgd", "lion", "adafactor", "rmsprop", "lamb", "adagrad", "muon (", "optim"),
     plan=_plan,
 )  # fmt: skip

@@ -25,7 +25,8 @@ from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
 _FORMAT = re.compile(r"(?<![\w.])(?:torch\.|jnp\.)?(b?float(?:16|32)|bf16|fp(?:16|32))(?!\w)", re.I)
 _STATEMENT = re.compile(
     r"(?<![\w.])(?:amp|autocast\w*|mixed[ _-]precision|precision|compute[ _-]dtype|dtype)(?!\w)"
-    r"[^|{}\[\]]{0,60}?(?<![\w.])(?:torch\.|jnp\.)?(?:b?float(?:16|32)|bf16|fp(?:16|32))(?!\w)",
+    r"[^|{}\[\]]{0,60}?(?<![\w.])(?:torch\.|jnp\.)?(?:b?float(?:16|32)|bf16|fp(?:16|32))(?!\w)"
+    r"|(?<![\w.])(?:torch\.)?(?:b?float16|bf16|fp16) (?:autocast|amp|mixed[ _-]precision)\b",
     re.I,
 )
 _LIGHTNING = re.compile(r"Using (16bit|bfloat16) (?:native )?Automatic Mixed Precision", re.I)
@@ -38,7 +39,7 @@ _NO_STATEMENT = re.compile(
 )
 _CAST = re.compile(
     r"\b(?:param(?:eter)?s|model)\b(?: (?:is|are|was|were|now|cast|converted|moved|to|in))+ "
-    r"(?:torch\.|jnp\.)?(b?float(?:16|32)|bf16|fp(?:16|32)|half)(?![\w.]).{0,20}$",
+    r"(?:torch\.|jnp\.)?(b?float(?:16|32)|bf16|fp(?:16|32)|half)(?:[,;:)]|\s*$)",
     re.I,
 )
 _PARAMETERS = re.compile(r"\bparam(?:eter)?s?[ _.'-]{0,3}(?:dtype|precision)", re.I)
