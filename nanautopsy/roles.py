@@ -60,7 +60,11 @@ _LOSS = frozenset(
 )
 _COST = frozenset({"cost", "train", "training", "total", "mean", "avg"})
 _PERPLEXITY = frozenset({"ppl", "perplexity"})
-_GRADIENT = frozenset({"grad", "grads", "gradient", "gradients"})
+_GRADIENT = frozenset(
+    {"grad", "grads", "gradient", "gradients", "gnorm", "gnorms", "gradnorm", "gradnorms"}
+)
+_SEVERAL = frozenset({"grads", "gradients", "gnorms", "norms"})
+"""A member of what is called so is that of a layer; of ``grad_norm`` it may be one of a group."""
 _PARAMETER = frozenset({"param", "params", "parameter", "parameters", "weight", "weights"})
 _ACTIVATION = frozenset({"act", "acts", "activation", "activations", "hidden", "output", "outputs"})
 _AMBIGUOUS = frozenset({"hidden", "output", "outputs"})
@@ -109,7 +113,8 @@ _OWN_NAMES = frozenset(
 _LAYER_PART = re.compile(
     r"(?:^|[./])(?:layers?|blocks?|h|encoder|decoder|transformer|model|backbone|\w*embed\w*|head|lm_head"
     r"|conv\d*|fc\d*|linear\d*|attn|self_attn|attention|mlp|proj\w*|\w+_proj|norm\d*|ln_\w+|weight"
-    r"|bias|kernel|wte|wpe|classifier|layer_?\d+|block_?\d+|rnn|lstm|gru|\d+)(?:[./\[]|\d|$)",
+    r"|bias|kernel|wte|wpe|classifier|layer_?\d+|block_?\d+|dense_?\d*|stem|rnn|lstm|gru|\d+)"
+    r"(?:[./\[]|\d|$)",
     re.IGNORECASE,
 )
 
@@ -225,8 +230,9 @@ def _layer_of(tag: str) -> str | None:
         return None
     rest = _without_statistic(rest)
     family, dot, path = rest.partition(".")
-    if dot and _is_quantity(family) and _LAYER_PART.search(path):
-        return path  # act_norm.layers.1, as nested objects are flattened
+    several = not _SEVERAL.isdisjoint(words(family))
+    if dot and _is_quantity(family) and (_LAYER_PART.search(path) or several):
+        return path  # act_norm.layers.1, grads.out, as nested objects are flattened
     if named:
         return rest
     if "." not in rest and "/" not in rest:

@@ -57,7 +57,7 @@ _SOURCE = re.compile(r"\.(?:pyx?|cc?|cpp|cxx|cuh?|hpp|rs|go|jl|kt|java|scala|lua
 _MODULE = re.compile(r"\([a-z_]\w*:$")
 _COORDINATES = frozenset("dp pp tp cp sp dp_rank pp_rank tp_rank cp_rank ep_rank".split())
 """Where a process stands in the parallel layout: nanotron's ``[INFO|DP=0|PP=0|TP=0]``."""
-_GROUP = re.compile(r"([A-Za-z][\w/.]*)['\"]?\s*[=:]\s*\{['\"]?[^{}=]*$")
+_GROUP = re.compile(r"([A-Za-z][\w/.]*)['\"]?\s*[=:]\s*[{[]['\"]?[^{}[\]=]*$")
 _GROUP_CHARACTERS = 200
 """Before a number, in which its name and its group's stand."""
 _NUMBERED = re.compile(r"['\"]\d*_([A-Za-z]\w*)['\"]\s*:\s*-?$")
@@ -180,13 +180,13 @@ def _grouped(found: list[Field]) -> list[Field]:
     """The members of a metric that is a dictionary, under its name: InternLM's
     ``grad_norm={'0_default': 2.5, '1_fp32': 0.1}`` gives ``grad_norm.default``; and those of a
     split of the data."""
-    if not any("{" in field.before for field in found):
+    if not any("{" in field.before or "[" in field.before for field in found):
         return found
     named, group = [], ""
     for field in found:
-        if "}" in field.before:
+        if "}" in field.before or "]" in field.before:
             group = ""
-        if opened := _GROUP.search(field.before.rpartition("}")[2][-_GROUP_CHARACTERS:]):
+        if opened := _GROUP.search(re.split(r"[}\]]", field.before)[-1][-_GROUP_CHARACTERS:]):
             group = opened[1] if is_metric(opened[1]) or opened[1] in _SPLITS else ""
         numbered = _NUMBERED.search(field.before[-_GROUP_CHARACTERS:])
         inner = numbered[1] if numbered else field.key

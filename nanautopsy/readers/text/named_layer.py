@@ -6,22 +6,32 @@ Samples::
     [hook] decoder.layers.2.mlp output contains NaN                            decoder.layers.2.mlp
     non-finite gradient in 'params/Dense_1/kernel'                             params/Dense_1/kernel
     Gradients are NaN in layer fc2                                             fc2
+    !! Dense_2 forward output has 16/256 NaNs                                  Dense_2
+    found inf in layer 3                                                       layer 3
 """
 
 from __future__ import annotations
 
 import re
 
-_PATH = r"[A-Za-z_]\w*(?:[./](?:\w+|\[\d+\]))+|[A-Za-z_]\w*(?:\[\d+\](?:[./]\w+)*)+"
+PATH = r"[A-Za-z_]\w*(?:[./](?:\w+|\[\d+\]))+|[A-Za-z_]\w*(?:\[\d+\](?:[./]\w+)*)+"
+LAYER_WORD = (
+    r"(?:[a-z]\w*_)?(?:layer|block|stage|conv\w*|fc|linear|dense\w*|norm|ln|bn|layer_?norm|batch_?norm"
+    r"|attn|attention|mlp|lstm|gru|rnn|cell|embed\w*|encoder|decoder|experts?|proj|down|up|res\w*)"
+    r"_?\d+|(?:[a-z]+_)+(?:head|embed\w*|proj|projector|attn|mlp|conv|fc)"
+)
+"""One word that is a layer's: ``Dense_2``, ``conv1``, ``lm_head``."""
 _INTRODUCED = re.compile(
     r"\b(?:in|of|at|after|for|from|layer|module|submodule|block|param|parameter|tensor|name|weight)\b"
-    rf"\s*(?:[:=#]|is\b|named\b)?\s*[\"'`(<]*(?P<path>{_PATH})",
+    rf"\s*(?:[:=#]|is\b|named\b)?\s*[\"'`(<]*(?P<path>{PATH})",
     re.IGNORECASE,
 )
-_ALONE = re.compile(rf"(?<![\w./:@-])(?P<path>{_PATH})(?![\w/@:-]*/)")
+_ALONE = re.compile(rf"(?<![\w./:@-])(?P<path>{PATH})(?![\w/@:-]*/)")
 _ONE_WORD = re.compile(
     r"\b(?:layer|module|submodule|block|param|parameter)\b\s*(?:[:=]|named\b)?\s*"
-    r"(?:[\"'`](?P<quoted>\w+)[\"'`]|(?P<numbered>[A-Za-z_]\w*\d\w*)\b)",
+    r"(?:[\"'`](?P<quoted>\w+)[\"'`]|(?P<numbered>[A-Za-z_]\w*\d\w*)\b)"
+    r"|(?:^\W*|\b(?:in|of|at|after|for|from)\s+)(?P<word>" + LAYER_WORD + r")(?![\w./-])"
+    r"|\b(?P<counted>(?:layer|block)\s#?\d+)\b",
     re.IGNORECASE,
 )
 _LIKE_A_LAYER = re.compile(
@@ -55,4 +65,4 @@ def layer(text: str) -> str | None:
             if pattern is _INTRODUCED or _LIKE_A_LAYER.search(path):
                 return _GRADIENT.sub("", path)
     word = _ONE_WORD.search(text)
-    return (word["quoted"] or word["numbered"]) if word is not None else None
+    return None if word is None else next(filter(None, word.groups()))

@@ -77,8 +77,13 @@ _CODE = re.compile(
     r"|\bnan\w*\s*=\s*(?:True|False)|=\s*f?[\"']|\+=|['\"]\)\s*$|==\s*nan|!=|%s|%f|\{\w+\}",
     re.IGNORECASE,
 )
-_COUNTED = re.compile(r"\b(nan|inf)s?\s*[:=]\s*(\d+)(?![\d.])", re.IGNORECASE)
-"""How many elements of one tensor are: ``inf=403 nan=0``, ``nan: 64/64``."""
+_COUNTED = re.compile(
+    r"\b(?P<of>nan|inf)s?(?:\s*[:=]\s*(?P<count>\d+)(?![\d.%])|\s*[:=]?\s*(?P<share>\d+(?:\.\d+)?)\s?%)"
+    r"|\b(?P<part>\d+)\s?/\s?\d+ (?P<these>nan|inf)s?\b",
+    re.IGNORECASE,
+)
+"""How many elements of one tensor are: ``inf=403 nan=0``, ``nan: 64/64``, ``nan 12.5%``,
+``16/256 NaNs``."""
 _OF = re.compile(
     r"\b(?:nan|inf|nan/inf|non-?finite)s? (?:forward |backward )?"
     r"(?:grad\w*|loss\w*|outputs?|activations?|weights?|param\w*|logits?|values?)\b\s*(?:in|at|of|for|:)",
@@ -179,12 +184,23 @@ def said_value(text: str) -> str | None:
 
 def _is_untrue(text: str) -> bool:
     """Whether it says that something is not finite; of a layer's input, its output matters."""
-    return _UNTRUE.search(text) is not None and layer(text) is None
+    untrue = _UNTRUE.search(text)
+    if untrue is None:
+        return False
+    return layer(text) is None or "input" not in text.lower()
+
+
+def is_counted(text: str) -> bool:
+    """Whether it says how many are NaN or Inf, be it none."""
+    return _COUNTED.search(text) is not None
 
 
 def _counted_in(text: str) -> str | None:
     """What is counted in one named tensor of a forward or backward pass; masks hold Inf."""
-    counts = {m[1].lower(): int(m[2]) for m in _COUNTED.finditer(text)}
+    counts = {
+        (m["of"] or m["these"]).lower(): float(m["count"] or m["share"] or m["part"])
+        for m in _COUNTED.finditer(text)
+    }
     if not any(counts.values()) or layer(text) is None:
         return None
     if _SPECULATION.search(text) or _CODE.search(text):

@@ -18,7 +18,7 @@ import re
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
 from nanautopsy.readers.text.fields import Field, fields
 from nanautopsy.readers.text.named_layer import layer
-from nanautopsy.readers.text.nonfinite_text import is_vague, quantity
+from nanautopsy.readers.text.nonfinite_text import is_counted, is_vague, quantity
 from nanautopsy.readers.text.words import may_join
 
 _TENSOR = re.compile(r"\b(?:tensor|Tensor|array|Array)\([\[\s]*-?nan\b")
@@ -45,7 +45,7 @@ def _on_line(log: Log, line: Line) -> None:
 
 def _plan(line: Line, lower: str) -> Handler | None:
     text = line.text
-    if len(text) > 2000 or _SETTING.search(text):
+    if len(text) > 2000 or _SETTING.search(text) or is_counted(text):
         return None
     tensor = _TENSOR.search(text)
     if is_vague(text[: tensor.start()] if tensor else text):

@@ -55,7 +55,9 @@ _FORMS = (
     _form(r"Ep\. \d+ : Up\. (?P<n>\d{1,9}) : Sen\. [\d,]+ : Cost (?P<cost><number>)"),
     _form(r".*\bScore at iteration (?P<n>\d{1,9}) is (?P<score_loss><number>)\s*$"),
 )
-_CELL = _form(r"(?:[^|]*\|\s)?(?P<name>[A-Za-z][\w/.-]*)(?P<gap>\s+)(?P<value><number>)\s*")
+_CELL = _form(
+    r"(?:[\dTZ :.,/+-]*\|\s)?(?P<name>[A-Za-z][\w/.-]*)(?P<gap>\s+)(?P<value><number>)\s*"
+)
 
 
 def _row_of(line: Line, match: re.Match[str]) -> Row:

@@ -66,7 +66,7 @@ _STEPS = frozenset(
 _BATCHES = frozenset("batch minibatch microbatch microstep".split())
 _EPOCHS = frozenset("epoch epochs ep".split())
 _EPISODES = frozenset("episode episodes".split())
-_GRADIENT = frozenset((("grad",), ("gradient",), ("gn",)))
+_GRADIENT = frozenset((("grad",), ("gradient",), ("gn",), ("grads",), ("gradients",)))
 """One number a step of that name alone is the norm."""
 
 
@@ -107,7 +107,8 @@ def is_bars(name: str) -> bool:
 
 def is_norm(parts: tuple[str, ...]) -> bool:
     """Norm of gradients, parameters or updates."""
-    return ("norm" in parts and not _NORMS.isdisjoint(parts)) or "gradnorm" in parts
+    named = "norm" in parts or "norms" in parts
+    return (named and not _NORMS.isdisjoint(parts)) or "gradnorm" in parts
 
 
 def is_gradient(name: str) -> bool:
