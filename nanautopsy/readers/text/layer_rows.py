@@ -45,7 +45,7 @@ _PAIR = re.compile(
 )
 _VALUE = re.compile(rf"\s*[:=]\s*{_NUMBER}", re.IGNORECASE)
 _STATISTIC = frozenset(
-    "norm mean std max min abs absmax amax maxabs absmean rms l2 var g w gnorm grad gradnorm".split()
+    "norm mean std max min abs absmax amax maxabs absmean rms l2 var g w gnorm grad".split()
 )
 _KINDS = (
     ("grad", re.compile(r"grad|∇|\bdw\b|gnorm|\|g\|", re.IGNORECASE)),
