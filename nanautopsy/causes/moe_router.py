@@ -19,13 +19,14 @@ router's learning rate.
 
 from __future__ import annotations
 
+import numpy as np
+
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.circumstances import finite_layer_beside, loss_was_finite_at
 from nanautopsy.experts import ROUTER, has_experts, is_auxiliary, is_router_logit, is_routing
 from nanautopsy.model import Assessment, Finding
-from nanautopsy.peaks import peaks_at
-from nanautopsy.signal import shown
+from nanautopsy.signal import index_at, shown
 from nanautopsy.wording import phrase
 
 
@@ -96,9 +97,13 @@ def _weigh_logits(case: Case, weighing: Weighing) -> None:
     )
     half = narrow or case.states("compute_dtype", "F16") is not None
     reach = thresholds.FP16_EXP_MAX if half else thresholds.FP32_EXP_MAX
-    for series, index in peaks_at(case.run, onset):
-        largest = abs(float(series.values[index]))
-        if is_router_logit(series.tag) and largest > reach:
+    for series in case.run.by_role("other"):
+        index = index_at(series, onset.step) if is_router_logit(series.tag) else None
+        if index is None or not index or series.axis != onset.axis:
+            continue
+        largest, before = abs(float(series.values[index])), np.abs(series.values[:index])
+        # Up to the reach nothing happened, past it everything: no need to be much higher.
+        if np.isfinite(largest) and largest > reach and largest > float(before.max()):
             weighing.speaks_for(
                 thresholds.STRONG,
                 phrase(

@@ -157,3 +157,12 @@ def test_an_expert_without_tokens() -> None:
     )
     assert named_cause(*parts, config=EXPERTS) == "moe-router"
     assert named_cause(*parts) != "moe-router"
+
+
+def test_the_first_logit_past_the_reach_of_an_exponential() -> None:
+    grows = [2.5, 20.0, 50.0, 70.0, 80.0, 85.0, 86.0, 87.0, 85.8, 68.0]
+    loss = series("loss", [*CALM, NAN, NAN])
+    past = series("router_logit_max", [*grows, 89.7, NAN])
+    assert named_cause(loss, past, config=EXPERTS) == "moe-router"
+    within = series("router_logit_max", [*grows, 88.0, NAN])
+    assert named_cause(loss, within, config=EXPERTS) != "moe-router"

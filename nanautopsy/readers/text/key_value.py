@@ -254,7 +254,7 @@ DIALECT = Dialect(
         "loss", "step", "iter", "epoch", "norm", "perplexity", "ppl", "nll", "update", "batch",
         "it/s, ", "s/it, ", "it=", "it:", "[it ", "mse", "bce", "elbo", "msle", "mae", "bpd",
         "xent", "objective", "huber", "hinge", "recon", "infonce", "supcon", "contrastive", "focal",
-        "episode", "损失",
+        "episode", "|grad", "损失",
     ),
     plan=_plan,
     metrics=True,
