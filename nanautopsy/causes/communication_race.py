@@ -25,8 +25,8 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
-from nanautopsy.circumstances import calm_before
-from nanautopsy.model import Assessment, Fact, Finding, Run
+from nanautopsy.circumstances import backward_made_it, calm_before
+from nanautopsy.model import Assessment, Fact, Finding, Run, Scalar
 from nanautopsy.wording import phrase
 
 
@@ -52,6 +52,7 @@ def _assess(case: Case) -> Assessment:
     overlap = _overlap(case.run)
     if overlap is not None:
         _weigh_losses(case, weighing)
+        _weigh_suspect(case, overlap, weighing)
     if not weighing.evidence:
         return quiet(phrase("nothing shows one rank, or one rank's part, that turned alone"))
     if overlap is not None:
@@ -113,6 +114,27 @@ def _weigh_losses(case: Case, weighing: Weighing) -> None:
     )
 
 
+def _weigh_suspect(case: Case, overlap: Fact, weighing: Weighing) -> None:
+    """Gradients that turn NaN in one step beside a finite loss, where nothing tells whether the
+    installed release is one of those whose overlap (DeepSpeed's at ZeRO stage 2) does that."""
+    onset = case.onset
+    known = case.run.packages.keys() & {"deepspeed", "megatron-core"}
+    if onset is None or onset.value != "nan" or known or weighing.evidence:
+        return
+    if "overlap_comm" in case.run.facts and case.states("zero_stage", 2) is None:
+        return
+    calm = calm_before(case.run, onset)
+    if backward_made_it(case.run, onset) and calm is not None and calm.role == "grad_norm":
+        weighing.speaks_for(
+            thresholds.WEAK,
+            phrase(
+                "gradients turned NaN in one step beside a finite loss, and no version tells "
+                "whether the overlap is one that is known to do that"
+            ),
+            overlap.source,
+        )
+
+
 def _weigh_calm(case: Case, weighing: Weighing) -> None:
     norm = None if case.onset is None else calm_before(case.run, case.onset)
     if norm is not None:
@@ -136,9 +158,19 @@ def _overlap(run: Run) -> Fact | None:
 
 
 def _several_ranks(run: Run) -> bool:
-    return any(s.rank for s in run.series) or any(
-        len({t.rank for t in c.tensors}) > 1 for c in run.checkpoints
+    return (
+        any(s.rank for s in run.series)
+        or any(len({t.rank for t in c.tensors}) > 1 for c in run.checkpoints)
+        or any(_is_size(key) and _above_one(fact.value) for key, fact in run.config.items())
     )
+
+
+def _is_size(key: str) -> bool:
+    return key.rpartition(".")[2] in ("world_size", "num_processes", "data_parallel_size")
+
+
+def _above_one(value: Scalar) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 1
 
 
 CAUSE = Cause(

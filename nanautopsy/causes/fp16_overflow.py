@@ -27,8 +27,8 @@ from __future__ import annotations
 import numpy as np
 
 from nanautopsy import thresholds
+from nanautopsy.causes._half import half_weights, skipped_before, survivor, updated_soundly
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
-from nanautopsy.checkpoints.damage import damaged
 from nanautopsy.circumstances import at_first_steps, calm_before, gradients_were_finite_at
 from nanautopsy.model import Assessment, Checkpoint, Finding, Source
 from nanautopsy.roles import words
@@ -41,7 +41,7 @@ _ACTIVATION = frozenset("act acts activation activations hidden logit logits".sp
 
 def _assess(case: Case) -> Assessment:
     dtype = case.fact("compute_dtype")
-    half = _half_weights(case)
+    half = half_weights(case)
     collapse = case.found("loss-scale-collapse")
     skips = case.found("overflow-skips")
     if dtype is not None and dtype.value in ("BF16", "F32") and not (collapse or skips):
@@ -65,16 +65,16 @@ def _assess(case: Case) -> Assessment:
             thresholds.MODERATE, phrase("the run computes in float16"), dtype.source
         )
         _weigh_model(case, weighing)
-        survivor = _survivor(case)
-        if survivor is not None:
+        sound = survivor(case)
+        if sound is not None:
             weighing.speaks_for(
                 thresholds.MODERATE,
                 phrase(
                     "the weights of {path} are finite and the loss is not: the forward pass "
                     "itself overflows, and every step is skipped",
-                    path=survivor.path,
+                    path=sound.path,
                 ),
-                Source(survivor.path),
+                Source(sound.path),
             )
     elif half is not None and dtype is None:
         weighing.speaks_for(
@@ -104,15 +104,6 @@ def _remedies(case: Case) -> tuple[str, ...]:
     )
 
 
-def _half_weights(case: Case) -> Checkpoint | None:
-    """A checkpoint that training saved and whose weights are float16 throughout."""
-    for checkpoint in case.run.checkpoints:
-        floats = [t for t in checkpoint.tensors if t.format_max is not None]
-        if checkpoint.step and checkpoint.holds == "model" and len(floats) > 1:
-            return checkpoint if all(t.dtype == "F16" for t in floats) else None
-    return None
-
-
 def _weigh_model(case: Case, weighing: Weighing) -> None:
     published = case.fact("published_dtype")
     if published is not None and published.value == "BF16":
@@ -136,7 +127,7 @@ def _weigh_scaler(case: Case, half: Checkpoint | None, weighing: Weighing) -> No
     # A run that went on after its loss was non-finite has something that skips such steps.
     if case.onset is not None and not case.onset.persistent:
         return
-    if _skipped_before(case) or _updated_soundly(case):
+    if skipped_before(case) or updated_soundly(case):
         return
     # DeepSpeed brings a scaler of its own for float16 weights; the Trainer brings torch's, which
     # refuses them.
@@ -164,36 +155,6 @@ def _weigh_scaler(case: Case, half: Checkpoint | None, weighing: Weighing) -> No
         )
 
 
-def _updated_soundly(case: Case) -> bool:
-    """Whether the first steps had sound gradients up to the one before the onset: none of them
-    went into the weights as Inf."""
-    onset = case.onset
-    if onset is None or onset.step is None or onset.last_finite != onset.step - 1:
-        return False
-    early = onset.quantity == "loss" and at_first_steps(case.run, onset)
-    return early and gradients_were_finite_at(case.run, onset.last_finite)
-
-
-def _skipped_before(case: Case) -> bool:
-    """Whether gradients were non-finite before the onset: something skipped those steps."""
-    death = case.death
-    return death is not None and any(
-        not np.isfinite(series.values[series.steps < death]).all()
-        for series in case.run.by_role("grad_norm")
-    )
-
-
-def _survivor(case: Case) -> Checkpoint | None:
-    """Sound weights from after the step at which the loss died for good: steps are skipped since,
-    and neither a bad batch nor bad weights explain why the loss stays so."""
-    onset = case.onset
-    if onset is None or onset.step is None or not onset.persistent or onset.quantity != "loss":
-        return None
-    later = [c for c in case.run.checkpoints if c.step is not None and c.step > onset.step]
-    sound = [c for c in later if c.tensors and c.holds == "model" and not damaged(c)]
-    return sound[0] if sound else None
-
-
 def _weigh_magnitudes(case: Case, weighing: Weighing) -> None:
     death = case.death
     whole = [s for s in case.run.by_role("other") if not _ACTIVATION.isdisjoint(words(s.tag))]
@@ -213,7 +174,7 @@ def _weigh_magnitudes(case: Case, weighing: Weighing) -> None:
                 series.at(index),
             )
             break
-    dtype, survivor = case.fact("compute_dtype"), _survivor(case)
+    dtype, sound = case.fact("compute_dtype"), survivor(case)
     half = dtype is not None and dtype.value == "F16"
     for series in case.run.by_role("grad_norm") if half else ():
         before = up_to(series, death)
@@ -232,7 +193,7 @@ def _weigh_magnitudes(case: Case, weighing: Weighing) -> None:
             break
     for finding in case.findings:
         # What sound weights show after the death was there before: every step is skipped since.
-        kept = survivor is not None and finding.source.path == survivor.path
+        kept = sound is not None and finding.source.path == sound.path
         if finding.id != "low-fp16-headroom" or (finding.role == "cascade" and not kept):
             continue
         largest = finding.data.get("max_abs")
@@ -283,7 +244,7 @@ def _weigh_history(case: Case, weighing: Weighing) -> None:
             ),
             grown[0].source,
         )
-    if grown or _survivor(case) is not None:
+    if grown or survivor(case) is not None:
         return
     norm = calm_before(case.run, onset)
     if norm is not None and norm.role == "grad_norm" and onset.value == "nan":

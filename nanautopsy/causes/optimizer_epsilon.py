@@ -24,8 +24,8 @@ from __future__ import annotations
 import re
 
 from nanautopsy import thresholds
+from nanautopsy.causes._half import half_weights
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
-from nanautopsy.checkpoints.damage import weights
 from nanautopsy.circumstances import at_first_steps, gradients_were_finite_at
 from nanautopsy.detectors.precision import saved
 from nanautopsy.model import Assessment, Checkpoint, Source, TensorHealth
@@ -64,7 +64,7 @@ def _assess(case: Case) -> Assessment:
         )
     weighing = Weighing()
     _weigh_moments(case, moments, weighing)
-    half = _half_weights(case.run.checkpoints)
+    half = half_weights(case)
     scaler = case.fact("loss_scaler")
     if half is not None and scaler is None and not moments:
         weighing.speaks_for(
@@ -138,15 +138,6 @@ def _weigh_moments(
             ),
             vanished[0].at(),
         )
-
-
-def _half_weights(checkpoints: tuple[Checkpoint, ...]) -> Checkpoint | None:
-    """A checkpoint that training saved and whose weights are float16 throughout."""
-    for checkpoint in checkpoints:
-        floats = weights(checkpoint)
-        if checkpoint.step and checkpoint.holds == "model" and len(floats) > 1:
-            return checkpoint if all(t.dtype == "F16" for t in floats) else None
-    return None
 
 
 def _weigh_epsilon(case: Case, weighing: Weighing) -> None:

@@ -82,3 +82,20 @@ def test_norms_that_ranks_never_shared_and_ones_that_turn_together_tell_nothing(
         parts = [replace(series("grad_norm", n), rank=r) for r, n in enumerate(norms)]
         named = named_cause(series("loss", [*CALM, 1.0, NAN]), *parts, config=OVERLAP)
         assert named != "communication-race"
+
+
+ZERO2 = {
+    "deepspeed": {"zero_optimization.stage": 2, "zero_optimization.overlap_comm": True},
+    "training": {"bf16": True, "world_size": 8},
+}
+
+
+def test_the_overlap_that_is_known_for_it_where_no_version_was_read() -> None:
+    parts = series("loss", [*CALM, 1.0, NAN]), series("grad_norm", [*CALM, NAN, NAN])
+    assert named_cause(*parts, config=ZERO2) == "communication-race"
+    first = {**ZERO2, "deepspeed": {**ZERO2["deepspeed"], "zero_optimization.stage": 1}}
+    alone = {**ZERO2, "training": {"bf16": True, "world_size": 1}}
+    for config in (first, alone):
+        assert named_cause(*parts, config=config) != "communication-race"
+    fixed = named_cause(*parts, config=ZERO2, packages={"deepspeed": "0.18.0"})
+    assert fixed != "communication-race"

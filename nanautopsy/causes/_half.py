@@ -1,0 +1,49 @@
+"""What tells that weights themselves are float16, and what the first steps did to them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nanautopsy.causes.interface import Case
+from nanautopsy.checkpoints.damage import damaged, weights
+from nanautopsy.circumstances import at_first_steps, gradients_were_finite_at
+from nanautopsy.model import Checkpoint
+
+
+def half_weights(case: Case) -> Checkpoint | None:
+    """A checkpoint that training saved and whose weights are float16 throughout."""
+    for checkpoint in case.run.checkpoints:
+        floats = weights(checkpoint)
+        if checkpoint.step and checkpoint.holds == "model" and len(floats) > 1:
+            return checkpoint if all(t.dtype == "F16" for t in floats) else None
+    return None
+
+
+def updated_soundly(case: Case) -> bool:
+    """Whether the first steps had sound gradients up to the one before the onset: none of them
+    went into the weights as Inf."""
+    onset = case.onset
+    if onset is None or onset.step is None or onset.last_finite != onset.step - 1:
+        return False
+    early = onset.quantity == "loss" and at_first_steps(case.run, onset)
+    return early and gradients_were_finite_at(case.run, onset.last_finite)
+
+
+def skipped_before(case: Case) -> bool:
+    """Whether gradients were non-finite before the onset: something skipped those steps."""
+    death = case.death
+    return death is not None and any(
+        not np.isfinite(series.values[series.steps < death]).all()
+        for series in case.run.by_role("grad_norm")
+    )
+
+
+def survivor(case: Case) -> Checkpoint | None:
+    """Sound weights from after the step at which the loss died for good: steps are skipped since,
+    and neither a bad batch nor bad weights explain why the loss stays so."""
+    onset = case.onset
+    if onset is None or onset.step is None or not onset.persistent or onset.quantity != "loss":
+        return None
+    later = [c for c in case.run.checkpoints if c.step is not None and c.step > onset.step]
+    sound = [c for c in later if c.tensors and c.holds == "model" and not damaged(c)]
+    return sound[0] if sound else None
