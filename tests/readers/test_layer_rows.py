@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from textlogs import points_of, read_text
 
 from nanautopsy.autopsy import analyze
 from nanautopsy.model import Autopsy
@@ -166,3 +167,17 @@ def test_a_line_says_which(tmp_path: Path, said: str) -> None:
 def test_a_line_says_that_all_is_well(tmp_path: Path, sound: str) -> None:
     form = f"step {{n}} loss 2.0{{n}}\n{sound}\n"
     assert judged(tmp_path, lambda n: form.format(n=n)).verdict == "healthy"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "2025-03-04 10:00:0{n}.123 | INFO     | trainer.loop:_step:212 - step {n} - loss: 1.5{n},"
+        " grad_norm: 2.23, lr: 1.00e-03\n",
+        "core.trainer - step {n} - loss: 1.5{n}, grad_norm: 2.23\n",
+    ],
+)
+def test_the_module_that_logs_is_no_layer(tmp_path: Path, row: str) -> None:
+    found = points_of(read_text(tmp_path, "".join(row.format(n=n) for n in range(5))))
+    assert found["loss", "step"][0] == [0, 1, 2, 3, 4]
+    assert found["grad_norm", "step"][1] == [2.23] * 5

@@ -44,6 +44,10 @@ _PAIR = re.compile(
     re.IGNORECASE,
 )
 _VALUE = re.compile(rf"\s*[:=]\s*{_NUMBER}", re.IGNORECASE)
+_PLACE = re.compile(r":(?:[\w.<>]*:)?\d+\b")
+"""Behind a module that logs: loguru's ``trainer.loop:_step:212``."""
+_OF_THE_RUN = re.compile(r"(?<![\w.])(?:loss|lr|learning[ _]rate)\b\s*[:=]?\s*[-\d]", re.IGNORECASE)
+"""Numbers that a row of the whole run holds, whoever prints it."""
 _STATISTIC = frozenset(
     "norm mean std max min abs absmax amax maxabs absmean rms l2 var g w gnorm grad".split()
 )
@@ -84,6 +88,8 @@ def _found(text: str) -> _Found | None:
     if _VALUE.match(text, start.end()) or is_metric(last):
         return None  # a metric of its own: actor.grad_norm: 0.3
     if start["inside"] and not start["what"]:
+        return None
+    if _PLACE.match(text, start.end()) or _OF_THE_RUN.search(text, start.end()):
         return None
     about = f"{start['what'] or ''} {start['more']} {layer if _GRADIENT_END.search(layer) else ''}"
     layer = _spelled(layer)
