@@ -17,7 +17,7 @@ _OF_INPUT = re.compile(
 )
 _WARNED = re.compile(r"([^\s:]+\.py):\d+: RuntimeWarning: ")
 _OF_LOADING = re.compile(
-    r"data(?:set|module|loader)?s?\b|_data|data_|loader|transform|augment|preproc|normali[sz]e|collat",
+    r"feature|data(?:set|module|loader)?s?\b|_data|data_|loader|transform|augment|preproc|normali[sz]e|collat",
     re.IGNORECASE,
 )
 """Files of programs that prepare batches; numpy warns in them, torch and JAX do not warn."""

@@ -52,7 +52,8 @@ def _assess(case: Case) -> Assessment:
     for finding in isolated[:1]:
         _weigh_isolated(case, finding, counted is not None, weighing)
     # A quotient of one's own, a sum over a count of 0, has a gradient of 0/0 as well.
-    told = there or counted is not None or bool(masked)
+    summed = any(f.data.get("summed") for f in isolated)
+    told = there or counted is not None or bool(masked) or summed
     if case.onset is not None and case.onset.persistent and not told:
         weighing.speaks_against(
             thresholds.STRONG,

@@ -110,7 +110,8 @@ def _is_target(have: _Words) -> bool:
 
 
 def _is_length(have: _Words) -> bool:
-    return bool(have & _LENGTH and (have & _LEAST or have & {"valid", "visible"}))
+    least = have & _LEAST or have & {"valid", "visible"}
+    return "shortest" in have or bool(have & _LENGTH and least)
 
 
 _RULES = (

@@ -40,7 +40,11 @@ def _finding(run: Run, said: Phrase, events: tuple[LogEvent, ...], death: int | 
         text=phrase(said, line=told.text),
         source=told.source,
         step=death if only else None,
-        data={"there": only, "count": len(events), "before": is_before_training(run, told)},
+        data={
+            "there": only,
+            "count": len(events),
+            "before": is_before_training(run, told),
+        },
     )
 
 

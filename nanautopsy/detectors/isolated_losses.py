@@ -12,7 +12,7 @@ from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.quantities import every, position
-from nanautopsy.signal import index_at, kind_of, stretches
+from nanautopsy.signal import first_nonfinite, index_at, kind_of, persistent, stretches
 from nanautopsy.wording import Phrase, phrase
 
 Gradient = Literal["zero", "finite", "non-finite", "unknown"]
@@ -23,6 +23,10 @@ def _detect(run: Run) -> Iterator[Finding]:
         points = _isolated(series)
         if points:
             yield _finding(run, series, points)
+        elif (index := first_nonfinite(series)) is not None:
+            running = _kept_by_a_sum(run, series, index)
+            if running is not None:
+                yield running
 
 
 def _isolated(series: Series) -> list[int]:
@@ -63,6 +67,40 @@ def _finding(run: Run, series: Series, points: list[int]) -> Finding:
             "axis": series.axis,
         },
     )
+
+
+def _kept_by_a_sum(run: Run, series: Series, index: int) -> Finding | None:
+    """A loss that stays NaN from a step without any gradient on, while gradients are finite behind
+    it: what is logged is a sum that keeps the NaN, and training went on."""
+    step = int(series.steps[index])
+    for norm in run.by_role("grad_norm"):
+        at = index_at(norm, step) if norm.axis == series.axis else None
+        if at is None or norm.values[at] != 0 or len(norm) - at < thresholds.RECURRENCES:
+            continue
+        others = np.delete(norm.values, at)
+        if np.isfinite(others).all() and others.all() and persistent(series, index):
+            return Finding(
+                id="isolated-losses",
+                text=phrase(
+                    "{tag} is NaN from {place} on, where {norm} is exactly 0, and gradients are "
+                    "finite behind it: a running sum keeps the NaN of one step",
+                    tag=series.tag,
+                    place=position(series.axis, step),
+                    norm=norm.tag,
+                ),
+                source=series.at(index),
+                step=step,
+                last_good=int(series.steps[index - 1]) if index else None,
+                data={
+                    "count": 1,
+                    "period": None,
+                    "gradient": "zero",
+                    "value": kind_of(float(series.values[index])),
+                    "axis": series.axis,
+                    "summed": True,
+                },
+            )
+    return None
 
 
 _BESIDE: dict[Gradient, Phrase] = {

@@ -17,8 +17,8 @@ from nanautopsy.signal import first_nonfinite, kind_of, shown
 from nanautopsy.wording import phrase, shortlist
 
 _DATA_FREE = frozenset(
-    "kl kld kldiv divergence entropy prior reg regularizer regularization regularisation penalty "
-    "commitment commit codebook temperature smoothness sparsity norm".split()
+    "kl kld kldiv divergence entropy ent prior reg regularizer regularization regularisation "
+    "penalty commitment commit codebook temperature smoothness sparsity norm".split()
 )
 """Words of terms that compare a model's output with no target, so that no bad target reaches
 them."""

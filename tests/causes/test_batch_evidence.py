@@ -24,6 +24,7 @@ def count(usual: float, there: float) -> list[float]:
         ("num_pos", 7, 0, "empty-targets"),
         ("valid_px", 240, 0, "empty-targets"),
         ("n_pos_pairs", 12, 0, "empty-targets"),
+        ("shortest", 5, 0, "fully-masked-attention"),
         ("seq_len/min", 5, 0, "fully-masked-attention"),
         ("valid_keys_min", 6, 0, "fully-masked-attention"),
         ("mask/rows_without_keys", 0, 8, "fully-masked-attention"),

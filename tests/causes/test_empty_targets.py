@@ -82,3 +82,12 @@ def test_a_quotient_of_ones_own_has_a_gradient_of_0_over_0() -> None:
     dead = series("loss", GOOD[:4] + [NAN] * 6), series("grad_norm", [1.0] * 4 + [NAN] * 6)
     assert named_cause(*dead, COUNTS) == "empty-targets"
     assert named_cause(*dead) != "empty-targets"
+
+
+def test_a_running_sum_that_keeps_the_nan_of_one_step() -> None:
+    """The Trainer without its filter: the loss it logs stays NaN, and training goes on."""
+    loss = series("loss", GOOD[:4] + [NAN] * 6)
+    went_on = series("grad_norm", with_bad([1.0] * 10, 4, 0.0))
+    assert named_cause(loss, went_on) == "empty-targets"
+    dead = series("grad_norm", [1.0] * 4 + [0.0] + [NAN] * 5)
+    assert named_cause(loss, dead) != "empty-targets"

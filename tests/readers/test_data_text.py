@@ -20,6 +20,12 @@ SAID = [
     ("sanity: q_proj.lora_B absmax=3.4e+37 (expected 0)", "absurd-parameter"),
     ("model-00003-of-00004.bin is 1207959552 bytes, index says 1979711488", "checkpoint-damaged"),
     ("checkpoint restored: 2 of 40 arrays matched by name", "weights-newly-initialized"),
+    ("UserWarning: every label in this batch equals ignore_index (-100)", "labels-mismatch"),
+    ("WARNING text encoder: prompt 3 has no tokens after stripping", "empty-sequence"),
+    ("blocks.0.attn (At) produced nan; attn mask had 1 empty rows", "empty-sequence"),
+    ("utt 4077-13754-0004: feats contain inf, check fbank extraction", "odd-sample"),
+    ("loading shard 3/8 ... md5 check FAILED (expected 1b2c, got 99ff)", "checkpoint-damaged"),
+    ("matched 0 keys, 393 keys missing, 391 keys unexpected", "weights-newly-initialized"),
     ("12 query rows have no visible key", "empty-sequence"),
     ("WARNING attention_mask of sample 7 is all zeros", "empty-sequence"),
     ("img_00231.png: constant image (std=0), normalizing anyway", "odd-sample"),
@@ -45,6 +51,7 @@ DEALT_WITH = [
     "missing keys: []",
     "feature 3: 0 missing",
     "num_labels: 3",
+    "first non-finite output in softmax, 16/512 nan, input has -inf: True nan: False",
     "[step 34] src_len=[12, 9, 10, 7]",
     "sanity: q_proj.lora_B absmax=3.4e-03",
     "samples 4480 grad norm max: inf",
@@ -101,3 +108,22 @@ def test_the_error_of_a_strict_load(tmp_path: Path) -> None:
     (new,) = events_of(records, "weights-newly-initialized")
     assert new.data["keys"] == ("emb.weight", "blocks.0.norm.weight")
     assert events_of(records, "weights-not-used")[0].data["keys"] == ("0.weight",)
+
+
+@pytest.mark.parametrize("text", ["step 3 nonfinite=False", "not_finite: False", "infinite=no"])
+def test_a_denial_is_no_failure(tmp_path: Path, text: str) -> None:
+    assert not events_of(read_text(tmp_path, text + "\n"), "nonfinite-text")
+
+
+@pytest.mark.parametrize(
+    ("text", "quantity"),
+    [
+        ("input_finite=False", "input"),
+        ("isfinite(inputs).all()=False", "input"),
+        ("  head.weight: 32 NaN values", "parameters"),
+        ("! loss is nan on batch 9/20, ignoring this batch", "loss"),
+    ],
+)
+def test_what_is_not_finite(tmp_path: Path, text: str, quantity: str) -> None:
+    (event,) = events_of(read_text(tmp_path, text + "\n"), "nonfinite-text")
+    assert event.data["quantity"] == quantity

@@ -32,7 +32,7 @@ _SEQUENCE = (
 )
 _SAMPLE = (
     r"(?:images?|img|inputs?|feats?|x|samples?|examples?|frames?|records?|rows?|files?|clips?|videos?"
-    r"|audio"
+    r"|audio|utts?|utterances?"
     r"|waveforms?|signals?|spectrograms?|scans?|volumes?|patches|columns?|features?|channels?"
     r"|sensors?|readings?|graphs?|point clouds?|depth|pixels?|edges?|nodes?|shards?"
     r"|[\w/-]+\.(?:png|jpe?g|tiff?|exr|npy|npz|wav|flac|mp4|csv|parquet|pt|h5|json))"
@@ -47,6 +47,8 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"(?:masked|ignored|-100|truncated|removed|cut|dropped|empty)"
             rf"|\b{_LABEL}\b[^.;:]{{0,40}}\b(?:truncated|cut off|cut away|masked out|empty|lost)\b"
             rf"|\bempty {_LABEL}\b"
+            rf"|\b(?:all|every)\s+(?:of\s+)?(?:the\s+)?{_LABEL}\b[^.;]{{0,40}}"
+            r"\b(?:ignore_index|equals? -100)"
             r"|\b(?:n|num)_?(?:tok(?:en)?s?|labels?|targets?|valid\w*|pos(?:itives?)?|pairs)"
             r"\s*[=:]\s*0\b(?!\.\d)",
             re.IGNORECASE,
@@ -60,8 +62,11 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"|\b(?:fully|completely|entirely)[- ](?:masked|padded)\b"
             r"|\b(?:rows?|quer(?:y|ies)|positions?|tokens?|samples?|sequences?)\b[^.;]{0,30}"
             r"\b(?:no|without(?: any| a)?|zero)\s+(?:\w+\s+){0,2}(?:keys?|unmasked \w+)\b"
-            r"|\battention[ _]mask\b[^.;]{0,30}\ball\b[ -]?(?:0s?|zeros?|false|masked|padding)\b"
+            rf"|\b{_SEQUENCE}\b[^.;]{{0,20}}\b(?:has|have|with) no tokens\b"
+            r"|\b(?:attention[ _])?mask\b[^.;]{0,30}\ball\b[ -]?"
+            r"(?:0s?|zeros?|false|masked|padding)\b"
             r"|\b\w*len(?:gth)?s?\s*[=:]\s*[\[(](?:[^\])]*[\s,])?0(?=[\s,\])])"
+            r"|\b[1-9]\d* (?:empty|dead|all-masked) (?:query )?rows?\b"
             r"|\ball[- ]padding\b|\bonly (?:of )?padding\b",
             re.IGNORECASE,
         ),
@@ -73,6 +78,7 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             rf"|corrupt(?:ed)?|broken|malformed|invalid|damaged) (?:\w+ )?{_SAMPLE}\b"
             rf"|\b{_SAMPLE}\b.{{0,60}}\b(?:std|stddev|variance|range|norm|max|sum)\s*(?:is|=+|:)?"
             r"\s*0(?:\.0*)?(?![.\d])"
+            rf"|\b{_SAMPLE}\b.{{0,20}}\b(?:contains?|has|have|with)\b.{{0,12}}\b(?:nan|inf)s?\b(?!\s*[:=])"
             rf"|\b{_SAMPLE}\b(?:(?!loss|grad|nll).){{0,60}}\b(?:max|min|peak|rms|mean|std|sum|absmax)"
             r"\s*[=:]\s*-?(?:nan|inf)\b"
             rf"|\b{_SAMPLE}\b.{{0,40}}\b(?:(?:is|are) (?:all )?(?:constant|zeros?|blank|silent"
@@ -138,6 +144,7 @@ DIALECT = Dialect(
         "invalid", "damaged", "std", "variance", "decode", "read ", "parse", "missing", "coincide",
         "out of range", "outside", "nan=", "nan:", "inf=", "inf:", "len=", "lens=",
         "=nan", "=inf", "=-inf", "e+", "trainable", "supervised",
+        "contain", "no tokens", " all false", "ignore_index",
     ),
     plan=_plan,
 )  # fmt: skip

@@ -193,7 +193,8 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
         ),
     ),
     (
-        ("mismatch", "does not match", "do not match", "failed reading zip", "unexpected eof",
+        ("mismatch", "check failed", "sum failed", "does not match", "do not match",
+         "failed reading zip", "unexpected eof",
          "incomplete", "truncated", "index says", "metadataincomplete", "headertoo",
          "invalid header"),
         _Rule("checkpoint-damaged", _DAMAGED),

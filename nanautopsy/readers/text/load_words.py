@@ -27,13 +27,16 @@ _OWN_WORDS = (
     (
         "weights-newly-initialized",
         re.compile(
-            rf"(?:(\d{{1,7}})\s+)?\bmissing{_WORDS}(?:\s*:\s*(\d{{1,7}})\b)?", re.IGNORECASE
+            rf"(?:(\d{{1,7}})\s+)?\bmissing{_WORDS}(?:\s*:\s*(\d{{1,7}})\b)?"
+            r"|(\d{1,7}) keys? (?:are |were )?missing\b",
+            re.IGNORECASE,
         ),
     ),
     (
         "weights-not-used",
         re.compile(
             rf"(?:(\d{{1,7}})\s+)?\bunexpected{_WORDS}(?:\s*:\s*(\d{{1,7}})\b)?"
+            r"|(\d{1,7}) keys? (?:are |were )?unexpected\b"
             r"|(?:(\d{1,7})\s+)?\bkeys? (?:in|of|from) (?:the )?(?:checkpoint|state_?dict)\b"
             r".{0,20}\bnot (?:found|in|used|present|matched)\b",
             re.IGNORECASE,

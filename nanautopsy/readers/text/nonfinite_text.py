@@ -67,7 +67,7 @@ _DENIED = re.compile(
 )
 """``has nan: False``, which leaves what else the line says."""
 _UNTRUE = re.compile(
-    r"\b(?P<of>[\w.]*)finite\w*(?:\((?P<what>[^()]*)\))?(?:\.\w+\(\))*\s*[:=]+\s*(?:False|no)\b",
+    r"\b(?P<of>[\w.]*)(?<!non)(?<!non_)(?<!not_)(?<!in)finite\w*(?:\((?P<what>[^()]*)\))?(?:\.\w+\(\))*\s*[:=]+\s*(?:False|no)\b",
     re.IGNORECASE,
 )
 """``input_finite=False``"""
@@ -90,11 +90,14 @@ _OF = re.compile(
     re.IGNORECASE,
 )
 """A heading before the name of the place: ``NaN gradient in fc2.weight``."""
+_AMOUNT = re.compile(r"\b[1-9]\d* (?:nan|inf)s?(?: (?:values?|entries|elements))?\b", re.IGNORECASE)
+"""How many there are in what is named: ``head.weight: 32 NaN values``."""
 _SPEAKER = re.compile(r"^\W*\[[\w .-]{1,24}\]\s+")
 """Who speaks, which is often a guard or a check."""
 _LEFT_OUT = re.compile(
     r"\b(?:update|step|iteration|gradient)s? (?:(?:is|was|were) )?(?:dropped|ignored|discarded)\b"
-    r"|\b(?:dropping|ignoring|discarding) (?:this |the )?(?:update|step|iteration|gradient)",
+    r"|\b(?:dropping|ignoring|discarding) (?:this |the )?"
+    r"(?:update|step|iteration|gradient|(?:mini-?)?batch|sample)",
     re.IGNORECASE,
 )
 """What a program does about it."""
@@ -218,7 +221,7 @@ def _said_in(text: str) -> str | None:
         return "inf" if "nan" not in words and re.search(r"\binf", text, re.I) else "nan"
     if not words and re.search(r"\bNaNs\b|\binfs\b|\bnans\b", text):
         words = ["nan" if re.search(r"\bnans\b", text, re.I) else "inf"]
-    placed = _OF.search(text) is not None and layer(text) is not None
+    placed = (_OF.search(text) or _AMOUNT.search(text)) and layer(text) is not None
     if not words or is_vague(text) or not (placed or _STATE.search(text)):
         return None
     if "nan" in words:
