@@ -223,7 +223,9 @@ CAUSE = Cause(
     id="gradient-explosion",
     title=phrase("gradients grew until they overflowed"),
     assess=_assess,
-    needs=(Need(phrase("gradient norm"), lambda run: bool(run.by_role("grad_norm"))),),
+    needs=(
+        Need(phrase("gradient norm"), lambda run: bool(run.by_role("grad_norm", "layer_gradient"))),
+    ),
     remedies=(
         phrase("Clip the gradient norm, for example at 1.0; a lower threshold clips harder."),
         phrase("Normalize (LayerNorm, weight norm), or initialize recurrent weights orthogonally."),

@@ -21,6 +21,17 @@ def _detect(run: Run) -> Iterator[Finding]:
         grown = growth(series, _death_beside(run, series))
         if grown is not None:
             yield replace(grown, id="loss-term-growth") if _is_term(run, series) else grown
+    if not run.by_role("grad_norm"):
+        yield from _of_layers(run)
+
+
+def _of_layers(run: Run) -> Iterator[Finding]:
+    """Where no norm of the whole gradient is logged: the layer whose gradient grew most."""
+    found = [growth(s) for s in run.by_role("layer_gradient") if s.rank is None]
+    grown = [finding for finding in found if finding is not None]
+    if grown:
+        most = max(grown, key=lambda finding: float(finding.data["ratio"]))  # type: ignore[arg-type]
+        yield replace(most, id="grad-norm-growth")
 
 
 def _is_term(run: Run, series: Series) -> bool:

@@ -78,3 +78,13 @@ def test_growth_from_the_start_is_the_rates_whichever_comes_first() -> None:
     norm = series("grad_norm", [5.0, 12.0, 150.0, 4e4, 1e11, INF, NAN])
     loss = series("loss", [34.0, 38.0, 62.0, 7e4, 1e12, 7e18, INF])
     assert named_cause(norm, loss, series("lr", [0.3] * 7)) == "lr-too-high"
+
+
+def test_gradients_of_layers_alone() -> None:
+    """Only per-layer norms are logged; those of the recurrence grow."""
+    hidden = series("gradnorm/cell.weight_hh", [30.0] * 40 + [110.0, 130.0, 700.0, 3e4, 3e16, NAN])
+    head = series("gradnorm/head.weight", [20.0] * 40 + [25.0, 30.0, 31.0, 90.0, 2e15, NAN])
+    loss = series("loss", [75.0] * 40 + [76.0, 80.0, 79.0, 82.0, 2.5e14, INF])
+    assert named_cause(hidden, head, loss, config=RATE) == "gradient-explosion"
+    calm = [series(s.tag, [30.0] * 45 + [NAN]) for s in (hidden, head)]
+    assert named_cause(*calm, series("loss", [75.0] * 45 + [NAN]), config=RATE) is None
