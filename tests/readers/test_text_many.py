@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from nanautopsy.model import LogEvent, Record, Series
 from nanautopsy.readers.text import records, skeletons
 from nanautopsy.readers.text.blocks import Block, blocks
+from nanautopsy.readers.text.dialects import DIALECTS
 from nanautopsy.readers.text.numbers import SPLIT
 from nanautopsy.readers.text.patterns import pattern_of
+from nanautopsy.readers.text.prefilter import Prefilter
 from nanautopsy.readers.text.records import records_of
 from nanautopsy.readers.text.segments import DIGITS, Segments
 from nanautopsy.readers.text.skeletons import NOISE, Skeletons
@@ -228,3 +230,14 @@ def test_prose_is_not_learned_and_left_again() -> None:
     silent = Segments("\n".join(letters).encode(), 1)
     assert known.numbers(silent) is not None
     assert known.numbers(silent) is None
+
+
+def test_everyday_words_make_no_candidates() -> None:
+    """A line of prose costs a look at its bytes and no more: no dialect asks for its words."""
+    prose = (
+        b"the model reads a bunch of words and writes what it found into another file again "
+        b"there was nothing to say about it so that we took more of them for this time "
+    )
+    triggers = [word for dialect in DIALECTS for word in dialect.triggers]
+    quiet = [word for dialect in DIALECTS for word in dialect.counters]
+    assert not Prefilter(triggers, quiet).candidates([prose]).any()

@@ -79,11 +79,12 @@ def _named(text: str) -> str | None:
 
 
 def _plan(line: Line, lower: str) -> Handler | None:
-    return _on_statement if len(line.text) <= 300 else None
+    return _on_statement if len(line.text) <= 300 and _named(line.text) else None
 
 
 DIALECT = Dialect(
     name="precision",
-    triggers=("precision", "autocast", "amp ", "dtype", "model ", "parameters "),
+    triggers=("precision", "autocast", "amp ", "dtype", "float16", "bf16", "fp16", "half",
+              "to fp32", "to float32"),
     plan=_plan,
-)
+)  # fmt: skip
