@@ -6,8 +6,9 @@ a page of another file makes NaN. The run starts from there.
 
 Evidence for: the container of the checkpoint that was loaded is damaged (cut short, shards missing
 or overlapping); a handful of values in a single tensor, or one stretch of it that does not end with
-a row, is non-finite or absurd before the first step; the first loss is absurd; the sizes contradict
-the index.
+a row, is non-finite or absurd before the first step, or in the checkpoint that was loaded right
+before it; the first loss is absurd; the sizes contradict the index; the program says that a
+checksum does not match.
 
 Evidence against: the damaged file was written at or after the onset, by a run that was dying;
 training was finite for long, or its first loss was ordinary with these weights; many tensors are
@@ -25,18 +26,23 @@ import re
 import numpy as np
 
 from nanautopsy import thresholds
+from nanautopsy.causes._start import (
+    SOON,
+    from_before,
+    trained_until,
+    was_loaded,
+    was_loaded_then,
+    was_sound,
+)
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.circumstances import at_first_steps
-from nanautopsy.model import ArtifactReport, Assessment, Checkpoint, Finding, Onset, Run, Source
-from nanautopsy.signal import index_at, shown
+from nanautopsy.model import ArtifactReport, Assessment, Checkpoint, Finding, Run, Source
+from nanautopsy.signal import shown
 from nanautopsy.wording import phrase
 
 _DAMAGE = re.compile(
     r"cut short|truncat|overlap|checksum|CRC|corrupt|names shard|cannot be read|bytes at byte"
 )
-
-_SOON = 10
-"""Steps after a load within which absurd weights show."""
 
 
 def _assess(case: Case) -> Assessment:
@@ -47,7 +53,7 @@ def _assess(case: Case) -> Assessment:
         few = isinstance(elements, int) and elements <= thresholds.HANDFUL
         if any(f.layer == finding.layer and not f.data.get("few") for f in absurd):
             continue  # the other numbers of this tensor are garbage too
-        if few and finding.data.get("first_checkpoint") and _from_before(case, finding.step):
+        if few and finding.data.get("first_checkpoint") and from_before(case, finding.step):
             weighing.speaks_for(
                 thresholds.STRONG,
                 phrase(
@@ -57,9 +63,9 @@ def _assess(case: Case) -> Assessment:
                 ),
                 finding.source,
             )
-        elif few and _was_loaded(case, finding.source.path):
+        elif few and was_loaded(case, finding.source.path):
             _weigh_flipped(case, finding, weighing)
-        elif _is_stretch(finding) and _from_before(case, finding.step):
+        elif _is_stretch(finding) and from_before(case, finding.step):
             weighing.speaks_for(
                 thresholds.STRONG,
                 phrase(
@@ -71,12 +77,12 @@ def _assess(case: Case) -> Assessment:
                 finding.source,
             )
     for finding in absurd:
-        if finding.data.get("few") and _from_before(case, finding.step):
+        if finding.data.get("few") and from_before(case, finding.step):
             weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
-        elif finding.data.get("few") and _was_loaded(case, finding.source.path):
+        elif finding.data.get("few") and was_loaded(case, finding.source.path):
             _weigh_flipped(case, finding, weighing)
     for finding in case.found("flipped-weight"):
-        if _was_loaded(case, str(finding.data.get("path"))):
+        if was_loaded(case, str(finding.data.get("path"))):
             _weigh_flipped(case, finding, weighing)
     for event in case.run.events_of("checkpoint-damaged")[:1]:
         weighing.speaks_for(
@@ -101,7 +107,7 @@ def _assess(case: Case) -> Assessment:
     onset = case.onset
     _weigh_first_loss(case, weighing)
     if onset is not None and onset.step is not None:
-        if at_first_steps(case.run, onset) and not _was_sound(case):
+        if at_first_steps(case.run, onset) and not was_sound(case):
             weighing.speaks_for(
                 thresholds.MODERATE,
                 phrase(
@@ -110,9 +116,9 @@ def _assess(case: Case) -> Assessment:
                 ),
                 onset.source,
             )
-        elif _was_loaded_then(case, onset):
+        elif was_loaded_then(case, onset):
             pass  # what was finite before was so with other weights
-        elif onset.last_finite is not None and _trained_until(case, onset.last_finite):
+        elif onset.last_finite is not None and trained_until(case, onset.last_finite):
             weighing.speaks_against(
                 thresholds.MODERATE,
                 phrase(
@@ -123,30 +129,6 @@ def _assess(case: Case) -> Assessment:
     return weighing.fired()
 
 
-def _was_loaded_then(case: Case, onset: Onset) -> bool:
-    """Whether a checkpoint that holds the damage was loaded right before the onset."""
-    return onset.step is not None and any(
-        f.step is not None
-        and 0 <= onset.step - f.step <= _SOON
-        and _was_loaded(case, f.source.path)
-        for f in case.found("nonfinite-parameters", "flipped-weight", "absurd-weight")
-    )
-
-
-def _was_loaded(case: Case, path: str) -> bool:
-    """Whether the log says that this checkpoint was loaded."""
-    said = case.run.events_of("weights-loaded", "run-resumed")
-    loaded = [str(e.data["checkpoint"]).strip("./") for e in said if e.data.get("checkpoint")]
-    own = path.strip("./")
-    return any(
-        name.endswith(own)
-        or own.endswith(name)
-        or own in name
-        or name.rpartition("/")[2] in own.split("/")
-        for name in loaded
-    )
-
-
 def _weigh_flipped(case: Case, finding: Finding, weighing: Weighing) -> None:
     weighing.speaks_for(
         thresholds.STRONG,
@@ -154,7 +136,7 @@ def _weigh_flipped(case: Case, finding: Finding, weighing: Weighing) -> None:
         finding.source,
     )
     death = case.death
-    if death is not None and finding.step is not None and 0 <= death - finding.step <= _SOON:
+    if death is not None and finding.step is not None and 0 <= death - finding.step <= SOON:
         weighing.speaks_for(
             thresholds.MODERATE,
             phrase("it began within {steps} steps of it", steps=death - finding.step + 1),
@@ -191,35 +173,6 @@ def _is_stretch(finding: Finding) -> bool:
     )
 
 
-def _was_sound(case: Case) -> bool:
-    """Whether a loss was ordinary with the weights as they were loaded."""
-    onset = case.onset
-    assert onset is not None and onset.step is not None
-    return onset.quantity != "parameters" and any(
-        len(s) and s.steps[0] < onset.step and abs(s.values[0]) <= thresholds.FIRST_LOSS_MAX
-        for s in case.run.by_role("loss")
-    )
-
-
-def _trained_until(case: Case, step: int) -> bool:
-    """Whether a number of training says that the run was finite at a step; that the weights that
-    were loaded are finite says nothing of it."""
-    return any(index_at(s, step) is not None for s in case.run.by_role("loss", "grad_norm"))
-
-
-def _from_before(case: Case, step: int | None) -> bool:
-    """Whether a checkpoint of that step was saved before anything was trained.
-
-    One that says no step may be the run's own last save; one that is sound but for a few elements,
-    beside a run that was broken from its first step on, is not.
-    """
-    onset = case.onset
-    if step is None:
-        return onset is not None and onset.persistent and at_first_steps(case.run, onset)
-    steps = [int(s.steps[0]) for s in case.run.by_role("loss", "grad_norm") if len(s)]
-    return step == 0 or (bool(steps) and step < min(steps))
-
-
 def _damaged_start(case: Case) -> tuple[ArtifactReport, str] | None:
     """The damage of the checkpoint that the run resumed from, or that lies before its start."""
     resumed = {
@@ -229,7 +182,7 @@ def _damaged_start(case: Case) -> tuple[ArtifactReport, str] | None:
     }
     for checkpoint in case.run.checkpoints:
         loaded = bool(resumed & set(checkpoint.path.split("/")))
-        if not loaded and not (checkpoint.step == 0 and _from_before(case, checkpoint.step)):
+        if not loaded and not (checkpoint.step == 0 and from_before(case, checkpoint.step)):
             continue
         for report in case.run.artifacts:
             if not _is_of(report, checkpoint):

@@ -8,8 +8,9 @@ backward pass, it reaches every weight. A mask of -1e10 is -Inf in float16.
 
 Evidence for: attention is non-finite first, NaN and not Inf, with no growth of logits before, or
 its output projection is while its queries and keys are finite;
-anomaly mode names the backward function of softmax or of scaled dot-product attention; the failing
-batches are those with padding.
+a softmax is the first module that is NaN; anomaly mode names the backward function of softmax or of
+scaled dot-product attention; a count of keys, or a shortest length, is 0 there; the failing batches
+are those with padding.
 
 Evidence against: queries, keys or attention logits that grew (attention-overflow); Inf first;
 growing gradients; no layer before attention was watched, so that a bad batch may have come through

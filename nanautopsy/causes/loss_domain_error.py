@@ -6,7 +6,8 @@ Most often one term of the loss does it while the terms beside it are fine.
 
 Evidence for: one term is non-finite first and alone; anomaly mode names the backward function of a
 logarithm, an exponential or a divergence and the loss was non-finite too; a warning names the
-operation; the loss is Inf before anything grew.
+operation; the loss is Inf before anything grew; a variance, a rate or a probability that was logged
+is 0 or negative there, and was positive up to then.
 
 Evidence against: loss or gradients grew before; float16 signs of overflow; the gradients were
 non-finite while the loss was finite; the term compares with a target, which may be NaN itself; it

@@ -7,7 +7,8 @@ initializer covers, to shards that were never filled from rank 0.
 
 Evidence for: the first checkpoint is non-finite only in new rows, in whole tensors, or only in the
 keys that the library listed as newly initialized; torch says that a parameter stayed on the meta
-device; absurd magnitudes in one of those; only ranks other than 0
+device; the program prints a parameter that is non-finite or absurd before training; absurd
+magnitudes in one of those; only ranks other than 0
 are affected; it is non-finite from the first step on.
 
 Evidence against: training was finite for long with these weights; the damage is all over; the

@@ -1,0 +1,63 @@
+"""What a run started from: which checkpoint was loaded, and whether its weights were sound."""
+
+from __future__ import annotations
+
+from nanautopsy import thresholds
+from nanautopsy.causes.interface import Case
+from nanautopsy.circumstances import at_first_steps
+from nanautopsy.model import Onset
+from nanautopsy.signal import index_at
+
+SOON = 10
+"""Steps after a load within which absurd weights show."""
+
+
+def was_loaded(case: Case, path: str) -> bool:
+    """Whether the log says that this checkpoint was loaded."""
+    said = case.run.events_of("weights-loaded", "run-resumed")
+    loaded = [str(e.data["checkpoint"]).strip("./") for e in said if e.data.get("checkpoint")]
+    own = path.strip("./")
+    return any(
+        name.endswith(own)
+        or own.endswith(name)
+        or own in name
+        or name.rpartition("/")[2] in own.split("/")
+        for name in loaded
+    )
+
+
+def was_loaded_then(case: Case, onset: Onset) -> bool:
+    """Whether a checkpoint that holds the damage was loaded right before the onset."""
+    return onset.step is not None and any(
+        f.step is not None and 0 <= onset.step - f.step <= SOON and was_loaded(case, f.source.path)
+        for f in case.found("nonfinite-parameters", "flipped-weight", "absurd-weight")
+    )
+
+
+def from_before(case: Case, step: int | None) -> bool:
+    """Whether a checkpoint of that step was saved before anything was trained.
+
+    One that says no step may be the run's own last save; one that is sound but for a few elements,
+    beside a run that was broken from its first step on, is not.
+    """
+    onset = case.onset
+    if step is None:
+        return onset is not None and onset.persistent and at_first_steps(case.run, onset)
+    steps = [int(s.steps[0]) for s in case.run.by_role("loss", "grad_norm") if len(s)]
+    return step == 0 or (bool(steps) and step < min(steps))
+
+
+def was_sound(case: Case) -> bool:
+    """Whether a loss was ordinary with the weights as they were loaded."""
+    onset = case.onset
+    assert onset is not None and onset.step is not None
+    return onset.quantity != "parameters" and any(
+        len(s) and s.steps[0] < onset.step and abs(s.values[0]) <= thresholds.FIRST_LOSS_MAX
+        for s in case.run.by_role("loss")
+    )
+
+
+def trained_until(case: Case, step: int) -> bool:
+    """Whether a number of training says that the run was finite at a step; that the weights that
+    were loaded are finite says nothing of it."""
+    return any(index_at(s, step) is not None for s in case.run.by_role("loss", "grad_norm"))
