@@ -338,6 +338,16 @@ def test_skips_that_no_loss_scale_explains(
     assert judge(make_run(losses, *said, config=config)).verdict == verdict
 
 
+@pytest.mark.parametrize(("named", "step"), [(5, 5), (None, 6)])
+def test_lines_of_one_moment_share_the_step_that_one_of_them_names(
+    named: int | None, step: int
+) -> None:
+    said = event("nonfinite-text", "grad of fc has 56 NaN", 5, quantity="gradient", value="nan")
+    end = replace(said, text="NaN gradients at iter 5", step=named, step_exact=named is not None)
+    onset = judge(make_run(series("loss", FALLING), said, *([end] if named else []))).onset
+    assert onset is not None and onset.step == step
+
+
 def test_a_norm_that_is_never_finite_beside_one_that_always_is_counts_for_nothing() -> None:
     norms = series("grad_norm", NORMS), series("grad_norm_teacher", [NAN] * len(NORMS))
     assert judge(make_run(series("loss", FALLING), *norms)).verdict == "healthy"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -92,7 +93,7 @@ def _last_good(run: Run, event: LogEvent, step: int | None) -> int | None:
 
 
 def _finding(run: Run, kind: str, said: str, events: tuple[LogEvent, ...]) -> Finding:
-    first = events[0]
+    first = _stated(events)
     step, ended = _placed(run, first)
     times = phrase(" ({n} times)", n=len(events)) if len(events) > 1 else ""
     layer = _layer(events)
@@ -128,6 +129,13 @@ def _is_frequent(run: Run, skips: tuple[LogEvent, ...]) -> bool:
     late = [e for e in skips if e.step is not None and e.step > begun]
     probes = (max(steps) - begun) // thresholds.SCALE_LEAST_INTERVAL
     return len(late) >= thresholds.RECURRENCES and len(late) > probes + 1
+
+
+def _stated(events: tuple[LogEvent, ...]) -> LogEvent:
+    """The first one, with the step that another of its moment names."""
+    first = events[0]
+    exact = any(e.step_exact and e.step == first.step and e.kind == first.kind for e in events)
+    return replace(first, step_exact=True) if exact else first
 
 
 def _layer(events: tuple[LogEvent, ...]) -> object:

@@ -44,6 +44,7 @@ SAID = [
     ("Non-finite loss encountered", "nan", "loss"),
     ("loss is nan!", "nan", "loss"),
     ("Training stopped: loss went to nan", "nan", "loss"),
+    ("FloatingPointError: NaN gradients at iter 28", "nan", "gradient"),
     ("AssertionError: NaN gradient in backbone.0.weight at step 25 (loss 0.1318)", "nan", "gradient"),
     ("NaN/Inf forward output: layers.0.self_attn (Attn) step 14 | input finite: True", "nan", "attention"),
     ("[overflow] step 22 module=blocks.2 out: inf=403 nan=0 dtype=torch.float16 in_absmax=118.6875", "inf", "activations"),

@@ -221,7 +221,8 @@ def _said_in(text: str) -> str | None:
         return "inf" if "nan" not in words and re.search(r"\binf", text, re.I) else "nan"
     if not words and re.search(r"\bNaNs\b|\binfs\b|\bnans\b", text):
         words = ["nan" if re.search(r"\bnans\b", text, re.I) else "inf"]
-    placed = (_OF.search(text) or _AMOUNT.search(text)) and layer(text) is not None
+    headed = _OF.search(text) or _AMOUNT.search(text)
+    placed = headed and (layer(text) or _AT_STEP.search(text))
     if not words or is_vague(text) or not (placed or _STATE.search(text)):
         return None
     if "nan" in words:
