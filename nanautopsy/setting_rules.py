@@ -176,8 +176,9 @@ SCALER_PROGRAMS = re.compile(
 """Settings of programs that put a dynamic scaler beside ``fp16: true``, unless a loss scale is
 given: the transformers Trainer (accelerate), Megatron-LM and fairseq."""
 WITH_SCALER = re.compile(
-    r"(^|\.)(precision=(16|16-mixed)|mixed_precision=(fp16|float16)|fp16(\.|_)enabled=true)$"
+    r"(^|\.)(precision=16|mixed_precision=(fp16|float16)|fp16(\.|_)enabled=true)$"
+    r"|=(16-mixed|mixed_float16)$"
 )
 """Settings whose program always puts a scaler beside its float16: Lightning, accelerate,
-DeepSpeed. A static one says so on its own."""
+DeepSpeed, Keras's ``fit``. A static one says so on its own."""
 LOSS_SCALE = re.compile(r"(^|\.)(static_)?loss_scale$")

@@ -78,6 +78,9 @@ SCALE_PATHOLOGICAL = 1.0
 SCALE_COLLAPSE_SKIPS = 8
 """Skips in a row, without one good step between, that no healthy search shows after warmup:
 2**8 is more than the range of a normal gradient distribution."""
+SCALE_EXHAUSTED_SKIPS = 24
+"""Skips in a row that exhaust a scale that the log does not tell: they halve even 2**32, with
+which ColossalAI and older DeepSpeed begin, to 2**8, and any usual one to below 1."""
 
 # --- learning rate ------------------------------------------------------------------------------
 

@@ -436,6 +436,24 @@ def test_a_loss_scale_that_falls_to_its_minimum_is_not() -> None:
     assert located.verdict == "non-finite"
 
 
+@pytest.mark.parametrize(
+    ("first", "count", "verdict"), [(31, 30, "non-finite"), (31, 8, "healthy"), (1, 30, "healthy")]
+)
+def test_steps_skipped_in_a_row_to_the_end_exhaust_a_scale_that_nobody_tells(
+    first: int, count: int, verdict: str
+) -> None:
+    loss = series("loss", [3.0 - 0.01 * i for i in range(60)])
+    skips = [
+        event("overflow-skipped", step=step)
+        for step in range(first, first + count)
+        for _ in range(2)  # two ranks say it
+    ]
+    located = judge(make_run(loss, *skips))
+    assert located.verdict == verdict
+    if located.onset is not None:
+        assert located.onset.step == first
+
+
 def test_evaluation_placeholders_before_the_first_evaluation_are_benign() -> None:
     run = make_run(series("loss", FALLING), series("val_loss", [NAN, NAN, 3.0, 2.9]))
     assert judge(run).verdict == "healthy"

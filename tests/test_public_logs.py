@@ -432,3 +432,18 @@ def test_a_heading_is_over_where_a_line_counts(tmp_path: Path) -> None:
     found = points_of(read_text(tmp_path, text))
     assert same(found["test loss", "step"], [1], [0.5])
     assert same(found["loss", "step"], [2], [0.25])
+
+
+def test_what_is_logged_right_behind_a_progress_bar(tmp_path: Path) -> None:
+    bar = "Steps:   0%|          | {0}/900 [00:0{0}<07:30,  2.00it/s, lr=1e-5, loss={1}]"
+    skip = "[2024-02-03 04:05:06,789] [INFO] [loss_scaler.py:183:update_scale] [deepspeed] OVERFLOW! Rank 0 Skipping step. Attempted loss scale: 16, reducing to 8\n"
+    text = bar.format(1, 2.5) + "\r" + bar.format(2, "nan") + skip + bar.format(3, "nan") + "done\n"
+    found = points_of(read_text(tmp_path, text))
+    assert same(found["loss", "step"], [1, 2, 3], [2.5, NAN, NAN])
+    assert found["loss_scale", "record"][1] == [8.0]
+
+
+def test_a_list_in_a_progress_bar_does_not_end_it(tmp_path: Path) -> None:
+    bar = " 10%|#         | {0}/10 [00:0{0}<00:10,  2.00it/s, lr=[0.5, 0.25], loss={1}]\r"
+    found = points_of(read_text(tmp_path, bar.format(1, 2.5) + bar.format(2, 2.25) + "\n"))
+    assert same(found["loss", "step"], [1, 2], [2.5, 2.25])

@@ -26,7 +26,7 @@ def _detect(run: Run) -> Iterator[Finding]:
         )
     skips = [e for e in run.events_of("overflow-skipped") if e.rank in (None, 0)]
     if skips:
-        told = list(_from_skips(skips, bool(exhausted), _logging_interval(run)))
+        told = list(_from_skips(run, skips, bool(exhausted)))
         yield from told
         if any(finding.id == "loss-scale-collapse" for finding in told):
             return  # each fall with its step, which a scale that is logged now and then has not
@@ -42,7 +42,7 @@ def _logging_interval(run: Run) -> int:
     return max((int(np.median(gap)) for gap in gaps), default=1)
 
 
-def _from_skips(skips: Sequence[LogEvent], exhausted: bool, interval: int) -> Iterator[Finding]:
+def _from_skips(run: Run, skips: Sequence[LogEvent], exhausted: bool) -> Iterator[Finding]:
     """The longest run of halvings, without a rise of the scale between, that the log shows.
 
     It begins with the last stretch without a good step in it: the search for the scale at the
@@ -59,22 +59,29 @@ def _from_skips(skips: Sequence[LogEvent], exhausted: bool, interval: int) -> It
         if current > longest:
             longest, best = current, start
     if longest >= thresholds.SCALE_COLLAPSE_SKIPS:
-        best = _last_stretch(skips, best, best + longest, interval)
+        best = _last_stretch(skips, best, best + longest, _logging_interval(run))
     known = [s for s in scales if s is not None]
     lowest = min(known) if known else None
+    if not known:
+        best, longest = _untold(skips)
     first = skips[best] if longest > thresholds.SCALE_COLLAPSE_SKIPS else skips[0]
-    reached = phrase(", down to {lowest}", lowest=shown(lowest)) if lowest is not None else ""
-    collapsed = (
-        lowest is not None
-        and lowest <= thresholds.SCALE_PATHOLOGICAL
-        and scales[-1] == lowest
-        and longest >= thresholds.SCALE_COLLAPSE_SKIPS
-    )
+    reached = ""
+    if lowest is not None:
+        reached = phrase(
+            " without the loss scale rising between, down to {lowest}", lowest=shown(lowest)
+        )
+    if lowest is None:
+        collapsed = longest >= thresholds.SCALE_EXHAUSTED_SKIPS and _to_the_end(run, skips)
+    else:
+        collapsed = (
+            lowest <= thresholds.SCALE_PATHOLOGICAL
+            and scales[-1] == lowest
+            and longest >= thresholds.SCALE_COLLAPSE_SKIPS
+        )
     yield Finding(
         id="loss-scale-collapse" if collapsed else "overflow-skips",
         text=phrase(
-            "{count} steps skipped for overflow, {longest} of them in a row without the "
-            "loss scale rising between{reached}",
+            "{count} steps skipped for overflow, {longest} of them in a row{reached}",
             count=len(skips),
             longest=longest,
             reached=reached,
@@ -89,6 +96,28 @@ def _from_skips(skips: Sequence[LogEvent], exhausted: bool, interval: int) -> It
             "from_start": best == 0,
         },
     )
+
+
+def _untold(skips: Sequence[LogEvent]) -> tuple[int, int]:
+    """Where the last skips at steps in a row begin, and at how many steps, where no scale is told.
+
+    Each rank may say it of the same step. Of skips whose steps are not known one by one, nothing
+    says that they came in a row.
+    """
+    start, length = len(skips) - 1, 1
+    for i in range(len(skips) - 1, 0, -1):
+        step, before = skips[i].step, skips[i - 1].step
+        if step is None or before is None or step - before not in (0, 1):
+            break
+        start, length = i - 1, length + step - before
+    return start, length
+
+
+def _to_the_end(run: Run, skips: Sequence[LogEvent]) -> bool:
+    """Whether no step with a finite loss comes after the last skip but the one it is said at."""
+    last = skips[-1].step
+    finite = [s.steps[np.isfinite(s.values)] for s in run.by_role("loss") if s.axis == "step"]
+    return last is not None and all(not len(steps) or steps[-1] <= last + 1 for steps in finite)
 
 
 def _last_stretch(skips: Sequence[LogEvent], start: int, end: int, interval: int) -> int:

@@ -117,6 +117,7 @@ EVENTS = [
     ("fairseq gradients", "FloatingPointError: gradients are Nan/Inf", "nonfinite-text", None, None, {"value": "nan", "quantity": "gradient"}),
     ("icefall end", "RuntimeError: grad_scale is too small, exiting: 5.960464477539063e-08", "loss-scale-minimum", None, None, {"scale": 5.960464477539063e-08}),
     ("ColossalAI", "                    INFO     colossalai - colossalai - INFO: Found overflow. Skip step", "overflow-skipped", None, None, {}),
+    ("ColossalAI ZeRO", "                             inf during ShardedOptimV2 step                     ", "overflow-skipped", None, None, {}),
     ("InternEvo", "2023-07-07 12:26:58,293 WARNING hybrid_zero_optim.py:600 in step -- Overflow occurs, please check it.", "overflow-skipped", None, None, {}),
     ("espnet", "[gpu028:0/1] 2023-01-01 10:00:00,123 (trainer:663) WARNING: The grad norm is nan. Skipping updating the model.", "nonfinite-text", None, None, {"quantity": "gradient"}),
     ("nccl check", "/pytorch/torch/csrc/distributed/c10d/NanCheck.cu:15: checkForNaN: block: [0,0,0], thread: [3,0,0] Assertion `!isnan(val)` failed.", "nonfinite-text", None, None, {"value": "nan", "operation": "collective"}),
@@ -226,7 +227,7 @@ CONFIGS = [
     ("gpt-neox", "-------------------- arguments --------------------\n  fp16 ............................ {'enabled': True, 'loss_scale': 0}updated\n  lr .............................. 0.0006......updated\n---------------- end of arguments ----------------", {"fp16.enabled": True, "lr": 0.0006}),
     ("apex", "After processing overrides, optimization options are:\nenabled                : True\nopt_level              : O2\nloss_scale             : dynamic", {"amp.opt_level": "O2", "amp.loss_scale": "dynamic"}),
     ("accelerate", "Mixed precision type: fp16", {"compute_dtype": "fp16"}),
-    ("Lightning", "Using bfloat16 Automatic Mixed Precision (AMP)", {"compute_dtype": "bf16"}),
+    ("Lightning", "Using bfloat16 Automatic Mixed Precision (AMP)", {"compute_dtype": "bf16-mixed"}),
 ]  # fmt: skip
 
 

@@ -23,6 +23,8 @@ def _dtype(tmp_path: Path, line: str) -> object:
         ("INFO - AMP enabled, dtype torch.float16", "F16"),
         ("Using 16bit Automatic Mixed Precision (AMP)", "F16"),
         ("Using bfloat16 Automatic Mixed Precision (AMP)", "BF16"),
+        ("Mixed precision compatibility check (mixed_float16): OK", "F16"),
+        ("Mixed precision compatibility check (mixed_bfloat16): OK", "BF16"),
         ("training precision = bf16", "BF16"),
         ("compute dtype: float32", "F32"),
         ("param dtype: torch.float16", "F16"),
@@ -51,3 +53,20 @@ def test_what_is_stated(tmp_path: Path, line: str, dtype: str) -> None:
 )
 def test_what_is_not(tmp_path: Path, line: str) -> None:
     assert _dtype(tmp_path, line) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "scaler"),
+    [
+        ("Mixed precision compatibility check (mixed_float16): OK", True),
+        ("Mixed precision compatibility check (mixed_bfloat16): OK", False),
+        ("Using 16bit Automatic Mixed Precision (AMP)", True),
+        ("compute dtype: float16", False),
+    ],
+)
+def test_who_states_float16_with_a_scaler_beside_it(
+    tmp_path: Path, line: str, scaler: bool
+) -> None:
+    log = tmp_path / "train.log"
+    log.write_text(f"{line}\nstep: 1 loss: 2.5\nstep: 2 loss: 2.4\n", encoding="utf-8")
+    assert ("loss_scaler" in analyze(log).run.facts) is scaler

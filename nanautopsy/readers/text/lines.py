@@ -15,6 +15,7 @@ _STRAY_COLORS = re.compile(rb"\[(?:[0-9]|[34][0-9]|9[0-7]|[34]8;5;\d{1,3})m")
 _SAMPLE = 65536
 _COLORED = re.compile(rb"[^\r\n]*\[(?:0|39)m[^\r\n]*")
 _BACKSPACES = re.compile(rb"\x08+")
+_BEHIND_BAR = re.compile(rb"\[\d\d:\d\d[\d:]*[<,][^\]\r\n]*\](?=[A-Za-z0-9\[{])")
 
 _PREFIX = re.compile(
     rb"(?:\s*(?:"
@@ -57,6 +58,16 @@ def clean(raw: bytes) -> bytes:
     if _has_reset(raw[:_SAMPLE]):
         raw = _COLORED.sub(_uncolored, raw)  # a copy that lost its escape characters
     return _BACKSPACES.sub(b"", raw) if b"\x08" in raw else raw
+
+
+def apart(raw: bytes) -> bytes:
+    """A message that stands right behind a progress bar, as a piece of its own.
+
+    tqdm leaves the cursor behind its bar: what the program logs next goes on in the same line.
+    """
+    if b"it/s" not in raw and b"s/it" not in raw:
+        return raw
+    return _BEHIND_BAR.sub(rb"\g<0>\r", raw)
 
 
 def _has_reset(raw: bytes) -> bool:

@@ -4,6 +4,7 @@ Samples::
 
     Mixed precision: autocast dtype torch.float16
     INFO - AMP enabled, dtype torch.float16
+    Mixed precision compatibility check (mixed_float16): OK                        (Keras)
     Using 16bit Automatic Mixed Precision (AMP)                                    (Lightning)
     training precision = bf16
     param dtype: torch.float16
@@ -22,10 +23,13 @@ from dataclasses import replace
 from nanautopsy.model import ConfigRecord, Source
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
 
-_FORMAT = re.compile(r"(?<![\w.])(?:torch\.|jnp\.)?(b?float(?:16|32)|bf16|fp(?:16|32))(?!\w)", re.I)
+_FORMAT = re.compile(
+    r"(?<![\w.])(?:torch\.|jnp\.)?((?:mixed_)?b?float(?:16|32)|bf16|fp(?:16|32))(?!\w)", re.I
+)
 _STATEMENT = re.compile(
     r"(?<![\w.])(?:amp|autocast\w*|mixed[ _-]precision|precision|compute[ _-]dtype|dtype)(?!\w)"
-    r"[^|{}\[\]]{0,60}?(?<![\w.])(?:torch\.|jnp\.)?(?:b?float(?:16|32)|bf16|fp(?:16|32))(?!\w)"
+    r"[^|{}\[\]]{0,60}?(?<![\w.])(?:torch\.|jnp\.)?"
+    r"(?:(?:mixed_)?b?float(?:16|32)|bf16|fp(?:16|32))(?!\w)"
     r"|(?<![\w.])(?:torch\.)?(?:b?float16|bf16|fp16) (?:autocast|amp|mixed[ _-]precision)\b",
     re.I,
 )
@@ -68,7 +72,7 @@ def _named(text: str) -> str | None:
         return None
     lightning = _LIGHTNING.search(text)
     if lightning is not None:
-        return "bf16" if lightning[1].lower() == "bfloat16" else "fp16"
+        return "bf16-mixed" if lightning[1].lower() == "bfloat16" else "16-mixed"
     cast = _CAST.search(text)
     if cast is not None:
         return "fp16" if cast[1].lower() == "half" else cast[1].lower()

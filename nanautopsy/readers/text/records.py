@@ -12,7 +12,7 @@ from nanautopsy.readers.text.blocks import Block, Damage
 from nanautopsy.readers.text.dialect import Line, Log
 from nanautopsy.readers.text.dialects import DIALECTS
 from nanautopsy.readers.text.hf_dict import steps_of
-from nanautopsy.readers.text.lines import clean, is_labelled
+from nanautopsy.readers.text.lines import apart, clean, is_labelled
 from nanautopsy.readers.text.rows import Ints
 from nanautopsy.readers.text.segments import Segments
 from nanautopsy.readers.text.shapes import Shapes
@@ -30,7 +30,7 @@ def records_of(path: str, stream: Iterable[Block | Damage]) -> Iterator[Record]:
     log = Log(path)
     for block in stream:
         if isinstance(block, Block):
-            data = clean(block.data)
+            data = apart(clean(block.data))
             if scan is None:
                 scan = _Scan(log, is_labelled(data[:_HEAD]))
             scan.block(Segments(data, block.first_line))

@@ -6,6 +6,7 @@ Samples::
     NOTE: gradient overflow detected, ignoring gradient, setting loss scale to: 64.0    (fairseq)
     | WARNING: overflow detected, setting loss scale to: 64.0             (fairseq up to 0.9)
     Found overflow. Skip step                                                      (ColossalAI)
+    WARNING: found inf during ShardedOptimV2 step                        (its ZeRO, over two lines)
     Overflow occurs, please check it.                                              (InternEvo)
     FloatingPointError: Minimum loss scale reached (0.0001). Your loss is probably exploding.
     RuntimeError: grad_scale is too small, exiting: 5.960464477539063e-08              (icefall)
@@ -22,7 +23,8 @@ _NUMBER = r"(\d[\d.]*(?:e[+-]?\d+)?)"
 _SKIPPED = re.compile(
     rf"Gradient overflow\.\s+Skipping step(?:, loss scaler \d+ reducing loss scale to {_NUMBER})?"
     rf"|\boverflow detected,(?: ignoring gradient,)? setting loss scale to:? {_NUMBER}"
-    r"|\bFound overflow\. Skip step|\bOverflow occurs, please check it",
+    r"|\bFound overflow\. Skip step|\bOverflow occurs, please check it"
+    r"|\binf during Sharded\w+ step\b",
     re.IGNORECASE,
 )
 _GAVE_UP = re.compile(
@@ -61,6 +63,7 @@ def _plan(line: Line, lower: str) -> Handler | None:
 DIALECT = Dialect(
     name="skipped-steps",
     triggers=("gradient overflow", "overflow detected", "found overflow", "overflow occurs",
+              "inf during ",
               "minimum loss scale", "grad_scale is too small"),
     plan=_plan,
     statement=True,
