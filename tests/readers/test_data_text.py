@@ -26,6 +26,7 @@ SAID = [
     ("utt 4077-13754-0004: feats contain inf, check fbank extraction", "odd-sample"),
     ("loading shard 3/8 ... md5 check FAILED (expected 1b2c, got 99ff)", "checkpoint-damaged"),
     ("matched 0 keys, 393 keys missing, 391 keys unexpected", "weights-newly-initialized"),
+    ("row 4481 of train.parquet has NaN in column 'age', passing through", "odd-sample"),
     ("12 query rows have no visible key", "empty-sequence"),
     ("WARNING attention_mask of sample 7 is all zeros", "empty-sequence"),
     ("img_00231.png: constant image (std=0), normalizing anyway", "odd-sample"),

@@ -144,7 +144,7 @@ DIALECT = Dialect(
         "invalid", "damaged", "std", "variance", "decode", "read ", "parse", "missing", "coincide",
         "out of range", "outside", "nan=", "nan:", "inf=", "inf:", "len=", "lens=",
         "=nan", "=inf", "=-inf", "e+", "trainable", "supervised",
-        "contain", "no tokens", " all false", "ignore_index",
+        "nan", "inf", "no tokens", " all false", "ignore_index",
     ),
     plan=_plan,
 )  # fmt: skip
