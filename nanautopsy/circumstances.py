@@ -70,6 +70,15 @@ def gradients_were_finite_at(run: Run, step: int) -> bool:
     return any(i is not None and np.isfinite(s.values[i]) for s, i in norms)
 
 
+def gradients_recovered(run: Run, onset: Onset) -> bool:
+    """Whether a gradient norm was finite again behind the onset."""
+    step = onset.step
+    return step is not None and any(
+        norm.axis == onset.axis and bool(np.isfinite(norm.values[norm.steps > step]).any())
+        for norm in run.by_role("grad_norm")
+    )
+
+
 def backward_made_it(run: Run, onset: Onset) -> bool:
     """Whether gradients were the first to turn, at a step whose forward pass was finite."""
     if onset.step is None or onset.quantity not in ("grad_norm", "gradient", "gradients"):

@@ -28,6 +28,7 @@ from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.circumstances import (
     backward_made_it,
     calm_before,
+    gradients_recovered,
     loss_was_finite_at,
     losses_that_hide,
 )
@@ -106,6 +107,12 @@ def _weigh_order(case: Case, weighing: Weighing) -> None:
         ),
         onset.source,
     )
+    if gradients_recovered(case.run, onset):
+        weighing.speaks_against(
+            thresholds.WEAK,
+            phrase("steps behind it are sound: single batches do it, and their numbers may be bad"),
+            onset.source,
+        )
     hidden = losses_that_hide(case.run, onset)
     if hidden is not None:
         weighing.speaks_against(

@@ -123,6 +123,12 @@ def test_a_loss_that_never_shows_the_nan_may_hide_one(after: list[float]) -> Non
     assert named_cause(*parts) != "singular-gradient"
 
 
+def test_where_single_batches_do_it_their_numbers_may_be_at_fault() -> None:
+    norms = [*[1.0] * 10, NAN, *[1.0] * 8, NAN, *[1.0] * 3]
+    parts = series("loss", [*CALM, *[1.5] * 13]), series("grad_norm", norms)
+    assert named_cause(*parts) is None
+
+
 def test_a_loss_of_zero_that_shows_nan_later_was_zero() -> None:
     parts = series("loss", [*CALM, 0.0, NAN, NAN]), series("grad_norm", [*[1.0] * 10, *[NAN] * 3])
     onset = judge(make_run(*parts)).onset
