@@ -32,7 +32,10 @@ from nanautopsy.learning_rates import (
 )
 from nanautopsy.model import Assessment, Finding, Series
 from nanautopsy.quantities import quantity_words
+from nanautopsy.signal import up_to
 from nanautopsy.wording import phrase
+
+_GROWTH = ("diverged-loss", "loss-growth", "grad-norm-growth")
 
 
 def _assess(case: Case) -> Assessment:
@@ -59,6 +62,8 @@ def _assess(case: Case) -> Assessment:
         )
     if not any(evidence.supports for evidence in weighing.evidence):
         return quiet(phrase("nothing grew from the first steps on, and the learning rate is usual"))
+    if early is None and rising is None:
+        _weigh_soundness(case, weighing)
     _weigh_rivals(case, early, weighing)
     return weighing.fired()
 
@@ -66,7 +71,7 @@ def _assess(case: Case) -> Assessment:
 def _early_growth(case: Case) -> Finding | None:
     """Growth or divergence that began within the first points of what was logged."""
     for finding in case.findings:
-        if finding.id not in ("diverged-loss", "loss-growth", "grad-norm-growth"):
+        if finding.id not in _GROWTH:
             continue
         if finding.role == "cascade" or finding.data.get("descends"):
             continue
@@ -107,6 +112,23 @@ def _weigh_height(case: Case, rate: Rate, weighing: Weighing) -> None:
         ),
         rate.source,
     )
+
+
+def _weigh_soundness(case: Case, weighing: Weighing) -> None:
+    """A rate past the limit of stability multiplies errors at each step, and shows it soon."""
+    grown = [f.step for f in case.findings if f.id in _GROWTH and f.step is not None]
+    begins = min(grown, default=None if case.onset is None else case.onset.step)
+    if begins is None:
+        return
+    for series in case.run.by_role("loss"):
+        before = up_to(series, begins)
+        if len(before) >= thresholds.LONG_SOUND and before[-1] <= before[0]:
+            weighing.speaks_against(
+                thresholds.STRONG,
+                phrase("it trained soundly with that rate for {n} points", n=len(before)),
+                series.source,
+            )
+            return
 
 
 def _while_rising(case: Case) -> Series | None:

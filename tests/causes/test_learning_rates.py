@@ -83,6 +83,15 @@ def test_a_policy_that_ran_away_is_not_the_rate() -> None:
     assert named_cause(*parts) != "lr-too-high"
 
 
+@pytest.mark.parametrize("sound", [2, 1000])
+def test_a_rate_with_which_it_trained_for_long(sound: int) -> None:
+    growing = [float(v) for v in 3.0 ** np.arange(1, 25)]
+    values = dies([*np.linspace(2.0, 1.0, sound), *growing])
+    parts = series("loss", values), series("lr", [26.0] * len(values))
+    config = {"training": {"optimizer": "Adam", "learning_rate": 26.0}}
+    assert (named_cause(*parts, config=config) == "lr-too-high") == (sound == 2)
+
+
 @pytest.mark.parametrize("step", [None, 500])
 def test_a_log_that_begins_with_a_resume(step: int | None) -> None:
     """What was restored, or was not, began with it: the rate had been fine for 500 steps."""
