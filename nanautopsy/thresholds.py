@@ -249,7 +249,7 @@ EXTREME_LR_FACTOR = 30.0
 LOW_LR_FACTOR = 1 / EXTREME_LR_FACTOR
 """Below the usual by this much a rate is an odd suspect: something else made the steps long."""
 LONG_SOUND = 200
-"""Logged points of a loss that did not rise. Steps past the limit of stability multiply errors each:
+"""Logged points of a loss that did not rise. Steps past the limit of stability multiply errors:
 where only by 1.1, by 1e8 in 200."""
 TINY_LR = 1e-7
 """Below it a rate moves no weight far enough to break it in a run's first steps."""

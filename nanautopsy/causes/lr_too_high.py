@@ -19,6 +19,8 @@ Fix: lower the peak, warm up longer, scale the rate with the batch size, clip th
 
 from __future__ import annotations
 
+import numpy as np
+
 from nanautopsy import thresholds
 from nanautopsy.causes._growth import EXPLANATIONS, weigh_resume
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
@@ -116,13 +118,13 @@ def _weigh_height(case: Case, rate: Rate, weighing: Weighing) -> None:
 
 def _weigh_soundness(case: Case, weighing: Weighing) -> None:
     """A rate past the limit of stability multiplies errors at each step, and shows it soon."""
-    grown = [f.step for f in case.findings if f.id in _GROWTH and f.step is not None]
-    begins = min(grown, default=None if case.onset is None else case.onset.step)
-    if begins is None:
-        return
+    grown = [f.data.get("began", f.step) for f in case.findings if f.id in _GROWTH]
+    known = [step for step in grown if isinstance(step, int)]
+    begins = min(known, default=None if case.onset is None else case.onset.step)
     for series in case.run.by_role("loss"):
         before = up_to(series, begins)
-        if len(before) >= thresholds.LONG_SOUND and before[-1] <= before[0]:
+        long = len(before) >= thresholds.LONG_SOUND
+        if long and np.median(before[-10:]) <= np.median(before[:10]):
             weighing.speaks_against(
                 thresholds.STRONG,
                 phrase("it trained soundly with that rate for {n} points", n=len(before)),
