@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from nanautopsy import thresholds
-from nanautopsy.causes.interface import Case
+from nanautopsy.causes.interface import Case, Weighing
 from nanautopsy.circumstances import at_first_steps
 from nanautopsy.model import Onset
 from nanautopsy.signal import index_at
+from nanautopsy.wording import phrase
 
 SOON = 10
 """Steps after a load within which absurd weights show."""
@@ -61,3 +62,35 @@ def trained_until(case: Case, step: int) -> bool:
     """Whether a number of training says that the run was finite at a step; that the weights that
     were loaded are finite says nothing of it."""
     return any(index_at(s, step) is not None for s in case.run.by_role("loss", "grad_norm"))
+
+
+def weigh_time(case: Case, weighing: Weighing) -> None:
+    """Weights that were bad when training began show at once."""
+    onset = case.onset
+    if onset is None or onset.step is None:
+        return
+    if at_first_steps(case.run, onset):
+        dead_with_what_was_loaded(onset, weighing)
+    else:
+        finite_before(onset, thresholds.STRONG, weighing)
+
+
+def dead_with_what_was_loaded(onset: Onset, weighing: Weighing) -> None:
+    """Speaks for weights that were bad as they were loaded."""
+    weighing.speaks_for(
+        thresholds.MODERATE,
+        phrase(
+            "it was non-finite at step {step}, with the weights as they were loaded",
+            step=onset.step,
+        ),
+        onset.source,
+    )
+
+
+def finite_before(onset: Onset, strength: float, weighing: Weighing) -> None:
+    """Speaks against them."""
+    weighing.speaks_against(
+        strength,
+        phrase("training was finite until step {last_finite}", last_finite=onset.last_finite),
+        onset.source,
+    )

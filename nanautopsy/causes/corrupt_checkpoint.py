@@ -28,6 +28,8 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.causes._start import (
     SOON,
+    dead_with_what_was_loaded,
+    finite_before,
     from_before,
     trained_until,
     was_loaded,
@@ -108,24 +110,11 @@ def _assess(case: Case) -> Assessment:
     _weigh_first_loss(case, weighing)
     if onset is not None and onset.step is not None:
         if at_first_steps(case.run, onset) and not was_sound(case):
-            weighing.speaks_for(
-                thresholds.MODERATE,
-                phrase(
-                    "it was non-finite at step {step}, with the weights as they were loaded",
-                    step=onset.step,
-                ),
-                onset.source,
-            )
+            dead_with_what_was_loaded(onset, weighing)
         elif was_loaded_then(case, onset):
             pass  # what was finite before was so with other weights
         elif onset.last_finite is not None and trained_until(case, onset.last_finite):
-            weighing.speaks_against(
-                thresholds.MODERATE,
-                phrase(
-                    "training was finite until step {last_finite}", last_finite=onset.last_finite
-                ),
-                onset.source,
-            )
+            finite_before(onset, thresholds.MODERATE, weighing)
     return weighing.fired()
 
 

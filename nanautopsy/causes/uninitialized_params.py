@@ -25,8 +25,8 @@ from __future__ import annotations
 import re
 
 from nanautopsy import thresholds
+from nanautopsy.causes._start import weigh_time
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
-from nanautopsy.circumstances import at_first_steps
 from nanautopsy.detectors.load_report import keys_of
 from nanautopsy.known_issues.match import possible
 from nanautopsy.model import Assessment, Finding, LogEvent, Run
@@ -70,7 +70,7 @@ def _assess(case: Case) -> Assessment:
             )
         )
     if not _only_rows(case):
-        _weigh_time(case, weighing)
+        weigh_time(case, weighing)
     _weigh_defect(case, weighing)
     return weighing.fired()
 
@@ -178,27 +178,6 @@ def _within(finding: Finding, new: set[str]) -> bool:
     """Whether every tensor of the finding was newly initialized."""
     tensors = finding.data.get("tensors", ())
     return bool(new) and isinstance(tensors, tuple) and set(map(str, tensors)) <= new
-
-
-def _weigh_time(case: Case, weighing: Weighing) -> None:
-    onset = case.onset
-    if onset is None or onset.step is None:
-        return
-    if at_first_steps(case.run, onset):
-        weighing.speaks_for(
-            thresholds.MODERATE,
-            phrase(
-                "it was non-finite at step {step}, with the weights as they were loaded",
-                step=onset.step,
-            ),
-            onset.source,
-        )
-    else:
-        weighing.speaks_against(
-            thresholds.STRONG,
-            phrase("training was finite until step {last_finite}", last_finite=onset.last_finite),
-            onset.source,
-        )
 
 
 def _weigh_defect(case: Case, weighing: Weighing) -> None:

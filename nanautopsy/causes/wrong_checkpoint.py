@@ -26,8 +26,8 @@ import re
 import numpy as np
 
 from nanautopsy import thresholds
+from nanautopsy.causes._start import weigh_time
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
-from nanautopsy.circumstances import at_first_steps
 from nanautopsy.model import Assessment, Finding, Run
 from nanautopsy.wording import phrase
 
@@ -54,25 +54,7 @@ def _assess(case: Case) -> Assessment:
         return quiet(phrase("only a head was newly initialized, as for fine-tuning"))
     if unused:
         weighing.speaks_for(thresholds.MODERATE, unused[0].text, unused[0].source)
-    onset = case.onset
-    if onset is not None and onset.step is not None:
-        if at_first_steps(case.run, onset):
-            weighing.speaks_for(
-                thresholds.MODERATE,
-                phrase(
-                    "it was non-finite at step {step}, with the weights as they were loaded",
-                    step=onset.step,
-                ),
-                onset.source,
-            )
-        else:
-            weighing.speaks_against(
-                thresholds.STRONG,
-                phrase(
-                    "training was finite until step {last_finite}", last_finite=onset.last_finite
-                ),
-                onset.source,
-            )
+    weigh_time(case, weighing)
     return weighing.fired()
 
 
