@@ -1,4 +1,4 @@
-"""Histograms of masks: buffers that hold -Inf by design, and that training does not change."""
+"""Extremes of what is masked: -Inf by design, in every batch, whatever training does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from nanautopsy.model import Series
+from nanautopsy.roles import words
 
+_SMALLEST = frozenset(("min", "amin", "minimum", "smallest"))
 _FEWEST_POINTS = 2
 """Of one point nobody can say that it stays."""
 
@@ -19,10 +21,12 @@ def is_mask_buffer(series: Series, everything: Sequence[Series]) -> bool:
     A weight that turned to -Inf was finite before, or has neighbors that are trained; causal masks
     and the like are the same from the first point to the last. ``everything``: the run's series.
     """
-    base, sign, extreme = series.tag.rpartition("#")
-    if not sign or extreme not in ("min", "max") or len(series) < _FEWEST_POINTS:
+    if len(series) < _FEWEST_POINTS or not np.isneginf(series.values).all():
         return False
-    if not np.isneginf(series.values).all():
+    base, sign, extreme = series.tag.rpartition("#")
+    if not sign and not _SMALLEST.isdisjoint(words(series.tag)):
+        return True  # scores_min: of masked scores in every batch
+    if extreme not in ("min", "max"):
         return False
     beside = {
         other.tag.rpartition("#")[2]: other.values

@@ -86,7 +86,7 @@ _COUNTED = frozenset(
 _RATE = frozenset({"per", "sec", "second", "seconds", "time", "ms", "tps", "mfu", "tflops"})
 _NOT_A_LOSS = frozenset(
     {"scale", "scaler", "scaling", "weight", "weights", "count", "spike", "coef", "ratio", "std"}
-    | {"var", "frac", "fraction", "num", "nan", "finite", "best", "mask", "masks"}
+    | {"var", "frac", "fraction", "num", "nan", "finite", "best", "tokens", "toks", "mask", "masks"}
 )
 """Words beside *loss* that make it a property of a loss; the best one starts at Inf by custom."""
 _LEARNING_RATE = ("learning_rate", "learn_rate", "learnrate", "global_schedule")

@@ -17,6 +17,8 @@ _PRECISION = re.compile(
 )
 """``16-mixed`` and ``32-true`` are Lightning's, ``amp_bf16`` Composer's and OpenCLIP's,
 ``mixed_float16`` Keras's."""
+_REMARK = re.compile(r"(?<=[\w-])\s+\([^()]*(?:\(\))?[^()]*\)$")
+"""``fp16 (model.half())``"""
 _DTYPES = {
     **dict.fromkeys(("fp16", "float16", "half", "f16", "16"), "F16"),
     **dict.fromkeys(("bf16", "bfloat16"), "BF16"),
@@ -33,7 +35,7 @@ def dtype_name(value: Scalar) -> str | None:
     """
     if isinstance(value, bool) or value is None:
         return None
-    wrapped = _WRAPPED.fullmatch(str(value).strip().lower())
+    wrapped = _WRAPPED.fullmatch(_REMARK.sub("", str(value).strip().lower()))
     found = None if wrapped is None else _PRECISION.fullmatch(wrapped[1])
     return None if found is None else _DTYPES[found[1]]
 

@@ -59,6 +59,7 @@ def compute(*records: ConfigRecord, command: str | None = None) -> Scalar:
         ("no", None), ("auto", None), ("", None), (None, None), (True, None), (False, None),
         ("fp8", None), ("64", None), ("high", None), ("int8", None), (4, None), ("16 bits", None),
         ("float16 and more", None), ("transformer_engine", None), ("float64", None),
+        ("fp16 (model.half())", "F16"), ("float32 (default)", "F32"), ("(fp16)", None),
     ],
 )  # fmt: skip
 def test_names_of_dtypes(value: Scalar, dtype: str | None) -> None:

@@ -49,3 +49,15 @@ def test_a_running_extreme_begins_at_infinity() -> None:
     assert not damaged(checkpoint(1, best, tensor("fc.weight")))
     scale = tensor("layer_scale", (), pos_inf=1, first_nonfinite=0)
     assert damaged(checkpoint(1, scale, tensor("fc.weight"))) == [scale]
+
+
+@pytest.mark.parametrize(
+    ("tag", "values", "found"),
+    [
+        ("attn/scores_min", [-INF] * 4, False),
+        ("attn/scores_min", [-3.0, -INF, -INF, -INF], True),
+        ("attn/scores_max", [-INF] * 4, True),
+    ],
+)
+def test_the_smallest_of_masked_scores(tag: str, values: list[float], found: bool) -> None:
+    assert bool(list(DETECTOR.detect(make_run(series(tag, values))))) == found

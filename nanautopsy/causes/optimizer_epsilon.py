@@ -28,7 +28,7 @@ from nanautopsy.causes._half import half_weights
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.circumstances import at_first_steps, gradients_were_finite_at
 from nanautopsy.detectors.precision import saved
-from nanautopsy.model import Assessment, Checkpoint, Source, TensorHealth
+from nanautopsy.model import Assessment, Checkpoint, Fact, Source, TensorHealth
 from nanautopsy.quantities import quantity_words
 from nanautopsy.wording import phrase
 
@@ -52,6 +52,8 @@ def _assess(case: Case) -> Assessment:
             return quiet(
                 phrase("Adam's epsilon is {stated:g}, which float16 holds", stated=epsilon.value)
             )
+        if epsilon.value == 0 and optimizer is not None:
+            return _assess_zero(case, epsilon)
     moments = [(c, t) for c in case.run.checkpoints for t in _moments(c)]
     wide = [(c, t) for c, t in moments if t.dtype in ("F32", "F64", "BF16")]
     if wide and not any(t.dtype == "F16" for _, t in moments):
@@ -97,6 +99,18 @@ def _assess(case: Case) -> Assessment:
         weighing.speaks_against(
             thresholds.STRONG, phrase("{finding}, before it", finding=finding.text), finding.source
         )
+    return weighing.fired()
+
+
+def _assess_zero(case: Case, epsilon: Fact) -> Assessment:
+    """Without an epsilon the format does not matter."""
+    weighing = Weighing()
+    weighing.speaks_for(
+        thresholds.STRONG,
+        phrase("Adam's epsilon is 0: where a gradient is 0, so is what it is divided by"),
+        epsilon.source,
+    )
+    _weigh_time(case, True, weighing)
     return weighing.fired()
 
 

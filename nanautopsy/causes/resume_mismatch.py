@@ -24,7 +24,7 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
-from nanautopsy.model import Assessment, Finding, LogEvent, Run, Series
+from nanautopsy.model import Assessment, Finding, LogEvent, Run, Series, Source
 from nanautopsy.wording import phrase
 
 
@@ -56,11 +56,7 @@ def _assess(case: Case) -> Assessment:
     ):
         weighing.speaks_for(strength, finding.text, finding.source)
     if between <= thresholds.RESUME_WINDOW:
-        weighing.speaks_for(
-            thresholds.MODERATE,
-            phrase("the failure follows within {between} points", between=between),
-            first.source,
-        )
+        _weigh_near(between, first.source, weighing)
     if lost is not None:
         _weigh_lost(lost, weighing)
     for finding in case.found("absurd-weight", "flipped-weight", "nonfinite-parameters"):
@@ -86,6 +82,14 @@ def _weigh_lost(lost: LogEvent, weighing: Weighing) -> None:
     )
 
 
+def _weigh_near(between: int, source: Source, weighing: Weighing) -> None:
+    weighing.speaks_for(
+        thresholds.MODERATE,
+        phrase("the failure follows within {between} points", between=between),
+        source,
+    )
+
+
 def _assess_lost(case: Case, lost: LogEvent, death: int) -> Assessment:
     """Where the log begins with the resume, nothing is seen from before it to be compared with."""
     starts = [int(s.steps[0]) for s in case.run.by_role("loss", "grad_norm") if len(s)]
@@ -95,6 +99,8 @@ def _assess_lost(case: Case, lost: LogEvent, death: int) -> Assessment:
         return quiet(phrase("the state that was not restored is far from the onset"))
     weighing = Weighing()
     _weigh_lost(lost, weighing)
+    if between <= thresholds.RESUME_WINDOW:
+        _weigh_near(between, lost.source, weighing)
     for finding in case.found("grad-norm-growth", "loss-growth", "diverged-loss")[:1]:
         weighing.speaks_for(
             thresholds.MODERATE,

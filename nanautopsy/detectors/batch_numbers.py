@@ -14,6 +14,7 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
+from nanautopsy.experts import has_experts
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.quantities import position
 from nanautopsy.roles import words
@@ -28,8 +29,9 @@ def _of(text: str) -> _Words:
 
 
 _TARGET = _of(
-    "target targets label labels valid supervised unmasked trainable answer response completion"
-    " positive positives pos pair pairs foreground fg matched boxes objects annotations gt"
+    "target targets label labels labeled labelled valid supervised unmasked trainable answer"
+    " response completion positive positives pos pair pairs foreground fg matched boxes objects"
+    " annotations gt"
 )
 _COUNT = _of(
     "num n count number tokens token tok toks targets labels positions pixels px pair pairs"
@@ -39,6 +41,7 @@ _LEARNED_FROM = _of(
     "tokens tok toks ntok ntoks ntokens px pixels pairs anchors boxes objects positions gt mask"
 )
 """What losses are means over."""
+_OF_LOSS = (_of("loss tokens"), _of("loss toks"), _of("num loss tokens"), _of("n loss tokens"))
 _SUMMED = _of("sum count n num")
 _NOT_TARGETS = _of(
     "loss acc accuracy ignored masked vocab classes class length len lr grad norm ratio fraction"
@@ -46,6 +49,8 @@ _NOT_TARGETS = _of(
     " weight size pad padded padding gen generated keys key kv image causal"
 )
 _LENGTH = _of("len lens length lengths seqlen seqlens keys key kv")
+_TOKENS = _of("tokens toks")
+_OF_EXPERTS = _of("expert experts router moe gate load")
 _LEAST = _of("min minimum shortest smallest least")
 _ROWS = _of("rows row queries query sequences seqs samples sentences positions")
 _EMPTIED = _of("masked empty without unattended blocked dead")
@@ -102,7 +107,7 @@ def _negative(values: np.ndarray) -> int | None:
 
 
 def _is_target(have: _Words) -> bool:
-    if "mask" in have and have & _SUMMED:
+    if ("mask" in have and have & _SUMMED) or have in _OF_LOSS:
         return True
     if have & _NOT_TARGETS:
         return False
@@ -111,7 +116,8 @@ def _is_target(have: _Words) -> bool:
 
 def _is_length(have: _Words) -> bool:
     least = have & _LEAST or have & {"valid", "visible"}
-    return "shortest" in have or bool(have & _LENGTH and least)
+    length = have & _LENGTH or (have & _TOKENS and not have & _OF_EXPERTS)
+    return "shortest" in have or bool(length and least)
 
 
 _RULES = (
@@ -145,8 +151,11 @@ _RULES = (
 
 
 def _detect(run: Run) -> Iterator[Finding]:
+    mixture = has_experts(run)
     for series in run.by_role("other", "counter"):
         have = frozenset(words(series.tag))
+        if mixture and have & _TOKENS:
+            have |= _OF_EXPERTS  # the fewest tokens may be those of an expert
         for rule in _RULES:
             index = rule.first(series.values) if len(series) > 1 and rule.names(have) else None
             if index is not None:

@@ -91,3 +91,12 @@ def test_a_running_sum_that_keeps_the_nan_of_one_step() -> None:
     assert named_cause(loss, went_on) == "empty-targets"
     dead = series("grad_norm", [1.0] * 4 + [0.0] + [NAN] * 5)
     assert named_cause(loss, dead) != "empty-targets"
+
+
+@pytest.mark.parametrize("tag", ["n_labeled", "loss_tokens"])
+def test_a_count_of_what_the_loss_is_a_mean_over(tag: str) -> None:
+    counts = series(tag, [*[5.0, 7.0] * 10, 0.0, *[6.0] * 9])
+    loss = series("loss", [2.0] * 20 + [NAN] * 10)
+    assert named_cause(loss, series("grad_norm", [1.0] * 20 + [NAN] * 10), counts) == (
+        "empty-targets"
+    )

@@ -15,6 +15,9 @@ DEAD = [NAN] * 9
         ([2.3, *DEAD], [1.1, *DEAD], PURE, "optimizer-epsilon"),
         ([2.3, *DEAD], [1.1, *DEAD], {**PURE, "optimizer": "rmsprop"}, "optimizer-epsilon"),
         ([2.3, *DEAD], [1.1, *DEAD], {**PURE, "optimizer": "sgd"}, None),
+        # In any format: a gradient of 0 over a root of 0.
+        ([2.3, *DEAD], [1.1, *DEAD], {"optimizer": "adam", "eps": 0.0}, "optimizer-epsilon"),
+        ([2.3] * 9 + [NAN], [1.1] * 9 + [NAN], {"optimizer": "adam", "eps": 0.0}, None),
         # What float16 holds.
         ([2.3, *DEAD], [1.1, *DEAD], {**PURE, "adam_epsilon": 1e-4}, None),
         # Before any update: the forward pass, and the backward pass.

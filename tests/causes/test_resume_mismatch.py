@@ -81,3 +81,9 @@ def test_a_rate_whose_first_row_has_the_step_of_the_resume() -> None:
     loss = series("loss", [*BEFORE, 1.0, NAN, NAN], steps)
     resumed = event("run-resumed", "checkpoint loaded: iter 100", 100)
     assert named_cause(loss, rates, resumed) != "lr-spike"
+
+
+def test_a_state_that_is_said_to_be_lost_and_nan_at_once() -> None:
+    lost = event("state-not-restored", "exp_avg_sq missing in checkpoint, filled with zeros", 20)
+    loss, norm = series("loss", [*BEFORE, 1.0, NAN, NAN]), series("grad_norm", [*BEFORE, 1.0, NAN])
+    assert named_cause(loss, norm, RESUMED, lost) == "resume-mismatch"

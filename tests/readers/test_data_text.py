@@ -11,6 +11,8 @@ from textlogs import events_of, read_text
 SAID = [
     ("example 812: prompt length 17 >= max_seq_length 16, response was truncated away", "labels-mismatch"),
     ("[warn] batch 12: no valid labels left", "labels-mismatch"),
+    ("step 41 loss=nan (no supervised tokens in batch), skipping update", "labels-mismatch"),
+    ("WARNING: non-finite loss at step 16, skipping update; input nan count 144", "odd-sample"),
     ("all target tokens are masked in sample 3", "labels-mismatch"),
     ("batch 41 contains 1 empty sequence (length 0 after tokenization)", "empty-sequence"),
     ("Found 0 trainable tokens in batch 33", "labels-mismatch"),

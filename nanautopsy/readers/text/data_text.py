@@ -85,8 +85,8 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"|corrupt(?:ed)?|invalid|broken)|coincide|out of range|outside)\b"
             rf"|\b(?:could not|cannot|can't|failed to|unable to) (?:\w+ )?(?:decode|read|parse)\b"
             rf".{{0,40}}{_SAMPLE}"
-            rf"|\b{_SAMPLE}\b[^;|]{{0,40}}\b(?:n_|num_)?(?:nan|inf)s?(?:_count)?\s*[=:]\s*[1-9]\d*\b"
-            r"(?!\.\d)|\b[1-9]\d* missing\b"
+            rf"|\b{_SAMPLE}\b[^;|]{{0,40}}\b(?:n_|num_)?(?:nan|inf)s?"
+            r"(?:[ _]count\s*[=:]?|\s*[=:])\s*[1-9]\d*\b(?!\.\d)|\b[1-9]\d* missing\b"
             r"(?! (?:\w+ )?(?:keys?|files?|tensors?|param\w*|modules?|weights?))"
             rf"|\b[1-9]\d* invalid (?:\w+ )?(?:values?|entries|cells|{_SAMPLE})\b",
             re.IGNORECASE,
@@ -100,7 +100,8 @@ _PARAMETER = re.compile(
 )
 """With a statistic of 1e20 or more."""
 _HARMLESS = re.compile(
-    r"\b(?:skip(?:s|ped|ping)?|drop(?:s|ped|ping)?|filter\w*|replac\w+|fill(?:s|ed|ing)?|imput\w+"
+    r"\b(?:skip(?:s|ped|ping)?(?! (?:the |this )?(?:update|step|optimi[sz]er))"
+    r"|drop(?:s|ped|ping)?|filter\w*|replac\w+|fill(?:s|ed|ing)?|imput\w+"
     r"|interpolat\w+|remov(?:ed|ing)|discard\w*|exclud\w+|clamp\w*|clip(?:ped|ping)?)\b",
     re.IGNORECASE,
 )

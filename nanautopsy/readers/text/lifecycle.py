@@ -95,7 +95,7 @@ def _is_repeated(log: Log, line: Line, kind: str) -> bool:
 
 _STATE = (
     r"(?:optimi[sz]er|opt(?:im)?_state|(?:lr[_ ])?scheduler|(?:loss |grad(?:ient)? ?|amp )?scaler"
-    r"|ema)"
+    r"|ema|exp_avg(?:_sq)?|(?:second|adam) moments?)"
 )
 _NOT_RESTORED = re.compile(
     rf"\b(?:no|without)\s+(?:saved {_STATE}|{_STATE}s?(?:[ _.-](?:states?|dict|file|\w+\.pt)"
@@ -106,7 +106,8 @@ _NOT_RESTORED = re.compile(
     rf"|\b{_STATE}s?(?:[ _.-](?:states?|dict|file))*\b[\w ,.'\"()/-]{{0,40}}"
     rf"\b(?:not (?:found|restored|loaded|present|saved|in)|(?:(?:is|was|were) )?(?:missing|lost)"
     rf"|(?:is|was|were) reset"
-    rf"|re-?initiali[sz]ed|start(?:s|ed|ing)? (?:anew|fresh|from scratch)|mismatch)"
+    r"|filled with zeros|zero-?filled|re-?initiali[sz]ed"
+    r"|start(?:s|ed|ing)? (?:anew|fresh|from scratch)|mismatch)"
     rf"|\b(?:fresh|new|re-?initiali[sz](?:ed|ing))\s+(?:the )?{_STATE}\b(?: state)?",
     re.IGNORECASE,
 )
