@@ -50,6 +50,7 @@ _MASKED = re.compile(r"\bwhere\(")
 gradient too, of 0 times what may be Inf."""
 _PLAIN = re.compile(r"(Mul|Var|VarMean|Sum|Mean|Sub|Add|Square)Backward", re.IGNORECASE)
 _ROOT = re.compile(r"\b(?:r?sqrt|norm|acos|asin|cbrt|hypot)\(")
+_SQUARED = re.compile(r"\*\*\s*2|\bpow\([^()]*2\)|\bsquare\(")
 """Had the forward pass been NaN, the root's own backward function, which comes before theirs, would
 have been the first."""
 _POWER = re.compile(r"(?:\*\*|\bpow\((?:[^(),]*,)?)\s*\(?\s*(-?\d*\.?\d+)(?:\s*/\s*(\d*\.?\d+))?")
@@ -143,7 +144,20 @@ def _is_handed_inf(finding: Finding) -> bool:
     place, function = str(finding.data.get("forward", "")), str(finding.data.get("function", ""))
     if _MASKED.search(place):
         return True
-    return _PLAIN.match(function) is not None and _ROOT.search(place) is not None
+    if _PLAIN.match(function):
+        return _ROOT.search(place) is not None
+    return function.startswith("Pow") and _is_root_of_squares(place)
+
+
+def _is_root_of_squares(place: str) -> bool:
+    """Whether what a root is taken of is squared: at 0 the root hands on an Inf, times 0."""
+    for root in _ROOT.finditer(place):
+        squared = _SQUARED.search(place, root.end())
+        if squared is not None:
+            between = place[root.end() : squared.start()]
+            if between.count("(") >= between.count(")"):
+                return True
+    return False
 
 
 def _is_smooth_power(finding: Finding) -> bool:

@@ -98,6 +98,11 @@ def _finding(run: Run, kind: str, said: str, events: tuple[LogEvent, ...]) -> Fi
     times = phrase(" ({n} times)", n=len(events)) if len(events) > 1 else ""
     layer = _layer(events)
     data = dict(first.data) | {"count": len(events), "step_exact": first.step_exact}
+    function = data.get("function")
+    if function is not None:
+        # Standard output may quote what standard error traces.
+        traced = [e for e in events if e.data.get("function") == function and "forward" in e.data]
+        data |= {"forward": traced[0].data["forward"]} if traced else {}
     if str(data.get("operation", "")).startswith(_COMPILED):
         # JAX says that of a compiled function before it runs it again, to find the operation.
         named = (e for e in events if e.step == first.step and "operation" in e.data)

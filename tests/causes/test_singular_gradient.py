@@ -149,6 +149,8 @@ def test_what_the_line_itself_says_of_the_loss() -> None:
     [
         ("VarBackward0", "loss = torch.sqrt(z.var(1)).mean()", True),
         ("MulBackward0", "d = torch.sqrt(a * a + b)", True),
+        ("PowBackward0", "d = torch.sqrt(((a - b) ** 2).sum(-1))", True),
+        ("PowBackward0", "loss = (torch.sqrt(a + 1) - b) ** 2", False),
         ("MulBackward0", "loss = (w * pred).mean()", False),
         ("MmBackward0", "y = h @ w / torch.sqrt(d)", False),
     ],
