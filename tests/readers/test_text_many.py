@@ -4,6 +4,7 @@ not."""
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from nanautopsy.model import LogEvent, Record, Series
 from nanautopsy.readers.text import records, skeletons
 from nanautopsy.readers.text.blocks import Block, blocks
+from nanautopsy.readers.text.dialect import Dialect, Line
 from nanautopsy.readers.text.dialects import DIALECTS
 from nanautopsy.readers.text.numbers import SPLIT
 from nanautopsy.readers.text.patterns import pattern_of
@@ -241,3 +243,20 @@ def test_everyday_words_make_no_candidates() -> None:
     triggers = [word for dialect in DIALECTS for word in dialect.triggers]
     quiet = [word for dialect in DIALECTS for word in dialect.counters]
     assert not Prefilter(triggers, quiet).candidates([prose]).any()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+def test_a_long_line_takes_linear_time(dialect: Dialect) -> None:
+    """Shapes that make careless patterns quadratic; a line is read up to 16 KB."""
+
+    def seconds(text: str, size: int) -> float:
+        line = Line(1, (text * (size // len(text))).encode() + b" norm=nan", False)
+        began = time.process_time()
+        dialect.plan(line, line.text.lower())
+        return time.process_time() - began
+
+    for text in ("a.", "a_", "['a']", "grad norm ", "Adam(", "labels ", "layer 1 ", "sqrt(", "1: "):
+        # Four times the text: 4 where a pattern is linear, 16 where it is quadratic. What takes
+        # less than five milliseconds is noise.
+        ratios = (seconds(text, 16_000) / max(seconds(text, 4_000), 5e-3) for _ in range(9))
+        assert any(ratio < 10 for ratio in ratios), text

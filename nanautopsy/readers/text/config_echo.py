@@ -34,7 +34,7 @@ _CALL = re.compile(
     r"|Settings|HParams))\((?=\s*\w+=|\s*$)"
 )
 _MADE = re.compile(
-    r"(?<![\w])(?:\w+\.)*((?:Fused)?(?:Adam\w*|NAdam|RAdam|SGD|RMSprop|Adagrad|Adafactor|Lion|LAMB))"
+    r"(?<!\w)((?:Fused)?(?:Adam\w*|NAdam|RAdam|SGD|RMSprop|Adagrad|Adafactor|Lion|LAMB))"
     r"\((?=(?:params=[^,]*, )?\w+=)"
 )
 """``Adam(lr=0.001, eps=1e-08)``, as programs write what they made."""

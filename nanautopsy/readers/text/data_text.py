@@ -94,7 +94,8 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
 )
 _PARAMETER = re.compile(
-    r"\b[A-Za-z_][\w.]*(?:lora_[AB]|weight|bias|kernel|embeddings?|_proj|_emb|_table)[\w.]*\b"
+    r"(?<![\w.])[A-Za-z_][\w.]*"
+    r"(?:lora_[AB]|weight|bias|kernel|embeddings?|_proj|_emb|_table)[\w.]*\b"
     r"[^;|]{0,40}\b(?:abs ?max|max|norm|std|rms)\s*[=:]?\s*\d(?:\.\d+)?e\+(?:[2-9]\d|\d{3,})\b",
     re.IGNORECASE,
 )

@@ -58,8 +58,6 @@ _KINDS = (
 )
 _GRADIENT_END = re.compile(r"\.grad$")
 _MEMORY = "layer-rows"
-_REACH = 3
-"""Lines between two layers of one step."""
 
 
 @dataclass(slots=True)
