@@ -10,7 +10,7 @@ Each fact keeps the place that says it. Names:
 ``loss_scale_initial`` what a scaler starts at
 ``compute_capability`` of the first NVIDIA GPU that is named
 ``optimizer`` ``learning_rate`` ``adam_epsilon`` ``adam_beta1`` ``adam_beta2`` ``weight_decay``
-``gradient_clipping`` ``warmup_steps`` ``warmup_ratio``
+``momentum`` ``gradient_clipping`` ``warmup_steps`` ``warmup_ratio``
 ``lr_schedule`` ``gradient_accumulation`` ``logging_steps`` ``logging_nan_inf_filter``
 ``zero_stage`` ``overlap_comm`` ``reduce_bucket_size`` ``bf16_check_grad_overflow``
 ``trainer``            transformers, where its Trainer (or a subclass) wrote what was read
@@ -52,7 +52,7 @@ FACTS = frozenset(
     "gradient_clipping warmup_steps lr_schedule gradient_accumulation logging_steps "
     "logging_nan_inf_filter zero_stage overlap_comm reduce_bucket_size bf16_check_grad_overflow "
     "parameter_dtype optimizer_state_dtype loss_scale_initial compute_capability adam_beta1 "
-    "adam_beta2 weight_decay warmup_ratio trainer offload_optimizer "
+    "adam_beta2 weight_decay momentum warmup_ratio trainer offload_optimizer "
     "device fp8 quantization_bits ram_efficient_loading tensor_parallel pipeline_parallel "
     "micro_batch_size attention compile model_type architecture train_batch_size".split()
 )

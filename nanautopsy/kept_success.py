@@ -30,6 +30,25 @@ def keeps_success(run: Run, series: Series) -> bool:
     )
 
 
+def never_rose(run: Run, series: Series) -> bool:
+    """Whether the same writer logs a measure of success, and it never left its beginning."""
+    beside = [
+        other.values[np.isfinite(other.values)]
+        for other in run.by_role("other")
+        if (other.source.path, other.axis) == (series.source.path, series.axis)
+        and not _SUCCESS.isdisjoint(_success_words(other.tag))
+    ]
+    return bool(beside) and all(_stayed(values) for values in beside)
+
+
+def _stayed(values: np.ndarray) -> bool:
+    if len(values) <= thresholds.EARLY_POINTS:
+        return False
+    first, last = float(np.median(values[:3])), float(np.median(values[-3:]))
+    ceiling = 1.0 if values.max() <= 1 else 100.0
+    return last - first <= (1 - thresholds.SUCCESS_KEPT) * (ceiling - first)
+
+
 def _success_words(tag: str) -> tuple[str, ...]:
     """Words of a tag, with a number joined to the word before it: ``top1``, ``f1``."""
     parts = words(tag)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nanautopsy import thresholds
-from nanautopsy.model import Finding, LogEvent, Run, Series, Source
-from nanautopsy.signal import up_to
+from nanautopsy.model import Fact, Finding, LogEvent, Run, Series, Source
+from nanautopsy.signal import shown, up_to
+from nanautopsy.wording import phrase
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,91 @@ def highest(run: Run, before: int | None) -> Rate | None:
 def how_high(run: Run, rate: float) -> float:
     """``rate`` over the upper end of what is usual for the run's optimizer.
 
-    Where nothing tells the optimizer, over the highest of all, SGD's.
+    Where nothing tells the optimizer, over the highest of all, SGD's. A momentum above the usual
+    makes the steps longer that add up.
     """
-    optimizer = run.facts.get("optimizer")
-    name = str(optimizer.value).lower() if optimizer is not None else ""
+    name = _optimizer(run)
     known = [usual for word, usual in thresholds.USUAL_LR.items() if word in name]
+    momentum = _number(run, "momentum")
+    if momentum is not None and thresholds.USUAL_MOMENTUM < momentum < 1 and "adam" not in name:
+        rate *= (1 - thresholds.USUAL_MOMENTUM) / (1 - momentum)
     return rate / (min(known) if known else max(thresholds.USUAL_LR.values()))
+
+
+def _optimizer(run: Run) -> str:
+    """Its name in lower case; empty where nothing tells it."""
+    optimizer = run.facts.get("optimizer")
+    return "" if optimizer is None else str(optimizer.value).lower()
+
+
+def _number(run: Run, name: str) -> float | None:
+    fact = run.facts.get(name)
+    known = fact is not None and isinstance(fact.value, (int, float))
+    return float(fact.value) if known else None  # type: ignore[union-attr, arg-type]
+
+
+def endless_momentum(run: Run) -> Fact | None:
+    """A momentum of 1 or more, with which no gradient is ever forgotten."""
+    momentum = _number(run, "momentum")
+    usable = momentum is not None and 1 <= momentum < thresholds.GROWTH_FACTOR
+    return run.facts["momentum"] if usable and "adam" not in _optimizer(run) else None
+
+
+def turning_decay(run: Run, rate: float) -> float | None:
+    """Rate times weight decay, where a step multiplies every weight by less than -1.
+
+    Adam without a W divides the decay by its gradients' size, and momentum takes a part of it
+    away from plain gradient descent: there twice as much does it.
+    """
+    decay, name = _number(run, "weight_decay"), _optimizer(run)
+    if decay is None or ("adam" in name and "adamw" not in name) or "rmsprop" in name:
+        return None
+    limit = thresholds.DECAY_LIMIT * (1 + (_number(run, "momentum") or 0.0 if "sgd" in name else 0))
+    return rate * decay if rate * decay > limit else None
+
+
+def steps_with_the_loss(run: Run) -> Finding | None:
+    """A loss of a large scale before any update, where the steps of the optimizer grow with it:
+    the usual rates belong to losses of order one."""
+    if any(word in _optimizer(run) for word in ("adam", "lion", "lamb", "rmsprop", "muon")):
+        return None
+    for series in run.by_role("loss"):
+        if not len(series) or series.axis == "epoch" or int(series.steps[0]) > 1:
+            continue
+        first = float(series.values[0])
+        if np.isfinite(first) and first >= thresholds.UNSCALED_LOSS:
+            text = phrase(
+                "{tag} begins at {first}: targets or inputs of that scale make steps as long",
+                tag=series.tag,
+                first=shown(first),
+            )
+            return Finding("unscaled-loss", text, series.at(0), step=int(series.steps[0]))
+    return None
+
+
+def steep_gradient(run: Run) -> Finding | None:
+    """A gradient before any update that is far longer than the loss is high: the product of many
+    Jacobians does that, whatever the rate."""
+    for norm in run.by_role("grad_norm"):
+        if not len(norm) or norm.axis == "epoch" or int(norm.steps[0]) > 1:
+            continue
+        first = float(norm.values[0])
+        for loss in run.by_role("loss"):
+            if not len(loss) or loss.source.path != norm.source.path:
+                continue
+            level = max(1.0, abs(float(loss.values[0])))
+            same = loss.steps[0] == norm.steps[0] and np.isfinite([first, level]).all()
+            if same and first >= thresholds.STEEP_GRADIENT * level:
+                text = phrase(
+                    "{tag} is {first} at step {step}, before an update could change anything, "
+                    "beside a loss of {loss}",
+                    tag=norm.tag,
+                    first=shown(first),
+                    step=int(norm.steps[0]),
+                    loss=shown(float(loss.values[0])),
+                )
+                return Finding("steep-gradient", text, norm.at(0), step=int(norm.steps[0]))
+    return None
 
 
 def rising_before(run: Run, step: int | None) -> Series | None:
@@ -60,6 +140,11 @@ def rising_before(run: Run, step: int | None) -> Series | None:
         if len(values) >= thresholds.GROWTH_POINTS and (np.diff(values[-3:]) > 0).all():
             return series
     return None
+
+
+def is_at_the_start(run: Run, step: int) -> bool:
+    """Whether a step lies within the first points of what was logged."""
+    return step <= _start_ends(run)
 
 
 def from_the_start(run: Run, growth: Finding) -> bool:

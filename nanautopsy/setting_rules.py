@@ -93,6 +93,8 @@ RULES = (
     _rule("adam_beta1", r"(adam_)?betas", element(0), False),
     _rule("adam_beta2", r"(adam_)?betas", element(1), False),
     _rule("weight_decay", r"weight_decay|wd", number, False),
+    _rule("momentum", r"(\w*optim\w*|train\w*|solver|sgd)\.(\w+\.)?momentum", number, False),
+    _rule("momentum", r"(?<!\.)momentum", number, False),  # elsewhere often a BatchNorm's
     _rule(
         "loss_scale_initial",
         r"initial_loss_scale|init_loss_scale|init(ial)?_scale|\w*fp16_init_scale|grad_scaler_init",

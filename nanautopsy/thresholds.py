@@ -109,6 +109,15 @@ SUDDEN_FACTOR = 3.0
 AGREED_POINTS = 5
 """Different values that several ranks share, exactly as printed, before they are taken for one
 reduced number: two independent losses of four digits agree five times once in 1e16."""
+HUGE_FIRST_LOSS = 1e8
+"""A first logged loss behind updates that only weights which blew up give: cross-entropies end
+below 1e3, and squared errors of targets that nobody scaled mostly below."""
+STEEP_GRADIENT = 30.0
+"""Norm of the whole gradient before any update, over the loss or 1: below 2 in all of the 255 first
+rows of the corpus' tuning part whose weights were sound."""
+UNSCALED_LOSS = 1e4
+"""A loss before any update above which the usual rates of plain gradient descent, whose steps grow
+with the loss, are not usual."""
 CALM_POINTS = 5
 """Gradient norms or losses before a sudden end that show their usual level."""
 DIVERGED_FACTOR = 3.0
@@ -171,6 +180,13 @@ STAGE_WINDOW = 3
 """Logged points before a rise within which a stated change of what is trained explains it."""
 STAGE_POINTS = 8
 """Points on either side of a stated change that show its two levels."""
+LOST_POINTS = 4
+"""Rows on either side of a jump of the learning rate that show what was lost."""
+RISEN_MIN_POINTS = 10
+"""Rows without which a loss that turned while the rate rose shows no level."""
+RISEN_FACTOR = 1.3
+"""A level over the first and the usual one that no noise and no rising rate of a sound warmup
+gives: losses fall while they warm up."""
 DIVERGED_TAIL = 0.2
 """Share of the points at the end that must all lie high: a spike that came back is not it."""
 DIVERGED_MIN_POINTS = 16
@@ -242,6 +258,11 @@ USUAL_LR = {
 Karpathy's note, muP's proxies), SGD 0.1 with batch 256 scaled linearly to 0.4 (arXiv 1706.02677),
 Lion 3 to 10 times below AdamW (arXiv 2302.06675), Adafactor 1e-2 with relative steps (arXiv
 1804.04235), LAMB 1.76e-2 for BERT (arXiv 1904.00962), RMSprop 1e-2 (TensorFlow's examples)."""
+USUAL_MOMENTUM = 0.9
+"""Momentum of the recipes that the rates of SGD belong to; its steps add up to 1 / (1 - it)."""
+DECAY_LIMIT = 2.0
+"""Rate times decoupled weight decay above which a step turns every weight around and makes it
+larger: it is multiplied by 1 minus the product."""
 HIGH_LR_FACTOR = 3.0
 """Above the usual by this much a rate needs an explanation."""
 EXTREME_LR_FACTOR = 30.0
@@ -284,6 +305,21 @@ KL_BLOWN = 10.0
 KL_FAR = 1.0
 """Nats between a policy and its reference that no recipe allows: targets are 0.01 to 0.1 (PPO's
 implementations), and 1 means that the policies hardly overlap."""
+UPDATE_KL_FAR = 10.0
+"""Nats between a policy before and behind an update that no noise of its estimate gives: one sample
+of a thousand whose ratio is 1e4."""
+VALUE_BEYOND = 1e3
+"""Predicted values over the largest return that was logged: a value is a sum of rewards, which are
+scaled for training by factors of ten to a hundred."""
+VALUE_LEFT = 10.0
+"""The same from which on it has left what returns can give."""
+GAME_LOST = 1e4
+"""Losses of both players of a game, beside a hundredfold of their first level: critics that are
+kept Lipschitz stay below the diameter of the data, and logistic losses below 100."""
+REWARD_LOST = 0.9
+"""Share of what a reward had gained that is gone again."""
+REWARD_NOISE = 5.0
+"""Deviations of its noise from row to row by which a reward must have fallen."""
 ENTROPY_GONE = 0.1
 """Share of its first level below which an entropy says that the policy is deterministic."""
 ADAM_EPSILON_MIN = 6e-8

@@ -14,6 +14,8 @@ EXPLANATIONS = (
     "projection-growth",
     "resume-jump",
     "policy-divergence",
+    "value-runaway",
+    "update-divergence",
     "router-growth",
 )
 """Findings that explain why loss or gradients grew."""

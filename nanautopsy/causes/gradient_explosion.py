@@ -8,9 +8,10 @@ harder.
 An objective that has no lower bound (a critic without a penalty, a score that is maximized) does
 the same at any rate: the loss falls without end, and its gradient grows with the weights.
 
-Evidence for: the gradient norm grows over several points before the loss does; the loss falls below
-zero without end; the learning rate is unchanged and usual; no clipping; a recurrence; gradients
-grow toward the input.
+Evidence for: the gradient norm grows over several points before the loss does, or is far above the
+loss before any update and ends the run within its first rows; the loss falls below zero without
+end; the learning rate is unchanged and usual; no clipping; a recurrence; gradients grow toward the
+input.
 
 Evidence against: the learning rate jumped, or is far above what is usual; it comes from one step
 to the next; float16 with a falling loss scale; the loss rises first or jumps; growth began with the
@@ -29,12 +30,15 @@ import re
 from nanautopsy import thresholds
 from nanautopsy.causes._growth import EXPLANATIONS, weigh_resume
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.circumstances import backward_made_it
 from nanautopsy.experts import has_experts, is_auxiliary
 from nanautopsy.learning_rates import (
     from_the_start,
     highest,
     how_high,
+    is_at_the_start,
     rising_before,
+    steep_gradient,
 )
 from nanautopsy.model import Assessment, Finding, Run, Source
 from nanautopsy.wording import phrase
@@ -44,6 +48,9 @@ _RECURRENCE = re.compile(r"(^|[._/\d])(lstm|gru|rnn)\w*([._/]|$)|weight_hh|recur
 
 def _assess(case: Case) -> Assessment:
     growths = case.found("grad-norm-growth")
+    steep = _steep_from_the_start(case)
+    if steep is not None:
+        return _assess_steep(case, steep)
     if not growths:
         return quiet(phrase("the gradient norm does not grow before the onset"))
     growth = growths[0]
@@ -84,6 +91,40 @@ def _assess(case: Case) -> Assessment:
                 finding.source,
             )
             break
+    for finding in case.found(*EXPLANATIONS):
+        weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
+    return weighing.fired()
+
+
+def _steep_from_the_start(case: Case) -> Finding | None:
+    """Gradients that are steep before any update, in a run that ends within its first rows."""
+    onset, steep = case.onset, steep_gradient(case.run)
+    if steep is None or onset is None or onset.step is None or onset.last_finite is None:
+        return None
+    at_once = any(from_the_start(case.run, f) for f in case.found("grad-norm-growth"))
+    return steep if at_once or is_at_the_start(case.run, onset.step) else None
+
+
+def _assess_steep(case: Case, steep: Finding) -> Assessment:
+    """The first step is as long as the gradient: it needs no growth to break the run at once."""
+    weighing = Weighing()
+    weighing.speaks_for(thresholds.STRONG, steep.text, steep.source)
+    _weigh_structure(case, weighing)
+    _weigh_clipping(case, weighing)
+    if highest(case.run, case.death) is not None:
+        _weigh_rate(case, weighing)
+    half = case.states("compute_dtype", "F16")
+    if half is not None:
+        weighing.speaks_against(
+            thresholds.STRONG, phrase("float16 ends long before gradients explode"), half.source
+        )
+    onset = case.onset
+    if onset is not None and onset.value == "nan" and backward_made_it(case.run, onset):
+        weighing.speaks_against(
+            thresholds.STRONG,
+            phrase("gradients turned NaN while the loss was finite, without an overflow"),
+            onset.source,
+        )
     for finding in case.found(*EXPLANATIONS):
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     return weighing.fired()

@@ -5,12 +5,14 @@ more. Loss and gradients grow by a factor a step, from the first steps or as soo
 passes the edge. Adam's first steps have their full length whatever the gradient is, which is why
 it wants a warmup. The rate of a recipe belongs to its batch size.
 
-Evidence for: loss or gradients grow from the first steps on, or while the rate still rises; the
-rate is far above what is usual for the optimizer; it starts at its peak.
+Evidence for: loss, gradients or weights grow from the first steps on, or while the rate still
+rises; the first logged loss is already absurd; the rate is far above what is usual for the
+optimizer and its momentum; it starts at its peak; a momentum of 1; a rate times weight decay above
+2, with which each step turns every weight around and makes it larger.
 
 Evidence against: a tiny rate fails too; the run trained well for long; it comes from one step to
 the next; it was non-finite at the very first step, before any update; the rate jumped later, or is
-far below what is usual.
+far below what is usual for a loss of order one; gradients were steep before any update.
 
 Confirm: a tenth of the rate, everything else equal.
 
@@ -27,17 +29,27 @@ from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.detectors.rl_metrics import is_reinforcement
 from nanautopsy.learning_rates import (
     Rate,
+    endless_momentum,
     from_the_start,
     highest,
     how_high,
     rising_before,
+    steep_gradient,
+    steps_with_the_loss,
+    turning_decay,
 )
 from nanautopsy.model import Assessment, Finding, Series
 from nanautopsy.quantities import quantity_words
 from nanautopsy.signal import up_to
 from nanautopsy.wording import phrase
 
-_GROWTH = ("diverged-loss", "loss-growth", "grad-norm-growth")
+_GROWTH = (
+    "diverged-loss",
+    "loss-growth",
+    "grad-norm-growth",
+    "parameter-norm-growth",
+    "huge-first-loss",
+)
 
 
 def _assess(case: Case) -> Assessment:
@@ -55,10 +67,12 @@ def _assess(case: Case) -> Assessment:
             early.source,
         )
     _weigh_height(case, rate, weighing)
+    _weigh_settings(case, rate, weighing)
     rising = _while_rising(case)
     if rising is not None:
+        turned = any(f.data.get("with_rate") for f in case.found("diverged-loss"))
         weighing.speaks_for(
-            thresholds.MODERATE,
+            thresholds.STRONG if turned else thresholds.MODERATE,
             phrase("{tag} was still rising when it happened", tag=rising.tag),
             rising.source,
         )
@@ -66,7 +80,8 @@ def _assess(case: Case) -> Assessment:
         return quiet(phrase("nothing grew from the first steps on, and the learning rate is usual"))
     if early is None and rising is None:
         _weigh_soundness(case, weighing)
-    _weigh_rivals(case, early, weighing)
+    high = how_high(case.run, rate.value) >= thresholds.HIGH_LR_FACTOR
+    _weigh_rivals(case, early, rising is not None and high, weighing)
     return weighing.fired()
 
 
@@ -96,7 +111,7 @@ def _weigh_height(case: Case, rate: Rate, weighing: Weighing) -> None:
                 phrase("the learning rate reaches {rate:g}, which is usual", rate=rate.value),
                 rate.source,
             )
-        if factor <= thresholds.LOW_LR_FACTOR:
+        if factor <= thresholds.LOW_LR_FACTOR and steps_with_the_loss(case.run) is None:
             weighing.speaks_against(
                 thresholds.MODERATE,
                 phrase(
@@ -114,6 +129,29 @@ def _weigh_height(case: Case, rate: Rate, weighing: Weighing) -> None:
         ),
         rate.source,
     )
+
+
+def _weigh_settings(case: Case, rate: Rate, weighing: Weighing) -> None:
+    """Settings beside the rate with which every step makes the next one longer."""
+    momentum = endless_momentum(case.run)
+    if momentum is not None:
+        weighing.speaks_for(
+            thresholds.DECISIVE,
+            phrase("a momentum of {momentum} forgets no gradient", momentum=momentum.value),
+            momentum.source,
+        )
+    product = turning_decay(case.run, rate.value)
+    if product is not None:
+        weighing.speaks_for(
+            thresholds.DECISIVE,
+            phrase(
+                "learning rate times weight decay is {product:g}: each step multiplies the weights "
+                "by {factor:.3g}",
+                product=product,
+                factor=1 - product,
+            ),
+            case.run.facts["weight_decay"].source,
+        )
 
 
 def _weigh_soundness(case: Case, weighing: Weighing) -> None:
@@ -137,12 +175,17 @@ def _while_rising(case: Case) -> Series | None:
     """The learning rate's series, where it rose at its last points before something grew."""
     grown = [f for f in case.findings if f.id in ("loss-growth", "grad-norm-growth")]
     starts = [f.step for f in grown if f.step is not None and f.role != "cascade"]
-    return rising_before(case.run, min(starts)) if starts else None
+    return rising_before(case.run, min(starts, default=case.death))
 
 
-def _weigh_rivals(case: Case, early: Finding | None, weighing: Weighing) -> None:
+def _weigh_rivals(case: Case, early: Finding | None, climbs: bool, weighing: Weighing) -> None:
+    """``climbs``: whether a rate far above the usual rose on, so that some step was the first that
+    was too long by much."""
     for finding in case.found(*EXPLANATIONS):
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
+    steep = steep_gradient(case.run)
+    if early is not None and steep is not None:
+        weighing.speaks_against(thresholds.STRONG, steep.text, steep.source)
     if early is not None:
         _weigh_other_beginnings(case, early, weighing)
     onset = case.onset
@@ -157,7 +200,7 @@ def _weigh_rivals(case: Case, early: Finding | None, weighing: Weighing) -> None
             ),
             onset.source,
         )
-    elif not case.found("loss-growth", "grad-norm-growth"):
+    elif not case.found("loss-growth", "grad-norm-growth", "parameter-norm-growth") and not climbs:
         weighing.speaks_against(
             thresholds.STRONG, phrase("nothing grew before it: it came at once"), onset.source
         )

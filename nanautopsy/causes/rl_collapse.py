@@ -5,9 +5,13 @@ policy moves far from the one that sampled, they overflow, or the entropy falls 
 log-probability becomes -Inf. Reward hacking, a KL coefficient that is too small and stale or
 re-tokenized samples lead there.
 
+A value that is fitted to its own maximum (no target network, a discount of 1) runs away the same
+way: past all that returns can add up to.
+
 Evidence for: KL, the ratio or the clip fraction rises far above its history, or the entropy
-vanishes, before loss and gradients; sampling fails with "probability tensor contains either inf,
-nan or element < 0".
+vanishes, before loss and gradients; one update moves the policy by ten nats; predicted values pass
+all returns a thousand times; the reward is lost again for good; sampling fails with "probability
+tensor contains either inf, nan or element < 0".
 
 Evidence against: the policy's metrics were ordinary up to the onset; KL had risen steadily and
 levelled off, as a divergence from the reference does in a sound run; no reinforcement learning.
@@ -48,6 +52,8 @@ def _assess(case: Case) -> Assessment:
                 ),
                 finding.source,
             )
+    for finding in case.found("value-runaway", "update-divergence", "reward-lost")[:1]:
+        weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
     for finding in case.found("entropy-collapse")[:1]:
         weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
     for finding in case.found("sampling-assert")[:1]:

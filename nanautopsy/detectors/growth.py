@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
+from nanautopsy.moving_targets import is_unbound
 from nanautopsy.objectives import is_total
 from nanautopsy.signal import shown
 from nanautopsy.wording import phrase
@@ -65,8 +66,9 @@ def growth(series: Series, death: int | None = None) -> Finding | None:
     if len(values) < 2:
         return None
     last = float(values[-1])
-    # A run that dies within its first points has no usual level but its first value.
-    short = len(values) < 4
+    # A run that dies within its first points has no usual level but its first value, nor has one
+    # whose first step threw it far up for good.
+    short = len(values) < 4 or _leaves_at_once(series, values)
     base = float(values[0] if short else np.median(values[: max(3, len(values) // 2)]))
     if base <= 0 or last < thresholds.GROWTH_FACTOR ** (2 if short else 1) * base:
         return None
@@ -95,6 +97,12 @@ def growth(series: Series, death: int | None = None) -> Finding | None:
             "descends": series.role == "loss" and bool(series.values[end - 1] < -base),
         },
     )
+
+
+def _leaves_at_once(series: Series, values: NDArray[np.float64]) -> bool:
+    """Whether all points behind the first lie far above it; a policy's losses begin near 0."""
+    far = thresholds.GROWTH_FACTOR**3 * values[0]
+    return bool(values[0] > 0 and (values[1:] >= far).all()) and not is_unbound(series)
 
 
 def _began(steps: NDArray[np.int64], values: NDArray[np.float64]) -> int:

@@ -37,6 +37,15 @@ def is_reinforcement(run: Run) -> bool:
     return any(h & _REWARD for h in have) and any(h & _POLICY for h in have)
 
 
+def is_of_rewards(series: Series) -> bool:
+    """Whether it is what a policy earns, on average or in an episode."""
+    have = frozenset(words(series.tag))
+    spread = {"std", "stddev", "var", "frac", "zero", "count", "num", "time", "len", "length"}
+    return bool(have & (_REWARD - {"advantage", "ep_rew_mean", "eprewmean"})) and not have & (
+        _NOT_MEASURED | spread | {"q", "qf", "v", "vf", "value", "values", "td"}
+    )
+
+
 def _detect(run: Run) -> Iterator[Finding]:
     if not is_reinforcement(run):
         return
@@ -44,6 +53,8 @@ def _detect(run: Run) -> Iterator[Finding]:
         have = frozenset(words(series.tag))
         if have & _NOT_MEASURED:
             continue
+        if have & _OF_AN_UPDATE or {"approx", "kl"} <= have:
+            yield from _out_of_reach(series, have)
         if have & _MOVING:
             finding = _blown(series)
         elif "entropy" in have:
@@ -52,6 +63,25 @@ def _detect(run: Run) -> Iterator[Finding]:
             finding = None
         if finding is not None:
             yield finding
+
+
+def _out_of_reach(series: Series, have: frozenset[str]) -> Iterator[Finding]:
+    """One update that moved the policy further than any later one can tell: a divergence between
+    the policy before and behind it."""
+    far = np.flatnonzero(series.values >= thresholds.UPDATE_KL_FAR)
+    for index in far[:1] if have & _KL else ():
+        yield Finding(
+            id="update-divergence",
+            text=phrase(
+                "{tag} is {value} at step {step}: an update moved the policy out of reach of its "
+                "own samples",
+                tag=series.tag,
+                value=shown(float(series.values[index])),
+                step=int(series.steps[index]),
+            ),
+            source=series.at(int(index)),
+            step=int(series.steps[index]),
+        )
 
 
 def _blown(series: Series) -> Finding | None:

@@ -88,3 +88,21 @@ def test_gradients_of_layers_alone() -> None:
     assert named_cause(hidden, head, loss, config=RATE) == "gradient-explosion"
     calm = [series(s.tag, [30.0] * 45 + [NAN]) for s in (hidden, head)]
     assert named_cause(*calm, series("loss", [75.0] * 45 + [NAN]), config=RATE) is None
+
+
+def test_gradients_that_are_steep_before_any_update() -> None:
+    """A recurrence whose product of Jacobians is long from the start breaks with its first step."""
+    at = [0, 5, 10, 15]
+    loss = series("mse", [0.55, NAN, NAN, NAN], at)
+    steep = series("grad_norm", [172.0, NAN, NAN, NAN], at)
+    assert named_cause(loss, steep) == "gradient-explosion"
+    assert named_cause(loss, series("grad_norm", [1.7, NAN, NAN, NAN], at)) is None
+    scaled = series("mse", [550.0, NAN, NAN, NAN], at)
+    assert named_cause(scaled, steep) is None
+
+
+def test_steep_gradients_that_turn_nan_beside_a_finite_loss_are_singular() -> None:
+    at = [0, 1, 2, 3]
+    loss = series("mse", [0.55, 0.5, NAN, NAN], at)
+    norm = series("grad_norm", [172.0, NAN, NAN, NAN], at)
+    assert named_cause(loss, norm) != "gradient-explosion"

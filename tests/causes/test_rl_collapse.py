@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from builders import INF, NAN, named_cause, series
+from builders import INF, NAN, judge, make_run, named_cause, series
 
 CALM = [0.5] * 60
 ENTROPY = series("train/entropy", [1.3] * 62)
@@ -51,3 +51,50 @@ def test_returns_by_the_names_of_spinning_up() -> None:
         series("LossQ", [1.9] * 20 + [1.9 * 9.0**k for k in range(1, 21)] + [INF]),
     )
     assert named_cause(*parts) == "rl-collapse"
+
+
+def test_values_past_all_returns_while_finite() -> None:
+    q = [0.3, 1.0, 13.0, 130.0, *[500.0 * 2.0**k for k in range(20)]]
+    parts = (
+        series("mean_q", [-v for v in q]),
+        series("td_loss", [v * v for v in q]),
+        series("reward", [20.0 * (-1) ** k for k in range(24)]),
+    )
+    assert judge(make_run(*parts)).verdict == "diverged"
+    assert named_cause(*parts) == "rl-collapse"
+    learned = (series("mean_q", [min(v, 90.0) for v in q]), *parts[1:])
+    assert judge(make_run(*learned)).verdict == "healthy"
+    earned = (*parts[:2], series("reward", [v / 2 for v in q]))
+    assert judge(make_run(*earned)).verdict == "healthy"
+
+
+def test_an_update_out_of_reach() -> None:
+    loss = series("train/loss", [2e7, 1e12, 1e20, 1e30, INF])
+    far = series("train/approx_kl", [21.3, 0.1, 0.08, 0.01, 0.01])
+    assert named_cause(loss, far) == "rl-collapse"
+    near = series("train/approx_kl", [0.02, 0.1, 0.08, 0.01, 0.01])
+    assert named_cause(loss, near) != "rl-collapse"
+
+
+LOST = [0.1 + 0.02 * k for k in range(25)] + [0.05] * 25
+VANISHED = [2.0 * 0.85**k for k in range(50)]
+
+
+def test_a_reward_that_is_lost_with_the_entropy() -> None:
+    reward, entropy = series("train/reward", LOST), series("train/entropy", VANISHED)
+    assert judge(make_run(reward, entropy)).verdict == "diverged"
+    assert named_cause(reward, entropy) == "rl-collapse"
+    kept = series("train/reward", [*LOST[:25], *[0.58] * 25])
+    assert judge(make_run(kept, entropy)).verdict != "diverged"
+    varied = series("train/entropy", [2.0] * 50)
+    assert judge(make_run(reward, varied)).verdict != "diverged"  # a harder task, for all we know
+    part = series("rewards/format_reward/mean", LOST)
+    assert judge(make_run(part, kept, entropy)).verdict != "diverged"
+
+
+def test_a_reward_that_is_lost_with_its_spread() -> None:
+    spread = series("train/reward_std", [0.3] * 25 + [0.0] * 25)
+    kl = series("train/kl", [0.05] * 50)
+    reward = series("train/reward", LOST)
+    assert judge(make_run(reward, spread, kl)).verdict == "diverged"
+    assert judge(make_run(reward, kl)).verdict != "diverged"

@@ -76,6 +76,14 @@ FORMS: list[tuple[str, str, Expected]] = [
         {("Loss", "step"): ([19, 20], [2.25, NAN])},
     ),
     (
+        "PyTorch tutorials",
+        "[1,  2000] loss: 2.196 acc: 18.4%\n[1,  4000] loss: nan acc: 10.0%\n",
+        {
+            ("loss", "step"): ([2000, 4000], [2.196, NAN]),
+            ("acc", "step"): ([2000, 4000], [18.4, 10.0]),
+        },
+    ),
+    (
         "ESPnet",
         "[node1] 2023-01-01 10:00:00,123 (trainer:737) INFO: 1epoch:train:1-100batch: iter_time=0.1, loss_ctc=3.5, loss=3.0\n"
         "[node1] 2023-01-01 10:00:00,123 (trainer:737) INFO: 1epoch:train:101-200batch: iter_time=0.1, loss_ctc=nan, loss=nan\n"

@@ -6,6 +6,7 @@ Beside what names itself, forms of public programs, in which it does not::
     Train: [3/300][50/1251]  loss 6.9                         (Swin Transformer)
     Training  [   10/125000]  total_loss: 11.0                (DINOv2)
     [3/25][100/1583] Loss_D: 0.5 Loss_G: 1.2                  (DCGAN)
+    [1,  2000] loss: 2.196                                    (PyTorch's tutorials)
     loss=0.5 (0.6) lr=0.01: :  86% 86/100 [00:00<00:00        (torch-ngp)
     epoch 001:     41 / 500 loss=6.9                      (fairseq)
     2|1234|Loss: 2.3:  10%|#         | 10/100 [               (torchtune: an epoch, then the step)
@@ -84,6 +85,9 @@ def _epoch_and_more(found: list[Field]) -> tuple[Basis, str, Used] | None:
     if len(found) > 2 and found[0].whole and found[1].whole and not found[0].before.strip():
         if found[1].before == "|" and _PIPED.fullmatch(found[2].before):
             return Basis.COUNTER, "step in epoch", (found[1], None, found[0])
+    if len(found) > 2 and found[0].whole and found[1].whole and found[0].before.strip() == "[":
+        if found[1].before.strip() == "," and found[1].after[:1] == "]" and not found[1].key:
+            return Basis.COUNTER, "batch in epoch", (found[1], None, found[0])
     for i, field in enumerate(found[:-2]):
         total = _total(found, i)
         if total is None or field.key or not field.before.endswith("["):

@@ -1,0 +1,156 @@
+"""A loss that lost what was learned in ways that few rows show: a rate that jumped or kept rising,
+a first row that is past what float32 can square.
+
+:mod:`nanautopsy.detectors.divergence` asks for a long log and judges it by its shape alone. Where
+the rate says what happened, a few rows at or above the first level will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nanautopsy import thresholds
+from nanautopsy.attempts import take
+from nanautopsy.detectors.divergence import DETECTOR as DIVERGENCE
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.detectors.lr_schedule import DETECTOR as LR_SCHEDULE
+from nanautopsy.kept_success import keeps_success, never_rose
+from nanautopsy.model import Finding, Run, Series
+from nanautopsy.moving_targets import is_moving_target, is_running_sum, is_unbound
+from nanautopsy.objectives import is_named_total
+from nanautopsy.signal import shown
+from nanautopsy.stages import is_any_unplaced, stage_changes
+from nanautopsy.wording import Phrase, phrase
+
+
+def _detect(run: Run) -> Iterator[Finding]:
+    losses = [s for s in run.by_role("loss") if len(s)]
+    totals = [s for s in losses if is_named_total(s.tag)] or (losses if len(losses) == 1 else [])
+    jumps = [f.step for f in LR_SCHEDULE.detect(run) if f.step is not None]
+    for whole in totals:
+        series = take(whole, slice(whole.begins[-1], None)) if whole.begins else whole
+        values = series.values
+        if is_unbound(series) or is_running_sum(series) or is_moving_target(run, series):
+            continue
+        if not np.isfinite(values).all() or (values <= 0).any():
+            continue
+        found = _behind_a_jump(series, jumps)
+        if found is None and not stage_changes(run) and not is_any_unplaced(run):
+            found = _with_the_rate(run, series)
+        if found is not None and keeps_success(run, series):
+            found = None
+        found = found or _past_squares(run, series)
+        if found is not None and not any(True for _ in DIVERGENCE.detect(run)):
+            yield found
+            return
+
+
+def _behind_a_jump(series: Series, jumps: Sequence[int]) -> Finding | None:
+    """All rows behind a jump of the rate lie at or above the level of the beginning, from which
+    the loss had come a good way."""
+    values = series.values
+    for step in jumps:
+        # The row of the jump itself may hold the loss before the step that was too long.
+        at = int(np.searchsorted(series.steps, step))
+        at += int(at < len(values) and values[at] < values[0])
+        before, after = values[:at], values[at:]
+        if len(before) < thresholds.LOST_POINTS or len(after) < thresholds.LOST_POINTS:
+            continue
+        initial, best = float(np.median(before[:3])), float(before[1:].min())
+        share = len(after) >= thresholds.DIVERGED_TAIL * len(values)
+        if share and best <= thresholds.LEARNED_SHARE * initial and after.min() >= before[0]:
+            how = phrase(
+                "since the learning rate jumped it never came below {first}, where it began, "
+                "after it had come to {best}",
+                first=shown(float(before[0])),
+                best=shown(best),
+            )
+            return _finding(series, at, how)
+    return None
+
+
+def _with_the_rate(run: Run, series: Series) -> Finding | None:
+    """A loss that turned while the rate rose, and stays on a level above all that it had been."""
+    values = series.values
+    if len(values) < thresholds.RISEN_MIN_POINTS:
+        return None
+    tail = values[-max(thresholds.LOST_POINTS, int(len(values) * thresholds.DIVERGED_TAIL)) :]
+    best, level = int(values.argmin()), float(np.median(tail))
+    middle = (float(values[best]) + level) / 2
+    if values[best] >= middle:
+        return None
+    turned = int(np.flatnonzero(values < middle)[-1]) + 1
+    before = values[:turned]
+    if turned > len(values) - len(tail) or best >= turned or tail.min() <= before.max():
+        return None
+    high = level >= thresholds.RISEN_FACTOR * max(float(values[0]), float(np.median(before)))
+    flat = _is_flat(values[turned:])
+    if not high or not flat or not _rate_rose(run, series, best, turned):
+        return None
+    how = phrase(
+        "above all that it had been, since the learning rate rose on past what had taken it to "
+        "{best}",
+        best=shown(float(values[best])),
+    )
+    return _finding(series, turned, how, with_rate=True)
+
+
+def _is_flat(values: NDArray[np.float64]) -> bool:
+    half = len(values) // 2
+    return float(np.median(values[half:])) >= thresholds.STILL_LEARNING * float(
+        np.median(values[:half]) if half else values[0]
+    )
+
+
+def _rate_rose(run: Run, series: Series, best: int, turned: int) -> bool:
+    """Whether a logged rate at least doubled between two rows of the loss, without a fall."""
+    first, last = series.steps[best], series.steps[turned]
+    for rate in run.by_role("learning_rate"):
+        if rate.axis != series.axis:
+            continue
+        between = rate.values[(rate.steps >= first) & (rate.steps <= last)]
+        if len(between) >= 2 and (np.diff(between) >= 0).all():
+            return bool(between[0] > 0 and between[-1] >= 2 * between[0])
+    return False
+
+
+def _past_squares(run: Run, series: Series) -> Finding | None:
+    """A loss past what float32 can square within its first rows, behind which nothing is learned:
+    only weights that blew up give it, however far it falls with them."""
+    first = series.values[: thresholds.EARLY_POINTS]
+    at = int(first.argmax())
+    if len(series) <= thresholds.EARLY_POINTS or first[at] < thresholds.FLOAT32_SQUARE_MAX:
+        return None
+    if not never_rose(run, series):
+        return None
+    how = phrase(
+        "after it was {value} within its first rows, and nothing was learned since",
+        value=shown(float(first[at])),
+    )
+    return _finding(series, at, how)
+
+
+def _finding(series: Series, at: int, how: Phrase, *, with_rate: bool = False) -> Finding:
+    values = series.values
+    level = float(np.median(values[-max(3, int(len(values) * thresholds.DIVERGED_TAIL)) :]))
+    return Finding(
+        id="diverged-loss",
+        text=phrase(
+            "{tag} ends at about {level}, {how}", tag=series.tag, level=shown(level), how=how
+        ),
+        source=series.at(at),
+        step=int(series.steps[at]),
+        last_good=int(series.steps[at - 1]) if at else None,
+        data={
+            "from": float(values[0]),
+            "to": level,
+            "best": float(values.min()),
+            "with_rate": with_rate,
+        },
+    )
+
+
+DETECTOR = Detector("lost-level", _detect)

@@ -1,0 +1,113 @@
+"""Levels that are lost, where few rows or other numbers than a loss show it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from builders import INF, NAN, detect, judge, make_run, named_cause, series
+
+EPOCHS = [2.08, 0.67, 0.22, 0.17]
+RATES = [0.05] * 4
+
+
+def verdict(*parts: object) -> str:
+    return judge(make_run(*parts)).verdict  # type: ignore[arg-type]
+
+
+def test_a_few_epochs_behind_a_rate_that_jumped() -> None:
+    loss = series("loss", [*EPOCHS, 567.0, 2.36, 2.33, 2.32, 2.57, 2.55])
+    rate = series("lr", [*RATES, *[0.5] * 6])
+    assert verdict(loss, rate) == "diverged"
+    assert named_cause(loss, rate) == "lr-spike"
+    assert verdict(series("loss", [*EPOCHS, 567.0, 2.3, 1.8, 1.2, 0.7, 0.4]), rate) == "healthy"
+    assert verdict(loss, series("lr", [0.05] * 10)) == "healthy"  # harder data, perhaps
+
+
+RISING = [0.02 * k for k in range(1, 11)] + [0.2] * 5
+TURNED = [2.65, 2.32, 2.40, 2.49, 2.39, 2.72, 3.25, 4.05, 3.92, 3.89, 3.94, 3.99, 3.96, 4.03, 4.0]
+
+
+def test_a_loss_that_turns_while_the_rate_rises_on() -> None:
+    loss = series("loss", TURNED)
+    assert verdict(loss, series("lr", RISING)) == "diverged"
+    assert named_cause(loss, series("lr", RISING)) == "lr-too-high"
+    assert verdict(loss, series("lr", [0.1] * 15)) == "healthy"
+    bump = [*TURNED[:9], 3.2, 2.8, 2.5, 2.3, 2.2, 2.1]
+    assert verdict(series("loss", bump), series("lr", RISING)) == "healthy"
+
+
+@pytest.mark.parametrize(("last", "told"), [(11.0, "diverged"), (70.0, "healthy")])
+def test_a_first_loss_past_what_float32_can_square(last: float, told: str) -> None:
+    loss = series("loss", [9.8e29, 3.3e24, 4.2e12, 4.1e9, 4.7, 2.8, 2.5, 2.4, 2.5])
+    accuracy = series("acc", list(np.linspace(10.7, last, 9)))
+    assert verdict(loss, accuracy) == told
+    assert verdict(loss) == "healthy"
+
+
+def test_players_that_run_away_together() -> None:
+    up = [30.0 * 1.15**k for k in range(60)]
+    critic, generator = series("D_loss", [-v for v in up]), series("G_loss", up)
+    assert verdict(critic, generator) == "diverged"
+    assert verdict(critic, series("G_loss", [30.0 + k for k in range(60)])) == "healthy"
+    level = [3e4 + 100 * (-1) ** k for k in range(60)]
+    assert verdict(series("D_loss", level), series("G_loss", level)) == "healthy"
+
+
+def test_a_first_loss_behind_updates_that_no_objective_has() -> None:
+    rate = series("lr", [0.6] * 4, [4, 9, 14, 19])
+    loss = series("train_loss", [2.9e11, NAN, NAN, NAN], [4, 9, 14, 19])
+    assert named_cause(loss, rate) == "lr-too-high"
+    unscaled = series("train_loss", [2.9e5, NAN, NAN, NAN], [4, 9, 14, 19])
+    assert named_cause(unscaled, rate) is None
+
+
+def test_an_evaluation_far_above_its_epoch() -> None:
+    loss, rate = series("loss", [2.4e4, NAN, NAN]), series("lr", [0.3] * 3)
+    assert named_cause(loss, series("val_loss", [2.6e17, NAN, NAN]), rate) == "lr-too-high"
+    assert named_cause(loss, series("val_loss", [2.6e4, NAN, NAN]), rate) is None
+
+
+def test_weights_that_every_step_multiplies() -> None:
+    norm = series("param_norm", [14.0 * 3.0**k for k in range(37)] + [NAN] * 20)
+    loss = series("train_loss", [3.5 + 0.1 * (-1) ** k for k in range(37)] + [NAN] * 20)
+    config = {"training": {"optimizer": "muon", "learning_rate": 0.05, "weight_decay": 45.0}}
+    assert named_cause(norm, loss, config=config) == "lr-too-high"
+    sound = series("param_norm", [14.0 + 0.3 * k for k in range(37)] + [NAN] * 20)
+    config["training"]["weight_decay"] = 0.1
+    assert named_cause(sound, loss, config=config) is None
+
+
+@pytest.mark.parametrize(("momentum", "cause"), [(1.0, "lr-too-high"), (0.9, None)])
+def test_a_momentum_that_forgets_nothing(momentum: float, cause: str | None) -> None:
+    loss = series("loss", [4.0, 3.5, 3.1, 3.1, 3.1, 3.2, 3.8, 20.0, 480.0, 7e3, NAN, NAN])
+    config = {"training": {"optimizer": "sgd", "learning_rate": 0.3, "momentum": momentum}}
+    assert named_cause(loss, config=config) == cause
+
+
+def test_the_momentum_of_a_normalization_is_none() -> None:
+    run = make_run(config={"training": {"optim.momentum": 0.9, "model.bn.momentum": 1.0}})
+    assert run.facts["momentum"].value == 0.9
+    assert "momentum" not in make_run(config={"training": {"model.bn.momentum": 1.0}}).facts
+
+
+def test_a_rate_that_rose_until_it_was_too_high() -> None:
+    rates = [1e-3 * 1.35**k for k in range(32)]
+    loss = [4.4 - 0.05 * k for k in range(29)] + [NAN] * 3
+    assert named_cause(series("loss", loss), series("lr", rates)) == "lr-too-high"
+    usual = [1e-4 * k for k in range(1, 33)]
+    assert named_cause(series("loss", loss), series("lr", usual)) is None
+
+
+def test_targets_that_nobody_scaled() -> None:
+    loss = series("mse", [1.08e9, 5.9e21, INF, NAN], [0, 1, 2, 3])
+    config = {"training": {"optimizer": "SGD", "learning_rate": 1e-4}}
+    assert named_cause(loss, config=config) == "lr-too-high"
+    config["training"]["optimizer"] = "Adam"
+    assert named_cause(loss, config=config) is None
+
+
+def test_growth_at_once_has_no_usual_level_behind_it() -> None:
+    norm = series("grad_norm", [105.0, 3.4e9, *[3e8] * 12, 1e6, NAN])
+    grown = [f for f in detect(make_run(norm)) if f.id == "grad-norm-growth"]
+    assert grown
+    assert grown[0].data["from"] == 105.0
