@@ -207,9 +207,7 @@ def _loss_is_sound(run: Run) -> bool:
 def _is_evaluation_failure(run: Run, finding: Finding) -> bool:
     """An evaluation loss that ends non-finite; placeholders before and between are none."""
     if finding.data.get("persistent"):
-        # A single evaluation that was never run writes a placeholder from the beginning on,
+        # An evaluation that was never run, or that has no data, gives NaN from the beginning on,
         # beside a training loss that is fine.
-        never_finite = finding.last_good is None
-        points = finding.data.get("points")
-        return not (never_finite and points == 1 and _loss_is_sound(run))
+        return not (finding.last_good is None and _loss_is_sound(run))
     return not _loss_is_sound(run) and finding.last_good is not None

@@ -35,6 +35,7 @@ _PHASES: Mapping[str, SeriesRole] = {
 are losses or accuracies."""
 _PHASE_POINTS = 6
 _PERCENT = 100.0
+_TOTAL = frozenset("total overall sum train training batch".split())
 _SCALE_WORDS = frozenset({"scale", "train", "fp", "opt", "optimizer", "mixed", "precision", "16"})
 
 
@@ -93,6 +94,8 @@ def give_roles(
         named.append(replace(one, role=role, layer=layer))
     if not any(one.role == "loss" for one in named):
         named = [_as_objective(one) for one in named]
+    terms = {one.source.path for one in named if one.role == "loss"}
+    named = [_as_total(one) if one.source.path in terms else one for one in named]
     notes.extend(
         phrase(
             "no metric fits the pattern {pattern!r} that was given for the role {role}",
@@ -130,6 +133,15 @@ def _as_objective(one: Series) -> Series:
     if one.role != "other" or not spelled & FORMULAS:
         return one
     return replace(one, role="eval_loss" if spelled & EVALUATION else "loss")
+
+
+def _as_total(one: Series) -> Series:
+    """What is called the total, and no count, beside terms of a loss."""
+    parts = frozenset(words(one.tag))
+    if one.role != "other" or not parts & {"total", "overall"} or not parts <= _TOTAL:
+        return one
+    finite = one.values[np.isfinite(one.values)]
+    return replace(one, role="loss") if (finite != np.floor(finite)).any() else one
 
 
 def _by_values(one: Series, notes: list[str]) -> SeriesRole:

@@ -226,6 +226,8 @@ ISOLATED_POINTS = 2
 """Logged points that one bad batch may touch: an average over a window reaches into the next."""
 RECURRENCES = 3
 """Equal distances need three points; two are any two."""
+MOST_BAD_BATCHES = 16
+"""Batches or samples that come back epoch by epoch: more of them are a property of the data set."""
 PEAK_FACTOR = 1.1
 """A metric's value over its highest before, from which it is a peak and no rounding."""
 ABSURD_INPUT = 1.0e3

@@ -7,6 +7,7 @@ import re
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Weighing
+from nanautopsy.detectors.attention import has_attention
 from nanautopsy.roles import words
 from nanautopsy.wording import phrase
 
@@ -26,6 +27,7 @@ _OF_LOADING = re.compile(
 def weigh_batch(case: Case, weighing: Weighing) -> None:
     """Evidence that a batch holds what no formula stands; the case has an onset."""
     _weigh_statistics(case, weighing)
+    _weigh_elements(case, weighing)
     _weigh_statements(case, weighing)
     _weigh_recurrence(case, weighing)
     _weigh_alignment(case, weighing)
@@ -39,6 +41,13 @@ def _weigh_statistics(case: Case, weighing: Weighing) -> None:
     for finding in case.found("odd-input"):
         if finding.data.get("passing") and finding not in there:
             continue
+        survived = onset.last_finite is not None and (
+            finding.data.get("axis", "step") == onset.axis
+            and finding.step is not None
+            and finding.step < onset.last_finite
+        )
+        if survived and not finding.data.get("stays"):
+            continue  # the loss was finite behind it
         if finding.step is None or onset.step is None or finding.step <= onset.step:
             if finding.data.get("stays"):
                 weighing.speaks_for(
@@ -52,6 +61,18 @@ def _weigh_statistics(case: Case, weighing: Weighing) -> None:
             else:
                 weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
             return
+
+
+def _weigh_elements(case: Case, weighing: Weighing) -> None:
+    """A sample of nothing: attention, where there is any, has no key in it then, which is a cause
+    of its own."""
+    for finding in case.at_onset("no-elements")[:1]:
+        attends = has_attention(case.run)
+        weighing.speaks_for(
+            thresholds.WEAK if attends else thresholds.STRONG,
+            phrase("{finding}: a sample of nothing, which no mean stands", finding=finding.text),
+            finding.source,
+        )
 
 
 def _weigh_statements(case: Case, weighing: Weighing) -> None:
@@ -87,6 +108,8 @@ def _weigh_statements(case: Case, weighing: Weighing) -> None:
 
 def _weigh_alignment(case: Case, weighing: Weighing) -> None:
     """A CTC loss of Inf: no path of the input is long enough for its target."""
+    for finding in case.at_onset("target-too-long", since=True)[:1]:
+        weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
     onset = case.onset
     if onset is None or onset.value != "inf" or onset.quantity != "loss":
         return

@@ -6,9 +6,10 @@ Where steps with non-finite gradients are skipped (a loss scaler, a guard), the 
 meets the same sample again in the next epoch.
 
 Evidence for: logged statistics of the input are non-finite or absurd at the onset; the program
-says that the input is bad; a number is odd only at that step, and as usual behind it while the
-weights are broken; the failure comes back at the same distance, once an epoch, in the same batch or
-at the same step of another attempt; nothing grew before it, no Inf came first, and the model has no
+says that the input is bad; a sample has no element, or a target is longer than its input; a number
+is odd only at that step, and as usual behind it while the weights are broken; the failure comes
+back at the same distance, once an epoch, in the same batches or with the same samples, or at the
+same step of another attempt; nothing grew before it, no Inf came first, and the model has no
 attention that a mask could empty.
 
 Evidence against: loss, gradients or weights grew before; float16 with a scaler that falls; a

@@ -22,6 +22,8 @@ by ``max(1, number of targets)``.
 
 from __future__ import annotations
 
+import numpy as np
+
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.checkpoints.damage import damaged
@@ -44,6 +46,8 @@ def _assess(case: Case) -> Assessment:
     for finding in said[:1]:
         # Said here and there, of single samples, it harms no batch.
         telling = thresholds.STRONG if masked or isolated else thresholds.WEAK
+        if finding.data.get("before") and _at_once(case):
+            telling = thresholds.STRONG
         weighing.speaks_for(thresholds.DECISIVE if there else telling, finding.text, finding.source)
     if counted is not None:
         weighing.speaks_for(thresholds.DECISIVE, counted.text, counted.source)
@@ -54,7 +58,7 @@ def _assess(case: Case) -> Assessment:
     # A quotient of one's own, a sum over a count of 0, has a gradient of 0/0 as well.
     summed = any(f.data.get("summed") for f in isolated)
     told = there or counted is not None or bool(masked) or summed
-    if case.onset is not None and case.onset.persistent and not told:
+    if case.onset is not None and case.onset.persistent and not (told or _kept_by_trainer(case)):
         weighing.speaks_against(
             thresholds.STRONG,
             phrase(
@@ -65,6 +69,26 @@ def _assess(case: Case) -> Assessment:
             case.onset.source,
         )
     return weighing.fired()
+
+
+def _at_once(case: Case) -> bool:
+    """Whether the loss is NaN from one point to the next, and nothing else is or was."""
+    onset = case.onset
+    if onset is None or onset.quantity != "loss" or onset.value != "nan":
+        return False
+    grown = case.found("loss-growth", "grad-norm-growth", "lr-jump", "loss-scale-collapse")
+    ends = case.run.by_role("grad_norm")
+    return not grown and all(np.isfinite(s.values).all() for s in ends)
+
+
+def _kept_by_trainer(case: Case) -> bool:
+    """Whether the transformers Trainer logs the sum that keeps the NaN of one step: it subtracts
+    from it what it has logged, and NaN less NaN is NaN. Gradients or weights tell of more."""
+    trainer = case.fact("trainer")
+    more = ("nonfinite-grad-norm", "nonfinite-parameters", "nonfinite-moments")
+    if trainer is None or any(f.id in more for f in case.findings):
+        return False
+    return case.onset is not None and case.onset.quantity == "loss"
 
 
 def _counted(case: Case) -> Finding | None:

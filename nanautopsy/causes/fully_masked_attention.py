@@ -31,7 +31,7 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.circumstances import finite_layer_beside
-from nanautopsy.detectors.attention import ATTENTION, QUERY_KEY
+from nanautopsy.detectors.attention import ATTENTION, QUERY_KEY, has_attention
 from nanautopsy.model import Assessment, Onset, Run, Series
 from nanautopsy.signal import index_at
 from nanautopsy.versions import is_before
@@ -80,6 +80,13 @@ def _weigh_batch(case: Case, weighing: Weighing) -> None:
     """What is known of the batch that died: keys that are missing, padding that others had not."""
     for finding in case.at_onset("no-keys")[:1]:
         weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
+    if has_attention(case.run):
+        for finding in case.at_onset("no-elements")[:1]:
+            weighing.speaks_for(
+                thresholds.DECISIVE,
+                phrase("{finding}, in a model with attention", finding=finding.text),
+                finding.source,
+            )
     for finding in case.found("empty-sequence"):
         if finding.data.get("there"):
             weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)

@@ -29,6 +29,7 @@ from nanautopsy.circumstances import loss_was_finite_at
 from nanautopsy.experts import has_experts, is_routing
 from nanautopsy.model import Assessment, Finding, Run
 from nanautopsy.quantities import quantity_words
+from nanautopsy.roles import words
 from nanautopsy.wording import phrase
 
 _FUNCTION = re.compile(
@@ -46,12 +47,14 @@ _SINGLE = re.compile(
     r"^(log\w*|pow|power|xlogy|a(?:cos|sin)|acosh|atanh|erf_inv|lgamma|digamma)$", re.I
 )
 """Those that have no other way to a NaN; 0/0 is what normalizing an empty input gives too."""
+_DIVERGENCE = frozenset("kl kld kldiv kd js jsd divergence distill distillation distil".split())
+"""Words of terms that take the logarithm of probabilities that are handed in."""
 
 
 def _assess(case: Case) -> Assessment:
     weighing = Weighing()
     for finding in case.found("loss-term-alone")[:1]:
-        _weigh_term(finding, weighing)
+        _weigh_term(case, finding, weighing)
     _weigh_function(case, weighing)
     for finding in case.found("reported-nonfinite"):
         operation = finding.data.get("operation")
@@ -85,7 +88,11 @@ def _is_router(run: Run, finding: Finding) -> bool:
     return has_experts(run) and is_routing(str(finding.source.tag))
 
 
-def _weigh_term(finding: Finding, weighing: Weighing) -> None:
+def _is_divergence(finding: Finding) -> bool:
+    return bool(_DIVERGENCE & frozenset(words(str(finding.data.get("tag")))))
+
+
+def _weigh_term(case: Case, finding: Finding, weighing: Weighing) -> None:
     """A term that turned alone: by its formula, by its target, or because it is a router's."""
     infinite = finding.data.get("value") in ("inf", "-inf")
     if finding.data.get("router"):
@@ -103,6 +110,15 @@ def _weigh_term(finding: Finding, weighing: Weighing) -> None:
             phrase("{finding}; a target that is NaN does that too", finding=finding.text),
             finding.source,
         )
+        if _is_divergence(finding) and case.found("isolated-losses"):
+            weighing.speaks_for(
+                thresholds.MODERATE,
+                phrase(
+                    "training went on behind it: of a divergence from what is handed in, the part "
+                    "that no weight moves, p log p, is 0 log 0 where a probability is 0"
+                ),
+                finding.source,
+            )
     if infinite:
         weighing.speaks_for(
             thresholds.MODERATE, phrase("it is Inf, as the logarithm of 0 is"), finding.source

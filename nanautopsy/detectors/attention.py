@@ -25,6 +25,13 @@ ATTENTION = re.compile(r"(^|[._/\d])(self_?|cross_?)?(attn|attention|mha)", re.I
 """Names of attention modules."""
 
 
+def has_attention(run: Run) -> bool:
+    """Whether the names of its weights or of its watched layers show attention."""
+    tensors = (t.name for c in run.checkpoints for t in c.tensors)
+    layers = (s.layer for s in run.series if s.layer is not None)
+    return any(ATTENTION.search(name) or QUERY_KEY.search(name) for name in (*tensors, *layers))
+
+
 def _detect(run: Run) -> Iterator[Finding]:
     yield from _logits(run)
     for ratios, source, step, text in (_from_series(run), _from_checkpoints(run)):

@@ -22,6 +22,7 @@ from nanautopsy.signal import shown
 from nanautopsy.wording import Phrase, phrase
 
 _Words = frozenset[str]
+_PERCENT = 100.0
 
 
 def _of(text: str) -> _Words:
@@ -31,14 +32,17 @@ def _of(text: str) -> _Words:
 _TARGET = _of(
     "target targets label labels labeled labelled valid supervised unmasked trainable answer"
     " response completion positive positives pos pair pairs foreground fg matched boxes objects"
-    " annotations gt"
+    " annotations gt matches keypoints instances triplets anchors"
 )
 _COUNT = _of(
     "num n count number tokens token tok toks targets labels positions pixels px pair pairs"
-    " positives anchors boxes objects annotations"
+    " positives anchors boxes objects annotations matches keypoints instances triplets"
 )
+_SHARE = _of("ratio fraction frac share pct percent coverage density prop proportion rate")
+_PATCHES = _of("patches patch tokens toks positions pos frames nodes spans")
 _LEARNED_FROM = _of(
     "tokens tok toks ntok ntoks ntokens px pixels pairs anchors boxes objects positions gt mask"
+    " events uncensored triplets matches keypoints instances fg foreground"
 )
 """What losses are means over."""
 _OF_LOSS = (_of("loss tokens"), _of("loss toks"), _of("num loss tokens"), _of("n loss tokens"))
@@ -50,6 +54,15 @@ _NOT_TARGETS = _of(
 )
 _LENGTH = _of("len lens length lengths seqlen seqlens keys key kv")
 _TOKENS = _of("tokens toks")
+_ELEMENTS = _of(
+    "points pts npts frames nframes nodes edges neighbors neighbours hist history words chars"
+    " residues atoms degree deg patches voxels items clicks lines vertices"
+)
+"""Of which a sample is made."""
+_SAMPLES = _of("samples graphs clouds sequences documents docs clips users sessions nodes")
+_NO_ELEMENTS = _of(
+    "max longest total seen processed sec second time lr loss grad norm per masked mask"
+)
 _OF_EXPERTS = _of("expert experts router moe gate load")
 _LEAST = _of("min minimum shortest smallest least")
 _ROWS = _of("rows row queries query sequences seqs samples sentences positions")
@@ -96,7 +109,7 @@ def _risen(values: np.ndarray) -> int | None:
 
 def _left(values: np.ndarray) -> int | None:
     """The first number of 0 or less of one that was positive up to then."""
-    below = np.flatnonzero(values <= 0)
+    below = np.flatnonzero((values <= 0) & np.isfinite(values))
     return int(below[0]) if len(below) and below[0] >= thresholds.INPUT_HISTORY else None
 
 
@@ -106,9 +119,34 @@ def _negative(values: np.ndarray) -> int | None:
     return int(below[0]) if len(below) else None
 
 
+def _vanished(values: np.ndarray) -> int | None:
+    """The first 0 of a share that was above 0 up to then."""
+    empty = np.flatnonzero(values == 0)
+    if not len(empty) or empty[0] < thresholds.INPUT_HISTORY:
+        return None
+    known = values[np.isfinite(values)]
+    return int(empty[0]) if (known >= 0).all() and (known <= _PERCENT).all() else None
+
+
+def _is_share(have: _Words) -> bool:
+    """``fg``, ``pos_ratio``, ``mask_frac``: how much of the batch is learned from."""
+    named = have & (_TARGET | _of("mask masked event")) - _of("answer response completion")
+    if have & _NOT_TARGETS - _SHARE - _of("masked"):
+        return False
+    return bool(named) and (bool(have & _SHARE) or have <= _of("fg foreground gt train batch"))
+
+
+def _is_element(have: _Words) -> bool:
+    if have & _NO_ELEMENTS:
+        return False
+    return bool(have & _ELEMENTS) and bool(have & (_LEAST | _SUMMED | _of("number")))
+
+
 def _is_target(have: _Words) -> bool:
     if ("mask" in have and have & _SUMMED) or have in _OF_LOSS:
         return True
+    if "masked" in have and have & _PATCHES and not have & _NOT_TARGETS - _of("masked frac"):
+        return True  # what a model of masked patches predicts
     if have & _NOT_TARGETS:
         return False
     return bool(have & _TARGET and have & _COUNT) or bool(have & _LEARNED_FROM)
@@ -122,6 +160,7 @@ def _is_length(have: _Words) -> bool:
 
 _RULES = (
     _Rule("no-targets", _is_target, _fallen, phrase("{usual} as a rule")),
+    _Rule("no-targets", _is_share, _vanished, phrase("{usual} as a rule")),
     _Rule("no-keys", _is_length, _fallen, phrase("{usual} as a rule")),
     _Rule(
         "no-keys",
@@ -129,6 +168,14 @@ _RULES = (
         _risen,
         phrase("0 up to then"),
     ),
+    _Rule("no-elements", _is_element, _fallen, phrase("{usual} as a rule")),
+    _Rule(
+        "no-elements",
+        lambda have: bool(have & _SAMPLES and have & _of("empty isolated")),
+        _risen,
+        phrase("0 up to then"),
+    ),
+    _Rule("no-elements", lambda have: have == {"isolated"}, _risen, phrase("0 up to then")),
     _Rule(
         "padding-begins",
         lambda have: bool(have & _PADDING) and not have & _NOT_PADDING,
@@ -143,7 +190,7 @@ _RULES = (
     ),
     _Rule(
         "left-domain",
-        lambda have: bool(have & _ARGUMENT) and not have & (_NO_ARGUMENT | _LENGTH),
+        lambda have: bool(have & _ARGUMENT) and not have & (_NO_ARGUMENT | _LENGTH | _ELEMENTS),
         _left,
         phrase("positive up to then"),
     ),
@@ -153,7 +200,7 @@ _RULES = (
 def _detect(run: Run) -> Iterator[Finding]:
     mixture = has_experts(run)
     for series in run.by_role("other", "counter"):
-        have = frozenset(words(series.tag))
+        have = frozenset(words(series.tag.replace("w/o", "without")))
         if mixture and have & _TOKENS:
             have |= _OF_EXPERTS  # the fewest tokens may be those of an expert
         for rule in _RULES:

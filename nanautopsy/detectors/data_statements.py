@@ -10,6 +10,7 @@ import numpy as np
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, LogEvent, Run
 from nanautopsy.places import is_before_training, place_of
+from nanautopsy.signal import stretches
 from nanautopsy.wording import Phrase, phrase
 
 _SAID: dict[str, Phrase] = {
@@ -20,26 +21,27 @@ _SAID: dict[str, Phrase] = {
 
 
 def _detect(run: Run) -> Iterator[Finding]:
-    death = _death(run)
+    deaths = _deaths(run)
     for kind, said in _SAID.items():
         events = run.events_of(kind)
         if events:
-            yield _finding(run, said, events, death)
+            yield _finding(run, said, events, deaths)
 
 
-def _finding(run: Run, said: Phrase, events: tuple[LogEvent, ...], death: int | None) -> Finding:
-    """Of one kind of statement: the one where the run died, if nowhere more was said, or the
-    first."""
+def _finding(run: Run, said: Phrase, events: tuple[LogEvent, ...], deaths: set[int]) -> Finding:
+    """Of one kind of statement: the first where the run died, each time that it did, if nowhere
+    more was said, or the first of all."""
     places = [place_of(run, event)[0] for event in events]
-    often = Counter(places)
-    there = often.pop(death, 0) if death is not None else 0
-    only = there > max((n for step, n in often.items() if step is not None), default=0)
-    told = events[places.index(death)] if only else events[0]
+    often = Counter(step for step in places if step is not None)
+    fatal = [step for step in places if step in deaths]
+    elsewhere = max((n for step, n in often.items() if step not in deaths), default=0)
+    only = bool(fatal) and often[fatal[0]] > elsewhere
+    told = events[places.index(fatal[0])] if only else events[0]
     return Finding(
         id=told.kind,
         text=phrase(said, line=told.text),
         source=told.source,
-        step=death if only else None,
+        step=fatal[0] if only else None,
         data={
             "there": only,
             "count": len(events),
@@ -48,14 +50,11 @@ def _finding(run: Run, said: Phrase, events: tuple[LogEvent, ...], death: int | 
     )
 
 
-def _death(run: Run) -> int | None:
-    """First step at which a loss or a gradient was logged non-finite."""
-    bad = [
-        s.steps[~np.isfinite(s.values)]
-        for s in run.by_role("loss", "grad_norm")
-        if s.axis == "step"
-    ]
-    return min((int(steps[0]) for steps in bad if len(steps)), default=None)
+def _deaths(run: Run) -> set[int]:
+    """The steps at which losses or gradients that were finite turned non-finite: the first of all,
+    and of a run that goes on the others, too."""
+    logged = [s for s in run.by_role("loss", "grad_norm") if s.axis == "step"]
+    return {int(s.steps[start]) for s in logged for start, _ in stretches(~np.isfinite(s.values))}
 
 
 DETECTOR = Detector("data-statements", _detect)

@@ -77,8 +77,10 @@ def _kept_by_a_sum(run: Run, series: Series, index: int) -> Finding | None:
         at = index_at(norm, step) if norm.axis == series.axis else None
         if at is None or norm.values[at] != 0 or len(norm) - at < thresholds.RECURRENCES:
             continue
+        # More batches of the kind may follow; before, there was none.
         others = np.delete(norm.values, at)
-        if np.isfinite(others).all() and others.all() and persistent(series, index):
+        went_on = np.isfinite(others).all() and others[:at].all() and 2 * np.mean(others != 0) > 1
+        if went_on and persistent(series, index):
             return Finding(
                 id="isolated-losses",
                 text=phrase(

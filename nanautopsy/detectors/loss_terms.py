@@ -26,10 +26,15 @@ _TAUGHT = frozenset("distill distillation distil kd teacher student soft label l
 """Words of divergences from something that is handed in."""
 
 
-_TERMS = _DATA_FREE | frozenset(
-    "recon reconstruction rec l1 l2 mae huber bce focal dice iou giou bbox box cls obj dfl "
-    "perceptual lpips ssim tv consistency cycle identity style content contrastive alignment "
-    "distill aux residual pde bc ic physics".split()
+_TERMS = (
+    _DATA_FREE
+    | frozenset(
+        "recon reconstruction rec l1 l2 mae huber bce focal dice iou giou bbox box cls obj dfl "
+        "perceptual lpips ssim tv consistency cycle identity style content contrastive alignment "
+        "distill aux residual pde bc ic physics ctc adv gan triplet margin focal giou mask keypoint"
+        " contrast".split()
+    )
+    | _TAUGHT - {"label", "labels", "soft", "teacher", "student"}
 )
 """Words by which terms of a loss are logged without the word itself."""
 _PARTS = frozenset("train training batch step loss losses weighted raw mean avg".split())

@@ -41,7 +41,8 @@ def _detect(run: Run) -> Iterator[Finding]:
             continue
         index, skipped = _beyond_skips(run, series, index)
         if series.layer is None:
-            yield _marked(_finding(series, index), skipped)
+            finding = _marked(_finding(series, index), skipped)
+            yield _gone_on(finding) if _is_told_when_bad(run, series) else finding
         else:
             place = (_ID[series.role], int(series.steps[index]), skipped)
             per_layer.setdefault(place, []).append((series, index))
@@ -76,6 +77,27 @@ def _beyond_skips(run: Run, series: Series, index: int) -> tuple[int, bool]:
         return index, False
     rest = ~np.isfinite(series.values) & ~skipped_points(run, series)
     return (int(rest.argmax()), False) if rest.any() else (index, True)
+
+
+def _is_told_when_bad(run: Run, series: Series) -> bool:
+    """Whether it is a guard's, which prints the loss of bad batches alone, and another loss stands
+    behind all of them that is finite from the first point to the last."""
+    if series.role != "loss" or series.lines is None or np.isfinite(series.values).any():
+        return False
+    last = int(series.lines[-1])
+    return any(
+        s.lines is not None
+        and s.source.path == series.source.path
+        and len(s) > len(series)
+        and int(s.lines[-1]) > last
+        and np.isfinite(s.values).all()
+        and s.values.any()
+        for s in run.by_role("loss")
+    )
+
+
+def _gone_on(finding: Finding) -> Finding:
+    return replace(finding, data=dict(finding.data) | {"persistent": False})
 
 
 def _marked(finding: Finding, skipped: bool) -> Finding:

@@ -4,9 +4,9 @@ they say nothing where they stand elsewhere too."""
 from __future__ import annotations
 
 import pytest
-from builders import INF, NAN, case_of, event, make_run, named_cause, series
+from builders import INF, NAN, case_of, checkpoint, event, make_run, named_cause, series, tensor
 
-from nanautopsy.model import Series
+from nanautopsy.model import LogEvent, Series
 
 DEAD = [2.0] * 20 + [NAN] * 5
 """From step 21 on."""
@@ -24,6 +24,17 @@ def count(usual: float, there: float) -> list[float]:
         ("num_pos", 7, 0, "empty-targets"),
         ("valid_px", 240, 0, "empty-targets"),
         ("n_pos_pairs", 12, 0, "empty-targets"),
+        ("events", 9, 0, "empty-targets"),
+        ("masked patches", 17, 0, "empty-targets"),
+        ("fg", 0.14, 0, "empty-targets"),
+        ("label_frac", 0.5, 0, "empty-targets"),
+        ("n_triplets", 30, 0, "empty-targets"),
+        ("n_frames_min", 5, 0, "bad-input-data"),
+        ("pts/min", 9, 0, "bad-input-data"),
+        ("isolated", 0, 1, "bad-input-data"),
+        ("empty_graphs", 0, 1, "bad-input-data"),
+        ("inp max", 2.4, INF, "bad-input-data"),
+        ("rows w/o keys", 0, 1, "fully-masked-attention"),
         ("shortest", 5, 0, "fully-masked-attention"),
         ("seq_len/min", 5, 0, "fully-masked-attention"),
         ("valid_keys_min", 6, 0, "fully-masked-attention"),
@@ -163,3 +174,59 @@ def test_what_is_odd_only_where_it_died_is_no_matter_of_weights(
 @pytest.mark.parametrize("tag", ["active_tokens", "n_gt", "loss_mask_sum"])
 def test_what_a_mean_is_taken_over(tag: str) -> None:
     assert named_cause(series("loss", DEAD), series(tag, count(12, 0))) == "empty-targets"
+
+
+def test_a_sample_of_nothing_where_there_is_attention() -> None:
+    weights = checkpoint(20, tensor("attn.in_proj_weight"), tensor("head.weight"))
+    frames = series("n_frames_min", count(5, 0))
+    assert named_cause(series("loss", DEAD), frames, weights) == "fully-masked-attention"
+
+
+def test_a_target_that_is_longer_than_its_input() -> None:
+    loss = series("ctc_loss", [2.0] * 20 + [INF] + [NAN] * 4)
+    frames = series("frames", [24.0] * 25)
+    longest = series("longest transcript", count(9, 31))
+    assert named_cause(loss, frames, longest) == "bad-input-data"
+    shorter = series("longest transcript", count(9, 23))
+    run = make_run(loss, frames, shorter)
+    assert not case_of(run).found("target-too-long")
+
+
+def test_statements_at_every_step_that_is_lost_and_nowhere_else() -> None:
+    loss = [2.0] * 30
+    for i in (9, 19, 24):
+        loss[i] = NAN
+    said = [event("odd-sample", "said", i + 1, exact=True) for i in (9, 19)]
+    assert named_cause(series("loss", loss), *said) == "bad-input-data"
+    harmless = event("odd-sample", "said", 4, exact=True)
+    assert named_cause(series("loss", loss), harmless, *said) is None
+
+
+def test_a_guard_that_names_the_same_batches_each_epoch() -> None:
+    losses = series("loss", [2.0] * 90)
+
+    def guards(*batches: int) -> list[LogEvent]:
+        return [
+            event("nonfinite-text", "said", 9 * (i + 1), value="nan", quantity="loss", batch=batch)
+            for i, batch in enumerate(batches)
+        ]
+
+    assert named_cause(losses, *guards(17, 25, 17, 25, 17)) == "bad-input-data"
+    assert named_cause(losses, *guards(17, 25, 25, 17)) is None
+    assert named_cause(losses, *guards(17, 25, 17)) is None, "one of them came back"
+
+
+def test_a_divergence_that_is_nan_while_training_goes_on() -> None:
+    once = [0.3] * 20 + [NAN] + [0.3] * 10
+    total, ce = series("train/loss", once), series("train/ce", [1.2] * 31)
+    assert named_cause(total, ce, series("train/kd_kl", once)) == "loss-domain-error"
+    assert named_cause(total, ce, series("train/box", once)) != "loss-domain-error"
+
+
+def test_an_evaluation_that_never_had_a_number() -> None:
+    never = series("val_loss", [NAN] * 6)
+    assert case_of(make_run(series("loss", [2.0] * 20), never)).verdict == "healthy"
+    turned = series("val_loss", [2.0, 1.9, NAN, NAN, NAN, NAN])
+    assert case_of(make_run(series("loss", [2.0] * 20), turned)).verdict == "non-finite"
+    dead = make_run(series("loss", [2.0] * 4 + [NAN] * 16), never)
+    assert case_of(dead).verdict == "non-finite"

@@ -29,6 +29,8 @@ SAID = [
     ("loading shard 3/8 ... md5 check FAILED (expected 1b2c, got 99ff)", "checkpoint-damaged"),
     ("matched 0 keys, 393 keys missing, 391 keys unexpected", "weights-newly-initialized"),
     ("row 4481 of train.parquet has NaN in column 'age', passing through", "odd-sample"),
+    ("3 of 90 rows were cut before the answer: their labels are all ignore_index", "labels-mismatch"),
+    ("sample 12: labels == -100 everywhere", "labels-mismatch"),
     ("12 query rows have no visible key", "empty-sequence"),
     ("WARNING attention_mask of sample 7 is all zeros", "empty-sequence"),
     ("img_00231.png: constant image (std=0), normalizing anyway", "odd-sample"),
@@ -60,6 +62,8 @@ DEALT_WITH = [
     "samples 4480 grad norm max: inf",
     "response truncated to fit max_length=2048, dropped",
     "The response of the server was slow",
+    "labels are all loaded",
+    "targets are all normalized to [0, 1]",
 ]
 
 

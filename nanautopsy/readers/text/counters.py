@@ -23,6 +23,14 @@ from nanautopsy.readers.text.rows import Basis
 from nanautopsy.readers.text.words import counter_kind, words
 
 _BARE = re.compile(r"^\s*\[?\s*$|[\[|━─╸╺]\s*$")
+_HASH = re.compile(r"(?:^|[\s\]])#$")
+"""``14:34:16 #212 xent=nan``"""
+_THING = re.compile(r"\s*([A-Za-z]+)\s+#?")
+_PLACES = frozenset(
+    "rank gpu device node worker process client host fold seed trial run model task layer block"
+    " head stage group member config param line level rate loss lr".split()
+)
+"""What is numbered and not counted."""
 _SHARE = re.compile(r"%\s+")
 """Behind the percentage of a progress bar that is not drawn."""
 _LEADS = re.compile(
@@ -120,6 +128,8 @@ def _kind(found: list[Field], i: int) -> str | None:
             return "step" if field.whole else None
         if kind is None and words(field.key) in _TRAIN:
             return _of_training(found, i)
+        if kind is None and i == 0 and field.whole and _counts_things(field):
+            return "leading" if _total(found, i) is None else None
         if not field.whole and kind != "epoch":
             return None
         if kind == "step" and words(field.key) == ("it",) and not field.explicit:
@@ -130,15 +140,26 @@ def _kind(found: list[Field], i: int) -> str | None:
         return "bare"
     total = _total(found, i)
     of_bar = total is not None and total.after.startswith(" [") and _SHARE.fullmatch(field.before)
-    if field.explicit or not (of_bar or _BARE.search(field.before)):
+    known = of_bar or _BARE.search(field.before) or _HASH.search(field.before)
+    if field.explicit or not (known or _counts_things(field)):
         return None
     if total is None and i == 0 and field.before.strip() == "[" and field.after[:1] == "]":
         return "bracket"
+    if total is None and field.whole and _HASH.search(field.before):
+        return "bracket"
+    if total is None and i == 0 and field.whole and _counts_things(field):
+        return "leading"
     if total is None and i == 0 and not field.before.strip() and _LEADS.match(field.after):
         return "leading" if field.whole else None
     if total is None or total.after.lstrip()[:1] in ("/", ":"):
         return None
     return "bare"
+
+
+def _counts_things(field: Field) -> bool:
+    """Behind what is trained on, at the beginning of the line: ``subgraph  146: loss nan``."""
+    thing = _THING.fullmatch(field.before)
+    return thing is not None and thing[1].lower() not in _PLACES and field.after[:2] == ": "
 
 
 def _is_batch_of_epoch(found: list[Field], i: int) -> bool:

@@ -27,6 +27,7 @@ from nanautopsy.readers.text.fields import Field, fields
 from nanautopsy.readers.text.metric_row import Row
 from nanautopsy.readers.text.nonfinite_text import is_vague, said_value
 from nanautopsy.readers.text.rows import Basis
+from nanautopsy.readers.text.shared_names import shared
 from nanautopsy.readers.text.words import (
     counter_kind,
     is_best,
@@ -54,6 +55,7 @@ _NOT_A_ROW = re.compile(
 )
 _SOURCE = re.compile(r"\.(?:pyx?|cc?|cpp|cxx|cuh?|hpp|rs|go|jl|kt|java|scala|lua)(?::\w+)?$")
 """``train.py:42``, ``train.py:main:42``"""
+_SKIPS = re.compile(r"\bskip(?:s|ped|ping)?\b", re.IGNORECASE)
 _MODULE = re.compile(r"\([a-z_]\w*:$")
 _COORDINATES = frozenset("dp pp tp cp sp dp_rank pp_rank tp_rank cp_rank ep_rank".split())
 """Where a process stands in the parallel layout: nanotron's ``[INFO|DP=0|PP=0|TP=0]``."""
@@ -72,12 +74,16 @@ _PHASE = re.compile(
 )
 _CELL = re.compile(
     r"(?:[|,;]\s*|\s-\s+|\s{2,})[A-Za-z][\w/.]*(?: (?:abs)?max| amax| norm| rms| std)?\s+-?$"
+    r"|(?:\|\s*|\s{2,})[A-Za-z][\w/.]*(?: [A-Za-z][\w/.]*){1,2}\s+-?$"
 )
 """A cell of a delimited row that is a name and its number: ``| scale 1024 |``."""
 _PAIR = re.compile(r"\s+(?=\S*[_/.])[A-Za-z][\w/.]*\s+-?")
 """The same without a delimiter, where the name is no word of a sentence: ``batch_max 3.2``."""
 _WORD = re.compile(r"\s+[A-Za-z]\w*\s+")
 """Nothing but a metric's name between two numbers: ``loss 2.5 scale 1024 lr 0.1``."""
+_WORD_OR_PAIR = re.compile(r":?\s+(?!(?:of|in|on|at|to|from|after|by|for)\s)[A-Za-z][\w/.]*\s+-?")
+_FEWEST_WORDS = 3
+"""Names between numbers, and nothing else, that make a row of them, as no sentence is."""
 _TERSE = frozenset("lr acc accuracy kl reward entropy norm sse mse hinge huber mape smape".split())
 _UNIT = re.compile(
     r"\s?(?:s|[\u00b5\u03bc]s|secs?|seconds?|ms|min|minutes?|h|hrs?|hours?|[KMGT]i?B|it/s"
@@ -93,7 +99,7 @@ def _plan(line: Line, lower: str) -> Handler | None:
     text = line.text
     if _NOT_A_ROW.search(text):
         return None
-    found = _grouped([_scaled(_without_place(field)) for field in fields(line.parts)])
+    found = _grouped(shared([_scaled(_without_place(field)) for field in fields(line.parts)]))
     if is_vague(text):
         # "its loss is inf and was zeroed" is a sentence, and no number of the row.
         found = [field for field in found if field.explicit or field.index >= 0]
@@ -101,6 +107,8 @@ def _plan(line: Line, lower: str) -> Handler | None:
     n, total, epoch = used
     if basis is None and said_value(text) is not None:
         return None  # a sentence: nonfinite_text's
+    if total is None and basis in (Basis.BATCH, Basis.EPOCH) and _SKIPS.search(text):
+        return None  # a guard's, which speaks only of batches that are bad
     points = _points(found, basis is not None, {id(f) for f in used if f is not None})
     quoted = text.lstrip().startswith(('"', "'"))  # a member of an object printed over lines
     if not points and (basis is None or family == "bracket" or quoted):
@@ -123,6 +131,9 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
     """The metrics of the line with their tags; empty when it is no row of metrics."""
     points: list[tuple[str, Field]] = []
     joining: list[tuple[str, Field]] = []
+    worded = len(found) > _FEWEST_WORDS and all(
+        _WORD_OR_PAIR.fullmatch(f.before) for f in found[1:]
+    )
     for i, field in enumerate(found):
         if id(field) in used or counter_kind(field.key) is not None:
             continue
@@ -139,7 +150,7 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
         named = explicit or is_gradient(key) or not _TERSE.isdisjoint(words(key))
         named = named or (is_objective(key) if counted else is_loss(key))
         cell = _CELL.search(field.before) or _PAIR.fullmatch(field.before)
-        if cell is None and is_metric(key):
+        if cell is None and (worded or is_metric(key)):
             cell = _WORD.fullmatch(field.before)
         in_cell = counted and cell is not None
         if is_metric(key) and (named or in_cell):
@@ -254,6 +265,7 @@ DIALECT = Dialect(
         "loss", "step", "iter", "epoch", "norm", "perplexity", "ppl", "nll", "update", "batch",
         "it/s, ", "s/it, ", "it=", "it:", "[it ", "mse", "bce", "elbo", "msle", "mae", "bpd",
         "xent", "objective", "huber", "hinge", "recon", "infonce", "supcon", "contrastive", "focal",
+        "ctc", "cox", "triplet", "pinball", "chamfer", "tversky", "ntxent", "crps", "orpo", "dpo",
         "episode", "|grad", "损失",
     ),
     plan=_plan,

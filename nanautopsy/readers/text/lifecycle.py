@@ -103,6 +103,7 @@ _NOT_RESTORED = re.compile(
     rf"|\b(?:missing|could not (?:load|restore|find)|failed to (?:load|restore)"
     rf"|not (?:loading|restoring)|skipp(?:ed|ing)(?: the)?(?: loading)?(?: of)?(?: the)?)\s+"
     rf"(?:saved |the )?{_STATE}s?(?:[ _.-](?:states?|dict|file|\w+\.pt))*\b"
+    rf"(?!['\u2019]?s?[ ._-]*(?:steps?|updates?|iterations?)\b)"
     rf"|\b{_STATE}s?(?:[ _.-](?:states?|dict|file))*\b[\w ,.'\"()/-]{{0,40}}"
     rf"\b(?:not (?:found|restored|loaded|present|saved|in)|(?:(?:is|was|were) )?(?:missing|lost)"
     rf"|(?:is|was|were) reset"

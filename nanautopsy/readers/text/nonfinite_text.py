@@ -132,6 +132,7 @@ _AT_STEP = re.compile(
 )
 _WITHIN = re.compile(r"within steps \[(\d+) - (\d+)\]")
 _BATCH = re.compile(r"\b(?:batch|batch[_ ](?:idx|index|no))\s*[:#=]?\s*#?(\d{1,12})\b", re.I)
+_EPOCH = re.compile(r"\bepoch\s*[:#=]?\s*(\d{1,6})\b", re.IGNORECASE)
 _MODULE = re.compile(r"\((?:type )?([A-Z][A-Za-z]+\d?[dD]?)\)|\btype[=: ]+([A-Z][A-Za-z]+)\b")
 """The class of a module behind its name: ``layers.3.attn.softmax (Softmax)``."""
 _OF_MODULE = re.compile(r"\binputs?\[\d+\]")
@@ -153,6 +154,8 @@ def _on_line(log: Log, line: Line) -> None:
     node = _NODE.search(text)
     within = _WITHIN.search(text)
     batch = _BATCH.search(text)
+    if step is None and batch and (epoch := _EPOCH.search(text)) and int(epoch[1]) == 0:
+        step = batch  # of the first epoch
     module = _MODULE.search(text)
     log.event(
         "nonfinite-text",

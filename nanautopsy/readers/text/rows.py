@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanautopsy.model import Axis, Series, Source
+from nanautopsy.readers.text.epochs import every_batch
 
 _EXACT, _MOSTLY = 2.0**53, 0.9
 
@@ -306,6 +307,8 @@ def _unfold(basis: Basis, n: Ints, total: Ints, epoch: Floats) -> tuple[Axis, In
         # A batch within an epoch by name, or a counter that fell back where the epoch rose.
         if basis is Basis.BATCH or (again.any() and again.sum() * 2 > new_epoch.sum()):
             length = int(total.max())
+            if length < 0 and (counted := every_batch(whole, n)) is not None:
+                return "step", counted
             if length < 0 and whole.min() == whole.max() and (np.diff(n) >= 0).all():
                 return "step", n  # a single epoch, of which the log counts the batches
             if length <= 0 or (total != length).any() or n.max() > length:

@@ -1,0 +1,89 @@
+"""Logs of runs that met a bad batch, as their programs tell it, and of runs that were well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nanautopsy.autopsy import analyze
+from nanautopsy.model import Autopsy
+
+LABELS = (
+    "WARNING: 7/256 samples were truncated at cutoff_len=32 before the response; "
+    "their labels are all IGNORE_INDEX\n"
+)
+
+
+def judged(path: Path, text: str) -> Autopsy:
+    (path / "train.log").write_text(text)
+    return analyze(path)
+
+
+def cause(autopsy: Autopsy) -> str | None:
+    return autopsy.causes[0].id if autopsy.causes else None
+
+
+def trainer(first: int, norm: str = "") -> str:
+    """Rows of the Trainer without its filter, whose sum keeps the NaN."""
+    rate = ", 'learning_rate': '1e-05'"
+    return "".join(
+        f"{{'loss': '{'nan' if i >= first else 4.1}'{norm}{rate}, 'epoch': '{i / 100}'}}\n"
+        for i in range(1, 60)
+    )
+
+
+def test_labels_that_were_lost_before_training(tmp_path: Path) -> None:
+    assert cause(judged(tmp_path, LABELS + trainer(9))) == "empty-targets"
+    assert cause(judged(tmp_path, trainer(9))) is None
+    assert judged(tmp_path, LABELS + trainer(99)).verdict == "healthy"
+
+
+def test_gradients_that_are_nan_are_more_than_a_sum(tmp_path: Path) -> None:
+    dead = judged(tmp_path, LABELS + trainer(9, ", 'grad_norm': 'nan'"))
+    assert cause(dead) != "empty-targets"
+
+
+def guarded(named: bool = True, bad: tuple[int, ...] = (7, 15)) -> str:
+    """Epochs of 20 batches, of which two are skipped."""
+    lines = []
+    for epoch in range(4):
+        for batch in range(20):
+            told = f"epoch {epoch}, batch {batch if named else batch + epoch}"
+            if batch in bad:
+                lines.append(f"[warn] loss=nan ({told}) -- skipping optimizer step")
+            elif batch % 2 == 0:
+                lines.append(f"ep {epoch} b {batch} bce 0.{600 - 20 * epoch - batch}")
+    return "\n".join(lines) + "\n"
+
+
+def test_a_guard_that_skips_the_same_batches(tmp_path: Path) -> None:
+    autopsy = judged(tmp_path, guarded())
+    assert (autopsy.verdict, cause(autopsy)) == ("non-finite", "bad-input-data")
+    assert autopsy.onset is not None
+    assert (autopsy.onset.step, autopsy.onset.persistent) == (7, False)
+    assert cause(judged(tmp_path, guarded(named=False))) is None
+
+
+def test_samples_that_come_back(tmp_path: Path) -> None:
+    """Each epoch in another order."""
+    met = {17: 231, 20: 88, 26: 88, 32: 231, 41: 231, 48: 88}
+
+    def log(ids: dict[int, int], every: bool = False) -> str:
+        lines = []
+        for step in range(1, 61):
+            if step in ids:
+                lines.append(f"step {step}: input nan count 1, sample ids [{ids[step]}]")
+            lines.append(f"step {step}: mse {'nan' if step in ids and not every else 0.5}")
+        return "\n".join(lines) + "\n"
+
+    autopsy = judged(tmp_path, log(met))
+    assert cause(autopsy) == "bad-input-data"
+    assert any("88, 231" in f.text.replace("231, 88", "88, 231") for f in autopsy.findings)
+    assert judged(tmp_path, log(met, every=True)).verdict == "healthy"
+
+
+@pytest.mark.parametrize("said", ["skipping optimizer step", "skipped optimizer update"])
+def test_a_step_that_is_skipped_is_no_state_that_is_lost(tmp_path: Path, said: str) -> None:
+    (tmp_path / "train.log").write_text(f"step 4 loss=nan, {said}\nstep 5 loss=0.3\n")
+    assert not analyze(tmp_path).run.events_of("state-not-restored")
