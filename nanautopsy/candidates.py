@@ -37,6 +37,11 @@ _AXES: tuple[Axis, ...] = ("step", "record", "epoch", "samples")
 def candidates_of(run: Run, findings: Sequence[Finding]) -> list[Finding]:
     """The findings that count, earliest first."""
     found = [f for f in findings if f.id in QUANTITY and _counts(run, f, findings)]
+    if _has_losses(run):
+        # Arithmetic warnings come from metrics too, and values are printed to look at masks:
+        # beside a run that is finite they are no failure of training.
+        strong = any(not _is_weak(f) for f in found)
+        found = [f for f in found if strong or not _is_weak(f)]
     found = [f for f in found if not (_is_weak(f) and _is_refuted(f, found))]
     return sorted([*found, *_leading_metrics(findings, found)], key=_order)
 
@@ -74,9 +79,7 @@ def _counts(run: Run, finding: Finding, findings: Sequence[Finding]) -> bool:
             return False
         if finding.data.get("quantity") == "gradient" and _says_a_skip(run, finding, findings):
             return False
-        # Arithmetic warnings come from metrics too, and values are printed to look at masks:
-        # beside a run that is finite they are no failure of training.
-        return not _is_weak(finding) or _has_other(finding, findings) or not _has_losses(run)
+        return not (finding.data.get("quantity") == "input" and _is_passed_over(run, finding))
     return True
 
 
@@ -166,16 +169,19 @@ def _has_losses(run: Run) -> bool:
     return any(len(s) for s in run.by_role("loss", "eval_loss", "grad_norm"))
 
 
-def _has_other(finding: Finding, findings: Sequence[Finding]) -> bool:
-    return any(
-        f.id.startswith("nonfinite-") and not f.data.get("skipped") and f is not finding
-        for f in findings
-    )
+def _is_passed_over(run: Run, said: Finding) -> bool:
+    """Whether every statement of bad inputs says that the batch was skipped, in a training that
+    stayed sound: nothing of them reached the model."""
+    return bool(said.data.get("skipped")) and _loss_is_sound(run)
 
 
 def _is_placeholder(run: Run, finding: Finding) -> bool:
-    """Whether a norm was never finite, beside another one that always was: of what is frozen."""
+    """Whether a norm was never finite, beside another one that always was, and training went on:
+    of what is frozen."""
     if finding.last_good is not None or not finding.data.get("persistent"):
+        return False
+    losses = [s for s in run.by_role("loss") if s.axis == axis_of(finding)]
+    if losses and not any((s.steps > (finding.step or 0)).any() for s in losses):
         return False
     norms = [s for s in run.by_role("grad_norm") if s.tag != finding.data.get("tag")]
     return _loss_is_sound(run) and any(len(s) and np.isfinite(s.values).all() for s in norms)

@@ -7,6 +7,8 @@ Only the order of names within one model is claimed, by the habits of the common
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 
 from nanautopsy.discover import natural_key
 
@@ -116,3 +118,42 @@ def _place(tail: str) -> int:
 def in_forward_order(names: list[str]) -> list[str]:
     """The names without repeats, in the order in which a forward pass meets them."""
     return sorted(dict.fromkeys(names), key=forward_key)
+
+
+def from_the_loss(listed: Sequence[str]) -> list[str]:
+    """The names without repeats, in the order in which a backward pass meets them.
+
+    A program lists parameters in the order in which they were defined, or in which autograd
+    reached them: block numbers and the places of weight and bias tell which. Where the list is
+    sorted, as JAX sorts its trees, or tells nothing, the habits of names decide.
+    """
+    names = list(dict.fromkeys(listed))
+    direction = 0 if names == sorted(names) else _direction(names)
+    if direction == 0:
+        return in_forward_order(names)[::-1]
+    return names[::-1] if direction > 0 else names
+
+
+def _direction(names: Sequence[str]) -> int:
+    """Above 0 for a list in forward order, below 0 for one in backward order."""
+    votes = 0
+    for one, other in pairwise(names):
+        numbers = [re.findall(r"\d+", name) for name in (one, other)]
+        same = re.sub(r"\d+", "0", _module(one)) == re.sub(r"\d+", "0", _module(other))
+        if _module(one) == _module(other):
+            votes += _PARTS.get(_last(other), 0) - _PARTS.get(_last(one), 0)
+        elif same and len(numbers[0]) == len(numbers[1]):
+            votes += 1 if list(map(int, numbers[0])) < list(map(int, numbers[1])) else -1
+    return votes
+
+
+_PARTS = {"weight": 0, "kernel": 0, "scale": 0, "bias": 1}
+"""Autograd reaches a bias before its weight, and modules define the weight first."""
+
+
+def _module(name: str) -> str:
+    return re.split(r"[./](?=[^./]*$)", name)[0]
+
+
+def _last(name: str) -> str:
+    return re.split(r"[./]", name)[-1]

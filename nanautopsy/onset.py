@@ -163,9 +163,10 @@ def _layers(ordered: Sequence[Finding], first: Finding) -> list[str]:
         names = finding.data.get("layers", (finding.layer,))
         forward = in_forward_order([str(n) for n in names] if isinstance(names, tuple) else [])
         return forward[::-1] if finding.id == "nonfinite-layer-gradient" else forward
-    named = [f.layer for f in ordered if f.id == "reported-nonfinite" and f.layer]
-    if named:
-        return in_forward_order(named)
+    for finding in ordered:
+        if finding.id in _STATED and finding.layer:
+            told = finding.data.get("layers")
+            return [str(n) for n in told] if isinstance(told, tuple) else [finding.layer]
     for finding in ordered:
         if finding.id in _SAVED and finding.data.get("tells_layer"):
             tensors = finding.data.get("tensors", ())
@@ -181,6 +182,8 @@ _PER_LAYER = (
 )
 
 
+_STATED = ("reported-nonfinite", "backward-nonfinite")
+"""What the program says."""
 _SAVED = ("nonfinite-parameters", "nonfinite-moments")
 """What checkpoints show."""
 

@@ -230,6 +230,8 @@ def _layer_of(tag: str) -> str | None:
         return None
     rest = _without_statistic(rest)
     family, dot, path = rest.partition(".")
+    if dot and frozenset(words(family)) <= _FAMILY and _is_quantity(path.partition(".")[0]):
+        family, dot, path = path.partition(".")  # train.grads.out
     several = not _SEVERAL.isdisjoint(words(family))
     if dot and _is_quantity(family) and (_LAYER_PART.search(path) or several):
         return path  # act_norm.layers.1, grads.out, as nested objects are flattened

@@ -33,3 +33,38 @@ def test_what_is_said_before_a_sound_training() -> None:
     assert judge(make_run(before, told)).verdict == "healthy"
     after = replace(before, lines=np.arange(1, 31) - 30)
     assert judge(make_run(after, told)).verdict == "non-finite"
+
+
+def test_a_warning_beside_a_metric_without_a_value() -> None:
+    said = event("nonfinite-text", "RuntimeWarning: invalid value", quantity="warning", value="nan")
+    score = series("dev pearson", [NAN] * 3 + [0.1] * 27)
+    assert judge(make_run(series("loss", GOOD), score, said)).verdict == "healthy"
+    dead = series("loss", GOOD[:20] + [NAN] * 10)
+    assert judge(make_run(dead, score, said)).verdict == "non-finite"
+
+
+def test_inputs_that_were_skipped() -> None:
+    said = event("nonfinite-text", "NaN in batch, skipping", 7, quantity="input", value="nan")
+    used = event("nonfinite-text", "NaN in batch", 7, quantity="input", value="nan")
+    assert judge(make_run(series("loss", GOOD), said)).verdict == "healthy"
+    assert judge(make_run(series("loss", GOOD), used)).verdict == "non-finite"
+
+
+def test_gradients_of_what_is_not_trained() -> None:
+    frozen, trained = series("grad/a.weight", [NAN] * 30), series("grad/b.weight", GOOD)
+    assert judge(make_run(series("loss", GOOD), frozen, trained)).verdict == "healthy"
+    # All of the others turn at once: nothing tells the layer.
+    dead = make_run(
+        series("loss", GOOD[:20] + [NAN] * 10),
+        frozen,
+        *(series(f"grad/{name}.weight", GOOD[:20] + [NAN] * 10) for name in "bc"),
+    )
+    onset = judge(dead).onset
+    assert onset is not None and onset.step == 21 and not onset.layers
+
+
+def test_a_gradient_that_is_written_only_when_it_is_bad() -> None:
+    late = series("grad/a.weight", [float("inf")], [29])
+    other = series("grad/b.weight", [0.1], [29])
+    short = series("loss", GOOD[:29])
+    assert judge(make_run(short, late, other)).verdict == "non-finite"

@@ -115,6 +115,18 @@ def test_a_constant_nan_is_not_by_design(value: str) -> None:
     assert judge(run).verdict == "non-finite"
 
 
+def test_an_open_bound_is_by_design() -> None:
+    bound = tensor("range_upper", (), pos_inf=1)
+    run = make_run(model(100, tensor("w"), bound), model(200, tensor("w"), bound))
+    assert judge(run).verdict == "healthy"
+    dead = make_run(model(100, tensor("w"), bound), model(200, tensor("w", nan=16), bound))
+    onset = judge(dead).onset
+    assert onset is not None and onset.step == 200
+    first = make_run(model(100, tensor("w", nan=3), bound), model(200, tensor("w", nan=16), bound))
+    onset = judge(first).onset
+    assert onset is not None and onset.step == 100
+
+
 def test_a_mask_is_known_at_the_finite_depth_too() -> None:
     mask = replace(tensor("m", (8,), neg_inf=3), zero=None, max_abs=0.0, depth="finite")
     assert not damaged(model(1, mask))

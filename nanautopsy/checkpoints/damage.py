@@ -66,21 +66,39 @@ def is_mask(tensor: TensorHealth) -> bool:
 
 
 def constant_infinities(checkpoints: Sequence[Checkpoint]) -> frozenset[str]:
-    """Tensors that hold equally many -Inf, and nothing else non-finite, in every checkpoint.
+    """Tensors that hold equally many infinities, and no NaN, in every checkpoint.
 
     A bias of -Inf for forbidden tokens is such a tensor; what training broke was finite before.
-    Of a single measured checkpoint nothing is said.
+    So is an open bound: +Inf is all that its tensor holds, and in the first checkpoint all that
+    is non-finite. What training broke would change with the rest. Of a single measured checkpoint
+    nothing is said.
     """
     measured = [c for c in checkpoints if c.depth is not None]
-    patterns: dict[str, set[tuple[int, int, int]]] = {}
+    patterns: dict[str, set[_Pattern]] = {}
     for checkpoint in measured:
         for tensor in checkpoint.tensors:
-            pattern = (tensor.nan, tensor.pos_inf, tensor.neg_inf)
+            pattern = (tensor.nan, tensor.pos_inf, tensor.neg_inf, tensor.numel)
             patterns.setdefault(tensor.name, set()).add(pattern)
-    constant = (name for name, seen in patterns.items() if len(measured) > 1 and len(seen) == 1)
-    return frozenset(name for name in constant if _only_negative(*patterns[name]))
+    if len(measured) < _FEWEST_TO_COMPARE:
+        return frozenset()
+    constant = {name: next(iter(seen)) for name, seen in patterns.items() if len(seen) == 1}
+    masks = {name for name, pattern in constant.items() if _only_negative(pattern)}
+    bounds = {name for name, pattern in constant.items() if _is_bound(pattern)}
+    begun = {tensor.name for tensor in measured[0].tensors if tensor.nonfinite}
+    return frozenset(masks | bounds) if begun <= masks | bounds else frozenset(masks)
 
 
-def _only_negative(pattern: tuple[int, int, int]) -> bool:
-    nan, positive, negative = pattern
+_FEWEST_TO_COMPARE = 2
+
+_Pattern = tuple[int, int, int, int]
+"""NaN, +Inf, -Inf and all elements of a tensor."""
+
+
+def _only_negative(pattern: _Pattern) -> bool:
+    nan, positive, negative, _ = pattern
     return not nan and not positive and negative > 0
+
+
+def _is_bound(pattern: _Pattern) -> bool:
+    nan, positive, negative, everything = pattern
+    return not nan and positive > 0 and positive + negative == everything

@@ -14,6 +14,7 @@ from nanautopsy.model import Finding, Run, Series
 from nanautopsy.quantities import position
 from nanautopsy.scaler_skips import skipped_points
 from nanautopsy.signal import first_nonfinite, kind_of, last_finite_before, persistent, shown
+from nanautopsy.untrained import is_untrained
 from nanautopsy.wording import Phrase, counted, phrase
 
 _ID = {
@@ -37,7 +38,7 @@ def _detect(run: Run) -> Iterator[Finding]:
         index = first_nonfinite(series)
         if index is None or _is_benign(series) or _is_summary(series, run):
             continue
-        if is_mask_buffer(series, run.series):
+        if is_mask_buffer(series, run.series) or is_untrained(series, run):
             continue
         index, skipped = _beyond_skips(run, series, index)
         if series.layer is None:
@@ -109,7 +110,9 @@ def _together(run: Run, members: list[tuple[Series, int]]) -> Finding:
     # A layer may have several series (extremes of a histogram), which turn together.
     layers = list(dict.fromkeys(s.layer for s, _ in members if s.layer is not None))
     role = members[0][0].role
-    everything = set(layers) == {s.layer for s in run.by_role(role) if s.layer is not None}
+    everything = set(layers) == {
+        s.layer for s in run.by_role(role) if s.layer is not None and not is_untrained(s, run)
+    }
     finding = _finding(*members[0])
     text = finding.text
     others = len(layers) - 1

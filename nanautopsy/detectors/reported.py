@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
+from nanautopsy.layers import from_the_loss
 from nanautopsy.model import Finding, LogEvent, Run, Series
 from nanautopsy.places import interval, place_of
 from nanautopsy.scaler_skips import is_scaled
+from nanautopsy.signal import index_at
 from nanautopsy.wording import phrase
 
 _KINDS = (
@@ -94,10 +96,15 @@ def _last_good(run: Run, event: LogEvent, step: int | None) -> int | None:
 
 def _finding(run: Run, kind: str, said: str, events: tuple[LogEvent, ...]) -> Finding:
     first = _stated(events)
+    partial = _is_partial(events)
     step, ended = _placed(run, first)
+    if partial and not ended and step is not None and first.step == step - 1:
+        # All of them are bad at a step whose loss is.
+        step = first.step if _loss_was_lost(run, step) else step
     times = phrase(" ({n} times)", n=len(events)) if len(events) > 1 else ""
-    layer = _layer(events)
+    layers = _layers(events, partial or not _loss_was_lost(run, step))
     data = dict(first.data) | {"count": len(events), "step_exact": first.step_exact}
+    data["layers"] = tuple(layers)
     function = data.get("function")
     if function is not None:
         # Standard output may quote what standard error traces.
@@ -120,7 +127,7 @@ def _finding(run: Run, kind: str, said: str, events: tuple[LogEvent, ...]) -> Fi
         source=first.source,
         step=step,
         last_good=_last_good(run, first, step),
-        layer=str(layer) if layer else None,
+        layer=layers[0] if layers else None,
         data=data,
     )
 
@@ -143,13 +150,68 @@ def _stated(events: tuple[LogEvent, ...]) -> LogEvent:
     return replace(first, step_exact=True) if exact else first
 
 
-def _layer(events: tuple[LogEvent, ...]) -> object:
-    """The first that is named; among those of its step, one whose input is said to have been
-    finite: what a hook says of the others is of what they were given."""
-    named = [e for e in events if isinstance(e.data.get("layer"), str)]
+_SHARE = re.compile(r"\b(\d+)\s?(?:/|of)\s?(\d+)\b(?! (?:nan|inf))", re.IGNORECASE)
+
+
+def _is_partial(events: tuple[LogEvent, ...]) -> bool:
+    """Whether gradients of some layers are said to be bad first, and later of more: those of the
+    others were finite then, as they are where the loss is."""
+    named = [e for e in events if e.data.get("quantity") == "gradient"]
+    if not named:
+        return False
+    share = _SHARE.search(named[0].text)
+    if share is not None and 0 < int(share[1]) < int(share[2]):
+        return True
+    first = {name for e in _first_pass(named) for name in _names(e)}
+    later = {name for e in named if e.step != named[0].step for name in _names(e)}
+    return bool(first) and first < later
+
+
+def _first_pass(named: Sequence[LogEvent]) -> list[LogEvent]:
+    """The statements of the first step, without those of a pass that followed before another row
+    was logged: it begins with what the passes behind that row begin with."""
     together = [e for e in named if e.step == named[0].step]
+    later = next((e for e in named if e.step != named[0].step and _names(e)), None)
+    if later is None:
+        return together
+    again = (i for i, e in enumerate(together) if i and _names(e) == _names(later))
+    return together[: next(again, len(together))]
+
+
+def _layers(events: tuple[LogEvent, ...], in_backward: bool) -> list[str]:
+    """What is named at the first step at which something is, the first layer first.
+
+    A hook that says that a layer's input was finite tells it alone: what hooks say of the others
+    is of what they were given. A gradient's names are in the order of the backward pass, those of
+    a forward pass in that in which the program met them; beside a loss that is not finite, all
+    gradients are NaN, and the name of one tells nothing.
+    """
+    named = [e for e in events if _names(e)]
+    together = _first_pass(named) if named else []
     told = [e for e in together if e.data.get("sound_input")]
-    return next((e.data["layer"] for e in told or together), None)
+    if told:
+        return list(_names(told[0]))
+    names = list(dict.fromkeys(name for e in together for name in _names(e)))
+    if len(names) <= 1 or together[0].data.get("quantity") != "gradient":
+        return names
+    if not in_backward or any(e.data.get("layers_cut") for e in together):
+        return []
+    return from_the_loss(names)
+
+
+def _names(event: LogEvent) -> tuple[str, ...]:
+    listed, layer = event.data.get("layers"), event.data.get("layer")
+    if isinstance(listed, tuple):
+        return listed
+    return (layer,) if isinstance(layer, str) else ()
+
+
+def _loss_was_lost(run: Run, step: int | None) -> bool:
+    """Whether a training loss was logged at that step, and none that is finite."""
+    if step is None:
+        return False
+    at = [s.values[i] for s in run.by_role("loss") if (i := index_at(s, step)) is not None]
+    return bool(at) and not np.isfinite(at).any()
 
 
 DETECTOR = Detector("reported", _detect)

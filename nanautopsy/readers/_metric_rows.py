@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,6 +15,7 @@ from nanautopsy.readers._cell_columns import Nested, Numbers, numbers_of, steps_
 from nanautopsy.readers._clock import clock_time
 from nanautopsy.readers._damage import Damage
 from nanautopsy.readers._json_numbers import leaves, number_of, parse_number
+from nanautopsy.readers._layer_objects import LAYER_SET, family_of, layer_suffix, of_lists
 from nanautopsy.readers._step_keys import axis_of, rank_in_name, step_key, step_number
 from nanautopsy.readers.columns import Columns
 from nanautopsy.readers.text.words import counter_kind
@@ -25,14 +26,6 @@ _EPOCH_SECONDS = (1e9, 1e11)
 """Between 2001 and 5138; smaller numbers are durations."""
 _SPLIT_KEYS = ("mode", "split", "phase", "stage")
 _SPLIT_SET = frozenset(_SPLIT_KEYS)
-_LAYER_KEYS = ("layer", "module", "layer_name", "module_name", "param", "param_name", "parameter")
-_LAYER_SET = frozenset(_LAYER_KEYS)
-_FAMILIES = (
-    ("act", re.compile(r"act(ivation)?s?|hidden|outputs?", re.IGNORECASE)),
-    ("grad", re.compile(r"grad(ient)?s?", re.IGNORECASE)),
-    ("param", re.compile(r"param(eter)?s?|weights?", re.IGNORECASE)),
-)
-"""Words in the name of a file of statistics by layer whose columns do not say of what they are."""
 _EVALUATION = frozenset({"val", "valid", "validation", "eval", "evaluation", "test", "dev"})
 _SETTLED_AFTER = 50
 """Rows after which the file's step field is no longer chosen anew."""
@@ -73,9 +66,7 @@ class MetricRows:
         self.left_out = False
         self._tags: set[str] = set()
         self._rank = rank_in_name(path)
-        named = re.split(r"[^A-Za-z]+", path.rpartition("/")[2].partition(".")[0])
-        families = (name for name, known in _FAMILIES if any(map(known.fullmatch, named)))
-        self._family = next((name + "_" for name in families), "")
+        self._family = family_of(path.rpartition("/")[2].partition(".")[0])
         self._counts: dict[str, int] = {}
         self._key = key
         self._is_fixed = key is not None
@@ -88,10 +79,11 @@ class MetricRows:
             row = _flat(row)  # the counter may stand deeper
         place, axis, key = self._place(row)
         time_key, time = _time_of(row)
-        prefix, suffix = _evaluation_prefix(row), _layer_suffix(row)
+        prefix, suffix = _evaluation_prefix(row), layer_suffix(row)
         if suffix:
             prefix += self._family
-        for tag, value in _numbers(row):
+        members = of_lists(row, self._family) if list in map(type, row.values()) else ()
+        for tag, value in chain(_numbers(row), members):
             if tag != key and tag != time_key and self._admit(tag + suffix):
                 tag = prefix + tag + suffix
                 self.columns.add(
@@ -148,7 +140,7 @@ class MetricRows:
         self, names: Sequence[str], columns: Sequence[Sequence[Any]]
     ) -> tuple[NDArray[np.int64], Axis, str | None] | None:
         """Steps, axis and step field of many rows; ``None`` where they differ in it."""
-        if not (_SPLIT_SET | _LAYER_SET).isdisjoint(names):
+        if not (_SPLIT_SET | LAYER_SET).isdisjoint(names):
             return None
         if not self._is_fixed and self.rows < _SETTLED_AFTER:
             return None
@@ -272,14 +264,6 @@ def _evaluation_prefix(row: Mapping[str, Any]) -> str:
         split = row.get(key)
         if isinstance(split, str) and split.lower() in _EVALUATION:
             return split + "/"
-    return ""
-
-
-def _layer_suffix(row: Mapping[str, Any]) -> str:
-    for key in _LAYER_KEYS:
-        layer = row.get(key)
-        if isinstance(layer, str) and layer and parse_number(layer) is None:
-            return "/" + layer
     return ""
 
 

@@ -6,6 +6,7 @@ Samples::
       ['params']['Dense_0']['kernel']: |g|=0.2134                       (jax.tree_util.keystr)
         grad .layers[0].weight norm 0.2134                              (Equinox)
     grad[conv1] shape=(16, 16) min=-0.2134 max=0.2134
+    act_rms[blocks[1]] = 0.2134
     31: fc1.weight.grad -> mean 0.0021 std 0.0213
     Dense_1 kernel grad: mean=0.0021, max=0.0213
 
@@ -20,20 +21,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
-from nanautopsy.readers.text.named_layer import LAYER_WORD, PATH
+from nanautopsy.readers.text.named_layer import (
+    KEYSTR,
+    LAYER_WORD,
+    PATH,
+    looks_like_a_layer,
+    spelled,
+)
 from nanautopsy.readers.text.numbers import parse
 from nanautopsy.readers.text.rows import Basis, Counter
 from nanautopsy.readers.text.words import is_metric
 from nanautopsy.roles import words
 
-_KEYSTR = r"(?:\[['\"][\w ./-]+['\"]\]|\.[A-Za-z_]\w*)(?:\[['\"][\w ./-]+['\"]\]|\.\w+|\[\d+\])*"
-"""``['params']['Dense_0']['kernel']``, ``.layers[0].weight``"""
 _WHAT = r"(?:\|?(?:grad|∇|dw|act|out|weight|param|hidden|forward|backward|w|layer|module)\w*\|?)"
 _START = re.compile(
     r"\s*(?:[-*•>|]\s*)?(?:\[?(?P<n>\d{1,9})\]?\s*[:|]\s+)?"
     rf"(?:(?P<what>{_WHAT}(?:[ _](?:norm|stats?|max|of|for))*)\b\|?(?:\s*[:|]\s*|\s+|(?=[\[(])))?"
-    r"(?:[\[(](?P<inside>[A-Za-z_][\w./~-]*)[\])]"
-    rf"|(?P<path>{PATH}|{_KEYSTR}|{LAYER_WORD}|[A-Za-z_]\w*(?= (?:kernel|bias|weight)\b)))"
+    r"(?:[\[(](?P<inside>[A-Za-z_][\w./~-]*(?:\[\d+\][\w./~-]*)*)[\])]"
+    rf"|(?P<path>{PATH}|{KEYSTR}|{LAYER_WORD}|[A-Za-z_]\w*(?= (?:kernel|bias|weight)\b)))"
     rf"(?P<more>(?:[ :](?:kernel|bias|weight|{_WHAT}))*)(?=[\s:=|,\]-]|$)",
     re.IGNORECASE,
 )
@@ -43,7 +48,7 @@ _PAIR = re.compile(
     rf"\s*(?:[:=]|->)?\s*\(?(?:tensor\()?(?P<value>{_NUMBER})(?=[\s,;|)\]}}]|$)",
     re.IGNORECASE,
 )
-_VALUE = re.compile(rf"\s*[:=]\s*{_NUMBER}", re.IGNORECASE)
+_VALUE = re.compile(rf"\s*(?::|=|->)\s*(?P<value>{_NUMBER})", re.IGNORECASE)
 _PLACE = re.compile(r":(?:[\w.<>]*:)?\d+\b")
 """Behind a module that logs: loguru's ``trainer.loop:_step:212``."""
 _OF_THE_RUN = re.compile(r"(?<![\w.])(?:loss|lr|learning[ _]rate)\b\s*[:=]?\s*[-\d]", re.IGNORECASE)
@@ -51,6 +56,7 @@ _OF_THE_RUN = re.compile(r"(?<![\w.])(?:loss|lr|learning[ _]rate)\b\s*[:=]?\s*[-
 _STATISTIC = frozenset(
     "norm mean std max min abs absmax amax maxabs absmean rms l2 var g w gnorm grad".split()
 )
+_QUANTITY = frozenset("g w grad".split())
 _KINDS = (
     ("grad", re.compile(r"grad|∇|\bdw\b|gnorm|\|g\|", re.IGNORECASE)),
     ("act", re.compile(r"act|\bout|hidden|forward", re.IGNORECASE)),
@@ -83,16 +89,30 @@ def _found(text: str) -> _Found | None:
         return None
     layer = start["inside"] or start["path"]
     last = re.split(r"[./]", _GRADIENT_END.sub("", layer))[-1]
-    if _VALUE.match(text, start.end()) or is_metric(last):
+    value = _VALUE.match(text, start.end())
+    if value is not None and start["inside"] and (whole := _of_brackets(start, value)):
+        return whole
+    if value is not None or is_metric(last):
         return None  # a metric of its own: actor.grad_norm: 0.3
     if start["inside"] and not start["what"]:
         return None
     if _PLACE.match(text, start.end()) or _OF_THE_RUN.search(text, start.end()):
         return None
     about = f"{start['what'] or ''} {start['more']} {layer if _GRADIENT_END.search(layer) else ''}"
-    layer = _spelled(layer)
+    layer = spelled(layer)
     points = dict(_points(text[start.end() :], about, layer))
     return _Found(layer, int(start["n"]) if start["n"] else None, points) if points else None
+
+
+def _of_brackets(start: re.Match[str], value: re.Match[str]) -> _Found | None:
+    """``grad_norm[fc1.weight] = 0.2134``: the whole line is one number, of a layer in brackets."""
+    kind, number = _kind(start["what"] or ""), parse(value["value"])
+    rest = value.string[value.end() :].strip(" ,;|")
+    if kind is None or number is None or rest or not looks_like_a_layer(start["inside"]):
+        return None
+    named = [word for word in words(start["what"]) if word in _STATISTIC and word not in _QUANTITY]
+    tag = f"{kind}_{'_'.join(named) or 'norm'}/{start['inside']}"
+    return _Found(start["inside"], int(start["n"]) if start["n"] else None, {tag: number})
 
 
 def _points(rest: str, about: str, layer: str) -> Iterator[tuple[str, float]]:
@@ -108,14 +128,6 @@ def _points(rest: str, about: str, layer: str) -> Iterator[tuple[str, float]]:
 
 def _kind(text: str) -> str | None:
     return next((kind for kind, pattern in _KINDS if pattern.search(text)), None)
-
-
-def _spelled(path: str) -> str:
-    """A path of keys as the names of their places: ``params/Dense_0/kernel``."""
-    keys = re.findall(r"\['([^']+)'\]|\[\"([^\"]+)\"\]", path)
-    if keys:
-        return "/".join(single or double for single, double in keys)
-    return _GRADIENT_END.sub("", path.lstrip("."))
 
 
 def _on_line(log: Log, line: Line) -> None:

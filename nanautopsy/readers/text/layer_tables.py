@@ -29,6 +29,8 @@ from nanautopsy.roles import classify
 _GAP = re.compile(r"\s*\|\s*|\t|\s{2,}")
 _RULE = re.compile(r"[-=+|:\s\u2500-\u257f]+")
 _BORDERS = str.maketrans("\u2502\u2503\u2551", "|||")
+_BARS = re.compile(r"\|{1,2}(?P<what>d?[gw]|grads?|weights?|params?)\|{1,2}(?=\s|$)", re.IGNORECASE)
+"""A norm as it is written in formulas, which is no cell of its own."""
 _OF_LAYERS = re.compile(r"(?:layer|module|param(?:eter)?|tensor|name|block)(?:[ _]?name)?s?", re.I)
 _COLUMN = re.compile(r"[A-Za-z_|][\w|/.%()]*(?: [\w|]+){0,2}")
 _NAME = re.compile(r"[A-Za-z_.][\w./\[\]:~-]*")
@@ -40,7 +42,7 @@ _PER_LAYER = ("layer_gradient", "layer_activation", "layer_parameter")
 def columns_of(text: str) -> list[tuple[int, str]] | None:
     """Place and name of each column to be read, behind the layer's name; ``None`` where the line is
     no heading of such a table."""
-    bare = text.translate(_BORDERS)
+    bare = _BARS.sub(_norm, text.translate(_BORDERS))
     cells = [cell for cell in _GAP.split(bare.strip().strip("|").strip()) if cell]
     if cells and _OF_LAYERS.fullmatch(cells[0]):
         cells = cells[1:]
@@ -52,8 +54,13 @@ def columns_of(text: str) -> list[tuple[int, str]] | None:
     return found if found and (len(cells) > 1 or text.lstrip()[:1].isalpha()) else None
 
 
+def _norm(bars: re.Match[str]) -> str:
+    weight = bars["what"].lower()[0] in ("w", "p")
+    return "weight_norm" if weight else "grad_norm"
+
+
 def _is_per_layer(name: str) -> bool:
-    return classify(f"{name.replace(' ', '_')}/layers.0.weight")[0] in _PER_LAYER
+    return len(name) > 1 and classify(f"{name.replace(' ', '_')}/layers.0.weight")[0] in _PER_LAYER
 
 
 def _on_heading(log: Log, line: Line) -> None:

@@ -26,25 +26,35 @@ option, a zero count, or the source line that a traceback quotes say nothing of 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 
-from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
+from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
 from nanautopsy.readers.text.named_layer import layer
+from nanautopsy.readers.text.named_list import alone, layers_of, promises_a_list
+from nanautopsy.readers.text.named_quantity import is_untrue, quantity
 from nanautopsy.readers.text.numbers import NONFINITE
 from nanautopsy.readers.text.soundness import forward_sound, sound_input
+from nanautopsy.readers.text.tensor_flags import (
+    flagged,
+    without_denials,
+    without_flags,
+)
 
 _STATE = re.compile(
     r"\b(?:is|are|was|were|became|become|becomes|turned|went|goes|gone|got|has|have|had|contains?"
     r"|contained|containing|detected|found|encountered|returned|returns|produced|hit|diverged|seen"
     r"|occurred|appeared|equals?|saw|result|stop(?:ping|ped)?|abort(?:ing|ed)?|skip(?:ping|ped)?"
-    r"|terminat(?:ing|ed)|during|appears?|arises?)\b|!!"
+    r"|terminat(?:ing|ed)|during|appears?|arises?|reach(?:es|ed)|flow(?:s|ed|ing)|bad)\b|!!"
     r"|\b(?:param(?:eter)?|weight)s? (?:\w+ )?(?:norm|max|mean|sum)\b"
     r"|包含|含有|出现|存在|发现|检测到|变为|\b(?:nan|inf)s? (?:in|after|at) \w",
     re.IGNORECASE,
 )
-_NOT_FINITE = re.compile(r"\b(?:not finite|non-?\s?finite|isn't finite|infinite loss)\b", re.I)
+_NOT_FINITE = re.compile(
+    r"\b(?:not finite|non-?\s?finite|isn't finite|not all finite|infinite loss)\b", re.IGNORECASE
+)
 _SPECULATION = re.compile(
     r"\b(?:might|may|could|can|would|should|will|if|whether|unless|when|in case|until|instead"
-    r"|avoid\w*|prevent\w*|ignor\w*|check(?:s|ing|ed)?(?! failed)(?: for)?|handl\w*|without"
+    r"|avoid\w*|prevent\w*|ignor\w*|check(?:s|ing|ed)?(?! failed|:)(?: for)?|handl\w*|without"
     r"|detection|policy|possibl\w*|potential\w*|likely|usually|often|sometimes|expected|assum\w*"
     r"|shown as|cannot be computed"
     r"|ensure|never|fewer|safe|zeroed|zero_infinity|discard\w*|exclud\w*"
@@ -60,30 +70,12 @@ _NEGATION = re.compile(
     r"|\bnon-?\s?finite\b[^\d:=]{0,30}[:=]\s*(?:0|False|None|no)\b",
     re.IGNORECASE,
 )
-_DENIED = re.compile(
-    r"(?:\b(?:has|have|any|is|contains?)\s+)?-?\b\w*(?:nan|inf)s?(?:_\w+)?\s*[:=]\s*"
-    r"(?:0|False|None|no)\b(?!\.\d)",
-    re.IGNORECASE,
-)
-"""``has nan: False``, which leaves what else the line says."""
-_UNTRUE = re.compile(
-    r"\b(?P<of>[\w.]*)(?<!non)(?<!non_)(?<!not_)(?<!in)finite\w*(?:\((?P<what>[^()]*)\))?(?:\.\w+\(\))*\s*[:=]+\s*(?:False|no)\b",
-    re.IGNORECASE,
-)
-"""``input_finite=False``"""
 _CODE = re.compile(
     r"is_?nan|is_?inf|isfinite|nan_to_num|nan_?_?inf_?_?filter|float\(|np\.nan|torch\.nan|math\.nan"
     r"|\bif\b.*:\s*$|^\s*(?:assert|raise|def|return|print|import|from|elif|while)\b|(?<!-)--[\w-]*nan"
     r"|\bnan\w*\s*=\s*(?:True|False)|=\s*f?[\"']|\+=|['\"]\)\s*$|==\s*nan|!=|%s|%f|\{\w+\}",
     re.IGNORECASE,
 )
-_COUNTED = re.compile(
-    r"\b(?P<of>nan|inf)s?(?:\s*[:=]\s*(?P<count>\d+)(?![\d.%])|\s*[:=]?\s*(?P<share>\d+(?:\.\d+)?)\s?%)"
-    r"|\b(?P<part>\d+)\s?/\s?\d+ (?P<these>nan|inf)s?\b",
-    re.IGNORECASE,
-)
-"""How many elements of one tensor are: ``inf=403 nan=0``, ``nan: 64/64``, ``nan 12.5%``,
-``16/256 NaNs``."""
 _OF = re.compile(
     r"\b(?:nan|inf|nan/inf|non-?finite)s? (?:forward |backward )?"
     r"(?:grad\w*|loss\w*|outputs?|activations?|weights?|param\w*|logits?|values?)\b\s*(?:in|at|of|for|:)",
@@ -105,27 +97,8 @@ _MESSAGE = re.compile(r"\(message='([^']*)'\)")
 _EITHER = re.compile(r"\b(?:nans?/infs?|infs?/nans?)\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+(?=[A-Z])")
 _KERAS = "Invalid loss, terminating training"
-_OF_WRITER = "NaN or Inf found in input tensor"
-"""The input is the event writer's own: any number that was to be logged."""
 _BEST = re.compile(
     r"\b(?:best|decreased|improved|minimum|lowest|patience|min(?!\s*=\s*-?\d))\b", re.I
-)
-_QUANTITIES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("gradient", re.compile(r"grad|梯度", re.IGNORECASE)),
-    ("logits", re.compile(r"logit", re.IGNORECASE)),
-    ("loss", re.compile(r"loss|perplexity|\bnll\b|损失", re.IGNORECASE)),
-    ("attention", re.compile(r"attn|attention", re.IGNORECASE)),
-    ("parameters", re.compile(r"param|weights?\b|\bbias\b|\bkernel\b|\bembeddings?\b", re.I)),
-    ("activations", re.compile(r"activation|output|\bout\b|hidden|forward", re.IGNORECASE)),
-    (
-        "input",
-        re.compile(
-            r"\binputs?\b|\bdata\b|batch|image|feature|\b(?:samples?|waveforms?|targets?|labels?"
-            r"|annotations?)\b|输入|数据|样本|标签",
-            re.IGNORECASE,
-        ),
-    ),
-    ("probabilities", re.compile(r"prob", re.IGNORECASE)),
 )
 _AT_STEP = re.compile(
     r"\b(?:step|iteration|iter|update)s?\s*[:#=]?\s*#?(\d+)(?![\d.]*\w)", re.IGNORECASE
@@ -135,8 +108,7 @@ _BATCH = re.compile(r"\b(?:batch|batch[_ ](?:idx|index|no))\s*[:#=]?\s*#?(\d{1,1
 _EPOCH = re.compile(r"\bepoch\s*[:#=]?\s*(\d{1,6})\b", re.IGNORECASE)
 _MODULE = re.compile(r"\((?:type )?([A-Z][A-Za-z]+\d?[dD]?)\)|\btype[=: ]+([A-Z][A-Za-z]+)\b")
 """The class of a module behind its name: ``layers.3.attn.softmax (Softmax)``."""
-_OF_MODULE = re.compile(r"\binputs?\[\d+\]")
-"""What a module was given, in hooks: ``input[0] has infs``."""
+_MOST_LISTED = 5000
 _RANK = re.compile(r"\brank[ :#=]*(\d+)", re.IGNORECASE)
 _NODE = re.compile(r"\bnode[ :=]+([\w.-]+)", re.IGNORECASE)
 _REPRODUCIBLE = re.compile(
@@ -157,28 +129,52 @@ def _on_line(log: Log, line: Line) -> None:
     if step is None and batch and (epoch := _EPOCH.search(text)) and int(epoch[1]) == 0:
         step = batch  # of the first epoch
     module = _MODULE.search(text)
-    log.event(
-        "nonfinite-text",
-        line,
-        step=int(within[2]) if within else int(step[1]) if step else None,
-        exact=within is None,
-        rank=int(rank[1]) if rank else None,
-        value=said,
-        quantity=quantity(text),
-        layer=layer(text),
-        sound_input=sound_input(text),
-        forward_sound=forward_sound(text) or None,
-        node=node[1] if node else None,
-        after_step=int(within[1]) if within else None,
-        batch=int(batch[1]) if batch else None,
-        module_class=module[1] if module else None,
-    )
+    listed, cut = layers_of(text)
+
+    def tell(below: Sequence[str] = ()) -> None:
+        log.event(
+            "nonfinite-text",
+            line,
+            step=int(within[2]) if within else int(step[1]) if step else None,
+            exact=within is None,
+            rank=int(rank[1]) if rank else None,
+            value=said,
+            quantity=quantity(text),
+            layer=layer(text),
+            layers=tuple(below) or listed or None,
+            layers_cut=cut or None,
+            sound_input=sound_input(text),
+            forward_sound=forward_sound(text) or None,
+            node=node[1] if node else None,
+            after_step=int(within[1]) if within else None,
+            batch=int(batch[1]) if batch else None,
+            module_class=module[1] if module else None,
+        )
+
+    if listed or layer(text) or not promises_a_list(text) or line.rank in log.following:
+        tell()
+    else:
+        _follow_list(log, line, tell)
+
+
+def _follow_list(log: Log, line: Line, tell: Callable[[Sequence[str]], None]) -> None:
+    """Tell it when the lines below have been read that name its layers, a layer each."""
+    below: list[str] = []
+
+    def take(line: Line) -> Take:
+        name = alone(line.text)
+        if name is None:
+            return Take.NOT_MINE
+        below.append(name)
+        return Take.MORE
+
+    log.follow(line, take, lambda: tell(below), _MOST_LISTED)
 
 
 def said_value(text: str) -> str | None:
     """``nan`` or ``inf`` when the line states that something is, ``None`` otherwise."""
-    text = _DENIED.sub(" ", _MESSAGE.sub(r"(\1)", text[:2000]))
-    if _KERAS in text or _is_untrue(text):
+    text = without_denials(_MESSAGE.sub(r"(\1)", text[:2000]))
+    if _KERAS in text or is_untrue(text):
         return "nan"
     text = _LEFT_OUT.sub("", _SPEAKER.sub("", text))
     # Advice may follow, or stand before: "... is nan. Check your data."
@@ -188,45 +184,32 @@ def said_value(text: str) -> str | None:
     return None if not said else "nan" if "nan" in said else "inf"
 
 
-def _is_untrue(text: str) -> bool:
-    """Whether it says that something is not finite; of a layer's input, its output matters."""
-    untrue = _UNTRUE.search(text)
-    if untrue is None:
-        return False
-    return layer(text) is None or "input" not in text.lower()
-
-
-def is_counted(text: str) -> bool:
-    """Whether it says how many are NaN or Inf, be it none."""
-    return _COUNTED.search(text) is not None
-
-
 def _counted_in(text: str) -> str | None:
-    """What is counted in one named tensor of a forward or backward pass; masks hold Inf."""
-    counts = {
-        (m["of"] or m["these"]).lower(): float(m["count"] or m["share"] or m["part"])
-        for m in _COUNTED.finditer(text)
-    }
-    if not any(counts.values()) or layer(text) is None:
+    """What flags and counts say of one named tensor of a forward or backward pass; masks hold
+    Inf."""
+    found = flagged(text)
+    if not found or layer(text) is None:
         return None
-    if _SPECULATION.search(text) or _CODE.search(text):
+    told = without_flags(_unnamed(text))
+    if _SPECULATION.search(told) or _CODE.search(told):
         return None
-    if counts.get("nan"):
+    if "nan" in found:
         return "nan"
     return "inf" if quantity(text) in ("gradient", "activations", "loss", "logits") else None
 
 
 def _said_in(text: str) -> str | None:
     words = [m[2].lower()[:3] for m in NONFINITE.finditer(_EITHER.sub("nan", text))]
+    vague = is_vague(_unnamed(text))
     if _NOT_FINITE.search(text) is not None:
-        if is_vague(text):
+        if vague:
             return None
         return "inf" if "nan" not in words and re.search(r"\binf", text, re.I) else "nan"
     if not words and re.search(r"\bNaNs\b|\binfs\b|\bnans\b", text):
         words = ["nan" if re.search(r"\bnans\b", text, re.I) else "inf"]
     headed = _OF.search(text) or _AMOUNT.search(text)
     placed = headed and (layer(text) or _AT_STEP.search(text))
-    if not words or is_vague(text) or not (placed or _STATE.search(text)):
+    if not words or vague or not (placed or _STATE.search(text)):
         return None
     if "nan" in words:
         return "nan"
@@ -234,22 +217,17 @@ def _said_in(text: str) -> str | None:
     return None if _BEST.search(text) or quantity(text) is None else "inf"
 
 
+def _unnamed(text: str) -> str:
+    """The line without the layer's name, whose words say nothing: ``layers.3.dropout``."""
+    name = layer(text)
+    if name is None:
+        return text
+    return re.sub(re.escape(name) + r"(?::\d+)?", "it", text)  # Keras numbers its variables
+
+
 def is_vague(text: str) -> bool:
     """Speculation, a denial, or source code."""
     return any(pattern.search(text) for pattern in (_SPECULATION, _NEGATION, _CODE))
-
-
-def quantity(text: str) -> str | None:
-    """What is non-finite, as far as the line says."""
-    if _OF_WRITER in text:
-        return "value"
-    if _is_untrue(text) and (untrue := _UNTRUE.search(text)):
-        text = untrue["what"] or untrue["of"]
-    text = _OF_MODULE.sub("output", text).replace("_", " ")
-    for name, pattern in _QUANTITIES:
-        if pattern.search(text):
-            return name
-    return "tensor" if "tensor" in text else None
 
 
 def _on_rerun(log: Log, line: Line) -> None:

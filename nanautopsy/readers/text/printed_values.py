@@ -18,7 +18,9 @@ import re
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
 from nanautopsy.readers.text.fields import Field, fields
 from nanautopsy.readers.text.named_layer import layer
-from nanautopsy.readers.text.nonfinite_text import is_counted, is_vague, quantity
+from nanautopsy.readers.text.named_quantity import quantity
+from nanautopsy.readers.text.nonfinite_text import is_vague
+from nanautopsy.readers.text.tensor_flags import is_counted
 from nanautopsy.readers.text.words import may_join
 
 _TENSOR = re.compile(r"\b(?:tensor|Tensor|array|Array)\([\[\s]*-?nan\b")

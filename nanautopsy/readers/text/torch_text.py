@@ -26,6 +26,7 @@ from __future__ import annotations
 import re
 
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
+from nanautopsy.readers.text.module_calls import ModuleCalls
 from nanautopsy.readers.text.traceback_text import innermost
 
 _FORWARD = re.compile(r"Error detected in (\w+)\. (?:Traceback of forward call|No forward pass)")
@@ -67,15 +68,19 @@ def _on_forward(log: Log, line: Line) -> None:
     function = _FORWARD.search(line.text)
     frame: list[str] = []
     of_library: list[bool] = []
+    calls = ModuleCalls()
 
     def take(line: Line) -> Take:
         text = line.text
         found = _FRAME.match(text)
         if found is not None:
+            calls.frame(found[1])
             of_library[:] = [True] if _LIBRARY.search(found[1]) and frame else []
             if not of_library:
                 frame[:] = [f"{found[1]}:{found[2]}"]
             return Take.MORE
+        if text.startswith("    "):
+            calls.source(text)
         if len(frame) == 1 and not of_library and text.startswith("    "):
             frame.append(text.strip()[:200])
         if "(Triggered" in text:
@@ -84,7 +89,7 @@ def _on_forward(log: Log, line: Line) -> None:
 
     def end() -> None:
         if function is not None and frame:
-            log.memory[_MEMORY] = (function[1], ": ".join(frame))
+            log.memory[_MEMORY] = (function[1], ": ".join(frame), calls.module)
 
     log.follow(line, take, end, _MOST_FRAMES)
 
@@ -94,7 +99,8 @@ def _on_backward(log: Log, line: Line) -> None:
     if match is None:
         return
     forward = log.memory.get(_MEMORY)
-    made_at = forward[1] if isinstance(forward, tuple) and forward[0] == match[1] else None
+    known = isinstance(forward, tuple) and forward[0] == match[1]
+    made_at, layer = forward[1:] if isinstance(forward, tuple) and known else (None, None)
     log.event(
         "backward-nonfinite",
         line,
@@ -102,6 +108,7 @@ def _on_backward(log: Log, line: Line) -> None:
         value=match[2],
         output=int(match[3]),
         forward=made_at,
+        layer=layer,
     )
 
 

@@ -1,0 +1,68 @@
+"""What a line says of one tensor in flags and counts, as hooks and checks print them.
+
+Samples::
+
+    fc1.weight grad: nan=64/64                                        a share of its elements
+    [overflow] step 22 module=blocks.2 out: inf=403                   a count
+    !! Dense_2 forward output has 16/256 NaNs
+    encoder.block.3 output: 12 NaNs, 0 Infs out of 4096
+    forward hook on layers.7.mlp: nan=True inf=False                  a flag
+    isfinite(inputs).all()=False
+"""
+
+from __future__ import annotations
+
+import re
+
+DENIED = re.compile(
+    r"(?:\b(?:has|have|any|is|contains?)\s+)?-?\b\w*(?:nan|inf)s?(?:_\w+)?\s*[:=]\s*"
+    r"(?:0|False|None|no)\b(?!\.\d)",
+    re.IGNORECASE,
+)
+"""``has nan: False``, which leaves what else the line says."""
+_ZERO = re.compile(r"(?<![\w.,/])0 (?:nan|inf)s?\b(?: (?:values?|entries|elements))?", re.I)
+UNTRUE = re.compile(
+    r"\b(?P<of>[\w.]*)(?<!non)(?<!non_)(?<!not_)(?<!in)finite\w*(?:\((?P<what>[^()]*)\))?"
+    r"(?:\.\w+\(\))*\s*[:=]+\s*(?:False|no)\b",
+    re.IGNORECASE,
+)
+"""``input_finite=False``"""
+_TRUE = re.compile(
+    r"(?<![\w.])(?:(?:has|is|any|contains?|found|seen)[_ ]?)?(?P<of>nan|inf|non_?finite)s?"
+    r"(?:[_ ]?(?:found|seen|detected))?\s*[:=]\s*(?:True|yes)\b",
+    re.IGNORECASE,
+)
+"""``has_nan=True``; an option has another word before it: ``detect_nan=True``."""
+_COUNTED = re.compile(
+    r"\b(?:num_|n_)?(?P<of>nan|inf)s?(?:_(?:count|num|n|elems?|elements|values))?\s*[:=]\s*"
+    r"(?P<count>\d+)(?![\d.%])"
+    r"|\b(?P<sort>nan|inf)s?\s*[:=]?\s*(?P<share>\d+(?:\.\d+)?)\s?%"
+    r"|(?<![\d.])(?P<part>\d+)\s?/\s?\d+ (?P<these>nan|inf)s?\b"
+    r"|(?<![\w./,])(?P<number>\d+) (?P<those>nan|inf)s?\b",
+    re.IGNORECASE,
+)
+"""``inf=403 nan=0``, ``nan: 64/64``, ``nan 12.5%``, ``16/256 NaNs``, ``12 NaNs, 0 Infs``"""
+
+
+def without_denials(text: str) -> str:
+    """The line without the flags that are false and the counts that are 0."""
+    return _ZERO.sub(" ", DENIED.sub(" ", text))
+
+
+def is_counted(text: str) -> bool:
+    """Whether it says how many are NaN or Inf, be it none."""
+    return _COUNTED.search(text) is not None
+
+
+def flagged(text: str) -> frozenset[str]:
+    """``nan`` and ``inf``, as far as flags and counts say that there are some."""
+    found = {m["of"].lower() for m in _TRUE.finditer(text)}
+    for m in _COUNTED.finditer(text):
+        if float(m["count"] or m["share"] or m["part"] or m["number"]):
+            found.add((m["of"] or m["sort"] or m["these"] or m["those"]).lower())
+    return frozenset("inf" if kind == "inf" else "nan" for kind in found)
+
+
+def without_flags(text: str) -> str:
+    """The line without the flags that are true, which look like settings of a program."""
+    return _TRUE.sub(" ", text)
