@@ -22,7 +22,8 @@ loss              ends in *loss*; *loss*, *nll*, *xent*, *mse*, *elbo*, *cost*, 
 other             everything else
 ================  ==================================================================================
 
-Chinese words for them count alike. Users name what this table misses
+The words of other languages for them count alike
+(:mod:`nanautopsy.readers.text.foreign_words`). Users name what this table misses
 (:mod:`nanautopsy.role_patterns`).
 """
 
@@ -32,7 +33,7 @@ import re
 from functools import lru_cache
 
 from nanautopsy.model import SeriesRole
-from nanautopsy.readers.text.words import in_english
+from nanautopsy.readers.text.foreign_words import in_english
 
 _WORD = re.compile(r"[lL][12](?![a-z0-9])|[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 

@@ -2,7 +2,8 @@
 
 * ``json-lines``: LLaMA-Factory's ``trainer_log.jsonl``, ms-swift's ``logging.jsonl``, big_vision's
   ``big_vision_metrics.txt``, detectron2's and mmengine's ``metrics.json``, nanotron, OpenAI, ...
-  Compressed ones as well.
+  Compressed ones as well, and those with a label before each object: DLLogger's ``DLLL {...}``,
+  MLPerf's ``:::MLLOG {...}``.
 * ``json-rows``: one array of such objects.
 * ``json-columns``: one object of lists, as Keras' ``history`` is dumped.
 * ``json-results``: ``all_results.json`` and the like, one value a metric.
@@ -24,6 +25,7 @@ import numpy as np
 from nanautopsy.model import Artifact, Claim, FileHead, Record
 from nanautopsy.readers._damage import Damage
 from nanautopsy.readers._decode import decode_text
+from nanautopsy.readers._json_envelopes import opened, unlabelled, without_label
 from nanautopsy.readers._json_numbers import leaves, number_of
 from nanautopsy.readers._json_scan import Damaged, JsonScan
 from nanautopsy.readers._line_blocks import LineBlock, line_blocks
@@ -58,7 +60,7 @@ class JsonMetricsReader:
         return claim if is_log else None  # compressed values that fill a file are none
 
     def _claim(self, file: FileHead) -> Claim | None:
-        head = file.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        head = unlabelled(file.head.removeprefix(b"\xef\xbb\xbf").lstrip())
         if head[:1] not in (b"{", b"["):
             return None
         lines = head.split(b"\n")
@@ -122,10 +124,10 @@ READER = JsonMetricsReader()
 def _parse(line: bytes) -> dict[str, Any] | None:
     """The object that a line holds, or ``None``."""
     try:
-        value = json.loads(decode_text(line))
+        value = json.loads(without_label(decode_text(line)))
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return opened(value) if isinstance(value, dict) else None
 
 
 def _first_object(head: bytes) -> dict[str, Any] | None:
@@ -157,7 +159,7 @@ def _is_column(value: Any) -> bool:
 
 def _read_lines(artifact: Artifact, rows: MetricRows, damage: Damage) -> None:
     for block in line_blocks(artifact.location, _LONGEST_LINE, damage):
-        texts = [line.strip(_SPACE) for line in block.lines]
+        texts = [without_label(line.strip(_SPACE)) for line in block.lines]
         found = _rows_of(texts)
         if found is not None:
             _add_all(rows, found, block.first_line)
@@ -177,7 +179,7 @@ def _rows_of(texts: list[str]) -> list[dict[str, Any]] | None:
         return None
     if len(values) != len(texts) or not all(isinstance(value, dict) for value in values):
         return None
-    return cast("list[dict[str, Any]]", values)
+    return [opened(value) for value in cast("list[dict[str, Any]]", values)]
 
 
 def _add_all(rows: MetricRows, found: list[dict[str, Any]], first_line: int) -> None:
@@ -220,7 +222,7 @@ def _objects(text: str) -> tuple[list[dict[str, Any]], bool]:
     except (ValueError, RecursionError):
         pass
     else:
-        return ([value], True) if isinstance(value, dict) else ([], False)
+        return ([opened(value)], True) if isinstance(value, dict) else ([], False)
     found: list[dict[str, Any]] = []
     decoder = json.JSONDecoder()
     at = text.find("{")

@@ -6,7 +6,10 @@ One number a line (``numpy.savetxt`` of a list of losses), or a counter and a nu
     1,2.2874
 
 No header says what they are, so the file's name has to: one that names no metric of training is
-not claimed.
+not claimed. A file that is called a history may hold more columns behind its counter; what they
+are is not known, so that they are ``column 2`` and on, to which ``--role`` gives a meaning::
+
+    history.csv:  1,2.1123,0.2500,0.0050
 """
 
 from __future__ import annotations
@@ -32,11 +35,16 @@ _FEWEST = 3
 """Lines."""
 _FITTING = 0.8
 """Share of the lines with as many numbers as the first: one may be cut off."""
+_MOST_COLUMNS = 40
+_HISTORY = re.compile(
+    r"(?:^|[^a-z])(?:log|logs|history|progress|metrics?|curves?|monitor|stats)(?:[^a-z]|$)", re.I
+)
+"""Names of files in which a program notes how its training goes; ``train.csv`` may be the data."""
 _ROLES = ("loss", "eval_loss", "grad_norm", "learning_rate", "loss_scale")
 
 
 class NumberFileReader:
-    """Claims files of one or two numbers a line whose name is that of a metric."""
+    """Claims files of numbers whose name is that of a metric or of a history."""
 
     name = "numbers"
 
@@ -44,8 +52,8 @@ class NumberFileReader:
         plain = plain_head(file)
         if plain is None or not plain.name.lower().endswith(_EXTENSIONS):
             return None
-        if classify(_tag(plain.name))[0] not in _ROLES:
-            return None
+        name = _tag(plain.name)
+        most = 2 if classify(name)[0] in _ROLES else _MOST_COLUMNS if _HISTORY.search(name) else 0
         lines = decode_text(plain.head).splitlines()
         if plain.size > len(plain.head) and lines:
             lines.pop()
@@ -54,12 +62,14 @@ class NumberFileReader:
         alike = [row for row in rows if row is not None and len(row) == width]
         if not width or len(rows) < _FEWEST or len(alike) < _FITTING * len(rows):
             return None
-        if width == 2 and not _counts([row[0] for row in alike]):
+        if width > most or (most > 2 and width < 3):
+            return None
+        if width > 1 and not _counts([row[0] for row in alike]):
             return None
         return Claim(self.name, 75)
 
     def read(self, artifact: Artifact) -> Iterator[Record]:
-        """One series; a line that is none of the kind costs itself."""
+        """A series a column; a line that is none of the kind costs itself."""
         tag = _tag(plain_name(artifact.path))
         damage = Damage(artifact.path)
         columns = Columns(artifact.path)
@@ -73,9 +83,14 @@ class NumberFileReader:
                     damage.note(phrase("no number on this line"), line=lines.line)
                 continue
             step = count if width == 1 else int(row[0])
-            columns.add(
-                tag, step, row[-1], line=lines.line, axis="record" if width == 1 else "step"
-            )
+            for place, value in enumerate(row[1:] or row, 2):
+                columns.add(
+                    tag if width < 3 else f"column {place}",
+                    step,
+                    value,
+                    line=lines.line,
+                    axis="record" if width == 1 else "step",
+                )
             count += 1
         yield from columns.series()
         yield from damage.problems()
@@ -95,10 +110,10 @@ def _tag(path: str) -> str:
 
 
 def _row(text: str) -> list[float] | None:
-    """The one or two numbers of a line."""
-    cells = [parse(cell) for cell in _SEPARATOR.split(text.strip())]
+    """The numbers of a line that holds nothing else."""
+    cells = [parse(cell) for cell in _SEPARATOR.split(text.strip(), _MOST_COLUMNS)]
     numbers = [cell for cell in cells if cell is not None]
-    return numbers if len(numbers) == len(cells) <= 2 and numbers else None
+    return numbers if len(numbers) == len(cells) and numbers else None
 
 
 def _counts(first: list[float]) -> bool:

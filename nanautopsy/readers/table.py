@@ -2,7 +2,8 @@
 Compressed ones as well.
 
 An empty cell means that the row did not log that metric; ``nan`` means NaN; ``None``, ``null``
-and ``NA`` are explicit nulls. A header that stands again in the middle marks a restart.
+and ``NA`` are explicit nulls. Where a semicolon or tab is between cells, numbers may have decimal
+commas. A header that stands again in the middle marks a restart.
 
 Two writers put the metric's name into the file's name. DeepSpeed's monitor writes
 ``Train_Samples_loss_scale.csv`` with the header ``step,loss_scale``, where "step" counts samples
@@ -20,6 +21,7 @@ import numpy as np
 
 from nanautopsy.model import Artifact, Claim, FileHead, Record, Skipped
 from nanautopsy.readers._damage import Damage
+from nanautopsy.readers._decimal_commas import has_commas, with_point
 from nanautopsy.readers._decode import decode_text
 from nanautopsy.readers._json_numbers import parse_number
 from nanautopsy.readers._line_blocks import Lines
@@ -54,6 +56,8 @@ class _Layout:
     """The column that counts."""
     refusal: str | None
     """Why it holds no history."""
+    comma: bool = False
+    """Numbers are written with a decimal comma."""
 
 
 class TableReader:
@@ -137,13 +141,16 @@ def _layout(head: bytes, more: bool, *, by_name: bool = True) -> _Layout | None:
         return None  # a first line with commas in it, above lines of another kind
     if not by_name and sum(len(row) == len(header) for row in body) < _FITTING * len(body):
         return None
+    comma = has_commas(delimiter, body)
+    if comma:
+        body = [list(map(with_point, row)) for row in body]
     columns = {
         name: [row[i] for row in body if i < len(row) and row[i]]
         for i, name in enumerate(header)
         if name
     }
     key = _counter(columns)
-    return _Layout(delimiter, tuple(header), key, _refusal(columns, key))
+    return _Layout(delimiter, tuple(header), key, _refusal(columns, key), comma)
 
 
 def _unique(names: Sequence[str]) -> list[str]:
@@ -210,6 +217,7 @@ class _Table:
         self._known = frozenset(layout.header)
         self._key = layout.key
         self._delimiter = layout.delimiter
+        self._comma = layout.comma
         self._rename = rename
         self._rows = rows
         self._damage = damage
@@ -224,6 +232,8 @@ class _Table:
             return False
         if {line.count(self._delimiter) for line in texts} != {width - 1}:
             return False
+        if self._comma:
+            text = text.replace(",", ".")
         cells = text.split(self._delimiter)
         columns = [cells[i::width] for i in range(width)]
         numbers = np.arange(first, first + len(texts))
@@ -279,7 +289,7 @@ class _Table:
                 line=line,
             )
         row = {
-            name: None if cell.lower() in _NULLS else cell
+            name: None if cell.lower() in _NULLS else with_point(cell) if self._comma else cell
             for name, cell in zip(self._header, cells, strict=False)
             if cell and name
         }

@@ -313,3 +313,31 @@ def test_public_files() -> None:
     assert loss.missing is not None and not any(
         math.isnan(value) for value in loss.values[~loss.missing]
     )
+
+
+def test_dllogger(tmp_path: Path) -> None:
+    """Its objects have a label before them, and the metrics in an envelope."""
+    text = "".join(
+        f"DLLL {line}\n"
+        for line in (
+            '{"type": "METADATA", "metric": "loss", "metadata": {"unit": null, "format": ":.3f"}}',
+            '{"type": "LOG", "step": "PARAMETER", "data": {"learning_rate": 0.1}}',
+            '{"timestamp": "1709647331.5", "type": "LOG", "step": [0, 10], "data": {"loss": 2.5}}',
+            '{"timestamp": "1709647332.5", "type": "LOG", "step": [1, 20], "data": {"loss": NaN}}',
+        )
+    )
+    assert kind_of(text) == "json-lines"
+    series = series_of(read(text, tmp_path))
+    assert series.keys() == {"epoch", "loss"}
+    assert series["loss"].steps.tolist() == [10, 20]
+    assert math.isnan(series["loss"].values[1])
+
+
+def test_mlperf(tmp_path: Path) -> None:
+    text = (
+        ':::MLLOG {"key": "seed", "value": 3, "metadata": {"lineno": 1}}\n'
+        ':::MLLOG {"key": "train_loss", "value": 2.5, "metadata": {"step_num": 10}}\n'
+        ':::MLLOG {"key": "train_loss", "value": NaN, "metadata": {"step_num": 20}}\n'
+    )
+    assert kind_of(text) == "json-lines"
+    assert series_of(read(text, tmp_path))["train_loss"].steps.tolist() == [10, 20]

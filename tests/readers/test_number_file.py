@@ -49,3 +49,17 @@ def test_other_numbers_are_not_claimed(tmp_path: Path, name: str, text: str) -> 
     (tmp_path / name).write_text(text)
     with pytest.raises(NothingToRead):
         analyze(tmp_path)
+
+
+def test_a_history_without_a_header(tmp_path: Path) -> None:
+    text = "".join(f"{10 * i},{value},0.5,0.01\n" for i, value in enumerate(DIES))
+    (tmp_path / "history.csv").write_text(text)
+    onset = analyze(tmp_path).onset
+    assert onset is not None and (onset.step, onset.last_finite) == (50, 40)
+    assert onset.source.tag == "column 2"
+
+
+def test_a_table_of_data_is_no_history(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("0,2.5,nan\n1,2.4,0.1\n2,2.3,0.2\n3,2.2,nan\n")
+    with pytest.raises(NothingToRead):
+        analyze(tmp_path)

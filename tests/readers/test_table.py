@@ -237,3 +237,16 @@ def test_a_first_line_with_commas_makes_no_table() -> None:
         b"2026-03-01 08:21:14,944 INFO gan: Epoch 1 Step 5/300 loss_D=1.52108 loss_G=0.00686\n"
     )
     assert READER.claim(FileHead("run.log", len(text), text)) is None
+
+
+def test_decimal_commas_and_german_names(tmp_path: Path) -> None:
+    text = "Epoche;Schritt;Verlust;Lernrate\n1;10;2,5;0,01\n1;20;nan;1,5e-3\n"
+    series = series_of(read(text, tmp_path))
+    assert series["Verlust"].steps.tolist() == [10, 20]
+    assert series["Verlust"].values[0] == 2.5 and math.isnan(series["Verlust"].values[1])
+    assert series["Lernrate"].values.tolist() == [0.01, 0.0015]
+
+
+def test_commas_beside_points_are_none_of_decimals(tmp_path: Path) -> None:
+    series = series_of(read("step\tloss\ttokens\n1\t2.5\t1,024\n2\t2.4\t2,048\n", tmp_path))
+    assert series.keys() == {"loss"}

@@ -16,11 +16,15 @@ Samples::
     │ 12   │ nan         │ nan  │
     epoch,batch,recon,kld                                                     (printed as CSV)
     0,1,4.1912,0.0311
+    rank | step | loss | gnorm
+    R3 | 40 | 1.2012 | 0.61
+    |  Epoch  |  Iteration  |  Time Elapsed  |  Mini-batch  |  Base Learning  |   (MATLAB: a heading
+    |         |             |   (hh:mm:ss)   |     Loss     |      Rate       |    of two lines)
+    |       1 |           1 |       00:00:00 |       2.0794 |          0.0100 |
 """
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 
@@ -43,13 +47,18 @@ _SEPARATOR = re.compile(r"[-=+|\s\u2500-\u257f]+")
 _BORDERS = str.maketrans("\u2502\u2503\u2551,", "||||")
 """What stands between cells: the vertical lines of boxes, and commas."""
 _MAX_LINES = 10_000_000
-_NO_VALUE = frozenset(("No", "log", "None", "-", "--", "n/a", "N/A"))
+_STACKED = re.compile(r"[A-Za-z(][\w. ():/%-]*")
+_RANKED = re.compile(r"(?:[A-Za-z]{1,6}[ _-]?)?(\d{1,5})")
+_RANKS = frozenset(("rank", "global_rank", "replica", "worker"))
+_NO_VALUE = frozenset(("", "No", "log", "None", "-", "--", "n/a", "N/A"))
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
     place: int
     tag: str
+    needed: bool
+    """It is a metric by its name; what another column holds may be a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,7 @@ class _Table:
     kind: str
     epoch: int | None
     """Where the epoch stands, in which batches are counted anew."""
+    rank: int | None
     columns: list[_Column]
 
     @classmethod
@@ -71,8 +81,13 @@ class _Table:
         steps = [i for i, k in enumerate(kinds) if k not in (None, "epoch")]
         place = kinds.index(kind) if kind else steps[0] if steps else kinds.index("epoch")
         epoch = kinds.index("epoch") if kind else None
-        columns = [_Column(i, name) for i, name in enumerate(names) if _is_number(name)]
-        return cls(len(names), place, kinds[place] or "step", epoch, columns)
+        rank = next((i for i, name in enumerate(names) if name.lower() in _RANKS), None)
+        columns = [
+            _Column(i, name, is_metric(name))
+            for i, name in enumerate(names)
+            if i != rank and _is_number(name)
+        ]
+        return cls(len(names), place, kinds[place] or "step", epoch, rank, columns)
 
 
 def _is_number(name: str) -> bool:
@@ -94,10 +109,39 @@ def names_of(text: str) -> list[str] | None:
     return cells if counted and told else None
 
 
+def _stacked(text: str) -> list[str] | None:
+    """The cells of a line between bars, none of which holds a number; ``None`` for another one."""
+    if not text.strip().startswith("|") or not text.rstrip().endswith("|"):
+        return None
+    cells = [cell.strip() for cell in text.strip().strip("|").split("|")]
+    if not _MIN_NAMES <= len(cells) <= _MAX_NAMES:
+        return None
+    return cells if all(not cell or _STACKED.fullmatch(cell) for cell in cells) else None
+
+
+def _on_stacked(log: Log, line: Line) -> None:
+    """A heading whose names go on in the next line."""
+    upper = _stacked(line.text)
+
+    def take(line: Line) -> Take:
+        lower = _stacked(line.text)
+        if upper is not None and lower is not None and len(lower) == len(upper):
+            names = [" ".join(pair).strip() for pair in zip(upper, lower, strict=True)]
+            if any(map(is_objective, names)):
+                _read_table(log, line, names)
+                return Take.MORE
+        return Take.NOT_MINE
+
+    log.follow(line, take, lines=1)
+
+
 def _on_heading(log: Log, line: Line) -> None:
     names = names_of(line.text)
-    if names is None:
-        return
+    if names is not None:
+        _read_table(log, line, names)
+
+
+def _read_table(log: Log, line: Line, names: list[str]) -> None:
     table = _Table.of(names)
     strangers = 0
 
@@ -115,16 +159,24 @@ def _on_heading(log: Log, line: Line) -> None:
 
 def _row(log: Log, line: Line, text: str, table: _Table) -> bool:
     """Take a line of numbers; whether it is one."""
-    place, kind, columns = table.place, table.kind, table.columns
-    cells = text.translate(_BORDERS).replace("|", " ").replace("No log", "-").split()
-    cells = cells[: table.width]
-    if len(cells) < table.width:
+    place, kind = table.place, table.kind
+    cells = _cells(text, table)
+    if cells is None:
         return False
-    cells[-1] = cells[-1].rstrip(":")
     count = _COUNT.fullmatch(cells[place])
-    values = {c.tag: parse(cells[c.place]) for c in columns if cells[c.place] not in _NO_VALUE}
-    if count is None or not values or any(value is None for value in values.values()):
+    values = {}
+    for column in table.columns:
+        cell = cells[column.place]
+        if cell not in _NO_VALUE:
+            value = parse(cell.removesuffix("%"))
+            if value is not None:
+                values[column.tag] = value
+            elif column.needed:
+                return False
+    if count is None or not values:
         return False
+    if table.rank is not None and (ranked := _RANKED.fullmatch(cells[table.rank])):
+        line.rank = int(ranked[1])
     bar = _BAR.search(text)
     n = int(count[1])
     epoch = _COUNT.fullmatch(cells[table.epoch]) if table.epoch is not None else None
@@ -139,16 +191,32 @@ def _row(log: Log, line: Line, text: str, table: _Table) -> bool:
     row = log.start_row(counter, line)
     log.set_context(counter, line)
     for tag, value in values.items():
-        log.rows.add(tag, row, math.nan if value is None else value)
+        log.rows.add(tag, row, value)
     return True
 
 
+def _cells(text: str, table: _Table) -> list[str] | None:
+    """As many as the heading has: between bars, where some may be empty, or between spaces."""
+    text = text.translate(_BORDERS)
+    cells = [cell.strip() for cell in text.strip().strip("|").split("|")]
+    if len(cells) != table.width or _COUNT.fullmatch(cells[table.place]) is None:
+        cells = text.replace("|", " ").replace("No log", "-").split()[: table.width]
+    if len(cells) < table.width:
+        return None
+    cells[-1] = cells[-1].rstrip(":")
+    return cells
+
+
 def _plan(line: Line, lower: str) -> Handler | None:
-    return _on_heading if names_of(line.text) is not None else None
+    if names_of(line.text) is not None:
+        return _on_heading
+    cells = _stacked(line.text)
+    counted = cells is not None and any(map(counter_kind, cells[:2])) and all(cells)
+    return _on_stacked if counted else None
 
 
 DIALECT = Dialect(
     name="column-table",
-    triggers=("loss", "nll", "mse", "mae", "recon", "elbo", "bce", "ctc"),
+    triggers=("loss", "nll", "mse", "mae", "recon", "elbo", "bce", "ctc", "|  iteration  |"),
     plan=_plan,
 )

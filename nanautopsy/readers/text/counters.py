@@ -44,6 +44,13 @@ _TRAIN = frozenset((("train",), ("training",)))
 _BEGINS = re.compile(r"(?:^|\s)$")
 _OPEN = re.compile(r"\s*\[\s*$")
 _NEXT_OPEN = re.compile(r"\s*\]\s*\[\s*$")
+_NEXT = re.compile(r"\s*\]\s+\[?\s*$")
+"""Between epoch and batch, at the beginning of a line: ``[2/30]  12/400 loss 0.3``."""
+_PHASE_OPEN = re.compile(
+    r"(?:^|[\s|,;])(?:train(?:ing)?|val(?:id(?:ation)?)?|eval|test|iter(?:ation)?|step|it)\[\s*$",
+    re.IGNORECASE,
+)
+"""``Train[29] bce 0.7``"""
 _PIPED = re.compile(r"\|[A-Za-z][\w ]*:\s*$")
 _ESPNET_BATCHES = re.compile(r"epoch:train:$")
 _ESPNET_RESULTS = re.compile(r"epoch results: \[")
@@ -101,7 +108,8 @@ def _epoch_and_more(found: list[Field]) -> tuple[Basis, str, Used] | None:
         if total is None or field.key or not field.before.endswith("["):
             continue
         batches = _total(found, i + 2)
-        if batches is not None and _NEXT_OPEN.fullmatch(total.after):
+        leads = i == 0 and field.before.strip() == "[" and _NEXT.fullmatch(total.after)
+        if batches is not None and (leads or _NEXT_OPEN.fullmatch(total.after)):
             return Basis.BATCH, "batch in epoch", (found[i + 2], batches, field)
     for i, field in enumerate(found):
         if not field.whole or field.negative or not _BEGINS.search(field.before):
@@ -122,6 +130,8 @@ def _kind(found: list[Field], i: int) -> str | None:
             return _ORDINALS[ordinal[1]]
     if field.index < 0 or field.negative or field.after[:1].isalpha() or field.after[:1] == "%":
         return None
+    if i == 0 and field.whole and field.after[:1] == "]" and _PHASE_OPEN.search(field.before):
+        return "step"
     if field.key:
         kind = counter_kind(field.key)
         if kind is None and i == 0 and field.key == "t" and field.before.endswith("t="):

@@ -210,6 +210,14 @@ class Log:
         near = line.number - self._context_line <= _CONTEXT_LINES
         return self._context if near else None
 
+    def go_on_to(self, step: int, line: Line) -> None:
+        """A message names a later step than the last row's: lines without a counter that stand
+        behind it, as the terms of a loss do behind the error that it raised, are of that step."""
+        counter = self.context(line)
+        if counter is not None and counter.basis in (Basis.STEP, Basis.COUNTER):
+            if math.isnan(counter.epoch) and step > counter.n:
+                self.set_context(counter._replace(n=step), line)
+
     def latest(self) -> Counter:
         """A counter for values that stand between counted lines."""
         return Counter(Basis.LATEST, -1 if self.step is None else self.step)

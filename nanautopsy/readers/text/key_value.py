@@ -24,6 +24,7 @@ from dataclasses import replace
 from nanautopsy.readers.text.counters import counters_of
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line
 from nanautopsy.readers.text.fields import Field, fields
+from nanautopsy.readers.text.foreign_words import LOSSES
 from nanautopsy.readers.text.metric_row import Row
 from nanautopsy.readers.text.nonfinite_text import is_vague, said_value
 from nanautopsy.readers.text.rows import Basis
@@ -65,7 +66,9 @@ _GROUP_CHARACTERS = 200
 _NUMBERED = re.compile(r"['\"]\d*_([A-Za-z]\w*)['\"]\s*:\s*-?$")
 _SPLITS = frozenset("train training val valid validation eval test dev".split())
 _SCALED = re.compile(r"\s?([KMGTBP])(?=\s*(?:$|[|,;)\]]))")
-_SCALES = {"K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12, "P": 1e15}
+_ITERATIONS = re.compile(r"([kM]?)it/")
+"""Behind the count of a bar that is written as a line: ``on:train 12.0kit/100kit rate:1.2it/s``."""
+_SCALES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12, "P": 1e15}
 _SECTION = re.compile(r"\[(train|training|val|valid|validation|test|eval|dev)\]\s", re.IGNORECASE)
 _PHASE = re.compile(
     r"(?<![\w/.\-])(val|valid|validate|validation|validating|test|testing|eval|evaluate|evaluation"
@@ -209,6 +212,9 @@ def _grouped(found: list[Field]) -> list[Field]:
 
 def _scaled(field: Field) -> Field:
     """With the factor that the letter behind it stands for: ``lm_loss: 85.8G``."""
+    if field.index >= 0 and (counted := _ITERATIONS.fullmatch(field.after)):
+        factor = _SCALES[counted[1]]
+        return replace(field, key="it", explicit=True, after="/", whole=True, factor=factor)
     unit = _SCALED.match(field.after) if field.explicit and is_metric(field.key) else None
     return field if unit is None else replace(field, factor=_SCALES[unit[1]])
 
@@ -266,7 +272,7 @@ DIALECT = Dialect(
         "it/s, ", "s/it, ", "it=", "it:", "[it ", "mse", "bce", "elbo", "msle", "mae", "bpd",
         "xent", "objective", "huber", "hinge", "recon", "infonce", "supcon", "contrastive", "focal",
         "ctc", "cox", "triplet", "pinball", "chamfer", "tversky", "ntxent", "crps", "orpo", "dpo",
-        "episode", "|grad", "损失",
+        "episode", "|grad", *LOSSES,
     ),
     plan=_plan,
     metrics=True,

@@ -99,7 +99,7 @@ def _values(field: Field, numbers: Numbers) -> Floats:
 
 def whole_numbers(field: Field, numbers: Numbers) -> Ints | None:
     """The whole numbers in its place; ``None`` where one is no such."""
-    if field.index < 0:
+    if field.index < 0 or field.factor != 1.0:
         return None
     words = numbers.words_of(field.index)
     if not all(map(bytes.isdigit, words)) or max(map(len, words)) > _MAX_DIGITS:
@@ -115,7 +115,9 @@ def value(field: Field, line: Line) -> float:
 
 def _whole(field: Field, line: Line) -> int:
     text = line.numbers[field.index]
-    if not text.isdigit():
+    if field.factor != 1.0 or text.endswith(b".0"):
+        text = b"%d" % round(float(text) * field.factor)
+    elif not text.isdigit():
         text = text.rstrip(b".")
     return int(text[:_MAX_DIGITS]) if text.isdigit() else -1
 

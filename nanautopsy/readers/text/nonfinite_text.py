@@ -121,7 +121,11 @@ def _on_line(log: Log, line: Line) -> None:
     said = said_value(text)
     if said is None:
         return
-    step = _AT_STEP.search(text)
+    # Of a row of metrics the counter is understood better: its step may be one of an epoch.
+    in_row = log.row >= 0 and log.rows.of_line(line.number)
+    step = None if in_row else _AT_STEP.search(text)
+    if step is not None:
+        log.go_on_to(int(step[1]), line)
     rank = _RANK.search(text)
     node = _NODE.search(text)
     within = _WITHIN.search(text)

@@ -38,7 +38,7 @@ _NO_STATEMENT = re.compile(
     r"\b(?:if|when|unless|should|could|must|may|might|can(?:not|'t)?|recommend\w*|consider|instead"
     r"|warn\w*|deprecat\w*|support\w*|requires?|not|try|please|default\w*|available|eval\w*|infer\w*"
     r"|load\w*|checkpoint|weights?|tensor|usage|help|expected|got|error)\b|[?]|--\w"
-    r"|<dtype:|^\s+dtype\b",  # of one tensor, in a report on it
+    r"|<dtype:|\bConfig param |^\s+dtype\b",  # of one tensor, in a report on it; a setting
     re.I,
 )
 _CAST = re.compile(

@@ -129,6 +129,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self._n)
 
+    def of_line(self, number: int) -> bool:
+        """Whether the last row is that of this line."""
+        return len(self._line) > 0 and self._line[-1] == number
+
     def family(self, counter: Counter, rank: int | None) -> int:
         """Number of the family to which rows with such a counter belong."""
         key = (counter.basis, counter.family, counter.total >= 0, rank)

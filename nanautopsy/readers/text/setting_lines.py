@@ -8,6 +8,7 @@ Samples, all from hand-written loops::
     lr            0.01
     config: lr=0.01 bs=64 momentum=0.9
     peak_lr: 3e-4, warmup_steps: 200, optimizer: AdamW
+    Config param learning_rate: 3e-05                                             (MaxText)
 
 A line alone may be anything: it counts beside another one that only a training has. Behind the
 first row of metrics nothing is a setting.
@@ -28,7 +29,8 @@ _FRAME = " \t|\u2502\u2503\u2551*-\u2022>#"
 _LINE = re.compile(
     r"([A-Za-z][\w -]{0,40}?)(?:\s*[:=|\u2502\u2503\u2551]\s*|\s{2,})([\w.+-]+(?: [\w.+-]+)?)"
 )
-_LOGGER = re.compile(r".{0,80}?(?:\b(?:INFO|DEBUG)\b\W*|\]\s|\s-\s)")
+_LOGGER = re.compile(r".{0,80}?(?:\b(?:INFO|DEBUG)\b\W*|\]\s|\s-\s|\bConfig param )")
+_MAXTEXT = {"dtype": "compute_dtype", "weight_dtype": "weights_dtype"}
 _PAIR = re.compile(r"(?<![\w.])([A-Za-z]\w*)(?:=|:\s?)(?!\w+=)([^\s,;|(){}\[\]]+)")
 _NEAR = 3
 """Lines between two settings of one block."""
@@ -53,6 +55,12 @@ def _on_line(log: Log, line: Line) -> None:
         give_held(log)
 
 
+def note(log: Log, line: Line) -> None:
+    """Take a line that another dialect held for one of its own."""
+    if _setting(line.text) is not None:
+        _on_line(log, line)
+
+
 def give_held(log: Log, before: int | None = None) -> None:
     """Report the settings that stood inside what looked like a block; where it was one, and is
     reported as a whole, only those before its first line."""
@@ -67,6 +75,7 @@ def _setting(text: str) -> tuple[str, Scalar] | None:
     if match is None:
         return None
     name = re.sub(r"[ -]+", "_", match[1].strip().lower())
+    name = _MAXTEXT.get(name, name) if "Config param " in text else name
     return (name, scalar(match[2])) if name in TRAINING_KEYS else None
 
 
@@ -92,7 +101,7 @@ def _plan(line: Line, lower: str) -> Handler | None:
 DIALECT = Dialect(
     name="setting-lines",
     triggers=("lr", "learning", "batch", "epochs", "optim", "momentum", "warmup", "decay", "clip",
-              "fp16", "bf16", "precision", "amp", "steps", "beta"),
+              "fp16", "bf16", "precision", "amp", "steps", "beta", "config param "),
     plan=_plan,
     leftover=True,
 )  # fmt: skip

@@ -5,18 +5,10 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from nanautopsy.readers.text.foreign_words import in_english
+
 _WORDS = re.compile(r"\b[lL][12](?![a-z0-9])|[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
-_CHINESE = {
-    "损失": "loss", "困惑度": "perplexity", "准确率": "accuracy", "学习率": "learning rate",
-    "梯度": "grad", "范数": "norm", "缩放": "scale", "验证": "val", "测试": "test", "训练": "train",
-    "全局": "global", "总": "total", "步数": "step", "步骤": "step", "步": "step",
-    "迭代": "iteration", "轮次": "epoch", "轮数": "epoch", "轮": "epoch", "周期": "epoch",
-    "批次": "batch", "批": "batch", "时间": "time", "耗时": "time", "用时": "time",
-    "剩余": "remaining", "速度": "speed", "显存": "memory", "内存": "memory",
-    "最大": "max", "最小": "min", "最佳": "best", "最优": "best",
-}  # fmt: skip
-"""Longer terms before those that they begin with."""
 _EXCEPTION = re.compile(r"[a-z](?:Error|Exception|Warning)$")
 """``AssertionError: nan gradient``"""
 _HASH = re.compile(r"\d{3}")
@@ -46,7 +38,8 @@ _SCALERS = frozenset("loss grad gradient amp scaler fp".split())
 _NOT_METRICS = frozenset(
     "time eta sec secs second seconds elapsed ms mem memory gpu gpus cuda cpu throughput speed tps"
     " tflops flops mfu date pid port seed device host workers version id job node nodes line file"
-    " port hours minutes duration latency allocated reserved cached bytes size seqlen".split()
+    " asctime timestamp port hours minutes duration latency allocated reserved cached bytes size"
+    " seqlen".split()
 )
 _SETTINGS = frozenset(
     "coef coeff coefficient weight weights alpha beta gamma lambda type threshold patience decay"
@@ -75,14 +68,6 @@ _GRADIENT = frozenset((("grad",), ("gradient",), ("gn",), ("grads",), ("gradient
 def words(name: str) -> tuple[str, ...]:
     """The lower-case words of a name: ``gradNorm``, ``lm loss`` and ``train/grad_norm`` alike."""
     return tuple(word.lower() for word in _WORDS.findall(in_english(name)))
-
-
-def in_english(name: str) -> str:
-    """With the Chinese words for quantities of training translated."""
-    if not name.isascii():
-        for chinese, english in _CHINESE.items():
-            name = name.replace(chinese, f" {english} ")
-    return name
 
 
 @lru_cache(maxsize=4096)
