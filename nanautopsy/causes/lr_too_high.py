@@ -38,7 +38,7 @@ from nanautopsy.learning_rates import (
     steps_with_the_loss,
     turning_decay,
 )
-from nanautopsy.model import Assessment, Finding, Series
+from nanautopsy.model import Assessment, Finding, Onset, Series
 from nanautopsy.quantities import quantity_words
 from nanautopsy.signal import up_to
 from nanautopsy.wording import phrase
@@ -80,8 +80,7 @@ def _assess(case: Case) -> Assessment:
         return quiet(phrase("nothing grew from the first steps on, and the learning rate is usual"))
     if early is None and rising is None:
         _weigh_soundness(case, weighing)
-    high = how_high(case.run, rate.value) >= thresholds.HIGH_LR_FACTOR
-    _weigh_rivals(case, early, rising is not None and high, weighing)
+    _weigh_rivals(case, early, rising is not None, how_high(case.run, rate.value), weighing)
     return weighing.fired()
 
 
@@ -178,9 +177,12 @@ def _while_rising(case: Case) -> Series | None:
     return rising_before(case.run, min(starts, default=case.death))
 
 
-def _weigh_rivals(case: Case, early: Finding | None, climbs: bool, weighing: Weighing) -> None:
-    """``climbs``: whether a rate far above the usual rose on, so that some step was the first that
-    was too long by much."""
+def _weigh_rivals(
+    case: Case, early: Finding | None, rises: bool, factor: float, weighing: Weighing
+) -> None:
+    """``rises``: whether the rate was rising, so that, where it is far above the usual, some step
+    was the first that was too long by much; ``factor``: the rate over the usual."""
+    climbs = rises and factor >= thresholds.HIGH_LR_FACTOR
     for finding in case.found(*EXPLANATIONS):
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     steep = steep_gradient(case.run)
@@ -192,6 +194,8 @@ def _weigh_rivals(case: Case, early: Finding | None, climbs: bool, weighing: Wei
     if onset is None or early is not None:
         return
     if onset.last_finite is None:
+        if factor >= thresholds.EXTREME_LR_FACTOR and _updated_before(onset):
+            return
         weighing.speaks_against(
             thresholds.STRONG,
             phrase(
@@ -204,6 +208,11 @@ def _weigh_rivals(case: Case, early: Finding | None, climbs: bool, weighing: Wei
         weighing.speaks_against(
             thresholds.STRONG, phrase("nothing grew before it: it came at once"), onset.source
         )
+
+
+def _updated_before(onset: Onset) -> bool:
+    """Whether steps were taken before the first row, which does not show them."""
+    return onset.axis == "step" and onset.step is not None and onset.step > thresholds.FIRST_STEPS
 
 
 def _weigh_other_beginnings(case: Case, early: Finding, weighing: Weighing) -> None:

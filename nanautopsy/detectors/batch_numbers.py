@@ -46,6 +46,8 @@ _LEARNED_FROM = _of(
 )
 """What losses are means over."""
 _OF_LOSS = (_of("loss tokens"), _of("loss toks"), _of("num loss tokens"), _of("n loss tokens"))
+_SECTIONS = _of("train training batch step")
+"""What a tag is filed under."""
 _SUMMED = _of("sum count n num")
 _NOT_TARGETS = _of(
     "loss acc accuracy ignored masked vocab classes class length len lr grad norm ratio fraction"
@@ -143,7 +145,7 @@ def _is_element(have: _Words) -> bool:
 
 
 def _is_target(have: _Words) -> bool:
-    if ("mask" in have and have & _SUMMED) or have in _OF_LOSS:
+    if ("mask" in have and have & _SUMMED) or have - _SECTIONS in _OF_LOSS:
         return True
     if "masked" in have and have & _PATCHES and not have & _NOT_TARGETS - _of("masked frac"):
         return True  # what a model of masked patches predicts

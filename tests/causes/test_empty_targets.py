@@ -93,7 +93,7 @@ def test_a_running_sum_that_keeps_the_nan_of_one_step() -> None:
     assert named_cause(loss, dead) != "empty-targets"
 
 
-@pytest.mark.parametrize("tag", ["n_labeled", "loss_tokens"])
+@pytest.mark.parametrize("tag", ["n_labeled", "loss_tokens", "train/loss_tokens"])
 def test_a_count_of_what_the_loss_is_a_mean_over(tag: str) -> None:
     counts = series(tag, [*[5.0, 7.0] * 10, 0.0, *[6.0] * 9])
     loss = series("loss", [2.0] * 20 + [NAN] * 10)

@@ -126,3 +126,16 @@ def test_a_rate_below_zero_climbs_the_loss() -> None:
     assert named_cause(loss, norm, series("lr", rates), config=SGD) == "lr-spike"
     held = series("lr", [0.01] * 200)
     assert named_cause(loss, norm, held, config=SGD) != "lr-spike"
+
+
+@pytest.mark.parametrize(
+    ("rate", "first", "cause"),
+    [(25.0, 10, "lr-too-high"), (25.0, 1, None), (0.2, 10, None)],
+)
+def test_a_first_row_behind_updates_that_hides_the_climb(
+    rate: float, first: int, cause: str | None
+) -> None:
+    """No row shows the steps before it; an update is needed for a rate to do anything."""
+    steps = [first + 10 * i for i in range(8)]
+    parts = series("loss", [NAN] * 8, steps=steps), series("lr", [rate] * 8, steps=steps)
+    assert named_cause(*parts, config={"training": {"optimizer": "SGD"}}) == cause
