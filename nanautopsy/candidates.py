@@ -21,6 +21,7 @@ QUANTITY = {
     "nonfinite-grad-norm": ("grad_norm", 2),
     "gradient-sentinel": ("grad_norm", 2),
     "loss-scale-collapse": ("gradients", 2),
+    "steps-skipped": ("gradients", 2),
     "nonfinite-layer-parameter": ("parameters", 3),
     "nonfinite-parameters": ("parameters", 3),
     "sampling-assert": ("probabilities", 3),

@@ -79,6 +79,20 @@ def gradients_recovered(run: Run, onset: Onset) -> bool:
     )
 
 
+def mostly_spoiled(run: Run, onset: Onset) -> bool:
+    """Whether most gradient norms from the onset on are non-finite, or most steps are said to have
+    non-finite gradients."""
+    step = onset.step
+    if step is None:
+        return False
+    norms = [s for s in run.by_role("grad_norm") if s.axis == onset.axis]
+    after = [s.values[s.steps >= step] for s in norms]
+    bad = sum(int((~np.isfinite(values)).sum()) for values in after)
+    said = {e.step for e in run.events_of("nonfinite-text") if e.data.get("quantity") == "gradient"}
+    spoiled = max(bad, len(said - {None}))
+    return spoiled > sum(int(np.isfinite(values).sum()) for values in after)
+
+
 def backward_made_it(run: Run, onset: Onset) -> bool:
     """Whether gradients were the first to turn, at a step whose forward pass was finite."""
     if onset.step is None or onset.quantity not in ("grad_norm", "gradient", "gradients"):
@@ -93,7 +107,10 @@ def backward_made_it(run: Run, onset: Onset) -> bool:
 
 def calm_before(run: Run, onset: Onset) -> Series | None:
     """A gradient norm, or where none was logged a loss, at its usual level before the onset."""
-    for series in run.by_role("grad_norm") or run.by_role("loss"):
+    measured = run.by_role("grad_norm") or run.by_role("loss")
+    if not any(s.axis == onset.axis and len(up_to(s, onset.step)) for s in measured):
+        measured = run.by_role("other")
+    for series in measured:
         if series.axis != onset.axis:
             continue
         before = up_to(series, onset.step)

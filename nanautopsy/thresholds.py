@@ -52,6 +52,10 @@ FP16_LARGE = 1.6e4
 """A quarter of the maximum: one factor of four, which a residual sum or a product of a few terms
 covers, is left."""
 
+GRID_CHANCE = -9.0
+"""Power of ten of the chance that numbers which no float16 held all lie on its grid: no archive
+holds a billion metrics."""
+
 # --- masked numbers -----------------------------------------------------------------------------
 
 SENTINEL_RELATIVE = 2e-7
@@ -285,6 +289,11 @@ GROWTH_POINTS = 3
 batch."""
 RL_HISTORY = 10
 """Points of a policy's metric without which it has no usual level."""
+
+LOAD_SPREAD = 0.6
+"""Share of the tokens that the busiest expert gets at most, where routing is spread."""
+LOAD_COLLAPSED = 0.95
+"""From it on the other experts learn nothing: of 20 tokens one goes elsewhere."""
 
 # --- resumes --------------------------------------------------------------------------------------
 

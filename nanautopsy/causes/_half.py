@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case
 from nanautopsy.checkpoints.damage import damaged, weights
 from nanautopsy.circumstances import at_first_steps, gradients_were_finite_at
-from nanautopsy.model import Checkpoint
+from nanautopsy.model import Checkpoint, Series
+from nanautopsy.signal import first_nonfinite, persistent
 
 
 def half_weights(case: Case) -> Checkpoint | None:
@@ -47,3 +49,23 @@ def survivor(case: Case) -> Checkpoint | None:
     later = [c for c in case.run.checkpoints if c.step is not None and c.step > onset.step]
     sound = [c for c in later if c.tensors and c.holds == "model" and not damaged(c)]
     return sound[0] if sound else None
+
+
+def kept_by_scaler(case: Case) -> Series | None:
+    """A loss that was finite and is non-finite to the end, in float16 and with a loss scaler, which
+    skips each step whose gradients are: the weights are those of the last sound step.
+
+    Batches that are bad on their own would let others pass.
+    """
+    if case.states("compute_dtype", "F16") is None:
+        return None
+    if "loss_scaler" not in case.run.facts and not case.run.by_role("loss_scale"):
+        return None
+    if any(damaged(c) for c in case.run.checkpoints):
+        return None
+    for series in case.run.by_role("loss"):
+        first = first_nonfinite(series)
+        dead = first is not None and persistent(series, first)
+        if first and dead and len(series) - first >= thresholds.CALM_POINTS:
+            return series
+    return None

@@ -24,19 +24,20 @@ float32 weights.
 
 from __future__ import annotations
 
-import numpy as np
-
 from nanautopsy import thresholds
-from nanautopsy.causes._half import half_weights, skipped_before, survivor, updated_soundly
+from nanautopsy.causes._half import (
+    half_weights,
+    kept_by_scaler,
+    skipped_before,
+    survivor,
+    updated_soundly,
+)
+from nanautopsy.causes._half_magnitudes import overflowed, weigh_magnitudes
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.circumstances import at_first_steps, calm_before, gradients_were_finite_at
 from nanautopsy.model import Assessment, Checkpoint, Finding, Source
-from nanautopsy.roles import words
-from nanautopsy.signal import shown, up_to
+from nanautopsy.signal import shown
 from nanautopsy.wording import phrase
-
-_ACTIVATION = frozenset("act acts activation activations hidden logit logits".split())
-"""Words of a number that is taken over a whole forward pass."""
 
 
 def _assess(case: Case) -> Assessment:
@@ -51,7 +52,9 @@ def _assess(case: Case) -> Assessment:
         return quiet(
             phrase("the run computes in {name} ({source})", name=name, source=dtype.source)
         )
-    if dtype is None and not (collapse or skips or half):
+    cast = case.states("parameter_dtype", "F16")
+    marks = case.found("float16-grid", "ends-at-float16-max", "steps-skipped") or overflowed(case)
+    if dtype is None and not (collapse or skips or half or cast or marks):
         return Assessment(
             "not-applicable",
             reason=phrase(
@@ -64,7 +67,8 @@ def _assess(case: Case) -> Assessment:
         weighing.speaks_for(
             thresholds.MODERATE, phrase("the run computes in float16"), dtype.source
         )
-        _weigh_model(case, weighing)
+        if cast is None and half is None:
+            _weigh_model(case, weighing)
         sound = survivor(case)
         if sound is not None:
             weighing.speaks_for(
@@ -82,8 +86,14 @@ def _assess(case: Case) -> Assessment:
             phrase("the weights of {path} are float16", path=half.path),
             Source(half.path),
         )
+    elif dtype is None and cast is not None:
+        weighing.speaks_for(thresholds.MODERATE, phrase("the weights are float16"), cast.source)
+    if dtype is None and half is None:
+        _weigh_grid(case, weighing)
+    if cast is not None or half is not None:
+        _weigh_model(case, weighing)
     _weigh_scaler(case, half, weighing)
-    _weigh_magnitudes(case, weighing)
+    weigh_magnitudes(case, weighing)
     _weigh_onset(case, weighing)
     _weigh_history(case, weighing)
     _weigh_rivals(case, weighing)
@@ -104,6 +114,12 @@ def _remedies(case: Case) -> tuple[str, ...]:
     )
 
 
+def _weigh_grid(case: Case, weighing: Weighing) -> None:
+    """Nothing states the format, but the numbers have it."""
+    for finding in case.found("float16-grid")[:1]:
+        weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
+
+
 def _weigh_model(case: Case, weighing: Weighing) -> None:
     published = case.fact("published_dtype")
     if published is not None and published.value == "BF16":
@@ -121,6 +137,29 @@ def _weigh_scaler(case: Case, half: Checkpoint | None, weighing: Weighing) -> No
         strength = thresholds.DECISIVE if collapse[0].data.get("from_start") else thresholds.STRONG
         weighing.speaks_for(strength, collapse[0].text, collapse[0].source)
         return
+    scaled = [s for s in case.run.by_role("loss_scale") if (s.values > 1).any()]
+    for finding in case.found("steps-skipped")[:1] if scaled else ():
+        weighing.speaks_for(
+            thresholds.STRONG,
+            phrase(
+                "{finding}, with {tag} at {value}",
+                finding=finding.text,
+                tag=scaled[0].tag,
+                value=shown(float(scaled[0].values[-1])),
+            ),
+            finding.source,
+        )
+    kept = kept_by_scaler(case)
+    if kept is not None:
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            phrase(
+                "{tag} stays non-finite though a loss scaler keeps every such gradient out of the "
+                "weights: the forward pass itself overflows",
+                tag=kept.tag,
+            ),
+            kept.source,
+        )
     if "loss_scaler" in case.run.facts or case.found("overflow-skips"):
         return
     dtype = case.fact("compute_dtype")
@@ -153,53 +192,6 @@ def _weigh_scaler(case: Case, half: Checkpoint | None, weighing: Weighing) -> No
             ),
             dtype.source,
         )
-
-
-def _weigh_magnitudes(case: Case, weighing: Weighing) -> None:
-    death = case.death
-    whole = [s for s in case.run.by_role("other") if not _ACTIVATION.isdisjoint(words(s.tag))]
-    for series in (*case.run.by_role("layer_activation"), *whole):
-        values = series.values if death is None else series.values[series.steps <= death]
-        finite = np.abs(values[np.isfinite(values)])
-        if len(finite) and finite.max() >= thresholds.FP16_NEAR_MAX:
-            index = int(np.nanargmax(np.where(np.isfinite(values), np.abs(values), -1)))
-            weighing.speaks_for(
-                thresholds.DECISIVE,
-                phrase(
-                    "{layer} reaches {largest}, at float16's maximum of {limit:.0f}",
-                    layer=series.layer or series.tag,
-                    largest=shown(float(finite.max())),
-                    limit=thresholds.FP16_MAX,
-                ),
-                series.at(index),
-            )
-            break
-    dtype, sound = case.fact("compute_dtype"), survivor(case)
-    half = dtype is not None and dtype.value == "F16"
-    for series in case.run.by_role("grad_norm") if half else ():
-        before = up_to(series, death)
-        if len(before) and thresholds.FP16_LARGE <= before[-1]:
-            weighing.speaks_for(
-                thresholds.MODERATE,
-                phrase(
-                    "{tag} was {last} right before: gradients of that size are near the maximum "
-                    "of {limit:.0f}",
-                    tag=series.tag,
-                    last=shown(float(before[-1])),
-                    limit=thresholds.FP16_MAX,
-                ),
-                series.source,
-            )
-            break
-    for finding in case.findings:
-        # What sound weights show after the death was there before: every step is skipped since.
-        kept = sound is not None and finding.source.path == sound.path
-        if finding.id != "low-fp16-headroom" or (finding.role == "cascade" and not kept):
-            continue
-        largest = finding.data.get("max_abs")
-        beyond = isinstance(largest, float) and largest > thresholds.FP16_MAX
-        strength = thresholds.DECISIVE if half and beyond else thresholds.STRONG
-        weighing.speaks_for(strength, finding.text, finding.source)
 
 
 def _weigh_onset(case: Case, weighing: Weighing) -> None:

@@ -5,7 +5,8 @@ in half precision, until exp or their square (the z-loss) is Inf. The balance lo
 counts that are 0 for an expert without tokens, or multiplies by the number of experts.
 
 Evidence for: the router or its auxiliary loss is non-finite first, while the main loss is still
-finite; router logits grow before it.
+finite; router logits grow before it, or up to the reach of an exponential; all tokens go to one
+expert before it.
 
 Evidence against: the router turned together with everything else; no layer before it was watched,
 so that it may just be the first that was; the model has no experts.
@@ -19,15 +20,21 @@ router's learning rate.
 
 from __future__ import annotations
 
+import math
+import re
+
 import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.circumstances import finite_layer_beside, loss_was_finite_at
 from nanautopsy.experts import ROUTER, has_experts, is_auxiliary, is_router_logit, is_routing
-from nanautopsy.model import Assessment, Finding
+from nanautopsy.model import Assessment, Finding, Series
 from nanautopsy.signal import index_at, shown
 from nanautopsy.wording import phrase
+
+_COUNT = re.compile(r"(?:num|n)_?(?:local_|routed_)?experts$", re.IGNORECASE)
+_MOST_EXPERTS = 4096
 
 
 def _assess(case: Case) -> Assessment:
@@ -69,6 +76,10 @@ def _assess(case: Case) -> Assessment:
             else finding.text,
             finding.source,
         )
+    for finding in case.found("router-collapse"):
+        death = case.death
+        if death is None or finding.step is None or finding.step < death:
+            weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
     for finding in case.found("weight-growth"):
         if finding.layer is not None and ROUTER.search(finding.layer):
             weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
@@ -101,6 +112,8 @@ def _weigh_logits(case: Case, weighing: Weighing) -> None:
         index = index_at(series, onset.step) if is_router_logit(series.tag) else None
         if index is None or not index or series.axis != onset.axis:
             continue
+        if _weigh_approach(case, weighing, series, index, reach):
+            return
         largest, before = abs(float(series.values[index])), np.abs(series.values[:index])
         # Up to the reach nothing happened, past it everything: no need to be much higher.
         if np.isfinite(largest) and largest > reach and largest > float(before.max()):
@@ -116,6 +129,34 @@ def _weigh_logits(case: Case, weighing: Weighing) -> None:
                 series.at(index),
             )
             return
+
+
+def _weigh_approach(
+    case: Case, weighing: Weighing, series: Series, index: int, reach: float
+) -> bool:
+    """A logit that is NaN with everything else, and right before was where the sum of as many
+    exponentials as there are experts ends."""
+    if np.isfinite(series.values[index]):
+        return False
+    before = np.abs(series.values[:index])
+    counts = [f.value for key, f in case.run.config.items() if _COUNT.search(key)]
+    experts = max([2, *(int(c) for c in counts if isinstance(c, int) and 1 < c < _MOST_EXPERTS)])
+    last, end = float(before[-1]), reach - math.log(experts)
+    if not (np.isfinite(before).all() and end <= last <= reach and last >= before.max()):
+        return False
+    weighing.speaks_for(
+        thresholds.STRONG,
+        phrase(
+            "{tag} was {value} right before, higher than ever: the sum of the exponentials of "
+            "{n} such logits is Inf past {reach}",
+            tag=series.tag,
+            value=shown(last),
+            n=experts,
+            reach=shown(end),
+        ),
+        series.at(index - 1),
+    )
+    return True
 
 
 def _weigh_auxiliary(case: Case, weighing: Weighing) -> None:

@@ -36,6 +36,9 @@ _ADAM = re.compile(r"adam|lamb|adan|rmsprop|adagrad|lion8", re.IGNORECASE)
 """Optimizers whose update is a quotient by the root of second moments and an epsilon."""
 _SQUARES = re.compile(r"exp_avg_sq|(^|[._/])nu($|[._/])|second_moment|(^|[._/])v$")
 
+_MIXED = re.compile(r"amp|autocast|mixed|fp16\W+true", re.IGNORECASE)
+"""Float16 for the computation alone; the weights stay wider."""
+
 
 def _assess(case: Case) -> Assessment:
     optimizer = case.fact("optimizer")
@@ -84,6 +87,8 @@ def _assess(case: Case) -> Assessment:
             phrase("the weights are float16, and nothing shows a scaler or a master copy"),
             stated.source,
         )
+    if not weighing.evidence and scaler is None:
+        _weigh_computed(case, weighing)
     if not weighing.evidence:
         return quiet(phrase("nothing shows weights and optimizer state in float16"))
     _weigh_masters(case, weighing)
@@ -100,6 +105,26 @@ def _assess(case: Case) -> Assessment:
             thresholds.STRONG, phrase("{finding}, before it", finding=finding.text), finding.source
         )
     return weighing.fired()
+
+
+def _weigh_computed(case: Case, weighing: Weighing) -> None:
+    """Where no weight is in sight: a run in float16 without autocast, whose weights are too, or
+    gradients that have the format; and a first update that nothing but its epsilon explains."""
+    onset, computed = case.onset, case.states("compute_dtype", "F16")
+    last = None if onset is None else onset.last_finite
+    if onset is None or last is None or not gradients_were_finite_at(case.run, last):
+        return
+    if not at_first_steps(case.run, onset):
+        return
+    if computed is not None and not _MIXED.search(computed.source.excerpt or ""):
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            phrase("the run computes in float16, and nothing shows autocast or a loss scaler"),
+            computed.source,
+        )
+    for finding in case.found("float16-grid")[:1]:
+        if str(finding.data.get("tag")) in {s.tag for s in case.run.by_role("grad_norm")}:
+            weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
 
 
 def _assess_zero(case: Case, epsilon: Fact) -> Assessment:

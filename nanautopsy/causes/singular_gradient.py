@@ -31,6 +31,7 @@ from nanautopsy.circumstances import (
     gradients_recovered,
     loss_was_finite_at,
     losses_that_hide,
+    mostly_spoiled,
 )
 from nanautopsy.model import Assessment, Finding
 from nanautopsy.wording import phrase
@@ -42,9 +43,10 @@ _FUNCTION = re.compile(
     re.IGNORECASE,
 )
 """Backward functions that are singular where their forward value is finite."""
-_OFTEN_SOUND = re.compile(r"(Pow|Div|Var|VarMean)Backward", re.IGNORECASE)
+_OFTEN_SOUND = re.compile(r"(Pow(?!Backward1)|Div|Var|VarMean)Backward", re.IGNORECASE)
 """Of these, the ones that squared errors and averages are made of: they hand on a NaN of the
-forward pass far more often than they make one."""
+forward pass far more often than they make one. PowBackward1 is of an exponent that is a tensor,
+and no square."""
 _MASKED = re.compile(r"\bwhere\(")
 """A choice between branches on the line of the forward call: the one that is not taken has a
 gradient too, of 0 times what may be Inf."""
@@ -108,13 +110,15 @@ def _weigh_order(case: Case, weighing: Weighing) -> None:
         ),
         onset.source,
     )
-    if gradients_recovered(case.run, onset):
+    if gradients_recovered(case.run, onset) and not mostly_spoiled(case.run, onset):
         weighing.speaks_against(
             thresholds.WEAK,
             phrase("steps behind it are sound: single batches do it, and their numbers may be bad"),
             onset.source,
         )
-    hidden = losses_that_hide(case.run, onset)
+    # Where such steps are skipped the weights stay sound, and so does the loss.
+    skips = any(f.data.get("skipped") for f in case.found("reported-nonfinite"))
+    hidden = None if skips else losses_that_hide(case.run, onset)
     if hidden is not None:
         weighing.speaks_against(
             thresholds.WEAK,

@@ -87,11 +87,23 @@ def _after_the_last(losses: list[Series]) -> int | None:
 def _last_good(run: Run, event: LogEvent, step: int | None) -> int | None:
     """The last step that was logged before the one that the statement is of."""
     if step == event.step:
-        return None
+        return _sound_before(run, step)
     if event.step is not None or step is None:
         return event.step
     losses = run.by_role("loss", "grad_norm")
     return max(int(s.steps[-1]) for s in losses if len(s) and s.axis == "step")
+
+
+def _sound_before(run: Run, step: int | None) -> int | None:
+    """The last step before it at which a loss or gradient norm was logged, if all of them were
+    finite up to there."""
+    if step is None:
+        return None
+    logged = [s for s in run.by_role("loss", "grad_norm") if s.axis == "step"]
+    before = [s for s in logged if len(s) and s.steps[0] < step]
+    if not before or not all(np.isfinite(s.values[s.steps < step]).all() for s in before):
+        return None
+    return max(int(s.steps[s.steps < step][-1]) for s in before)
 
 
 def _finding(run: Run, kind: str, said: str, events: tuple[LogEvent, ...]) -> Finding:

@@ -34,3 +34,11 @@ def test_the_first_update_kills_float16_weights(
     parts = series("loss", losses), series("grad_norm", norms)
     named = named_cause(*parts, config={"training": settings})
     assert named == cause if cause else named != "optimizer-epsilon"
+
+
+def test_float16_without_autocast_dies_at_its_first_update() -> None:
+    parts = series("loss", [4.4] + [NAN] * 8), series("grad_norm", [1.83] + [NAN] * 8)
+    stated = {"precision": "torch.float16", "optimizer": "Adam", "optimizer.eps": 1e-8}
+    assert named_cause(*parts, config={"training": stated}) == "optimizer-epsilon"
+    mixed = {"amp": "float16", "optimizer": "Adam", "optimizer.eps": 1e-8}
+    assert named_cause(*parts, config={"training": mixed}) != "optimizer-epsilon"

@@ -161,3 +161,24 @@ def test_a_root_whose_own_backward_was_inf_and_no_nan(
     data = {"function": function, "forward": f"m.py:12: {code}"}
     said = event("backward-nonfinite", f"Function '{function}' returned nan", 11, **data)
     assert (named_cause(series("loss", CALM), said) == "singular-gradient") is named
+
+
+def test_a_power_by_a_tensor_is_no_square() -> None:
+    assert named_cause(said("PowBackward1")) == "singular-gradient"
+    assert named_cause(said("PowBackward0")) is None
+
+
+def test_a_guard_that_skips_most_batches_keeps_the_loss_sound() -> None:
+    """The loss stays finite because nothing bad goes into the weights."""
+    steps = list(range(0, 300, 10))
+    loss = series("loss", [0.5 - s / 1000 for s in steps], steps)
+    norm = series("gnorm", [0.5 + s % 3 / 10 for s in steps[:14]], steps[:14])
+    bad = [
+        event(
+            "nonfinite-text", f"bad gradient, loss was 0.1, batch {s} skipped", s,
+            value="nan", quantity="gradient", forward_sound=True,
+        )
+        for s in range(140, 300)
+    ]  # fmt: skip
+    assert named_cause(loss, norm, *bad) == "singular-gradient"
+    assert named_cause(loss, norm, *bad, config={"training": {"fp16": True}}) != "singular-gradient"

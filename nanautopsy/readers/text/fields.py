@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nanautopsy.readers.text.numbers import NONFINITE, word_value
 
@@ -19,8 +19,14 @@ _DELIMITERS = re.compile(
 )
 _DASH = re.compile(r"[A-Za-z] -$")
 _BARS = re.compile(r"(?:^|[^\w|])((\|{1,2})[A-Za-z\u2207]\w{0,9}\2)$")
-_OF_PATH = re.compile(r"([A-Za-z_]\w*)\[['\"]?([A-Za-z_][\w./]*)['\"]?\]$")
-"""A quantity of a part of the model: ``act_rms[layers.0]=``."""
+_OF_PATH = re.compile(r"([A-Za-z_]\w*)\[['\"]?(\w[\w./]*)['\"]?\]$")
+"""A quantity of a part of the model: ``act_rms[layers.0]=``, ``act[4]=``."""
+_OF_QUANTITY = re.compile(
+    r"\b(grads?|gradients?|activations?|weights?|params?|logits?)"
+    r" \(((?:l2[ -]?)?norm|(?:abs[ -]?)?max|absmax|rms|mean|std)$",
+    re.IGNORECASE,
+)
+"""A statistic in parentheses behind what it is of: ``bad gradient (norm=nan)``."""
 _ORDINAL_END = re.compile(r"^\s*个?(?:步|轮|次迭代|批)\s+")
 _PHASE_LABEL = re.compile(r"\((train|val|valid|test|eval)\)", re.IGNORECASE)
 _STOP = frozenset(
@@ -28,6 +34,9 @@ _STOP = frozenset(
     " debug root this that reached at after its new my current metric monitored final finished"
     " then now over -".split()
 )
+_MEMBER = re.compile(r"\](?:[._](\w+))?\s?[=:]\s?-?$")
+"""Between the index of a part and its number."""
+_FEWEST_MEMBERS = 2
 _PLUS = re.compile(r"(?<=[:=])\s*\+$")
 """Of a number that is written with its sign: ``loss=+0.31``."""
 _CARRIED = re.compile(r"([A-Za-z][\w/.\- ]*?)\s+(?:at|after|in|for|on|@)\s+[\w ]*$")
@@ -79,10 +88,34 @@ def fields(parts: list[bytes]) -> list[Field]:
     if not pieces:
         return []
     afters = [piece[0] for piece in pieces[1:]] + [before]
-    return [
+    found = [
         _field(before, index, const, negative, after, parts)
         for (before, index, const, negative), after in zip(pieces, afters, strict=True)
     ]
+    return _members(found, parts) if any(_MEMBER.match(f.before) for f in found[1:]) else found
+
+
+def _members(found: list[Field], parts: list[bytes]) -> list[Field]:
+    """Numbers of several parts of a model that are told apart by an index: ``act[0]=1.2 act[2]=3``.
+
+    One alone may be another part on another line of the same shape.
+    """
+    named: dict[int, tuple[str, str]] = {}
+    for i in range(1, len(found)):
+        member, place = _MEMBER.match(found[i].before), found[i - 1]
+        if member is None or not place.whole or not place.before.endswith("["):
+            continue
+        quantity = name_before(place.before[:-1] + "=")[0]
+        if quantity:
+            number = parts[2 * place.index + 1].decode("ascii", "replace")
+            statistic = f"_{member[1]}" if member[1] else ""
+            named[i] = (f"{quantity}{statistic}", number)
+    if len({number for _, number in named.values()}) < _FEWEST_MEMBERS:
+        return found
+    for i, (quantity, number) in named.items():
+        found[i] = replace(found[i], key=f"{quantity}/{number}", explicit=True)
+        found[i - 1] = replace(found[i - 1], key="", explicit=False)
+    return found
 
 
 def _field(
@@ -109,6 +142,8 @@ def name_before(text: str) -> tuple[str, bool]:
         return "", False
     if explicit and (of_path := _OF_PATH.search(text)):
         return f"{of_path[1]}/{of_path[2]}", explicit
+    if explicit and (of_quantity := _OF_QUANTITY.search(text)):
+        return f"{of_quantity[1]} {of_quantity[2]}", explicit
     if bars := _BARS.search(text.rstrip()):
         return bars[1], explicit
     text = _PHASE_LABEL.sub("", text)

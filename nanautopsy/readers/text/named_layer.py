@@ -22,6 +22,8 @@ from nanautopsy.readers.text.words import is_metric
 PATH = r"[A-Za-z_]\w*(?:[./](?:\w+|\[\d+\]))+|[A-Za-z_]\w*(?:\[\d+\](?:[./]\w+)*)+"
 KEYSTR = r"(?:\[['\"][\w ./-]+['\"]\]|\.[A-Za-z_]\w*)(?:\[['\"][\w ./-]+['\"]\]|\.\w+|\[\d+\])*"
 """``['params']['Dense_0']['kernel']``, ``.layers[0].weight``"""
+SEQUENTIAL = r"\d+(?:\.\w+)*\.(?:weight|bias|kernel|running_mean|running_var|\w+_(?:weight|bias))\b"
+"""A tensor of a ``torch.nn.Sequential``, whose modules have numbers: ``0.weight``."""
 LAYER_WORD = (
     r"(?:[a-z]\w*_)?(?:layer|block|stage|conv\w*|fc|linear|dense\w*|norm|ln|bn|layer_?norm|batch_?norm"
     r"|attn|attention|mlp|lstm|gru|rnn|cell|embed\w*|encoder|decoder|experts?|proj|down|up|res\w*)"
@@ -31,10 +33,10 @@ LAYER_WORD = (
 _AT = r"in|into|inside|of|at|after|for|from|by|reached|reaches|through"
 _INTRODUCED = re.compile(
     rf"\b(?:{_AT}|layer|module|submodule|block|param|parameter|tensor|name|weight)\b"
-    rf"\s*(?:[:=#]|is\b|named\b)?\s*[\"'`(<]*(?P<path>{PATH})",
+    rf"\s*(?:[:=#]|is\b|named\b)?\s*[\"'`(<]*(?P<path>{PATH}|{SEQUENTIAL})",
     re.IGNORECASE,
 )
-_ALONE = re.compile(rf"(?<![\w./:@-])(?P<path>{PATH})(?![\w/@:-]*/)")
+_ALONE = re.compile(rf"(?<![\w./:@-])(?P<path>{PATH}|{SEQUENTIAL})(?![\w/@:-]*/)")
 _KEYS = re.compile(r"(?P<path>\[['\"][\w./~-]+['\"]\](?:\[['\"]?[\w./~-]+['\"]?\])+)")
 """A path of keys, as JAX prints it, behind the name of its tree."""
 _ONE_WORD = re.compile(

@@ -33,6 +33,7 @@ from nanautopsy.readers.text.named_layer import layer
 from nanautopsy.readers.text.named_list import alone, layers_of, promises_a_list
 from nanautopsy.readers.text.named_quantity import is_untrue, quantity
 from nanautopsy.readers.text.numbers import NONFINITE
+from nanautopsy.readers.text.skipped_steps import is_skip
 from nanautopsy.readers.text.soundness import forward_sound, sound_input
 from nanautopsy.readers.text.tensor_flags import (
     flagged,
@@ -46,6 +47,7 @@ _STATE = re.compile(
     r"|occurred|appeared|equals?|saw|result|stop(?:ping|ped)?|abort(?:ing|ed)?|skip(?:ping|ped)?"
     r"|terminat(?:ing|ed)|during|appears?|arises?|reach(?:es|ed)|flow(?:s|ed|ing)|bad)\b|!!"
     r"|\b(?:param(?:eter)?|weight)s? (?:\w+ )?(?:norm|max|mean|sum)\b"
+    r"|\b(?:bad|invalid|broken|corrupt(?:ed)?|exploded) (?:grad\w*|loss\w*|updates?|weights?)\b"
     r"|包含|含有|出现|存在|发现|检测到|变为|\b(?:nan|inf)s? (?:in|after|at) \w",
     re.IGNORECASE,
 )
@@ -87,7 +89,8 @@ _AMOUNT = re.compile(r"\b[1-9]\d* (?:nan|inf)s?(?: (?:values?|entries|elements))
 _SPEAKER = re.compile(r"^\W*\[[\w .-]{1,24}\]\s+")
 """Who speaks, which is often a guard or a check."""
 _LEFT_OUT = re.compile(
-    r"\b(?:update|step|iteration|gradient)s? (?:(?:is|was|were) )?(?:dropped|ignored|discarded)\b"
+    r"\b(?:update|step|iteration|gradient|(?:mini-?)?batch|sample)s?(?: #?\d+)? "
+    r"(?:(?:is|was|were) )?(?:dropped|ignored|discarded)\b"
     r"|\b(?:dropping|ignoring|discarding) (?:this |the )?"
     r"(?:update|step|iteration|gradient|(?:mini-?)?batch|sample)",
     re.IGNORECASE,
@@ -256,8 +259,8 @@ def _on_rerun(log: Log, line: Line) -> None:
 def _plan(line: Line, lower: str) -> Handler | None:
     if " rerun: unexpected" in lower:
         return _on_rerun
-    if "detected overflow" in lower:
-        return None  # DeepSpeed's
+    if "detected overflow" in lower or is_skip(line.text):
+        return None  # DeepSpeed's, and other scalers'
     return _on_line if said_value(line.text) is not None else None
 
 

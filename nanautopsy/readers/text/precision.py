@@ -10,6 +10,9 @@ Samples::
     param dtype: torch.float16
     parameters are torch.float16: True
     model cast to torch.float16
+    dtype of weights: torch.float16
+    model loaded, dtype = torch.float16
+    Autoencoder in half precision
 
 A line that names two formats, or that advises, warns or asks, states nothing. The Trainer's "Using
 auto half precision backend" stands for float16 and bfloat16 alike.
@@ -46,6 +49,23 @@ _CAST = re.compile(
     r"(?:torch\.|jnp\.)?(b?float(?:16|32)|bf16|fp(?:16|32)|half)(?:[,;:)]|\s*$)",
     re.I,
 )
+_OF_WEIGHTS = re.compile(
+    r"\bdtype of (?:the )?(?:model )?(?:weights|param(?:eter)?s|model)\b\W{0,4}(?:is |are )?"
+    r"(?P<first>(?:torch\.|jnp\.)?(?:b?float(?:16|32)|bf16|fp(?:16|32)|half))(?!\w)"
+    r"|\bmodel\b(?: (?:was|is))? (?:loaded|created|built|initiali[sz]ed|ready)\b[^?]{0,24}?"
+    r"\bdtype\b\W{0,4}(?:is )?(?P<second>(?:torch\.|jnp\.)?(?:b?float(?:16|32)|bf16|fp(?:16|32)))"
+    r"(?!\w)"
+    r"|\bweights?[ _]dtype\W{1,4}(?P<third>(?:torch\.|jnp\.)?(?:b?float(?:16|32)|bf16|fp(?:16|32)))"
+    r"(?!\w)",
+    re.I,
+)
+"""What is said of the model as it stands, and of nothing that is only loaded."""
+_HALF = re.compile(
+    r"(?<!auto )(?<!auto_)\bhalf[ -]precision\b(?!\s*[:=]\s*(?:false|no|off|none|0))(?! backend)",
+    re.I,
+)
+"""Two bytes for a number; who means bfloat16 says so."""
+_NO_HALF = re.compile(r"\b(?:no|without|disabl\w*|off|false|bf16|bfloat\w*|b?float\d+)\b", re.I)
 _PARAMETERS = re.compile(r"\bparam(?:eter)?s?[ _.'-]{0,3}(?:dtype|precision)", re.I)
 _MEMORY = "precision"
 _MOST = 4
@@ -61,13 +81,17 @@ def _on_statement(log: Log, line: Line) -> None:
         return
     seen.append(named)
     source = Source(log.path, line=line.number)
-    of_weights = _PARAMETERS.search(line.text) or _CAST.search(line.text)
+    of_weights = any(p.search(line.text) for p in (_PARAMETERS, _CAST, _OF_WEIGHTS))
     setting = "param_dtype" if of_weights else "compute_dtype"
     log.out.append(ConfigRecord("log", {setting: named}, replace(source, excerpt=line.excerpt)))
 
 
 def _named(text: str) -> str | None:
     """The one format that the line states."""
+    of_weights = _OF_WEIGHTS.search(text)
+    if of_weights is not None:
+        name = next(filter(None, of_weights.groups())).lower().rpartition(".")[2]
+        return "fp16" if name == "half" else name
     if _NO_STATEMENT.search(text):
         return None
     lightning = _LIGHTNING.search(text)
@@ -76,6 +100,8 @@ def _named(text: str) -> str | None:
     cast = _CAST.search(text)
     if cast is not None:
         return "fp16" if cast[1].lower() == "half" else cast[1].lower()
+    if _HALF.search(text) and not _NO_HALF.search(text):
+        return "fp16"
     if not _STATEMENT.search(text):
         return None
     formats = {found.lower() for found in _FORMAT.findall(text)}

@@ -17,7 +17,7 @@ _INPUT = re.compile(
 )
 _FORWARD_SOUND = re.compile(
     r"\b(?:loss|forward)\b[^;|]{0,20}\b(?:is|was|stays|still)\s+finite\b"
-    r"|\bloss\b ?[(=:]? ?-?\d+\.\d+",
+    r"|\bloss\b(?: (?:was|is|of|at|there|there was))? ?[(=:]? ?-?\d+\.\d+",
     re.IGNORECASE,
 )
 """What is said of a gradient beside a loss that is a number."""

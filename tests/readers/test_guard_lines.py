@@ -1,0 +1,95 @@
+"""What loops by hand say of steps that they skip, of gradients, and of parts with an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from reading import of_type
+from textlogs import events_of, points_of, read_text
+
+from nanautopsy.model import ConfigRecord
+
+
+@pytest.mark.parametrize(
+    ("line", "scale"),
+    [
+        ("non-finite gradients at step 7, reducing loss scale to 8192", 8192.0),
+        ("inf/nan in grads -> skip, scale 32768 -> 16384", 16384.0),
+        ("[amp] overflow at iter 7: new loss scale = 4096.0", 4096.0),
+        ("WARNING gradient overflow, loss scale reduced to 2048", 2048.0),
+        ("NaN detected in grads; backing off loss scale from 1024 to 512", 512.0),
+    ],
+)
+def test_a_scaler_by_hand(tmp_path: Path, line: str, scale: float) -> None:
+    records = read_text(tmp_path, f"step 7 loss 2.25\n{line}\nstep 8 loss 2.25\n")
+    (skip,) = events_of(records, "overflow-skipped")
+    assert (skip.step, skip.data["scale_after"]) == (7, scale)
+    assert not events_of(records, "nonfinite-text")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["Inf in logits after scaling by 0.125", "step 9 loss nan loss_scale 512", "new loss scale 64"],
+)
+def test_lines_that_skip_nothing(tmp_path: Path, line: str) -> None:
+    records = read_text(tmp_path, f"step 7 loss 2.25\n{line}\n")
+    assert not events_of(records, "overflow-skipped")
+
+
+def test_a_gradient_that_is_counted_beside_its_loss(tmp_path: Path) -> None:
+    line = "iter 230: gradient of 0.weight has 136 nan / 0 inf (loss=0.3303)\n"
+    (said,) = events_of(read_text(tmp_path, line), "nonfinite-text")
+    assert (said.step, said.data["quantity"], said.data["layer"]) == (230, "gradient", "0.weight")
+    assert said.data["forward_sound"]
+    assert not events_of(read_text(tmp_path, line.replace("136", "0")), "nonfinite-text")
+
+
+def test_a_batch_that_is_dropped_for_its_gradient(tmp_path: Path) -> None:
+    line = "bad gradient (norm=nan), loss was 0.0620 -> batch 140 dropped (1 so far)\n"
+    records = read_text(tmp_path, "batch 139/300 loss=0.07 gnorm=0.5\n" + line)
+    (said,) = events_of(records, "nonfinite-text")
+    assert said.data["quantity"] == "gradient"
+    assert ("gradient norm", "step") in points_of(records)
+
+
+def test_a_guard_that_skips_an_optimizer_step_loses_no_state(tmp_path: Path) -> None:
+    text = "step 3 loss 2.0\nWARNING grad norm is not finite, skipping optimizer step\n"
+    records = read_text(tmp_path, text)
+    assert not events_of(records, "state-not-restored")
+    assert events_of(records, "nonfinite-text")
+    assert events_of(read_text(tmp_path, "skipping optimizer state\n"), "state-not-restored")
+
+
+def test_parts_with_an_index(tmp_path: Path) -> None:
+    rows = [f"step {i} | critic {i}.5 | act[0]={i}.25 act[4]=2{i}.5\n" for i in range(3)]
+    points = points_of(read_text(tmp_path, "".join(rows)))
+    assert points["act/0", "step"] == ([0, 1, 2], [0.25, 1.25, 2.25])
+    assert points["act/4", "step"] == ([0, 1, 2], [20.5, 21.5, 22.5])
+    assert points["critic", "step"][1] == [0.5, 1.5, 2.5]
+
+
+def test_one_index_may_be_another_on_the_next_line(tmp_path: Path) -> None:
+    text = "step 1 loss 2.0 act[0]=1.5\nstep 1 loss 2.0 act[1]=7.5\n"
+    assert not any(tag.startswith("act") for tag, _ in points_of(read_text(tmp_path, text)))
+
+
+def test_a_cell_of_several_words(tmp_path: Path) -> None:
+    text = "step 10  loss 2.33  tokens/expert [126, 143]  router max logit 41.7\n"
+    assert points_of(read_text(tmp_path, text))["router max logit", "step"] == ([10], [41.7])
+
+
+@pytest.mark.parametrize(
+    ("line", "stated"),
+    [
+        ("dtype of weights: torch.float16", {"param_dtype": "float16"}),
+        ("model loaded, dtype = torch.float16", {"param_dtype": "float16"}),
+        ("Autoencoder in half precision", {"compute_dtype": "fp16"}),
+        ("Using auto half precision backend", None),
+        ("half precision: False", None),
+        ("half precision is recommended on this GPU", None),
+    ],
+)
+def test_the_format_of_a_model(tmp_path: Path, line: str, stated: dict[str, str] | None) -> None:
+    found = [dict(r.values) for r in of_type(read_text(tmp_path, f"{line}\n"), ConfigRecord)]
+    assert found == ([] if stated is None else [stated])
