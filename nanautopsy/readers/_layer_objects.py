@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from nanautopsy.readers._json_numbers import number_of, parse_number
+from nanautopsy.readers.text.named_layer import LAYER_WORD, looks_like_a_layer
+from nanautopsy.readers.text.words import is_metric
+from nanautopsy.roles import classify
 
 _LAYER_KEYS = ("layer", "module", "layer_name", "module_name", "param", "param_name", "parameter")
 LAYER_SET = frozenset(_LAYER_KEYS)
@@ -28,6 +32,8 @@ _OF_PARAMETER = re.compile(r"(?:^|[./_])(?:weight|bias|kernel|scale|embedding|ga
 _STATISTIC = re.compile(
     r"(?:abs_?)?(?:max|mean|min)(?:_?abs)?|a(?:bs)?max|std|var|rms|norm|l2|l2_?norm", re.IGNORECASE
 )
+_PATH = re.compile(r"[A-Za-z_]\w*[./\[][\w./~\[\]-]+")
+_WORD = re.compile(LAYER_WORD, re.IGNORECASE)
 _MOST_ITEMS = 20_000
 
 
@@ -36,6 +42,15 @@ def family_of(name: str) -> str:
     parts = re.split(r"[^A-Za-z]+", name)
     families = (family for family, known in _FAMILIES if any(map(known.fullmatch, parts)))
     return next((family + "_" for family in families), "")
+
+
+@lru_cache(maxsize=8192)
+def is_layer(tag: str) -> bool:
+    """Whether a column is called as a layer is, and by nothing more."""
+    if is_metric(tag) or classify(tag)[0] not in ("other", "layer_parameter"):
+        return False
+    path = _PATH.fullmatch(tag) is not None and looks_like_a_layer(tag)
+    return path or _WORD.fullmatch(tag) is not None
 
 
 def layer_suffix(row: Mapping[str, Any]) -> str:

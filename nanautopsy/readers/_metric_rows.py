@@ -15,7 +15,7 @@ from nanautopsy.readers._cell_columns import Nested, Numbers, numbers_of, steps_
 from nanautopsy.readers._clock import clock_time
 from nanautopsy.readers._damage import Damage
 from nanautopsy.readers._json_numbers import leaves, number_of, parse_number
-from nanautopsy.readers._layer_objects import LAYER_SET, family_of, layer_suffix, of_lists
+from nanautopsy.readers._layer_objects import LAYER_SET, family_of, is_layer, layer_suffix, of_lists
 from nanautopsy.readers._step_keys import axis_of, rank_in_name, step_key, step_number
 from nanautopsy.readers.columns import Columns
 from nanautopsy.readers.text.words import counter_kind
@@ -85,7 +85,7 @@ class MetricRows:
         members = of_lists(row, self._family) if list in map(type, row.values()) else ()
         for tag, value in chain(_numbers(row), members):
             if tag != key and tag != time_key and self._admit(tag + suffix):
-                tag = prefix + tag + suffix
+                tag = prefix + (tag if suffix else self._of_file(tag)) + suffix
                 self.columns.add(
                     tag, place, value, time=time, line=line, axis=axis, rank=self._rank
                 )
@@ -124,7 +124,7 @@ class MetricRows:
             if tag != time_key and len(numbers.values) and self._admit(tag):
                 at = slice(None) if numbers.rows is None else numbers.rows
                 self.columns.add_block(
-                    tag,
+                    self._of_file(tag),
                     steps[at],
                     numbers.values,
                     times=None if times is None else times[at],
@@ -154,6 +154,10 @@ class MetricRows:
         if steps is None or (axis == "epoch" and self._fractions):
             return None
         return steps, "samples" if self._samples else axis, key
+
+    def _of_file(self, tag: str) -> str:
+        """A layer's column in a file that says of what its columns are: ``grad_norms.csv``."""
+        return f"{self._family}norm/{tag}" if self._family and is_layer(tag) else tag
 
     def _admit(self, tag: str) -> bool:
         if tag not in self._tags:

@@ -58,6 +58,7 @@ def below(title: str, row: str, values: Callable[[int], list[str]]) -> Callable[
         below("dumping norms of all gradients:", " '{l}.weight': tensor({v}),\n", grads),
         below("parameter     |w|    |g|", "{l}.weight     0.51     {v}\n", grads),
         below("", "  act_rms[{l}] = {v}\n", acts),
+        below("", "  {l} | min={v} max={v} mean={v}\n", acts),
         below("", "  grad_norm[{l}.weight] -> {v}\n", grads),
     ],
 )
@@ -91,6 +92,19 @@ def test_a_list_of_objects_in_a_row(tmp_path: Path) -> None:
     onset = analyze(tmp_path).onset
     assert onset is not None and onset.step == DEAD
     assert onset.layers[0] == "blocks.1.fc"
+
+
+def test_columns_of_layers_in_a_file_that_says_what_they_are(tmp_path: Path) -> None:
+    names = ("conv1", "layers.0.mlp.weight", "layers.1.mlp.weight", "head.weight")
+    rows = ["step,loss," + ",".join(names)]
+    for step in range(1, STEPS + 1):
+        dead = [step > DEAD or (step == DEAD and i <= 1) for i in range(len(names))]
+        cells = [shown(step > DEAD, step), *(shown(bad, step) for bad in dead)]
+        rows.append(f"{step}," + ",".join(cells))
+    (tmp_path / "grad_norms.csv").write_text("\n".join(rows) + "\n")
+    onset = analyze(tmp_path).onset
+    assert onset is not None and onset.step == DEAD
+    assert onset.layers == ("layers.0.mlp.weight", "conv1")
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from nanautopsy.readers.text import (
     nonfinite_text,
     precision,
     printed_values,
+    quotations,
     rate_statements,
     sections,
     setting_lines,
@@ -43,6 +44,7 @@ DIALECTS: tuple[Dialect, ...] = tuple(
     for module in (
         deepspeed,
         sections,
+        quotations,
         yolo_rows,
         terse_rows,
         hf_dict,

@@ -62,6 +62,12 @@ _KINDS = (
     ("act", re.compile(r"act|\bout|hidden|forward", re.IGNORECASE)),
     ("weight", re.compile(r"weight(?!\.)|param|\bw\b", re.IGNORECASE)),
 )
+_MODULE = re.compile(
+    rf"(?:(?:[\w\[\]]+[./])*(?:\w*(?:attn|attention|mlp|ffn|conv|norm|dense|linear|block|layer)s?_?\d*"
+    rf"|(?:layers?|blocks?|h)[._/]\d+)(?:[./\[][a-z_]\w*\]?)?|{LAYER_WORD})(?<!weight)(?<!bias)(?<!kernel)",
+    re.IGNORECASE,
+)
+"""A module, and no parameter: where nothing says what is measured, hooks measure what it gives."""
 _GRADIENT_END = re.compile(r"\.grad$")
 _MEMORY = "layer-rows"
 
@@ -119,7 +125,7 @@ def _points(rest: str, about: str, layer: str) -> Iterator[tuple[str, float]]:
     for pair in _PAIR.finditer(rest):
         key, value = pair["key"], parse(pair["value"])
         have = frozenset(words(key.strip("|")))
-        kind = _kind(key) or _kind(about)
+        kind = _kind(key) or _kind(about) or ("act" if _MODULE.fullmatch(layer) else None)
         if value is None or kind is None or not have & _STATISTIC:
             continue
         statistic = "_".join(word for word in words(key.strip("|")) if word not in ("g", "w", kind))

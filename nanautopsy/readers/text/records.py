@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from nanautopsy.readers.text.dialect import Line, Log
 from nanautopsy.readers.text.dialects import DIALECTS
 from nanautopsy.readers.text.hf_dict import steps_of
 from nanautopsy.readers.text.lines import apart, clean, is_labelled
+from nanautopsy.readers.text.quotations import without_quotations
 from nanautopsy.readers.text.rows import Ints
 from nanautopsy.readers.text.segments import Segments
 from nanautopsy.readers.text.shapes import Shapes
@@ -41,8 +43,8 @@ def records_of(path: str, stream: Iterable[Block | Damage]) -> Iterator[Record]:
     log.end_following()
     yield from log.out
     resolved = log.rows.resolve(lambda rows, epochs: steps_of(log).resolve(rows, epochs))
-    yield from log.rows.series(path, resolved)
-    yield from log.events(resolved)
+    found = chain(log.rows.series(path, resolved), log.events(resolved))
+    yield from without_quotations(log, found)
 
 
 class _Scan:

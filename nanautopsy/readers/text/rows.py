@@ -182,6 +182,10 @@ class Rows:
         column.rows.frombytes(rows.astype(np.int64, copy=False).tobytes())
         column.values.frombytes(values.astype(np.float64, copy=False).tobytes())
 
+    def places(self) -> tuple[Ints, Ints]:
+        """(rows,) Line and family of every row."""
+        return np.array(self._line, dtype=np.int64), np.array(self._family, dtype=np.int64)
+
     def _is_uncounted(self, row: int) -> bool:
         return self._families[self._family[row]].counter.basis in (Basis.RECORD, Basis.LEADING)
 
