@@ -94,7 +94,15 @@ _LEARNING_RATE = ("learning_rate", "learn_rate", "learnrate", "global_schedule")
 _STEP_SIZE = frozenset({"step_size", "stepsize", "train_step_size", "optim_step_size"})
 _CLIPPING = frozenset({"max_grad_norm", "clip_grad_norm", "grad_clip_norm", "max_gradient_norm"})
 """Settings that some programs log beside the norm that they clip."""
-_BARS = re.compile(r"\|+\s*(?:g|grads?|gradients?|dw)\s*\|+_?\d?", re.IGNORECASE)
+_BARS = re.compile(r"\|+\s*(?:g|grads?|gradients?|dw|\u2207|\u2207L)\s*\|+_?\d?", re.IGNORECASE)
+_WEIGHT_BARS = re.compile(
+    r"\|+\s*(?:w|theta|\u03b8|params?|weights?)\s*\|+_?\d?", re.IGNORECASE
+)
+_WEIGHT_NORMS = frozenset({("theta", "norm"), ("model", "norm"), ("w", "norm"), ("wnorm",)})
+_GRADIENT_NORMS = frozenset(
+    {("total", "norm"), ("global", "norm"), ("g", "norm"), ("norm", "g"), ("grad", "mag")}
+    | {("gradient", "magnitude"), ("grad", "magnitude"), ("gradient", "mag")}
+)
 _NOT_A_RATE = frozenset({"momentum", "decay", "beta", "betas"})
 _NOT_MINIMIZED = frozenset(
     {"reward", "rewards", "acc", "accuracy", "bleu", "f1", "score", "explained", "clipfrac"}
@@ -148,6 +156,8 @@ def classify(tag: str) -> tuple[SeriesRole, str | None]:
     tag = tag.removesuffix(" vs samples")
     if _BARS.fullmatch(tag.rpartition("/")[2].strip()):
         return "grad_norm", None
+    if _WEIGHT_BARS.fullmatch(tag.rpartition("/")[2].strip()) or words(tag) in _WEIGHT_NORMS:
+        return "layer_parameter", None
     if (keras := _KERAS.fullmatch(tag)) is not None and not _GRADIENT & frozenset(words(tag)):
         return "layer_parameter", keras["variable"]
     parts = words(tag)
@@ -306,7 +316,7 @@ def _global_role(parts: tuple[str, ...], have: frozenset[str]) -> SeriesRole:
         return "other"
     if (have & _GRADIENT and have & (_STATISTIC | {"l2"})) or have & {"gnorm", "gradnorm"}:
         return "grad_norm"
-    if parts in (("total", "norm"), ("g", "norm"), ("norm", "g")) or _is_gradient(parts):
+    if parts in _GRADIENT_NORMS or _is_gradient(parts):
         return "grad_norm"
     if "norm" in have and have & {"unclipped", "preclip"} and not have & _PARAMETER:
         return "grad_norm"  # What is clipped is a gradient.

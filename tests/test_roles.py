@@ -175,6 +175,11 @@ LAYERS: list[tuple[str, SeriesRole, str]] = [
 @pytest.mark.parametrize(
     ("tag", "role"),
     [
+        ("||\u2207||", "grad_norm"),
+        ("global_norm", "grad_norm"),
+        ("grad_mag", "grad_norm"),
+        ("||w||", "layer_parameter"),
+        ("theta_norm", "layer_parameter"),
         ("|g|", "grad_norm"),
         ("||grad||", "grad_norm"),
         ("train/|grad|_2", "grad_norm"),

@@ -15,14 +15,18 @@ from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run
 from nanautopsy.roles import words
 
-_NORM = frozenset({"norm", "norms", "l2", "rms"})
+_NORM = frozenset({"norm", "norms", "l2", "rms", "wnorm"})
+
+
+def _is_norm(tag: str) -> bool:
+    return "|" in tag or not _NORM.isdisjoint(words(tag))
 
 
 def _detect(run: Run) -> Iterator[Finding]:
     for series in run.by_role("layer_parameter"):
         if series.layer is not None or series.rank is not None:
             continue
-        grown = growth(series) if _NORM & frozenset(words(series.tag)) else None
+        grown = growth(series) if _is_norm(series.tag) else None
         if grown is not None:
             yield replace(grown, id="parameter-norm-growth")
 

@@ -43,8 +43,8 @@ def test_settings(tmp_path: Path, text: str) -> None:
     "text",
     [
         ROWS + "learning rate: 10.0\nbatch size: 32\n",
-        "learning rate: 10.0\n" + ROWS,
-        "learning rate: 10.0\nthis\nis\nfar\naway\nbatch size: 32\n" + ROWS,
+        "momentum: 0.9\n" + ROWS,
+        "momentum: 0.9\nthis\nis\nfar\naway\nbatch size: 32\n" + ROWS,
         "epoch 3 loss=0.5 lr=0.1 momentum=0.9\n",
         "lr=0.1 is what others use\n" + ROWS,
     ],

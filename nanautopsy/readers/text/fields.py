@@ -18,7 +18,10 @@ _DELIMITERS = re.compile(
     r"[,;|{}\[\]()\t\"'<>*#!?]|\s{2,}|:\s+|:(?=[A-Z])|\s-\s|=+\s?|→|━|█|[，；、：。]"
 )
 _DASH = re.compile(r"[A-Za-z] -$")
-_BARS = re.compile(r"(?:^|[^\w|])((\|{1,2})[A-Za-z\u2207]\w{0,9}\2)$")
+_BARS = re.compile(
+    r"(?:^|[^\w|])((\|{1,2})[A-Za-z\u2207\u03b8]\w{0,9}\2)"
+    r"(?:_?[2\u2082])?(?: (?:total|norm|l2|all|global))?$"
+)
 _OF_PATH = re.compile(r"([A-Za-z_]\w*)\[['\"]?(\w[\w./]*)['\"]?\]$")
 """A quantity of a part of the model: ``act_rms[layers.0]=``, ``act[4]=``."""
 _OF_QUANTITY = re.compile(
