@@ -24,7 +24,7 @@ from nanautopsy.readers.text.nonfinite_text import is_vague
 from nanautopsy.readers.text.words import is_loss
 
 _NUMBER = r"(\d+(?:\.\d*)?(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?)(?![\w%/]|\.\d)"
-_IS = r"\s*(?:\bis\b|\bof\b|\bat\b|[:=@])?\s*"
+_IS = r"(?:\s*[:=@]\s*|\s+(?:(?:is|of|at)\s+)?)"
 _RATE = re.compile(
     r"(?<![\w-])(?:(?:\w+\.)?(?:base|init|initial|peak|max|maximum|starting|constant)[ _-]?)?"
     rf"(?:learning[ _-]?rate|lr){_IS}{_NUMBER}",
@@ -83,8 +83,8 @@ def _settings(text: str) -> dict[str, Scalar]:
 
 
 def _on_line(log: Log, line: Line) -> None:
-    if len(log.rows) or log.context(line) is not None:
-        return
+    if len(log.rows) or log.context(line) is not None or line.rank in log.following:
+        return  # part of a block, which another dialect reads as a whole
     emit(log, line, "log", _settings(line.text))
 
 

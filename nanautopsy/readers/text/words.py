@@ -13,7 +13,9 @@ _EXCEPTION = re.compile(r"[a-z](?:Error|Exception|Warning)$")
 """``AssertionError: nan gradient``"""
 _HASH = re.compile(r"\d{3}")
 """No counter has a number in its name, but garbage and identifiers have."""
-_BARS = re.compile(r"(\|{1,2})(?:g|grads?|gradients?|\u2207\w{0,8}|d?[wW]|theta|\u03b8|params?|weights?|updates?)\1")
+_BARS = re.compile(
+    r"(\|{1,2})(?:g|grads?|gradients?|\u2207\w{0,8}|d?[wW]|theta|\u03b8|params?|weights?|updates?)\1"
+)
 """A norm as it is written in formulas."""
 
 _LOSSES = frozenset(
