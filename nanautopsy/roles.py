@@ -95,9 +95,7 @@ _STEP_SIZE = frozenset({"step_size", "stepsize", "train_step_size", "optim_step_
 _CLIPPING = frozenset({"max_grad_norm", "clip_grad_norm", "grad_clip_norm", "max_gradient_norm"})
 """Settings that some programs log beside the norm that they clip."""
 _BARS = re.compile(r"\|+\s*(?:g|grads?|gradients?|dw|\u2207|\u2207L)\s*\|+_?\d?", re.IGNORECASE)
-_WEIGHT_BARS = re.compile(
-    r"\|+\s*(?:w|theta|\u03b8|params?|weights?)\s*\|+_?\d?", re.IGNORECASE
-)
+_WEIGHT_BARS = re.compile(r"\|+\s*(?:w|theta|\u03b8|params?|weights?)\s*\|+_?\d?", re.IGNORECASE)
 _WEIGHT_NORMS = frozenset({("theta", "norm"), ("model", "norm"), ("w", "norm"), ("wnorm",)})
 _GRADIENT_NORMS = frozenset(
     {("total", "norm"), ("global", "norm"), ("g", "norm"), ("norm", "g"), ("grad", "mag")}

@@ -30,9 +30,7 @@ _RATE = re.compile(
     rf"(?:learning[ _-]?rate|lr){_IS}{_NUMBER}",
     re.IGNORECASE,
 )
-_NAMES = (
-    "sgd|adam|adamw|adamax|nadam|radam|rmsprop|adagrad|adadelta|adafactor|lion|lamb|lars|muon|sophia"
-)
+_NAMES = "sgd|adam|adamw|adamax|nadam|radam|rmsprop|adagrad|adadelta|adafactor|lion|lamb|lars|muon|sophia"
 _NAME = re.compile(rf"(?<![A-Za-z0-9_-])(?:\w+\.)*({_NAMES})(?![A-Za-z0-9_-])", re.IGNORECASE)
 _OF_CALL = re.compile(rf"\b({_NAMES})\(\s*{_NUMBER}\s*(?:\)|,\s*[a-z_]+=)", re.IGNORECASE)
 _OTHER = re.compile(
@@ -41,7 +39,9 @@ _OTHER = re.compile(
     re.IGNORECASE,
 )
 """Words before a rate that is not the one of this training, or not the only one."""
-_SAYS = re.compile(r"\s*(?:is|was|are|were|would|works?|worked|gives?|gave|seems?)\b", re.IGNORECASE)
+_SAYS = re.compile(
+    r"\s*(?:is|was|are|were|would|works?|worked|gives?|gave|seems?)\b", re.IGNORECASE
+)
 """Behind a rate that a sentence is about."""
 _BESIDE = (
     ("momentum", re.compile(rf"\bmomentum{_IS}{_NUMBER}", re.IGNORECASE)),
