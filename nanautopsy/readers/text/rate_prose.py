@@ -30,7 +30,10 @@ _RATE = re.compile(
     rf"(?:learning[ _-]?rate|lr){_IS}{_NUMBER}",
     re.IGNORECASE,
 )
-_NAMES = "sgd|adam|adamw|adamax|nadam|radam|rmsprop|adagrad|adadelta|adafactor|lion|lamb|lars|muon|sophia"
+_NAMES = (
+    "sgd|adam|adamw|adamax|nadam|radam|rmsprop|adagrad|adadelta|adafactor"
+    "|lion|lamb|lars|muon|sophia"
+)
 _NAME = re.compile(rf"(?<![A-Za-z0-9_-])(?:\w+\.)*({_NAMES})(?![A-Za-z0-9_-])", re.IGNORECASE)
 _OF_CALL = re.compile(rf"\b({_NAMES})\(\s*{_NUMBER}\s*(?:\)|,\s*[a-z_]+=)", re.IGNORECASE)
 _OTHER = re.compile(
