@@ -17,7 +17,9 @@ def at_first_steps(run: Run, onset: Onset) -> bool:
     """
     if onset.step is None:
         return False
-    losses: list[Series] = [s for s in run.by_role("loss", "grad_norm") if len(s)]
+    # Epochs that another artifact counts say nothing of where the steps begin.
+    every = [s for s in run.by_role("loss", "grad_norm") if len(s)]
+    losses: list[Series] = [s for s in every if s.axis == onset.axis] or every
     start = min((int(s.steps[0]) for s in losses), default=onset.step)
     if onset.step - start <= thresholds.FIRST_STEPS and start <= thresholds.FIRST_STEPS:
         return True

@@ -251,6 +251,11 @@ EVENT_KINDS: Mapping[str, str] = {
     "weights-loaded": "The program says that it loads weights. data: checkpoint.",
     "checkpoint-damaged": "The program says that a file of weights is not what it should be.",
     "state-not-restored": "The program says that state beside the weights was not restored.",
+    "weights-of-another": "The program says that the weights were made for another model.",
+    "embeddings-resized": "The program says that a vocabulary grew; not what new rows hold.",
+    "level-stated": "The program says which loss the source of its weights had. data: tag, value.",
+    "saved-elsewhere": "The program says that other code, or another number of devices, saved what "
+    "it resumes from.",
     "run-finished": "The program says that training is complete.",
     "checkpoint-saved": "data: checkpoint.",
     "traceback": "A Python exception ended something. data: exception, message.",
@@ -260,6 +265,7 @@ EVENT_KINDS: Mapping[str, str] = {
     "labels-mismatch": "A sample's labels were all masked, says the program.",
     "empty-sequence": "The program says that a text is empty, or that a row has nothing to attend.",
     "absurd-parameter": "The program prints a parameter's magnitude that no initializer gives.",
+    "zero-parameter": "The program prints, before its metrics, a matrix of zeros. data: layer.",
     "odd-sample": "The program says that a sample is unreadable, constant or out of range.",
 }
 

@@ -247,6 +247,10 @@ ABSURD_WEIGHT = 1.0e6
 flipped exponent bits give such values, initializers and training give factors of hundreds."""
 FIRST_LOSS_MAX = 1.0e4
 """A first loss below it was not computed with weights that are a million times too large."""
+LEVEL_LOST = 10.0
+"""First loss over the one that the weights had when they were saved, from which on something was
+lost between: fine-tuning on other data begins at two or three times as much (a language model's
+1.5 becomes 3), random weights of a model that had learned at ten times and more."""
 HANDFUL = 16
 """Elements that count as a few: a flipped bit is one; a damaged page holds thousands."""
 

@@ -70,8 +70,10 @@ def weigh_time(case: Case, weighing: Weighing) -> None:
     if onset is None or onset.step is None:
         return
     if at_first_steps(case.run, onset):
+        if onset.last_finite is not None and was_sound(case):
+            return  # an ordinary loss came first: an update may have done it
         dead_with_what_was_loaded(onset, weighing)
-    else:
+    elif onset.last_finite is not None:
         finite_before(onset, thresholds.STRONG, weighing)
 
 

@@ -106,6 +106,7 @@ def _assess(case: Case) -> Assessment:
         )
     if not weighing.evidence:
         return quiet(phrase("no checkpoint from before the onset is damaged"))
+    _weigh_conversion(case, weighing)
     onset = case.onset
     _weigh_first_loss(case, weighing)
     if onset is not None and onset.step is not None:
@@ -131,6 +132,28 @@ def _weigh_flipped(case: Case, finding: Finding, weighing: Weighing) -> None:
             phrase("it began within {steps} steps of it", steps=death - finding.step + 1),
             finding.source,
         )
+
+
+def _weigh_conversion(case: Case, weighing: Weighing) -> None:
+    """Several elements of half precision that are all Inf, none NaN: of a thousand patterns that
+    are not finite one is Inf, so bits would have made NaN, and a conversion makes Inf."""
+    for finding in case.found("nonfinite-parameters")[:1]:
+        for checkpoint in case.run.checkpoints:
+            for tensor in checkpoint.tensors:
+                paths = (checkpoint.path, tensor.path)
+                if finding.source.path not in paths or tensor.name != finding.source.tensor:
+                    continue
+                infinite = tensor.pos_inf + tensor.neg_inf
+                if tensor.dtype == "F16" and tensor.nan == 0 and infinite > 1:
+                    weighing.speaks_against(
+                        thresholds.STRONG,
+                        phrase(
+                            "all {infinite} non-finite elements are Inf, as a conversion to "
+                            "float16 leaves of larger numbers, where flipped bits leave NaN",
+                            infinite=infinite,
+                        ),
+                        finding.source,
+                    )
 
 
 def _weigh_first_loss(case: Case, weighing: Weighing) -> None:

@@ -6,7 +6,8 @@ again or starts at the peak; a loss scale of 2**16 overflows where it had settle
 steps later the run is where it was, or it is not.
 
 Evidence for: loss, learning rate or gradient norm jumps at the very point where the run resumed,
-and the failure follows within a few points; the program says that a state was not restored.
+and the failure follows within a few points; the program says that a state was not restored, or
+that other code or another number of devices saved it.
 
 Evidence against: the run went on smoothly after the resume; the failure comes long after it, or
 before; nothing grew from the resume to the onset: a new stage raises rate and loss on purpose.
@@ -32,6 +33,9 @@ def _assess(case: Case) -> Assessment:
     jumps = case.found("resume-jump")
     death = case.death
     lost = _lost(case)
+    elsewhere = next(iter(case.run.events_of("saved-elsewhere")), None)
+    if not jumps and lost is None and elsewhere is not None and death is not None:
+        return _assess_lost(case, elsewhere, death)
     if not jumps and lost is None:
         return quiet(phrase("nothing jumps where the run resumed"))
     if death is None:
@@ -57,8 +61,9 @@ def _assess(case: Case) -> Assessment:
         weighing.speaks_for(strength, finding.text, finding.source)
     if between <= thresholds.RESUME_WINDOW:
         _weigh_near(between, first.source, weighing)
-    if lost is not None:
-        _weigh_lost(lost, weighing)
+    for said in (lost, elsewhere):
+        if said is not None:
+            _weigh_lost(said, weighing)
     for finding in case.found("absurd-weight", "flipped-weight", "nonfinite-parameters"):
         if finding.step is not None and finding.step <= death and lost is None:
             weighing.speaks_against(
@@ -77,8 +82,11 @@ def _lost(case: Case) -> LogEvent | None:
 
 
 def _weigh_lost(lost: LogEvent, weighing: Weighing) -> None:
+    """Circumstances that differ may do no harm; a state that is gone does."""
     weighing.speaks_for(
-        thresholds.STRONG, phrase("the program says so: {line}", line=lost.text), lost.source
+        thresholds.STRONG if lost.kind == "state-not-restored" else thresholds.MODERATE,
+        phrase("the program says so: {line}", line=lost.text),
+        lost.source,
     )
 
 
@@ -160,7 +168,8 @@ CAUSE = Cause(
     assess=_assess,
     needs=(
         Need(
-            phrase("resume"), lambda run: bool(run.events_of("run-resumed", "state-not-restored"))
+            phrase("resume"),
+            lambda run: bool(run.events_of("run-resumed", "state-not-restored", "saved-elsewhere")),
         ),
     ),
     remedies=(

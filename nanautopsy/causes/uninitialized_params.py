@@ -7,8 +7,9 @@ initializer covers, to shards that were never filled from rank 0.
 
 Evidence for: the first checkpoint is non-finite only in new rows, in whole tensors, or only in the
 keys that the library listed as newly initialized; torch says that a parameter stayed on the meta
-device; the program prints a parameter that is non-finite or absurd before training; absurd
-magnitudes in one of those; only ranks other than 0
+device; the program prints a parameter that is non-finite or absurd before training, or a curve of
+its size begins so; absurd magnitudes in one of those; a vocabulary grew, no word of what the new
+rows hold, and nothing finite was ever seen; only ranks other than 0
 are affected; it is non-finite from the first step on.
 
 Evidence against: training was finite for long with these weights; the damage is all over; the
@@ -27,6 +28,8 @@ import re
 from nanautopsy import thresholds
 from nanautopsy.causes._start import weigh_time
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.circumstances import at_first_steps
+from nanautopsy.detectors.absurd_curves import has_parameter_sizes
 from nanautopsy.detectors.load_report import keys_of
 from nanautopsy.known_issues.match import possible
 from nanautopsy.model import Assessment, Finding, LogEvent, Run
@@ -55,6 +58,8 @@ def _assess(case: Case) -> Assessment:
         )
         break
     _weigh_statement(case, new, weighing)
+    _weigh_curve(case, weighing)
+    _weigh_resized(case, weighing)
     for event in case.run.events_of("weights-newly-initialized"):
         if event.data.get("meta"):
             weighing.speaks_for(
@@ -112,6 +117,26 @@ def _weigh_statement(case: Case, new: set[str], weighing: Weighing) -> None:
             phrase("rank 0, from which the others are filled, is not among them"),
             event.source,
         )
+
+
+def _weigh_curve(case: Case, weighing: Weighing) -> None:
+    """A logged size of parameters that is absurd where the curves begin."""
+    for finding in case.found("absurd-start")[:1]:
+        weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+
+
+def _weigh_resized(case: Case, weighing: Weighing) -> None:
+    """A vocabulary that grew, where nothing finite was ever seen behind it."""
+    onset = case.onset
+    if weighing.evidence or onset is None or onset.last_finite is not None:
+        return
+    for event in case.run.events_of("embeddings-resized")[:1]:
+        if is_before_training(case.run, event) and at_first_steps(case.run, onset):
+            weighing.speaks_for(
+                thresholds.MODERATE,
+                phrase("rows were added, and nothing says what they hold: {line}", line=event.text),
+                event.source,
+            )
 
 
 _TABLE = re.compile(r"emb|wte|(^|[._/])(tok\w*|vocab\w*)([._/]|$)", re.IGNORECASE)
@@ -200,6 +225,7 @@ def _weigh_defect(case: Case, weighing: Weighing) -> None:
 def _can_tell(run: Run) -> bool:
     said = run.events_of("weights-newly-initialized")
     told = bool(_statements(run)) or any(e.data.get("meta") for e in said)
+    told = told or bool(run.events_of("embeddings-resized")) or has_parameter_sizes(run)
     return told or any(c.tensors for c in run.checkpoints)
 
 

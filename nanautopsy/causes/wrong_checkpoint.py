@@ -8,10 +8,12 @@ nothing of the learning rate explains it.
 
 Evidence for: "newly initialized" lists the model's blocks, not just a head; "not used" lists
 keys that differ from them by a prefix only; `architectures` in the checkpoint's config.json is
-not the class that was built; non-finite at the first step.
+not the class that was built; the program says that the weights were made for another model; the
+first loss is many times what the source had; non-finite at the first step.
 
 Evidence against: only a head, pooler or classifier is new, which fine-tuning does on purpose;
-the run trained well for a while.
+the run trained well for a while; a file of
+weights could not be read, which leaves keys out too.
 
 Confirm: load the checkpoint with its own class and compare the key lists.
 
@@ -50,12 +52,46 @@ def _assess(case: Case) -> Assessment:
         strength = thresholds.STRONG if core else other
         weighing.speaks_for(strength, finding.text, finding.source)
     _weigh_architecture(case, new, weighing)
+    for event in case.run.events_of("weights-of-another")[:1]:
+        weighing.speaks_for(
+            thresholds.STRONG, phrase("the program says so: {line}", line=event.text), event.source
+        )
+    told = bool(weighing.evidence)
+    level = _weigh_level(case, weighing)
     if not weighing.evidence:
         return quiet(phrase("only a head was newly initialized, as for fine-tuning"))
     if unused:
         weighing.speaks_for(thresholds.MODERATE, unused[0].text, unused[0].source)
-    weigh_time(case, weighing)
+    if told or not level:
+        _weigh_damage(case, weighing)
+    if not level:
+        weigh_time(case, weighing)
     return weighing.fired()
+
+
+def _weigh_level(case: Case, weighing: Weighing) -> bool:
+    """A first loss far above what the source of the weights had: then they show at once, however
+    long the run takes to die of them."""
+    for finding in case.found("level-lost"):
+        weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+        death, start = case.death, finding.step
+        if death is not None and start is not None and 0 <= death - start <= thresholds.FIRST_ROW:
+            weighing.speaks_for(
+                thresholds.MODERATE,
+                phrase("it began within {steps} steps of it", steps=death - start + 1),
+                finding.source,
+            )
+        return True
+    return False
+
+
+def _weigh_damage(case: Case, weighing: Weighing) -> None:
+    for event in case.run.events_of("checkpoint-damaged")[:1]:
+        weighing.speaks_against(
+            thresholds.STRONG,
+            phrase("a damaged file leaves keys out as well: {line}", line=event.text),
+            event.source,
+        )
 
 
 def _weigh_new(finding: Finding, weighing: Weighing) -> None:
@@ -115,7 +151,7 @@ def _family(class_name: str) -> str:
 
 
 def _has_report(run: Run) -> bool:
-    return bool(run.events_of(*_LOAD_EVENTS))
+    return bool(run.events_of(*_LOAD_EVENTS, "weights-of-another", "level-stated"))
 
 
 CAUSE = Cause(

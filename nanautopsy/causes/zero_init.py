@@ -8,8 +8,9 @@ tokens) stay zero through every block, so the factors compound and the gradient 
 within a few layers, while the loss, which does not pass there in that direction, is finite. A
 division by the norm or deviation itself, without an epsilon, is 0/0 in the forward pass already.
 
-Evidence for: a weight matrix of zeros in the first checkpoint; gradients non-finite at the very
-first step beside a finite loss; the zero layer among the first non-finite ones.
+Evidence for: a weight matrix of zeros in the first checkpoint, or in the table of parameters that
+the program prints before it trains; gradients non-finite at the very first step beside a finite
+loss; the zero layer among the first non-finite ones.
 
 Evidence against: the zero layer closes a residual branch, where zeros are meant (LoRA B, adaLN,
 ControlNet's zero convolutions); the loss itself was non-finite first, Inf above all; training ran
@@ -28,7 +29,7 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.circumstances import at_first_steps, loss_was_finite_at
-from nanautopsy.model import Assessment, Finding
+from nanautopsy.model import Assessment, Finding, Run
 from nanautopsy.quantities import quantity_words
 from nanautopsy.signal import index_at
 from nanautopsy.wording import phrase
@@ -164,11 +165,15 @@ def _module(name: str) -> str:
     return name
 
 
+def _can_tell(run: Run) -> bool:
+    return any(c.tensors for c in run.checkpoints) or bool(run.events_of("zero-parameter"))
+
+
 CAUSE = Cause(
     id="zero-init",
     title=phrase("a layer of zeros in front of a normalization"),
     assess=_assess,
-    needs=(Need(phrase("checkpoint"), lambda run: any(c.tensors for c in run.checkpoints)),),
+    needs=(Need(phrase("checkpoint"), _can_tell),),
     remedies=(
         phrase(
             "Initialize the layer with small random values, or load the pretrained weights that it "

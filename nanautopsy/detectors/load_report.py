@@ -17,7 +17,8 @@ _BLOCK = re.compile(
 """A numbered block, or a numbered member of anything but a head; the load report of transformers 5
 folds numbers as ``layers.{0, 1}.``"""
 _HEAD = re.compile(
-    r"(^|\.)(classifier|score|lm_head|head|pooler|qa_outputs|cls|mm_projector)(\.|$)"
+    r"(^|\.)((\w+_)?(classifier|heads?|pooler|projector)|score|qa_outputs|cls|logits?_proj|classif)"
+    r"(\.|$)"
 )
 
 

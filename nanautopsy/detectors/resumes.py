@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
@@ -70,10 +71,11 @@ def _jump(series: Series, event: LogEvent, step: int) -> Finding | None:
 
     A learning rate counts in both directions; the others only upward.
     """
+    behind = _behind(series, event, step)
     usable = np.isfinite(series.values)
-    steps, values = series.steps[usable], np.abs(series.values[usable])
-    before = values[steps <= step][-thresholds.RESUME_WINDOW :]
-    after = values[steps > step][: thresholds.RESUME_WINDOW]
+    values = np.abs(series.values)
+    before = values[usable & ~behind][-thresholds.RESUME_WINDOW :]
+    after = values[usable & behind][: thresholds.RESUME_WINDOW]
     if len(before) < 2 or not len(after):
         return None
     old, new = float(np.median(before)), float(np.median(after))
@@ -81,7 +83,7 @@ def _jump(series: Series, event: LogEvent, step: int) -> Finding | None:
     lower = series.role == "learning_rate" and new > 0 and old / new >= factor
     if old <= 0 or not (new / old >= factor or lower):
         return None
-    index = int(np.searchsorted(series.steps, step, side="right"))
+    index = int(np.argmax(behind))
     return Finding(
         id="resume-jump",
         text=phrase(
@@ -91,11 +93,21 @@ def _jump(series: Series, event: LogEvent, step: int) -> Finding | None:
             new=shown(new),
             place=position(series.axis, step),
         ),
-        source=series.at(min(index, len(series) - 1)),
-        step=int(series.steps[min(index, len(series) - 1)]),
-        last_good=step,
+        source=series.at(index),
+        step=int(series.steps[index]),
+        last_good=int(series.steps[~behind][-1]),
         data={"what": series.role, "ratio": new / old, "resumed": str(event.source)},
     )
+
+
+def _behind(series: Series, event: LogEvent, step: int) -> NDArray[np.bool_]:
+    """(points,) which of them the resumed run logged: those behind its line, where both stand in
+    one file, since some programs repeat the step that they resume at; else those behind the step.
+    """
+    line = event.source.line
+    if series.lines is not None and line is not None and series.source.path == event.source.path:
+        return np.asarray(series.lines > line)
+    return np.asarray(series.steps > step)
 
 
 DETECTOR = Detector("resumes", _detect)

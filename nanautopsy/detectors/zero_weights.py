@@ -1,4 +1,4 @@
-"""Weight matrices that are zero throughout in the first checkpoint."""
+"""Weight matrices of zeros throughout, in the first checkpoint or as the program prints them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from nanautopsy.checkpoints.damage import weights
 from nanautopsy.checkpoints.lineages import in_order
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Source, TensorHealth
+from nanautopsy.places import is_before_training
 from nanautopsy.wording import phrase, shortlist
 
 _ZERO_BY_DESIGN = re.compile(
@@ -19,7 +20,7 @@ _ZERO_BY_DESIGN = re.compile(
 )
 _OFFSET = re.compile(
     r"(^|[._/])(bias|b|beta|pos_?emb\w*|position\w*|token_type\w*|running_\w+|cls_?token|mask\w*)$"
-    r"|(^|[._/])bias([._/]|$)|state|buffer|cache",
+    r"|(^|[._/])(\w*_)?bias(_\w+)?([._/]|$)|state|buffer|cache",
     re.IGNORECASE,
 )
 """Offsets, position tables and buffers, which start at zero by custom."""
@@ -36,6 +37,7 @@ def _detect(run: Run) -> Iterator[Finding]:
     """
     measured = [c for c in in_order(run.checkpoints) if weights(c)]
     if not measured:
+        yield from _printed(run)
         return
     first = measured[0]
     zero = [t for t in weights(first) if t.all_zero and _is_matrix(t)]
@@ -62,6 +64,23 @@ def _detect(run: Run) -> Iterator[Finding]:
                 layer=some[0].name,
                 data={"tensors": tuple(t.name for t in some), "by_design": by_design},
             )
+
+
+def _printed(run: Run) -> Iterator[Finding]:
+    """Where no weights were kept: matrices of zeros in a table of parameters above the metrics."""
+    said = [e for e in run.events_of("zero-parameter") if is_before_training(run, e)]
+    named = [(str(e.data["layer"]), e) for e in said if not _OFFSET.search(str(e.data["layer"]))]
+    places = Counter(_NUMBER.sub("#", name) for name, _ in named)
+    for name, event in named:
+        if not _ZERO_BY_DESIGN.search(name) and places[_NUMBER.sub("#", name)] == 1:
+            yield Finding(
+                id="zero-weight",
+                text=phrase("the program prints a matrix of zeros: {line}", line=event.text),
+                source=event.source,
+                layer=name,
+                data={"tensors": (name,), "by_design": False},
+            )
+            return
 
 
 def _repeated(zero: list[TensorHealth], tensors: Sequence[TensorHealth]) -> set[str]:

@@ -26,6 +26,7 @@ from nanautopsy.model import Artifact, Claim, FileHead, Record
 from nanautopsy.readers._damage import Damage
 from nanautopsy.readers._decode import decode_text
 from nanautopsy.readers._json_envelopes import opened, unlabelled, without_label
+from nanautopsy.readers._json_messages import KEYS, Messages
 from nanautopsy.readers._json_numbers import leaves, number_of
 from nanautopsy.readers._json_scan import Damaged, JsonScan
 from nanautopsy.readers._line_blocks import LineBlock, line_blocks
@@ -109,7 +110,9 @@ class JsonMetricsReader:
         rows = MetricRows(artifact.path)
         damage = Damage(artifact.path)
         if artifact.kind == "json-lines":
-            _read_lines(artifact, rows, damage)
+            said = Messages(artifact.path)
+            _read_lines(artifact, rows, damage, said)
+            yield from said.records()
         else:
             _read_whole(artifact, rows, damage)
         yield from rows.records(damage)
@@ -157,16 +160,16 @@ def _is_column(value: Any) -> bool:
 # --- an object a line ---------------------------------------------------------------------------
 
 
-def _read_lines(artifact: Artifact, rows: MetricRows, damage: Damage) -> None:
+def _read_lines(artifact: Artifact, rows: MetricRows, damage: Damage, said: Messages) -> None:
     for block in line_blocks(artifact.location, _LONGEST_LINE, damage):
         texts = [without_label(line.strip(_SPACE)) for line in block.lines]
         found = _rows_of(texts)
         if found is not None:
-            _add_all(rows, found, block.first_line)
+            _add_all(rows, found, block.first_line, said)
             continue
         for place, text in enumerate(texts):
             if text:
-                _add_line(text, block, place, rows, damage)
+                _add_line(text, block, place, rows, damage, said)
 
 
 def _rows_of(texts: list[str]) -> list[dict[str, Any]] | None:
@@ -182,11 +185,18 @@ def _rows_of(texts: list[str]) -> list[dict[str, Any]] | None:
     return [opened(value) for value in cast("list[dict[str, Any]]", values)]
 
 
-def _add_all(rows: MetricRows, found: list[dict[str, Any]], first_line: int) -> None:
+def _add_all(
+    rows: MetricRows, found: list[dict[str, Any]], first_line: int, said: Messages
+) -> None:
     """Rows of equal fields that follow each other are added together."""
     line = first_line
     for names, group in groupby(found, tuple):
         alike = list(group)
+        if KEYS.isdisjoint(names):
+            said.step_at(alike[-1])
+        else:
+            for place, row in enumerate(alike):
+                said.add(row, line + place)
         if len(alike) >= _FEWEST_ALIKE and len(names) > 1:
             columns = list(zip(*map(itemgetter(*names), alike), strict=True))
             lines = np.arange(line, line + len(alike))
@@ -198,9 +208,12 @@ def _add_all(rows: MetricRows, found: list[dict[str, Any]], first_line: int) -> 
             line += 1
 
 
-def _add_line(text: str, block: LineBlock, place: int, rows: MetricRows, damage: Damage) -> None:
+def _add_line(
+    text: str, block: LineBlock, place: int, rows: MetricRows, damage: Damage, said: Messages
+) -> None:
     found, whole = _objects(text)
     for row in found:
+        said.add(row, block.first_line + place)
         rows.add(row, block.first_line + place)
     if not whole:
         is_last = place == len(block.lines) - 1 and not block.whole

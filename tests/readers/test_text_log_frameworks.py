@@ -227,7 +227,7 @@ def test_trainer_dictionary_forms(tmp_path: Path) -> None:
     found = points_of(read_text(tmp_path, text))
     assert same(found["loss", "record"], [1, 2, 3, 4], [1.6228, 0.0, 2.1, NAN])
     assert same(found["grad_norm", "record"], [1, 2, 3], [NAN, NAN, math.inf])
-    assert same(found["eval_loss", "record"], [0], [NAN])
+    assert same(found["eval_loss", "record"], [5], [NAN])
     assert found["epoch", "record"][1] == [0.16, 0.32, 0.48, 0.64, 0.64]
     assert found["rewards/chosen", "record"][1] == [-0.5]
 

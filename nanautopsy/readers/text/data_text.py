@@ -90,7 +90,8 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             rf"|\b(?:could not|cannot|can't|failed to|unable to) (?:\w+ )?(?:decode|read|parse)\b"
             rf".{{0,40}}{_SAMPLE}"
             rf"|\b{_SAMPLE}\b[^;|]{{0,40}}\b(?:n_|num_)?(?:nan|inf)s?"
-            r"(?:[ _]count\s*[=:]?|\s*[=:])\s*[1-9]\d*\b(?!\.\d)|\b[1-9]\d* missing\b"
+            r"(?:[ _]count\s*[=:]?|\s*[=:])\s*[1-9]\d*\b(?!\.\d)"
+            r"|\b[1-9]\d* missing\b(?!\W+(?:and )?\d+ (?:unexpected|unused|extra)\b)"
             r"(?! (?:\w+ )?(?:keys?|files?|tensors?|param\w*|modules?|weights?))"
             rf"|\b[1-9]\d* invalid (?:\w+ )?(?:values?|entries|cells|{_SAMPLE})\b",
             re.IGNORECASE,

@@ -70,18 +70,6 @@ class _Rule:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Both:
-    """Two events that one line states."""
-
-    first: _Rule
-    second: _Rule
-
-    def __call__(self, log: Log, line: Line) -> None:
-        self.first(log, line)
-        self.second(log, line)
-
-
 def _is_repeated(log: Log, line: Line, kind: str) -> bool:
     last = log.memory.setdefault(f"{_MEMORY} {kind}", {})
     if not isinstance(last, dict):
@@ -92,28 +80,6 @@ def _is_repeated(log: Log, line: Line, kind: str) -> bool:
     last[line.raw] = line.number
     return before is not None and line.number - before <= _REPEAT_LINES
 
-
-_STATE = (
-    r"(?:optimi[sz]er|opt(?:im)?_state|(?:lr[_ ])?scheduler|(?:loss |grad(?:ient)? ?|amp )?scaler"
-    r"|ema|exp_avg(?:_sq)?|(?:second|adam) moments?)"
-)
-_NOT_RESTORED = re.compile(
-    rf"\b(?:no|without)\s+(?:saved {_STATE}|{_STATE}s?(?:[ _.-](?:states?|dict|file|\w+\.pt)"
-    rf"| (?:was |were )?(?:found|loaded|restored|in\b)))"
-    rf"|\b(?:missing|could not (?:load|restore|find)|failed to (?:load|restore)"
-    rf"|not (?:loading|restoring)|skipp(?:ed|ing)(?: the)?(?: loading)?(?: of)?(?: the)?)\s+"
-    rf"(?:saved |the )?{_STATE}s?(?:[ _.-](?:states?|dict|file|\w+\.pt))*\b"
-    rf"(?!['\u2019]?s?[ ._-]*(?:steps?|updates?|iterations?)\b)"
-    rf"|\b{_STATE}s?(?:[ _.-](?:states?|dict|file))*\b[\w ,.'\"()/-]{{0,40}}"
-    rf"\b(?:not (?:found|restored|loaded|present|saved|in)|(?:(?:is|was|were) )?(?:missing|lost)"
-    rf"|(?:is|was|were) reset"
-    r"|filled with zeros|zero-?filled|re-?initiali[sz]ed"
-    r"|start(?:s|ed|ing)? (?:anew|fresh|from scratch)|mismatch)"
-    rf"|\b(?:fresh|new|re-?initiali[sz](?:ed|ing))\s+(?:the )?{_STATE}\b(?: state)?",
-    re.IGNORECASE,
-)
-"""Sentences that say so; ``new optimizer`` alone counts only behind a resume, which the cause asks
-for."""
 
 _SUM = r"(?:sha-?\d*(?:sum)?|md5(?:sum)?|checksum|crc-?\d*c?|hash|digest)"
 _DAMAGED = re.compile(
@@ -144,6 +110,9 @@ _STAGE = re.compile(
 )
 """A heading that numbers a stage, or a sentence with a verb of change."""
 
+_SAVED = r"(?:[\w.~-]*/)*[\w.-]+\.(?:pth?|ckpt|bin|safetensors|npz|msgpack|h5|tar)"
+"""A file of saved weights."""
+
 _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
     (
         ("running training", "start training", "starting training", "start of training step"),
@@ -157,7 +126,7 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
         ),
     ),
     (
-        ("continuing training", "resum", "loaded checkpoint", "loading checkpoint", "restor",
+        ("continuing training", "resum", "loaded ", "loading ", "restor",
          "checkpoint loaded", "checkpoint was loaded",
          "latest checkpoint", "last checkpoint", "training checkpoint"),
         _Rule(
@@ -171,16 +140,17 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
                 r".*(?:/|\.\w+|\b(?:step|iter))"
                 r"|successfully loaded checkpoint"
                 r"|\bcheckpoint (?:was )?(?:loaded|restored)\b.*\b(?:step|iter(?:ation)?|epoch)\b"
+                rf"|\b(?:load|restor)(?:ed|ing) (?:from )?[\"'`]?{_SAVED}\b.*"
+                r"\b(?:step|iter(?:ation)?|update|epoch)s?\b\W{0,3}\d"
+                rf"|\brestor(?:ed|ing) (?:from )?[\"'`]?(?:[\w.~-]*/)*[\w.-]*\d[\w.-]*\."
+                rf"(?:ckpt|pth?)\b"
+                rf"|^\W*(?:\[?\w+\]?\W+)?resume:\s.*(?:{_SAVED}|\b(?:step|epoch|iter\w*)\W{{0,3}}\d)"
                 r"|=> loaded checkpoint .* \(epoch|Restored (?:all states )?from"
                 r"|\brestor(?:ed|ing) (?:[\w-]+ ){0,3}(?:checkpoint|training state|train state)\b",
                 re.IGNORECASE,
             ),
             names_step=True,
         ),
-    ),
-    (
-        ("optimizer", "opt_state", "optim_state", "scheduler", "scaler", "ema state"),
-        _Rule("state-not-restored", _NOT_RESTORED),
     ),
     (
         ("loading", "loaded", "restored"),
@@ -265,14 +235,10 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
 
 
 def _plan(line: Line, lower: str) -> Handler | None:
-    found = [
-        rule
-        for words, rule in _RULES
-        if any(word in lower for word in words) and rule.pattern.search(line.text)
-    ]
-    # The line that says that a checkpoint was loaded may say what was not.
-    lost = [rule for rule in found[1:] if rule.kind == "state-not-restored"]
-    return _Both(found[0], lost[0]) if lost else found[0] if found else None
+    for words, rule in _RULES:
+        if any(word in lower for word in words) and rule.pattern.search(line.text):
+            return rule
+    return None
 
 
 DIALECT = Dialect(

@@ -7,6 +7,9 @@ Samples::
     Missing keys: ['head.weight', 'head.bias']
     213 keys of the checkpoint were not found in the model
     skip loading head.weight: checkpoint shape (1000, 768) vs model (10, 768)
+    model.pt does not match the model: missing ['blocks.0.w'], unexpected ['layers.0.w']
+    state dict: 14 missing, 3 unexpected
+    A total of 2 objects could not be loaded.                                            (Keras)
 """
 
 from __future__ import annotations
@@ -22,13 +25,26 @@ _SHARE = re.compile(
     r"(?:param(?:eter)?s?|tensors?|keys?|weights?|layers?|modules?|variables?|arrays?)\b",
     re.IGNORECASE,
 )
+_BARE = (
+    r"\b{0}\b(?: (?:ones|names|tensors|entries|params?|parameters?|weights))?"
+    r"(?:\s*[:=]?\s*(?=[\[{{]\s*['\"\w])|\s*[:=]\s*(\d{{1,7}})\b)"
+    r"|(?<![\w.])(\d{{1,7}}) {0}(?=\s*(?:$|[,;/.)&]|and\b))"
+)
+"""A list or a count behind or before the word alone, as programs that compare key sets print it;
+that it is of keys, the other words of the line say."""
+_OF_KEYS = re.compile(
+    r"keys?\b|state[_ ]?dict|\bload(?:ed|ing)?\b|checkpoint|ckpt|weights|\bmodel\b|tensors|param",
+    re.IGNORECASE,
+)
 _WORDS = r"[_ ]key(?:s\b|\(s\)|\b)(?: in (?:the )?\w+)?(?!=)"
 _OWN_WORDS = (
     (
         "weights-newly-initialized",
         re.compile(
             rf"(?:(\d{{1,7}})\s+)?\bmissing{_WORDS}(?:\s*:\s*(\d{{1,7}})\b)?"
-            r"|(\d{1,7}) keys? (?:are |were )?missing\b",
+            r"|(\d{1,7}) keys? (?:are |were )?missing\b|\bmissing (\d{1,7}) keys?\b"
+            rf"|{_BARE.format('missing')}|\bweights (?:of|in) [^\[:]{{1,80}}? not initiali[sz]ed\b"
+            r"|(\d{1,7}) (?:objects?|layers?|variables?) could not be loaded\b",
             re.IGNORECASE,
         ),
     ),
@@ -36,7 +52,9 @@ _OWN_WORDS = (
         "weights-not-used",
         re.compile(
             rf"(?:(\d{{1,7}})\s+)?\bunexpected{_WORDS}(?:\s*:\s*(\d{{1,7}})\b)?"
-            r"|(\d{1,7}) keys? (?:are |were )?unexpected\b"
+            r"|(\d{1,7}) keys? (?:are |were )?unexpected\b|\bunexpected (\d{1,7}) keys?\b"
+            r"|\b(?:weights|keys|tensors|param\w*) (?:from|of|in) [^\[:]{1,80}?\bnot used\b"
+            rf"|{_BARE.format('(?:unexpected|unused|extra)')}"
             r"|(?:(\d{1,7})\s+)?\bkeys? (?:in|of|from) (?:the )?(?:checkpoint|state_?dict)\b"
             r".{0,20}\bnot (?:found|in|used|present|matched)\b",
             re.IGNORECASE,
@@ -44,6 +62,8 @@ _OWN_WORDS = (
     ),
 )
 _QUOTED = re.compile(r"['\"]([^'\"]{1,300})['\"]")
+_BRACKET = re.compile(r"[\[{(]([^\[\]{}()]*)[\]})]")
+_NAME = re.compile(r"[A-Za-z_][\w]*(?:[./]\w+)+")
 _SKIPPED = re.compile(
     r"(?:\bskip(?:ping|ped)?\b|\bignor(?:ing|ed)\b|\bsize mismatch for\b|\bshape mismatch\b)"
     r"(?: (?:loading|key|param(?:eter)?|weight|layer|tensor|for))*[ :'\"`]+([A-Za-z_][\w.]*\.\w+)"
@@ -70,11 +90,19 @@ def _on_keys(log: Log, line: Line) -> None:
     ends = [match.start() for match, _ in found[1:]] + [len(text)]
     for (match, kind), end in zip(found, ends, strict=True):
         keys = Keys()
-        keys.extend(_QUOTED.findall(text[match.start() : end]))
+        listed = text[match.start() : end]
+        keys.extend(_QUOTED.findall(listed) or _unquoted(listed))
         stated = next((group for group in match.groups() if group), None)
         count = max(int(stated or 0), keys.count)
         if count:
             log.event(kind, line, keys=keys.names, count=count)
+
+
+def _unquoted(text: str) -> list[str]:
+    """The names of a list that is printed without quotes."""
+    bracket = _BRACKET.search(text)
+    names = [] if bracket is None else re.split(r",\s*", bracket[1].strip())
+    return names if all(_NAME.fullmatch(name) for name in names) else []
 
 
 def _on_skipped(log: Log, line: Line) -> None:
@@ -98,20 +126,22 @@ def _on_skipped(log: Log, line: Line) -> None:
 
 def _plan(line: Line, lower: str) -> Handler | None:
     text = line.text
-    if "incompatiblekeys(" in lower:
+    if "incompatiblekeys(" in lower or "some weights of" in lower:
         return None
     if _SHARE.search(text) is not None:
         return _on_share
     if _SKIPPED.search(text) is not None:
         return _on_skipped
-    return _on_keys if any(pattern.search(text) for _, pattern in _OWN_WORDS) else None
+    named = any(pattern.search(text) for _, pattern in _OWN_WORDS)
+    return _on_keys if named and _OF_KEYS.search(text) else None
 
 
 DIALECT = Dialect(
     name="load-words",
     triggers=(
         "missing key", "missing_key", "unexpected key", "unexpected_key", "keys in", "keys of",
-        "keys from", "key in", " parameters", " params", " tensors", " keys", " weights", " layers",
+        "keys from", "key in", "missing", "unexpected", "not be loaded", "not used",
+        "not initiali", " parameters", " params", " tensors", " keys", " weights", " layers",
         " modules", " variables", " arrays", "skip", "ignor", "mismatch",
     ),
     plan=_plan,

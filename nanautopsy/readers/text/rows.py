@@ -233,8 +233,9 @@ class Rows:
             if len(rows) == 1 and np.isfinite(values[0]) and self._is_uncounted(int(rows[0])):
                 continue  # said once, beside no counter: as likely a setting as a metric
             steps = resolved.steps[rows]
-            if axis == "record":
-                # Each metric numbers its own rows, from where its dialect begins to count.
+            if axis == "record" and len(rows) > 1:
+                # Each metric numbers its own rows, from where its dialect begins to count; one that
+                # came once, as a summary does, stands where its row stands.
                 steps = np.arange(len(rows)) + first
             yield Series(
                 tag=tag,

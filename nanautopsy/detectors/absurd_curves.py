@@ -1,0 +1,69 @@
+"""Curves of a parameter's size that begin absurdly large, or non-finite."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.model import Finding, Run, Series
+from nanautopsy.signal import shown
+from nanautopsy.wording import phrase
+
+_PARAMETER = re.compile(
+    r"(?:^|[._/ -])(?:weights?|params?|parameters?|kernel|emb(?:ed\w*)?|rows?|wte|lm_head"
+    r"|head|theta"
+    r"|init)(?=$|[._/ -])",
+    re.IGNORECASE,
+)
+_SIZE = re.compile(
+    r"(?:^|[._/ -])(?:abs_?max|max_?abs|amax|max|norm|l2|rms|mag(?:nitude)?)(?=$|[._/ -])",
+    re.IGNORECASE,
+)
+_OF_OTHERS = re.compile(
+    r"grad|update|\bact|activ|out(?:put)?s?(?=$|[._/ -])|input|logit|loss|moment|exp_avg"
+    r"|\blr\b|score"
+    r"|reward|batch|time|tokens?_per|mem",
+    re.IGNORECASE,
+)
+_OF_THE_START = re.compile(r"(?:^|[._/ -])(?:init\w*|start|new|added|before)(?=$|[._/ -])", re.I)
+_ROLES = ("other", "layer_parameter")
+
+
+def _detect(run: Run) -> Iterator[Finding]:
+    starts = [int(s.steps[0]) for s in run.by_role("loss", "grad_norm") if len(s)]
+    for series in _sizes(run):
+        value = abs(float(series.values[0]))
+        if np.isfinite(value) and value < thresholds.ABSURD_WEIGHT:
+            continue
+        # What was logged beside the first loss may be of the weights behind the first update.
+        first, own = min(starts, default=0), int(series.steps[0])
+        if own > first or (own == first and not _OF_THE_START.search(series.tag)):
+            continue
+        yield Finding(
+            id="absurd-start",
+            text=phrase(
+                "{tag} is {value} where training begins", tag=series.tag, value=shown(value)
+            ),
+            source=series.at(0),
+            step=int(series.steps[0]),
+            layer=series.layer,
+        )
+
+
+def _sizes(run: Run) -> Iterator[Series]:
+    for series in run.series:
+        named = _PARAMETER.search(series.tag) and _SIZE.search(series.tag)
+        if len(series) and named and series.role in _ROLES and not _OF_OTHERS.search(series.tag):
+            yield series
+
+
+def has_parameter_sizes(run: Run) -> bool:
+    """Whether the size of a parameter was logged."""
+    return next(_sizes(run), None) is not None
+
+
+DETECTOR = Detector("absurd-curves", _detect)

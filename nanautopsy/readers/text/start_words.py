@@ -1,0 +1,141 @@
+"""What programs say, before they train, of the weights that they begin with.
+
+Samples::
+
+    token embeddings resized from 300 to 304
+    The new vocabulary has 2 more tokens; embeddings were resized
+    UserWarning: adapter was trained on base 8185711712fc, attaching it to base bf787b5d8c94
+    base model mismatch: adapter_config says llama-7b, loaded mistral-7b
+    [convert] source metrics from card: val_mse 0.2650
+    checkpoint meta: step 300, loss 0.99627
+
+New rows that a line says to be filled in (``mean of the old ones``) were initialized. A level that
+the source reached is one to compare the first loss with.
+"""
+
+from __future__ import annotations
+
+import re
+
+from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
+
+_TABLE = (
+    r"(?:(?:token|word|input|output|text|input/output) )?(?:embeddings?(?: (?:table|matrix"
+    r"|layer|weights?))?"
+    r"|vocab(?:ulary)?(?: size)?|lm[_ ]head|wte|embed_tokens)"
+)
+_GROWN = r"(?:resiz|extend|expand|enlarg|grow(?!th)|grew|increas)(?:ed|ing|es?|s|n)?"
+_RESIZED = re.compile(
+    rf"\b{_GROWN}\s+(?:the )?(?:model(?:'s)? |tokenizer(?:'s)? )?{_TABLE}\b"
+    rf"|\b{_TABLE}\b[\w ,:'()]{{0,30}}\b{_GROWN}\b|\bresize_token_embeddings\b[^.]{{0,40}}\d"
+    r"|\b(?:vocab(?:ulary)?|embeddings?)(?:[_ ]size)?\b[^;.]{0,20}?\d+\s*(?:->|=>|\u2192)\s*\d+"
+    r"|\b(?:padd(?:ed|ing)) (?:the )?(?:vocab(?:ulary)?|embeddings?)\b[^;.]{0,30}\d",
+    re.IGNORECASE,
+)
+_FILLED = re.compile(
+    r"\bmean\b|averag|\bcop(?:y|ied)|\binit(?:iali[sz]ed)?\b|\bnormal\b|\bzeros?\b|\bfilled\b"
+    r"|\bfrom the old"
+    r"|\bavg\b|\bnot (?:needed|required|resized)|\bno\b|\bxavier|\brandom",
+    re.IGNORECASE,
+)
+"""What the new rows hold, or that there are none."""
+
+_WEIGHTS = (
+    r"(?:adapters?|lora(?: weights)?|checkpoint|weights|delta|state|model|head|file|it|soft prompt)"
+)
+_MADE = (
+    r"(?:trained|built|created|made|fit(?:ted)?|saved|exported|tuned|fine-?tuned|intended|meant"
+    r"|produced|computed)"
+)
+_BASE = (
+    r"(?:base(?:[ _](?:model|checkpoint|weights?))?(?:[ _](?:hash|sha(?:256)?|fingerprint"
+    r"|name(?:_or_path)?))?"
+    r"|backbone|architecture|arch|model[ _](?:type|class|name|family)|fingerprint)"
+)
+_ANOTHER = re.compile(
+    rf"\b{_WEIGHTS}\b[^.;]{{0,40}}\b{_MADE} (?:on|for|with|from|against|over|on top of)\b"
+    rf"(?P<first>[^;]{{1,80}}?)(?:,|;|\bbut\b|\bwhile\b|\bwhereas\b|\band\b)[^;]{{0,30}}"
+    r"\b(?:attach\w*|apply\w*|load\w*|this|the (?:current|loaded|given)|got|found|here|now|is"
+    r"|run\w*)\b"
+    rf"(?P<second>.{{1,80}})"
+    rf"|\b{_BASE}\b.{{0,30}}?\b(?:mismatch\w*|differs?|(?:does|do|did) not match|is not the)\b"
+    rf"|\bexpect(?:s|ed|ing) {_BASE}\b.{{1,80}}\b(?:got|found|but|loaded)\b"
+    rf"|\b{_BASE}\b[^;]{{0,30}}\bexpect(?:s|ed)\b.{{1,80}}\b(?:got|found|but|loaded)\b",
+    re.IGNORECASE,
+)
+"""Weights made on one model and put on another, by name or fingerprint."""
+_SAME = re.compile(r"\b(?:same|ok|match(?:es|ed)?|verified|no mismatch|ignoring)\b(?! not)", re.I)
+
+_LOSS = r"(?:loss|mse|mae|nll|xent|ce|bce|cross[_ -]?entropy|ppl|perplexity|bpb|bpc|elbo)"
+_LEVEL = re.compile(
+    rf"\b(?P<tag>(?:(?:val|valid|validation|eval|dev|test|train|training|final|best|last)[_"
+    rf" /]?)*{_LOSS})"
+    r"(?P<between>[ a-z()]{0,24}?)\s*[=:]?\s*(?P<value>\d+(?:\.\d+)?(?:e[-+]?\d+)?)(?![\w.])",
+    re.IGNORECASE,
+)
+_OF_SOURCE = re.compile(
+    r"\b(?:source|checkpoint|ckpt|(?:model )?card|meta(?:data)?|pre-?trained|pre-?training"
+    r"|published"
+    r"|reference|original|upstream|reported|teacher run|in its (?:own )?run|adapter|when "
+    r"(?:it was )?saved"
+    r"|at save(?: time)?|stored|base model)\b",
+    re.IGNORECASE,
+)
+_FUTURE = re.compile(
+    r"\b(?:save|saving|will|every|threshold|target|until|if|when|monitor)\b(?! it)", re.I
+)
+
+
+def resized(text: str) -> bool:
+    """Whether the line says that a vocabulary grew, and nothing of what its new rows hold."""
+    return _RESIZED.search(text) is not None and _FILLED.search(text) is None
+
+
+def of_another(text: str) -> bool:
+    """Whether the line says that the weights are another model's."""
+    found = _ANOTHER.search(text)
+    if found is None or _SAME.search(text):
+        return False
+    return found["first"] is None or found["first"].split()[-1:] != found["second"].split()[-1:]
+
+
+def level(text: str) -> tuple[str, float] | None:
+    """Which loss the source of the weights had, and its value."""
+    found = _LEVEL.search(text)
+    if found is None or _OF_SOURCE.search(text) is None or _FUTURE.search(text):
+        return None
+    return found["tag"], float(found["value"])
+
+
+def _on_line(log: Log, line: Line) -> None:
+    text = line.text
+    if of_another(text):
+        log.event("weights-of-another", line)
+    elif resized(text):
+        log.event("embeddings-resized", line)
+
+
+def _on_level(log: Log, line: Line) -> None:
+    stated = level(line.text)
+    if stated is not None:
+        log.event("level-stated", line, tag=stated[0], value=stated[1])
+
+
+def _plan(line: Line, lower: str) -> Handler | None:
+    text = line.text
+    if len(text) > 500:
+        return None
+    if of_another(text) or resized(text):
+        return _on_line
+    return _on_level if level(text) is not None else None
+
+
+DIALECT = Dialect(
+    name="start-words",
+    triggers=(
+        "embedding", "vocab", "lm_head", "embed_tokens", "adapter", "lora", "backbone", "base ",
+        "architecture", "fingerprint", "mismatch", "checkpoint", "metrics", "metadata", " meta",
+        "pretrained", "pre-trained", "reference",
+    ),
+    plan=_plan,
+)  # fmt: skip

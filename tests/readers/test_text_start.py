@@ -1,0 +1,153 @@
+"""What logs say of the weights that a run begins with, and of what a resume brought back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textlogs import events_of, read_text
+
+from nanautopsy.model import LogEvent
+from nanautopsy.readers.text.lost_state import elsewhere, lost
+from nanautopsy.readers.text.start_words import level, of_another, resized
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "name"),
+    [
+        ("h.0.pos_bias_u   (4, 8)  mean=+nan std=nan max=nan", "nonfinite-text", "h.0.pos_bias_u"),
+        ("  0.weight: (64, 20) min nan max nan", "nonfinite-text", "0.weight"),
+        ("lm_head.weight | 132x32 | absmax 3.1e+37", "absurd-parameter", "lm_head.weight"),
+        ("param tok.weight torch.Size([132, 32]) norm 2.5e+19", "absurd-parameter", "tok.weight"),
+        ("init prototypes [10, 32] norm=0.0000", "zero-parameter", "prototypes"),
+        ("embedding_head/kernel        |w|max=0", "zero-parameter", "embedding_head/kernel"),
+    ],
+)  # fmt: skip
+def test_rows_of_parameters(tmp_path: Path, row: str, kind: str, name: str) -> None:
+    (said,) = events_of(read_text(tmp_path, row + "\n"), kind)
+    assert said.data["layer"] == name
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "layers.0.scale (1,) mean=0.1 std=nan",  # of one element
+        "fc.bias (10,) mean=0.0 max=0.0",
+        "fc.weight (10, 4) mean=0.0 std=0.02 max=0.1",
+        "fc.weight.grad (10, 4) norm=0.0000",
+        "step 3 head.weight norm=0.0000",
+        "images (32, 3) min=0.0 max=0.0",
+    ],
+)
+def test_rows_of_sound_parameters_and_of_others(tmp_path: Path, row: str) -> None:
+    records = read_text(tmp_path, row + "\n")
+    kinds = {e.kind for e in records if isinstance(e, LogEvent)}
+    assert not kinds & {"nonfinite-text", "absurd-parameter", "zero-parameter"}
+
+
+def test_zeros_behind_the_first_metrics_are_none_of_the_start(tmp_path: Path) -> None:
+    text = "step 1 loss 2.1\nhead.weight (4, 4) norm=0.0000\n"
+    assert not events_of(read_text(tmp_path, text), "zero-parameter")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "6 parameter tensors restored, 0 of 6 accumulator slots restored",
+        "loaded 0/12 optimizer states",
+        "optimizer slots: 4 of 8 had another shape than their parameter and were zeroed",
+        "checkpoint has no entry optimizer (keys: model, epoch)",
+        "KeyError('optim') -> optimizer starts fresh",
+        "the LR scheduler starts over from step 0",
+        "c.pt has no scaler state, starting at the initial scale",
+        "Adam moments were not carried over",
+        "resuming with model weights only",
+        "loss scale was reset",
+    ],
+)
+def test_state_that_is_gone(line: str) -> None:
+    assert lost(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "optimizer: 8/8 slots restored",
+        "12 of 12 optimizer states were loaded",
+        "resetting optimizer every 100 steps",
+        "no need to reset the optimizer state",
+        "using `torch.load` with `weights_only=False` while resuming",
+        "optimizer state restored",
+    ],
+)
+def test_state_that_is_not(line: str) -> None:
+    assert not lost(line)
+
+
+def test_what_saved_it_is_not_what_goes_on() -> None:
+    assert elsewhere("ckpt_200.pt was saved with world_size=2, now 16")
+    assert elsewhere("restoring state.ckpt (format 1, this trainer writes format 2)")
+    assert elsewhere("checkpoint written by trainer v1.4.2, this is v2.0.0")
+    assert elsewhere("world_size changed: 8 -> 2")
+    assert not elsewhere("saved with torch 2.1.0, running 2.1.0")
+    assert not elsewhere("saved with world_size=2")
+
+
+def test_a_vocabulary_that_grew() -> None:
+    assert resized("The new vocabulary has 2 more tokens; embeddings were resized")
+    assert resized("token embeddings resized from 300 to 304")
+    assert not resized("resized token embeddings: 60 -> 64 (new rows = mean of old)")
+    assert not resized("embedding size 300")
+
+
+def test_weights_that_were_made_for_another_model() -> None:
+    assert of_another("adapter was trained on base 818571, attaching it to base bf787b")
+    assert of_another("base model mismatch: adapter_config says llama-7b, loaded mistral-7b")
+    assert of_another("expected base model a1, but b2 is loaded")
+    assert not of_another("adapter was trained on base abc, this is base abc")
+    assert not of_another("model trained on 8 GPUs")
+
+
+def test_the_level_of_the_source() -> None:
+    assert level("source metrics from card: val_mse 0.2650") == ("val_mse", 0.265)
+    assert level("checkpoint meta: step 300, loss 0.99627") == ("loss", 0.99627)
+    assert level("save checkpoint when val_loss 0.3 improves") is None
+    assert level("step 3 loss 0.3") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "new", "unused"),
+    [
+        ("m.pt does not match the model: missing ['a.w', 'b.w'], unexpected ['c.w']", 2, 1),
+        ("state dict: 14 missing, 3 unexpected", 14, 3),
+        ("missing: [a.w, b.w]; extra: [c.w] in checkpoint", 2, 1),
+        ("load_state_dict: missing 3 keys, unexpected 0 keys", 3, 0),
+        ("Weights of Net not initialized from pretrained model: ['fc.weight']", 1, 0),
+        ("UserWarning: A total of 2 objects could not be loaded.", 2, 0),
+        ("projector.0.weight not found in checkpoint, initializing randomly", 1, 0),
+        ("Randomly initialized: head.weight, head.bias", 2, 0),
+        ("dataset: 12 missing values", 0, 0),
+    ],
+)
+def test_lists_and_counts_of_keys(tmp_path: Path, line: str, new: int, unused: int) -> None:
+    records = read_text(tmp_path, line + "\n")
+    for kind, count in (("weights-newly-initialized", new), ("weights-not-used", unused)):
+        assert sum(int(str(e.data["count"])) for e in events_of(records, kind)) == count
+
+
+def test_lines_of_one_parameter_each_are_one_statement(tmp_path: Path) -> None:
+    text = "".join(f"h.{i}.w: not in the checkpoint, newly initialized\n" for i in range(3))
+    (said,) = events_of(read_text(tmp_path, text), "weights-newly-initialized")
+    assert said.data["keys"] == ("h.0.w", "h.1.w", "h.2.w")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "loaded ckpt.pt at step 200",
+        "trainer: restoring state_500.ckpt (format 1)",
+        "resume: step 600, model 8/8 tensors",
+    ],
+)
+def test_resumes(tmp_path: Path, line: str) -> None:
+    assert events_of(read_text(tmp_path, line + "\n"), "run-resumed")
