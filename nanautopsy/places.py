@@ -24,9 +24,12 @@ def place_of(run: Run, event: LogEvent) -> tuple[int | None, bool]:
     index = index_at(longest, event.step)
     if index is None:
         return event.step, False
-    if index + 1 < len(longest):
-        return int(longest.steps[index + 1]), False
-    return event.step + interval(longest), True
+    ends = index + 1 == len(longest)
+    after = event.step + interval(longest) if ends else int(longest.steps[index + 1])
+    batch = event.data.get("batch")
+    if isinstance(batch, int) and event.step < batch < after:
+        return batch, ends  # the batch that it names lies between what was logged
+    return after, ends
 
 
 def interval(series: Series) -> int:

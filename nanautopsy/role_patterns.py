@@ -35,6 +35,8 @@ _PHASES: Mapping[str, SeriesRole] = {
 are losses or accuracies."""
 _PHASE_POINTS = 6
 _PERCENT = 100.0
+_TERMS = frozenset("box cls dfl obj rpn kl recon reg adv dice focal iou giou".split())
+"""Terms of losses, by names that say nothing alone."""
 _TOTAL = frozenset("total overall sum train training batch".split())
 _SCALE_WORDS = frozenset({"scale", "train", "fp", "opt", "optimizer", "mixed", "precision", "16"})
 
@@ -94,7 +96,7 @@ def give_roles(
         named.append(replace(one, role=role, layer=layer))
     if not any(one.role == "loss" for one in named):
         named = [_as_objective(one) for one in named]
-    terms = {one.source.path for one in named if one.role == "loss"}
+    terms = {one.source.path for one in named if one.role == "loss" or one.tag.lower() in _TERMS}
     named = [_as_total(one) if one.source.path in terms else one for one in named]
     notes.extend(
         phrase(

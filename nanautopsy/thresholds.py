@@ -230,6 +230,8 @@ ISOLATED_POINTS = 2
 """Logged points that one bad batch may touch: an average over a window reaches into the next."""
 RECURRENCES = 3
 """Equal distances need three points; two are any two."""
+ZEROES_BESIDE_NAN = 2
+"""Losses that are NaN exactly where a count is 0: a single one may be chance."""
 MOST_BAD_BATCHES = 16
 """Batches or samples that come back epoch by epoch: more of them are a property of the data set."""
 PEAK_FACTOR = 1.1

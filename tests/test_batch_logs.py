@@ -87,3 +87,72 @@ def test_samples_that_come_back(tmp_path: Path) -> None:
 def test_a_step_that_is_skipped_is_no_state_that_is_lost(tmp_path: Path, said: str) -> None:
     (tmp_path / "train.log").write_text(f"step 4 loss=nan, {said}\nstep 5 loss=0.3\n")
     assert not analyze(tmp_path).run.events_of("state-not-restored")
+
+
+INFO = """<class 'pandas.core.frame.DataFrame'>
+RangeIndex: 600 entries, 0 to 599
+ #   Column  Non-Null Count  Dtype
+ 0   age     600 non-null    float64
+ 1   income  {filled} non-null    float64
+"""
+COUNTS = """          age  income  tenure
+count  600.0   {filled}.0   600.0
+mean    -0.1   0.02   0.004
+"""
+ARRAY = """X max per feature:
+[3.3878186 3.7481108 2.345824 3.5428371 2.7353356 2.6584353
+ 2.823263  2.922378  {value} 2.4430237  2.670448  3.0364609 ]
+"""
+
+
+@pytest.mark.parametrize(
+    ("told", "bad", "well"),
+    [(INFO, {"filled": 588}, {"filled": 600}), (COUNTS, {"filled": 588}, {"filled": 600})]
+    + [(ARRAY, {"value": value}, {"value": "2.7364588"}) for value in ("nan", "inf")],
+)
+def test_what_is_printed_of_the_data(
+    tmp_path: Path, told: str, bad: dict[str, object], well: dict[str, object]
+) -> None:
+    epochs = "".join(f"Epoch [{i}/20], Loss: nan, Accuracy: 53.50%\n" for i in range(1, 21))
+    sound = epochs.replace("nan", "0.61")
+    assert cause(judged(tmp_path, told.format(**bad) + epochs)) == "bad-input-data"
+    assert cause(judged(tmp_path, told.format(**well) + epochs)) is None
+    assert judged(tmp_path, told.format(**bad) + sound).verdict == "healthy"
+    late = sound.replace("Epoch [20/20], Loss: 0.61", "Epoch [20/20], Loss: nan")
+    assert cause(judged(tmp_path, told.format(**bad) + late)) is None, "it was there all the time"
+    assert cause(judged(tmp_path, epochs + told.format(**bad))) is None, "of what the model gives"
+
+
+TRACE = """Traceback (most recent call last):
+  File "/home/u/train.py", line 91, in masked_loss
+    return {code}
+  File "/usr/lib/python3.11/site-packages/jax/_src/numpy/ufuncs.py", line 2478, in true_divide
+    out = lax.div(x1, x2)
+FloatingPointError: invalid value (nan) encountered in div
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "named"),
+    [
+        ("jnp.sum(ce * mask) / jnp.sum(mask)", "empty-targets"),
+        ("(l * valid).sum() / valid.sum()", "empty-targets"),
+        ("total / num_positives", "empty-targets"),
+        ("jnp.sum(loss) / scale", "loss-domain-error"),
+        ("jnp.sum(x * mask) / jnp.maximum(mask.sum(), 1)", None),
+        ("x / x.std(axis=0)", None),
+    ],
+)
+def test_a_quotient_that_is_nan_first(tmp_path: Path, code: str, named: str | None) -> None:
+    steps = "".join(f"step {20 * i} loss 1.6{i}\n" for i in range(9))
+    assert cause(judged(tmp_path, steps + TRACE.format(code=code))) == named
+
+
+def test_a_table_of_terms_and_their_total(tmp_path: Path) -> None:
+    rows = ["     Epoch      iter       box       cls     total   targets"]
+    for i in range(30):
+        lost = i in (9, 14, 22)
+        box = "nan" if lost else "0.31"
+        rows.append(f"       0/2{3 * i:10d}{box:>10}     0.299{box:>10}{0 if lost else 4:10d}")
+    autopsy = judged(tmp_path, "\n".join(rows) + "\n")
+    assert (autopsy.verdict, cause(autopsy)) == ("non-finite", "empty-targets")

@@ -7,8 +7,10 @@ import re
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Weighing
+from nanautopsy.circumstances import at_first_steps
 from nanautopsy.detectors.attention import has_attention
 from nanautopsy.roles import words
+from nanautopsy.signal import up_to
 from nanautopsy.wording import phrase
 
 _OF_INPUT = re.compile(
@@ -100,10 +102,19 @@ def _weigh_statements(case: Case, weighing: Weighing) -> None:
             )
         elif finding.data.get("before"):
             weighing.speaks_for(
-                thresholds.MODERATE,
+                thresholds.STRONG if _from_the_start(case) else thresholds.MODERATE,
                 phrase("{finding}, before training", finding=finding.text),
                 finding.source,
             )
+
+
+def _from_the_start(case: Case) -> bool:
+    """Whether the first batches, or the first rows that were logged, brought it."""
+    onset = case.onset
+    if onset is None or onset.last_finite is None or at_first_steps(case.run, onset):
+        return True
+    before = [len(up_to(s, onset.step)) for s in case.run.by_role("loss") if s.axis == onset.axis]
+    return max(before, default=0) < thresholds.INPUT_HISTORY / 2
 
 
 def _weigh_alignment(case: Case, weighing: Weighing) -> None:

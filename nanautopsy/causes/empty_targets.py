@@ -8,7 +8,8 @@ worse than it is. torch does so by design since 1.11. The Trainer's filter print
 
 Evidence for: loss NaN (or 0.0 under the Trainer's filter) at single steps with a gradient norm of
 exactly 0; finite losses right after although nothing skips steps; later checkpoints sound;
-messages that a sample's labels were all masked; a logged count of targets that is 0 there.
+messages that a sample's labels were all masked; a logged count of targets that is 0 there, or any
+number that is 0 exactly where the loss is NaN; a quotient by the sum of a mask that is NaN first.
 
 Evidence against: the gradients are NaN at that step; the loss stays non-finite; it is Inf and
 not NaN; a loss scaler or the program skips bad steps (a guard that leaves out the backward pass
@@ -21,6 +22,8 @@ by ``max(1, number of targets)``.
 """
 
 from __future__ import annotations
+
+import re
 
 import numpy as np
 
@@ -39,7 +42,8 @@ def _assess(case: Case) -> Assessment:
     masked = [f for f in case.found("masked-loss") if f.data.get("no_gradient")]
     isolated = [f for f in case.found("isolated-losses") if f.data.get("value") == "nan"]
     counted = _counted(case)
-    if not (said or masked or isolated or counted):
+    divided = _divided(case)
+    if not (said or masked or isolated or counted or divided):
         return quiet(
             phrase("no loss is NaN at single steps, and nothing says that labels are missing")
         )
@@ -51,13 +55,23 @@ def _assess(case: Case) -> Assessment:
         weighing.speaks_for(thresholds.DECISIVE if there else telling, finding.text, finding.source)
     if counted is not None:
         weighing.speaks_for(thresholds.DECISIVE, counted.text, counted.source)
+    if divided is not None:
+        weighing.speaks_for(
+            thresholds.DECISIVE,
+            phrase(
+                "{finding}, at {code}: it divides by a count of targets, which is 0",
+                finding=divided.text,
+                code=_code(divided),
+            ),
+            divided.source,
+        )
     for finding in masked[:1]:
         weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
     for finding in isolated[:1]:
         _weigh_isolated(case, finding, counted is not None, weighing)
     # A quotient of one's own, a sum over a count of 0, has a gradient of 0/0 as well.
     summed = any(f.data.get("summed") for f in isolated)
-    told = there or counted is not None or bool(masked) or summed
+    told = there or counted is not None or divided is not None or bool(masked) or summed
     if case.onset is not None and case.onset.persistent and not (told or _kept_by_trainer(case)):
         weighing.speaks_against(
             thresholds.STRONG,
@@ -69,6 +83,31 @@ def _assess(case: Case) -> Assessment:
             case.onset.source,
         )
     return weighing.fired()
+
+
+_BY_COUNT = re.compile(
+    r"/\s*\(?\s*(?P<by>(?:[\w.]+\()?[\w.\[\]]*(?:mask|valid|weights?|pad|label|target|pos|fg)[^/]{0,60}"
+    r"|(?:\w+\.)?(?:n|num|count)_\w+[^/]{0,20})",
+    re.IGNORECASE,
+)
+"""A quotient by the sum of a mask, or by a number that is named as a count."""
+_COUNTS = re.compile(r"\bsum\b|\bcount|\b(?:n|num|count)_\w+", re.IGNORECASE)
+_NEVER_ZERO = re.compile(r"clamp|maximum|\bmax\(|\beps|clip|\+\s*(?:1e-|\d)|1e-", re.IGNORECASE)
+
+
+def _code(finding: Finding) -> str:
+    """The program's own line at which the operation stands that was NaN first."""
+    return str(finding.data.get("code") or finding.data.get("forward") or "")
+
+
+def _divided(case: Case) -> Finding | None:
+    """A quotient that was NaN first, of which the source line shows that it is by a count."""
+    for finding in case.found("reported-nonfinite", "backward-nonfinite"):
+        name = str(finding.data.get("operation") or finding.data.get("function") or "")
+        by = _BY_COUNT.search(_code(finding)) if re.match(r"(?:true_)?div", name, re.I) else None
+        if by and _COUNTS.search(by["by"]) and not _NEVER_ZERO.search(by["by"]):
+            return finding
+    return None
 
 
 def _at_once(case: Case) -> bool:
@@ -96,7 +135,7 @@ def _counted(case: Case) -> Finding | None:
     their mean, and the count was 0 before."""
     if case.onset is None or case.onset.value != "nan":
         return None
-    return next(iter(case.at_onset("no-targets")), None)
+    return next(iter(case.at_onset("no-targets", "zero-beside-nan")), None)
 
 
 def _weigh_isolated(case: Case, finding: Finding, counted: bool, weighing: Weighing) -> None:

@@ -23,6 +23,8 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.circumstances import loss_was_finite_at
@@ -30,6 +32,7 @@ from nanautopsy.experts import has_experts, is_routing
 from nanautopsy.model import Assessment, Finding, Run
 from nanautopsy.quantities import quantity_words
 from nanautopsy.roles import words
+from nanautopsy.signal import index_at
 from nanautopsy.wording import phrase
 
 _FUNCTION = re.compile(
@@ -47,6 +50,13 @@ _SINGLE = re.compile(
     r"^(log\w*|pow|power|xlogy|a(?:cos|sin)|acosh|atanh|erf_inv|lgamma|digamma)$", re.I
 )
 """Those that have no other way to a NaN; 0/0 is what normalizing an empty input gives too."""
+_QUOTIENT = re.compile(
+    r"(?:loss|nll|\bce\b|err|likelihood|iou|dice)[^=]*/|/[^=]*(?:loss|err)", re.I
+)
+"""A source line that divides what is minimized."""
+_LOGARITHM = frozenset(
+    "log logp logps logprob logprobs logratio odds entropy nll logdet loglik likelihood".split()
+)
 _DIVERGENCE = frozenset("kl kld kldiv kd js jsd divergence distill distillation distil".split())
 """Words of terms that take the logarithm of probabilities that are handed in."""
 
@@ -62,12 +72,15 @@ def _assess(case: Case) -> Assessment:
         near = finding.role == "initiating" and finding.data.get("quantity") != "gradient"
         if near and isinstance(operation, str) and _OPERATION.match(operation):
             # An exception ends the run at the first result that is NaN of operands that are not.
-            raised = finding.data.get("quantity") == "operation" and _SINGLE.match(operation)
+            raised = finding.data.get("quantity") == "operation" and (
+                _SINGLE.match(operation) or _QUOTIENT.search(str(finding.data.get("code", "")))
+            )
             weighing.speaks_for(
                 thresholds.STRONG if raised else thresholds.MODERATE, finding.text, finding.source
             )
             break
     _weigh_value(case, weighing)
+    _weigh_logarithm(case, weighing)
     domain = case.at_onset("left-domain", since=True)
     for finding in [f for f in domain if not _is_router(case.run, f)][:1]:
         weighing.speaks_for(
@@ -142,6 +155,37 @@ def _weigh_function(case: Case, weighing: Weighing) -> None:
         return
 
 
+def _weigh_logarithm(case: Case, weighing: Weighing) -> None:
+    """A logged logarithm that is Inf where the loss was finite: what it was taken of is 0."""
+    finding = _infinite_logarithm(case)
+    if finding is not None:
+        weighing.speaks_for(
+            thresholds.DECISIVE if _is_finite_there(case) else thresholds.STRONG,
+            phrase("{finding}: a logarithm is Inf where its argument is 0", finding=finding.text),
+            finding.source,
+        )
+
+
+def _infinite_logarithm(case: Case) -> Finding | None:
+    for finding in case.at_onset("nonfinite-metric"):
+        infinite = finding.data.get("value") in ("inf", "-inf") and finding.last_good is not None
+        if infinite and _LOGARITHM & frozenset(words(str(finding.data.get("tag")))):
+            return finding
+    return None
+
+
+def _is_finite_there(case: Case) -> bool:
+    """Whether a loss that dies later was finite at the onset, on its axis."""
+    onset = case.onset
+    return onset is not None and any(
+        s.axis == onset.axis
+        and onset.step is not None
+        and (i := index_at(s, onset.step)) is not None
+        and np.isfinite(s.values[i])
+        for s in case.run.by_role("loss")
+    )
+
+
 def _weigh_value(case: Case, weighing: Weighing) -> None:
     onset = case.onset
     if onset is None or onset.quantity != "loss" or onset.value not in ("inf", "-inf"):
@@ -163,7 +207,8 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
             finding.source,
         )
     onset = case.onset
-    if onset is not None and onset.quantity in ("grad_norm", "gradients", "parameters"):
+    behind = onset is not None and onset.quantity in ("grad_norm", "gradients", "parameters")
+    if onset is not None and behind and _infinite_logarithm(case) is None:
         weighing.speaks_against(
             thresholds.MODERATE,
             phrase("{quantity} turned non-finite first", quantity=quantity_words(onset.quantity)),

@@ -185,6 +185,13 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
         function = str(finding.data.get("function", ""))
         if not _FUNCTION.match(function) and not _is_handed_inf(finding):
             weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
+    for finding in case.at_onset("nonfinite-metric")[:1]:
+        if finding.data.get("value") in ("inf", "-inf") and finding.last_good is not None:
+            weighing.speaks_against(
+                thresholds.MODERATE,
+                phrase("{finding}: the forward pass held it", finding=finding.text),
+                finding.source,
+            )
     for finding in case.found("grad-norm-growth", "loss-scale-collapse", "overflow-skips"):
         weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)
     half = case.states("compute_dtype", "F16")

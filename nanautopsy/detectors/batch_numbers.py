@@ -83,6 +83,11 @@ _NO_ARGUMENT = _of(
 )
 
 
+_NEITHER = (
+    _NO_ARGUMENT | _LENGTH | _ELEMENTS | _of("img image input inp x y pixel mel label labels")
+)
+
+
 @dataclass(frozen=True, slots=True)
 class _Rule:
     """What a number is, by the words of its tag, and the value that leaves no result."""
@@ -138,7 +143,8 @@ def _is_share(have: _Words) -> bool:
     return bool(named) and (bool(have & _SHARE) or have <= _of("fg foreground gt train batch"))
 
 
-def _is_element(have: _Words) -> bool:
+def is_element(have: _Words) -> bool:
+    """Whether they are those of how many elements a sample has."""
     if have & _NO_ELEMENTS:
         return False
     return bool(have & _ELEMENTS) and bool(have & (_LEAST | _SUMMED | _of("number")))
@@ -154,7 +160,8 @@ def _is_target(have: _Words) -> bool:
     return bool(have & _TARGET and have & _COUNT) or bool(have & _LEARNED_FROM)
 
 
-def _is_length(have: _Words) -> bool:
+def is_length(have: _Words) -> bool:
+    """Whether the words are those of a shortest length, or a count of keys."""
     least = have & _LEAST or have & {"valid", "visible"}
     length = have & _LENGTH or (have & _TOKENS and not have & _OF_EXPERTS)
     return "shortest" in have or bool(length and least)
@@ -163,14 +170,14 @@ def _is_length(have: _Words) -> bool:
 _RULES = (
     _Rule("no-targets", _is_target, _fallen, phrase("{usual} as a rule")),
     _Rule("no-targets", _is_share, _vanished, phrase("{usual} as a rule")),
-    _Rule("no-keys", _is_length, _fallen, phrase("{usual} as a rule")),
+    _Rule("no-keys", is_length, _fallen, phrase("{usual} as a rule")),
     _Rule(
         "no-keys",
         lambda have: bool(have & _ROWS and have & _EMPTIED),
         _risen,
         phrase("0 up to then"),
     ),
-    _Rule("no-elements", _is_element, _fallen, phrase("{usual} as a rule")),
+    _Rule("no-elements", is_element, _fallen, phrase("{usual} as a rule")),
     _Rule(
         "no-elements",
         lambda have: bool(have & _SAMPLES and have & _of("empty isolated")),
@@ -192,7 +199,7 @@ _RULES = (
     ),
     _Rule(
         "left-domain",
-        lambda have: bool(have & _ARGUMENT) and not have & (_NO_ARGUMENT | _LENGTH | _ELEMENTS),
+        lambda have: bool(have & _ARGUMENT) and not have & _NEITHER,
         _left,
         phrase("positive up to then"),
     ),

@@ -19,13 +19,19 @@ _SAID: dict[str, Phrase] = {
     "odd-sample": phrase("the program says that a sample is odd: {line}"),
 }
 
+_AUDIT = phrase("what is printed of the data has defects: {line}")
+
 
 def _detect(run: Run) -> Iterator[Finding]:
     deaths = _deaths(run)
     for kind, said in _SAID.items():
         events = run.events_of(kind)
+        audits = tuple(e for e in events if e.data.get("audit") and is_before_training(run, e))
+        events = tuple(e for e in events if not e.data.get("audit"))
         if events:
             yield _finding(run, said, events, deaths)
+        if audits:
+            yield _finding(run, _AUDIT, audits, set())
 
 
 def _finding(run: Run, said: Phrase, events: tuple[LogEvent, ...], deaths: set[int]) -> Finding:

@@ -19,7 +19,7 @@ from nanautopsy.wording import phrase
 _FED = frozenset(
     "input inputs image images pixel pixels waveform waveforms audio spectrogram target targets "
     "label labels gt observation observations obs data x xs batch batches mel frames video "
-    "signal inp inps mels fbank mfcc wav wavs speech pcm logmel lmel y ys pixel_values".split()
+    "signal inp inps img imgs mels fbank mfcc wav wavs speech pcm logmel lmel y ys".split()
 )
 """What is fed; features and hidden states come from weights."""
 _STATISTIC = frozenset("max min mean std absmax abs norm rms amax amin range abs_max".split())

@@ -230,3 +230,49 @@ def test_an_evaluation_that_never_had_a_number() -> None:
     assert case_of(make_run(series("loss", [2.0] * 20), turned)).verdict == "non-finite"
     dead = make_run(series("loss", [2.0] * 4 + [NAN] * 16), never)
     assert case_of(dead).verdict == "non-finite"
+
+
+def test_a_count_that_is_zero_exactly_where_the_loss_is_nan() -> None:
+    """By its numbers, whatever its name."""
+    loss, mined = [2.0] * 40, [7.0, 3.0] * 20
+    for i in (11, 24, 25, 33):
+        loss[i], mined[i] = NAN, 0.0
+    parts = series("triplet_loss", loss), series("mined", mined)
+    assert named_cause(*parts) == "empty-targets"
+    harmless = [*mined[:5], 0.0, *mined[6:]]
+    assert named_cause(parts[0], series("mined", harmless)) is None
+    assert named_cause(parts[0], series("correct", mined)) is None, "NaN is never right"
+    well = make_run(series("triplet_loss", [2.0] * 40), series("mined", mined))
+    assert case_of(well).verdict == "healthy"
+
+
+def test_a_label_that_no_other_batch_has() -> None:
+    highest = [9.0] * 20 + [10.0] + [9.0] * 4
+    assert named_cause(series("loss", ONCE), series("labels_max", highest)) == "bad-input-data"
+    rising = [float(i) for i in range(21)] + [20.0] * 4
+    assert named_cause(series("loss", ONCE), series("labels_max", rising)) is None
+    lowest = [0.0] * 20 + [-1.0] + [0.0] * 4
+    assert named_cause(series("loss", ONCE), series("target/min", lowest)) == "bad-input-data"
+
+
+def test_an_image_without_contrast() -> None:
+    spread = [0.28] * 20 + [0.0] + [0.28] * 4
+    assert named_cause(series("loss", DEAD), series("img_std_min", spread)) == "bad-input-data"
+
+
+def test_a_logarithm_that_is_infinite_where_the_loss_is_finite() -> None:
+    loss = series("loss", [0.1] * 18 + [NAN] * 4)
+    norm = series("grad_norm", [1.0] * 17 + [NAN] * 5)
+    odds = series("log_odds_chosen", [20.0] * 17 + [INF] + [NAN] * 4)
+    assert named_cause(loss, norm, odds) == "loss-domain-error"
+    assert named_cause(loss, norm) != "loss-domain-error"
+    always = series("log_odds_chosen", [INF] * 17 + [INF] + [NAN] * 4)
+    assert named_cause(loss, norm, always) != "loss-domain-error"
+
+
+def test_a_place_in_the_data_that_a_statement_names() -> None:
+    loss = series("loss", [2.0] * 32, [10 * i for i in range(32)])
+    said = event("nonfinite-text", "pixel_values", 310, value="nan", quantity="input", batch=311)
+    onset = case_of(make_run(loss, said)).onset
+    assert onset is not None
+    assert (onset.last_finite, onset.step) == (310, 311)

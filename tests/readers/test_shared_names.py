@@ -16,6 +16,7 @@ LINES = {
     "iter {i}: loss 0.31, len (min/avg): 1/{x}": {"len_min": 1, "len_avg": None},
     "iter {i}: loss 0.31 mel range [-{x}, 1.61]": {"mel_min": None, "mel_max": 1.61},
     "iter {i} loss=0.31 x[min=-2.3, max={x}]": {"x min": -2.3, "x max": None},
+    "step {i} loss 2.3 labels [0, {x}] classes 10": {"labels_min": 0, "labels_max": None},
     "INFO:mae:step {i} | recon 0.3 | masked patches {x} / 36": {"masked patches": None},
     "step {i}: loss 0.3, valid {x}/512": {"valid": None},
     "it {i:05d}  ctc 2.1  |g| 0.3  frames 24  longest transcript {x}": {

@@ -40,6 +40,9 @@ _MIN_NAMES = 3
 _MAX_NAMES = 40
 _FEWEST_METRICS = 3
 """Without a loss among them: DeePMD-kit's ``#  step  rmse_trn  rmse_e_trn  rmse_f_trn  lr``."""
+_TERMS = frozenset("box cls dfl obj rpn mask kl recon reg adv l1 dice focal iou giou".split())
+_FEWEST_TERMS = 2
+"""Beside their total: ``Epoch iter box cls total``."""
 _STRANGERS = 30
 _COUNT = re.compile(r"(\d{1,9})(?:/(\d{1,9}))?")
 _BAR = re.compile(r"[|\]━─╸╺]\s*(\d{1,9})/(\d{1,9})\b")
@@ -104,8 +107,10 @@ def names_of(text: str) -> list[str] | None:
         return None
     if not all(_NAME.fullmatch(cell) for cell in cells):
         return None
+    lower = [cell.lower() for cell in cells]
     counted = any(counter_kind(cell) is not None for cell in cells[:2])
     told = any(map(is_objective, cells)) or sum(map(is_metric, cells)) >= _FEWEST_METRICS
+    told = told or ("total" in lower and len(_TERMS.intersection(lower)) >= _FEWEST_TERMS)
     return cells if counted and told else None
 
 
@@ -217,6 +222,17 @@ def _plan(line: Line, lower: str) -> Handler | None:
 
 DIALECT = Dialect(
     name="column-table",
-    triggers=("loss", "nll", "mse", "mae", "recon", "elbo", "bce", "ctc", "|  iteration  |"),
+    triggers=(
+        " total",
+        "loss",
+        "nll",
+        "mse",
+        "mae",
+        "recon",
+        "elbo",
+        "bce",
+        "ctc",
+        "|  iteration  |",
+    ),
     plan=_plan,
 )

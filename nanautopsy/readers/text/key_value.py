@@ -272,7 +272,7 @@ DIALECT = Dialect(
         "it/s, ", "s/it, ", "it=", "it:", "[it ", "mse", "bce", "elbo", "msle", "mae", "bpd",
         "xent", "objective", "huber", "hinge", "recon", "infonce", "supcon", "contrastive", "focal",
         "ctc", "cox", "triplet", "pinball", "chamfer", "tversky", "ntxent", "crps", "orpo", "dpo",
-        "episode", "|grad", *LOSSES,
+        "mlm", "episode", "|grad", *LOSSES,
     ),
     plan=_plan,
     metrics=True,

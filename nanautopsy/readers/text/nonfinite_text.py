@@ -121,6 +121,7 @@ _REPRODUCIBLE = re.compile(
 
 def _on_line(log: Log, line: Line) -> None:
     text = line.text[:2000]
+    text = text[max(0, text.rfind("Batch ", 0, text.find(_KERAS) + 1)) :]  # behind Keras' own bar
     said = said_value(text)
     if said is None:
         return

@@ -29,6 +29,12 @@ _BEFORE_NAME = re.compile(
     re.IGNORECASE,
 )
 _RANGE = re.compile(rf"{_NAME}(?:[ _]range\s*[:=]?|\s+(?:in|spans?))\s*[\[(]\s*-?$", re.IGNORECASE)
+_BRACKET = re.compile(
+    r"\b(?P<name>labels?|targets?|classes|y|x|inputs?|inp|pixels?|images?|img|mel|feats?)"
+    r"\s*[:=]?\s*\[\s*-?$",
+    re.IGNORECASE,
+)
+"""``labels [0, 9]``: the least and the largest."""
 _BETWEEN = re.compile(r"\s*(?:[/|,]|\.\.|\bto\b)?\s*-?$")
 _OWN = re.compile(
     rf"{_NAME}[ _:=/]*[\[({{]?\s?(?P<first>{_STATISTIC})\s*[:=]?\s*-?$", re.IGNORECASE
@@ -72,7 +78,8 @@ def _take_range(named: list[Field], at: int) -> int:
     """``[least, largest]``"""
     if "[" not in named[at].before and "(" not in named[at].before:
         return 0
-    match = _RANGE.search(named[at].before[-_WINDOW:])
+    text = named[at].before[-_WINDOW:]
+    match = _RANGE.search(text) or _BRACKET.search(text)
     if match is None or at + 1 == len(named) or not _BETWEEN.match(named[at + 1].before):
         return 0
     if named[at + 1].after.lstrip()[:1] not in ("]", ")"):

@@ -27,7 +27,7 @@ import re
 
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
 from nanautopsy.readers.text.module_calls import ModuleCalls
-from nanautopsy.readers.text.traceback_text import innermost
+from nanautopsy.readers.text.traceback_text import innermost, own
 
 _FORWARD = re.compile(r"Error detected in (\w+)\. (?:Traceback of forward call|No forward pass)")
 _FRAME = re.compile(r'\s*File "([^"]+)", line (\d+), in (.+)')
@@ -170,6 +170,7 @@ def _on_operation(log: Log, line: Line, value: str, operation: str) -> None:
         quantity="gradient" if backward else "operation",
         operation=operation,
         forward=f"{place}: {code}" if _TRANSFORMED in line.text and place else None,
+        code=own(log) or None if "Error: " in line.text else None,
     )
 
 

@@ -20,6 +20,7 @@ from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
 
 _EXCEPTION = re.compile(r"([A-Za-z_][\w.]*)(?::\s?(.*))?$")
 _FRAME = re.compile(r'\s*File "([^"]+)", line (\d+), in ')
+_LIBRARY = re.compile(r"(?:site|dist)-packages[/\\]|[/\\]python3[.\d]*[/\\]|^<")
 _MAX_LINES = 2000
 _MEMORY = "traceback"
 
@@ -30,10 +31,17 @@ def innermost(log: Log) -> tuple[str, str]:
     return (kept[0], kept[1]) if isinstance(kept, tuple) else ("", "")
 
 
+def own(log: Log) -> str:
+    """Source line of its last frame in the program itself, and in no library."""
+    kept = log.memory.get(_MEMORY)
+    return str(kept[2]) if isinstance(kept, tuple) else ""
+
+
 def _on_traceback(log: Log, line: Line) -> None:
     origin = line
     last: list[Line] = []
     place: list[str] = []
+    program: list[str] = []
 
     def take(line: Line) -> Take:
         text = line.text
@@ -42,6 +50,8 @@ def _on_traceback(log: Log, line: Line) -> None:
             place[:] = [f"{frame[1]}:{frame[2]}", ""]
         elif len(place) == 2 and not place[1]:
             place[1] = text.strip()[:200]
+            if _LIBRARY.search(place[0]) is None:
+                program[:] = [place[1]]
         if text[:1] in (" ", "\t", "^", "|", "+") or not text.strip():
             # A blank line stands inside a traceback only before the next frame's code.
             return Take.MORE if text.strip() else Take.ASIDE
@@ -49,7 +59,7 @@ def _on_traceback(log: Log, line: Line) -> None:
             return Take.NOT_MINE
         last.append(line)
         if len(place) == 2:
-            log.memory[_MEMORY] = (place[0], place[1])
+            log.memory[_MEMORY] = (place[0], place[1], *(program or [""]))
         return Take.NOT_MINE
 
     def end() -> None:
