@@ -65,6 +65,9 @@ def _counts(run: Run, finding: Finding, findings: Sequence[Finding]) -> bool:
     """Whether it makes the run non-finite, or is one of the patterns that look like it."""
     if finding.id in ("nonfinite-grad-norm", "nonfinite-layer-gradient"):
         return not (finding.data.get("skipped") or _is_placeholder(run, finding))
+    if finding.id == "nonfinite-layer-parameter" and finding.last_good is None:
+        # No weight comes back: a ratio or an angle of weights had no value yet.
+        return bool(finding.data.get("persistent"))
     if finding.id == "nonfinite-eval-loss":
         return _is_evaluation_failure(run, finding)
     if finding.id == "nonfinite-loss":
@@ -179,6 +182,8 @@ def _is_passed_over(run: Run, said: Finding) -> bool:
 def _is_placeholder(run: Run, finding: Finding) -> bool:
     """Whether a norm was never finite, beside another one that always was, and training went on:
     of what is frozen."""
+    if _is_periodic(run, finding):
+        return _loss_is_sound(run)
     if finding.last_good is not None or not finding.data.get("persistent"):
         return False
     losses = [s for s in run.by_role("loss") if s.axis == axis_of(finding)]
@@ -186,6 +191,23 @@ def _is_placeholder(run: Run, finding: Finding) -> bool:
         return False
     norms = [s for s in run.by_role("grad_norm") if s.tag != finding.data.get("tag")]
     return _loss_is_sound(run) and any(len(s) and np.isfinite(s.values).all() for s in norms)
+
+
+def _is_periodic(run: Run, finding: Finding) -> bool:
+    """Whether a norm is NaN at all steps but every n-th: it is computed where micro-batches have
+    been accumulated, and a placeholder is written beside the others."""
+    for series in run.by_role("grad_norm"):
+        if series.tag != finding.data.get("tag") or series.axis != axis_of(finding):
+            continue
+        finite = np.isfinite(series.values)
+        gaps = np.diff(np.flatnonzero(finite))
+        alike = len(gaps) >= _PERIODS and gaps[0] > 1 and bool((gaps == gaps[0]).all())
+        return alike and bool(np.isnan(series.values[~finite]).all())
+    return False
+
+
+_PERIODS = 4
+"""Times that a pattern must come again to be one."""
 
 
 def _says_a_skip(run: Run, said: Finding, findings: Iterable[Finding]) -> bool:

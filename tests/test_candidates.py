@@ -68,3 +68,19 @@ def test_a_gradient_that_is_written_only_when_it_is_bad() -> None:
     other = series("grad/b.weight", [0.1], [29])
     short = series("loss", GOOD[:29])
     assert judge(make_run(short, late, other)).verdict == "non-finite"
+
+
+def test_norms_that_are_computed_at_every_fourth_micro_batch() -> None:
+    norms = series("grad_norm", [0.5 if i % 4 == 3 else NAN for i in range(30)])
+    assert judge(make_run(series("loss", GOOD), norms)).verdict == "healthy"
+    often = series("grad_norm", [NAN if i % 4 == 3 else 0.5 for i in range(30)])
+    assert judge(make_run(series("loss", GOOD), often)).verdict == "non-finite"
+    dead = series("grad_norm", [0.5 if i % 4 == 3 and i < 20 else NAN for i in range(30)])
+    assert judge(make_run(series("loss", GOOD[:21] + [NAN] * 9), dead)).verdict == "non-finite"
+
+
+def test_a_ratio_of_weights_that_had_no_value_yet() -> None:
+    ratio = series("snr/a.weight", [float("inf"), *GOOD[1:]])
+    assert judge(make_run(series("loss", GOOD), ratio)).verdict == "healthy"
+    norm = series("param_norm/a.weight", [1.0] * 20 + [NAN] * 10)
+    assert judge(make_run(series("loss", GOOD), norm)).verdict == "non-finite"

@@ -19,7 +19,7 @@ AnyCheckpoint = TypeVar("AnyCheckpoint", StoredCheckpoint, Checkpoint)
 
 _NUMBER = re.compile(r"\d+")
 _EPOCH = re.compile(
-    r"(?i)(?<![a-z])(epoch|ep|checkpoint|ckpt|chk|ck|cp|weights|snapshot|model|net|save)([-_=.]?)"
+    r"(?i)(?<![a-z])(epoch|ep|checkpoint|ckpt|chk|ck|cp|weights|snapshot|model|net|save|state|params|agent)([-_=.]?)"
     r"(\d+)(?:-\d+\.\d+(?=\.(?:weights|h5|hdf5|keras)))?"
 )
 """A whole word and the number of a save: ``resnet50`` is a model. Keras puts the loss behind it."""

@@ -55,7 +55,7 @@ _SETTING_WORDS = frozenset(
     | {"accumulation", "accum", "inference", "diffusion", "rollout", "sampling", "n"}
 )
 _STEP_PARENTS = frozenset({"checkpoint", "checkpoints", "ckpt", "ckpts", "steps", "iterations"})
-_MODEL_WORDS = frozenset({"model", "opt", "ema", "params"})
+_MODEL_WORDS = frozenset({"model", "opt", "ema", "params", "state", "agent", "policy"})
 _FILE = re.compile(r"(\d+)\.(?:pt|pth|bin|ckpt|safetensors|npz|msgpack|pkl)")
 _HABITS = (
     re.compile(r"ep\d+-ba(\d{1,9})(?:[-.].*)?"),

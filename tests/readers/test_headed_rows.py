@@ -59,13 +59,14 @@ def below(title: str, row: str, values: Callable[[int], list[str]]) -> Callable[
         below("parameter     |w|    |g|", "{l}.weight     0.51     {v}\n", grads),
         below("", "  act_rms[{l}] = {v}\n", acts),
         below("", "  {l} | min={v} max={v} mean={v}\n", acts),
+        below("gradients by parameter (2-norm):", "  0.{l}: {v}  # of 5\n", grads),
         below("", "  grad_norm[{l}.weight] -> {v}\n", grads),
     ],
 )
 def test_the_first_layer_is_told(tmp_path: Path, form: Callable[[int], str]) -> None:
     onset = judged(tmp_path, form).onset
     assert onset is not None and onset.step == DEAD
-    assert onset.layers and onset.layers[0].startswith("blocks.1.fc")
+    assert onset.layers and onset.layers[0].removeprefix("0.").startswith("blocks.1.fc")
 
 
 def test_a_dictionary_below_its_heading(tmp_path: Path) -> None:
@@ -92,6 +93,21 @@ def test_a_list_of_objects_in_a_row(tmp_path: Path) -> None:
     onset = analyze(tmp_path).onset
     assert onset is not None and onset.step == DEAD
     assert onset.layers[0] == "blocks.1.fc"
+
+
+def test_layers_by_number_and_part_behind_a_logger(tmp_path: Path) -> None:
+    def form(step: int) -> str:
+        head = "[2026-01-02 10:00:00,123][train][INFO] - "
+        rows = "".join(
+            f"{head}  L{i:02d} {part:4s} | amax={acts(step)[2 * i + j]} | nan=0\n"
+            for i in range(2)
+            for j, part in enumerate(("attn", "ffn"))
+        )
+        return f"{head}step={step} loss={shown(step >= DEAD, step)}\n{rows}"
+
+    onset = judged(tmp_path, form).onset
+    assert onset is not None and onset.step == DEAD
+    assert onset.layers == ("L01.attn", "L01.ffn")
 
 
 def test_columns_of_layers_in_a_file_that_says_what_they_are(tmp_path: Path) -> None:

@@ -50,11 +50,11 @@ _END = re.compile(
 _STATISTICS = "norm mean std max min absmax amax rms var l2 abs".split()
 _STEP = re.compile(r"\b(?:step|iter|iteration|update)s?\s*[:=#]?\s*(\d{1,12})\b", re.IGNORECASE)
 _MOST_HEADING = 160
-_NAME = rf"(?:{PATH}|{KEYSTR}|{LAYER_WORD}|[A-Za-z_]\w*)"
+_NAME = rf"(?:{PATH}|\d+(?:\.\d+)*\.[A-Za-z]\w*(?:\.\w+)*|{KEYSTR}|{LAYER_WORD}|[A-Za-z_]\w*)"
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?|nan|inf(?:inity)?)"
 _VALUE = rf"(?:(?:tensor|Array|np\.float\d+|array)\(\s*)?(?P<value>{_NUMBER})(?:,[^()]*)?\)?"
 _ONE = re.compile(
-    rf"[\s\-*|>{{(\[]*['\"]?(?P<name>{_NAME})['\"]?\s*(?:[:=|,]|->|\s)\s*{_VALUE}[\s,}})|\]]*",
+    rf"[\s\-*|>{{(\[]*['\"]?(?P<name>{_NAME})['\"]?\s*(?:[:=|,]|->|\s)\s*{_VALUE}[\s,}})|\]]*(?:(?:#|//|<-)[^\n]{{0,80}}|\([^()]{{0,60}}\))?",
     re.IGNORECASE,
 )
 _PAIR = re.compile(rf"(?P<key>[A-Za-z|][\w|]*)\s*[:= ]\s*(?P<value>{_NUMBER})", re.IGNORECASE)

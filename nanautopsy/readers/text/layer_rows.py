@@ -34,11 +34,17 @@ from nanautopsy.readers.text.words import is_metric
 from nanautopsy.roles import words
 
 _WHAT = r"(?:\|?(?:grad|∇|dw|act|out|weight|param|hidden|forward|backward|w|layer|module)\w*\|?)"
+_NUMBERED = (
+    r"(?:L\d{1,3}|(?:layer|block)[ #]\d{1,3})"
+    r"(?:[ ./_]{1,3}(?:[a-z]{1,9}_)?(?:attn|attention|mlp|ffn|norm|ln|moe)\b)?"
+)
+"""A layer by its number, and its part: ``L01 attn |``"""
 _START = re.compile(
     r"\s*(?:[-*•>|]\s*)?(?:\[?(?P<n>\d{1,9})\]?\s*[:|]\s+)?"
     rf"(?:(?P<what>{_WHAT}(?:[ _](?:norm|stats?|max|of|for))*)\b\|?(?:\s*[:|]\s*|\s+|(?=[\[(])))?"
     r"(?:[\[(](?P<inside>[A-Za-z_][\w./~-]*(?:\[\d+\][\w./~-]*)*)[\])]"
-    rf"|(?P<path>{PATH}|{KEYSTR}|{LAYER_WORD}|[A-Za-z_]\w*(?= (?:kernel|bias|weight)\b)))"
+    rf"|(?P<path>{_NUMBERED}(?=\s*[|:])|{PATH}|{KEYSTR}|{LAYER_WORD}"
+    r"|[A-Za-z_]\w*(?= (?:kernel|bias|weight)\b)))"
     rf"(?P<more>(?:[ :](?:kernel|bias|weight|{_WHAT}))*)(?=[\s:=|,\]-]|$)",
     re.IGNORECASE,
 )
@@ -64,7 +70,7 @@ _KINDS = (
 )
 _MODULE = re.compile(
     rf"(?:(?:[\w\[\]]+[./])*(?:\w*(?:attn|attention|mlp|ffn|conv|norm|dense|linear|block|layer)s?_?\d*"
-    rf"|(?:layers?|blocks?|h)[._/]\d+)(?:[./\[][a-z_]\w*\]?)?|{LAYER_WORD})(?<!weight)(?<!bias)(?<!kernel)",
+    rf"|(?:layers?|blocks?|h)[._/]\d+)(?:[./\[][a-z_]\w*\]?)?|{LAYER_WORD}|{_NUMBERED})(?<!weight)(?<!bias)(?<!kernel)",
     re.IGNORECASE,
 )
 """A module, and no parameter: where nothing says what is measured, hooks measure what it gives."""
@@ -105,7 +111,7 @@ def _found(text: str) -> _Found | None:
     if _PLACE.match(text, start.end()) or _OF_THE_RUN.search(text, start.end()):
         return None
     about = f"{start['what'] or ''} {start['more']} {layer if _GRADIENT_END.search(layer) else ''}"
-    layer = spelled(layer)
+    layer = re.sub(r"\s+", ".", spelled(layer))  # L01 attn, whose tag is one word
     points = dict(_points(text[start.end() :], about, layer))
     return _Found(layer, int(start["n"]) if start["n"] else None, points) if points else None
 

@@ -30,6 +30,7 @@ _PREFIX = re.compile(
     rb"|\[(?:INFO|WARNING|ERROR|DEBUG)\|[\w./]+:\d+\]"  # transformers
     rb"|(?:DEBUG|INFO|WARNING|ERROR):[\w.]+:"  # logging.basicConfig
     rb"|\[?(?:DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL)\]?(?= |:|\|)(?:: (?!\w+:))?"
+    rb"|\[[\w.]{1,64}\]\[(?:INFO|WARNING|ERROR|DEBUG|CRITICAL)\](?: -(?= ))?"  # Hydra
     rb"|\[[\w.]+:\d+:[\w<>]*\]"  # DeepSpeed: [file.py:line:function]
     rb"|[IWEF]\d{4,8} \d\d:\d\d:\d\d(?:\.\d+)? +\d+ (?:[\w.]+ )?[\w./]+:\d+\]"  # glog, DINOv2
     rb"|\[titan\]|- root -|>>|\|(?= )|-(?= (?:[A-Z]+|\w+(?:\.\w+)*) - )"

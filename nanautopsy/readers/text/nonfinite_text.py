@@ -56,7 +56,7 @@ _NOT_FINITE = re.compile(
 )
 _SPECULATION = re.compile(
     r"\b(?:might|may|could|can|would|should|will|if|whether|unless|when|in case|until|instead"
-    r"|avoid\w*|prevent\w*|ignor\w*|check(?:s|ing|ed)?(?! failed|:)(?: for)?|handl\w*|without"
+    r"|avoid\w*|prevent\w*|ignor\w*|check(?:s|ing|ed)?(?! failed|:| it:)(?: for)?|handl\w*|without"
     r"|detection|policy|possibl\w*|potential\w*|likely|usually|often|sometimes|expected|assum\w*"
     r"|shown as|cannot be computed"
     r"|ensure|never|fewer|safe|zeroed|zero_infinity|discard\w*|exclud\w*"
@@ -86,6 +86,12 @@ _OF = re.compile(
 """A heading before the name of the place: ``NaN gradient in fc2.weight``."""
 _AMOUNT = re.compile(r"\b[1-9]\d* (?:nan|inf)s?(?: (?:values?|entries|elements))?\b", re.IGNORECASE)
 """How many there are in what is named: ``head.weight: 32 NaN values``."""
+_ASSIGNED = re.compile(
+    r"\b(?:out(?:put)?s?|grad\w*|act\w*|values?|result|status|state)\s*[:=]\s*\W?(?:nan|inf)\b"
+    r"(?!\s*[:=]?\s*\d)",
+    re.IGNORECASE,
+)
+"""What a check found: ``layers.2.mlp: in=ok out=NaN``."""
 _SPEAKER = re.compile(r"^\W*\[[\w .-]{1,24}\]\s+")
 """Who speaks, which is often a guard or a check."""
 _LEFT_OUT = re.compile(
@@ -215,7 +221,7 @@ def _said_in(text: str) -> str | None:
         return "inf" if "nan" not in words and re.search(r"\binf", text, re.I) else "nan"
     if not words and re.search(r"\bNaNs\b|\binfs\b|\bnans\b", text):
         words = ["nan" if re.search(r"\bnans\b", text, re.I) else "inf"]
-    headed = _OF.search(text) or _AMOUNT.search(text)
+    headed = _OF.search(text) or _AMOUNT.search(text) or _ASSIGNED.search(text)
     placed = headed and (layer(text) or _AT_STEP.search(text))
     if not words or vague or not (placed or _STATE.search(text)):
         return None

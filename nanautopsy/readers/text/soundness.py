@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 _INPUT = re.compile(
-    r"\binputs?\b(?: (?:is|was|are|were|all))?[ _](?:finite|ok|sound)\b"
+    r"\bin(?:puts?)?\b(?:(?: (?:is|was|are|were|all))?[ _]|\s?[:=]\s?)(?:finite|ok|sound)\b"
     r"(?:\s*[:=]\s*(?:True|yes|(False|no))\b)?",
     re.IGNORECASE,
 )
