@@ -26,6 +26,8 @@ _ABANDONED = 0.1
 _MOST_SKEW_SHARE = 0.05
 _MOST_SKEW = 600.0
 """Seconds, and part of the shorter file's time, by which the clocks of two machines may differ."""
+_PRINTED = 5e-4
+"""Part of a value by which the same computation may differ: kernels that add in another order."""
 _FEWEST_FALLS = 3
 """Fewer falls are restarts, however short the log is."""
 
@@ -208,6 +210,7 @@ def _join(chain: Sequence[Series], dropped: _AllDropped) -> Series:
     """
     kept: list[Series] = []
     deaths: list[int] = []
+    replayed: list[int] = []
     for one in reversed(chain):
         cut = min((int(later.steps.min()) for later in kept if len(later)), default=None)
         if cut is not None and len(one) and int(one.steps.max()) >= cut:
@@ -218,11 +221,13 @@ def _join(chain: Sequence[Series], dropped: _AllDropped) -> Series:
                 kept = []
             else:
                 _set_aside(one, again, cut, True, dropped)
-                deaths += _death(one)
+                for death in _death(one):
+                    deaths.append(death)
+                    replayed.append(_replayed(one, death, kept))
                 one = _before(one, ~again)
         kept.append(one)
     if len(kept) == 1:
-        return replace(_by_step(kept[0]), earlier_deaths=tuple(deaths))
+        return replace(_by_step(kept[0]), earlier_deaths=tuple(deaths), replayed=tuple(replayed))
     kept.reverse()
     # One place is cited for a merged series: where its last attempt stands.
     joined = replace(
@@ -234,8 +239,29 @@ def _join(chain: Sequence[Series], dropped: _AllDropped) -> Series:
         missing=None,
         begins=(),
         earlier_deaths=tuple(deaths),
+        replayed=tuple(replayed),
     )
     return _by_step(joined)
+
+
+def _replayed(attempt: Series, death: int, later: Sequence[Series]) -> int:
+    """How many steps before its death the later attempts logged with the same values, if they were
+    finite at the step of the death: they had the same batches and weights up to there."""
+    again = {
+        int(step): float(value)
+        for one in later
+        for step, value in zip(one.steps, one.values, strict=True)
+        if step <= death
+    }
+    if not np.isfinite(again.get(death, np.nan)):
+        return 0
+    shared = [
+        (float(value), again[int(step)])
+        for step, value in zip(attempt.steps, attempt.values, strict=True)
+        if step < death and int(step) in again
+    ]
+    alike = all(np.isclose(first, second, rtol=_PRINTED, atol=0) for first, second in shared)
+    return len(shared) if alike and len({first for first, _ in shared}) > 1 else 0
 
 
 def _death(attempt: Series) -> list[int]:

@@ -203,6 +203,9 @@ class Series:
     """Module or parameter path inside a per-layer tag; given by ``align``."""
     earlier_deaths: tuple[int, ...] = ()
     """First non-finite steps of attempts that a later one replaced; given by ``align``."""
+    replayed: tuple[int, ...] = ()
+    """Of each of these, how many points right before it the attempt that replaced it has again, at
+    equal values, being finite where the first was not; 0 where it differs or died as well."""
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -261,6 +264,10 @@ EVENT_KINDS: Mapping[str, str] = {
     "traceback": "A Python exception ended something. data: exception, message.",
     "out-of-memory": "Memory ran out.",
     "hardware-error": "XID, ECC or NCCL hardware lines.",
+    "step-rerun": "The program computed a step again from the same state. data: reproducible.",
+    "replicas-differ": "Parameters that should be equal on all ranks are not, says the program; "
+    "rank: the one that is alone.",
+    "host-named": "The machine on which the attempt runs. data: host.",
     "stage-changed": "The program says that it goes on with another stage, curriculum or data set.",
     "labels-mismatch": "A sample's labels were all masked, says the program.",
     "empty-sequence": "The program says that a text is empty, or that a row has nothing to attend.",

@@ -20,6 +20,8 @@ def place_of(run: Run, event: LogEvent) -> tuple[int | None, bool]:
     at = [(s, index_at(s, event.step)) for s in losses]
     if any(i is not None and not np.isfinite(s.values[i]) for s, i in at):
         return event.step, False
+    if any(event.step in s.earlier_deaths for s in losses):
+        return event.step, False  # of an attempt that another one replaced
     longest = max(losses, key=len)
     index = index_at(longest, event.step)
     if index is None:

@@ -94,7 +94,10 @@ _LEARNING_RATE = ("learning_rate", "learn_rate", "learnrate", "global_schedule")
 _STEP_SIZE = frozenset({"step_size", "stepsize", "train_step_size", "optim_step_size"})
 _CLIPPING = frozenset({"max_grad_norm", "clip_grad_norm", "grad_clip_norm", "max_gradient_norm"})
 """Settings that some programs log beside the norm that they clip."""
-_BARS = re.compile(r"\|+\s*(?:g|grads?|gradients?|dw|\u2207|\u2207L)\s*\|+_?\d?", re.IGNORECASE)
+_BARS = re.compile(
+    r"\|+\s*(?:g|grads?|gradients?|dw|\u2207|\u2207L)\s*\|+_?\d?(?: [a-z][a-z_ -]{0,30})?",
+    re.IGNORECASE,
+)
 _WEIGHT_BARS = re.compile(r"\|+\s*(?:w|theta|\u03b8|params?|weights?)\s*\|+_?\d?", re.IGNORECASE)
 _WEIGHT_NORMS = frozenset({("theta", "norm"), ("model", "norm"), ("w", "norm"), ("wnorm",)})
 _GRADIENT_NORMS = frozenset(

@@ -49,6 +49,8 @@ def _assess(case: Case) -> Assessment:
             break
     for finding in case.found("ranks-disagree")[:1]:
         weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+    for finding in (*case.found("replicas-differ"), *case.near_onset("not-reproducible"))[:1]:
+        weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
     overlap = _overlap(case.run)
     if overlap is not None:
         _weigh_losses(case, weighing)
@@ -64,7 +66,9 @@ def _assess(case: Case) -> Assessment:
         weighing.speaks_against(
             thresholds.MODERATE, phrase("the run computes in float16, which overflows"), half.source
         )
-    for finding in case.found("grad-norm-growth", "loss-growth", "lr-jump", "hardware-error"):
+    for finding in case.grew_alike("grad-norm-growth", "loss-growth", "lr-jump", "hardware-error"):
+        weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
+    for finding in case.near_onset("reproducible"):
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     _weigh_calm(case, weighing)
     return weighing.fired()

@@ -4,11 +4,13 @@ What happens: memory whose errors are not corrected, a failing link or an overhe
 numbers without a word. The same step, run elsewhere, is fine; the same rank fails again.
 
 Evidence for: uncorrectable ECC errors, Xid lines of memory or link faults, machine checks before
-the onset; a rerun that disagrees; one rank first and alone, the same after restarts; between two
-checkpoints an element or two of one matrix turned, and nothing else.
+the onset; the same step, computed again from the same state or by the attempt that resumed on
+another machine, is finite; one replica whose parameters are no longer those of the others; one rank
+first and alone, the same after restarts; between two checkpoints an element or two of one matrix
+turned, or became absurdly large, and nothing else.
 
 Evidence against: every rank turns at the same step with grown gradients; the lines come after the
-onset; another device gives the same NaN for the same batch.
+onset; the same step gives the same NaN again, on this device or another.
 
 Confirm: ``nvidia-smi -q -d ECC,ROW_REMAPPER``, ``dcgmi diag -r 3``, dmesg; run the batch of the
 failing step on another device.
@@ -22,6 +24,7 @@ import re
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
+from nanautopsy.circumstances import calm_before
 from nanautopsy.model import Assessment, LogEvent
 from nanautopsy.wording import phrase
 
@@ -44,11 +47,16 @@ _NONE = re.compile(
 )
 """A counter that stands at zero, as health checks print it."""
 
+_MENDED = re.compile(
+    r"\b(?:single.?bit|corrected|correctable|sbe)\b(?!.*\b(?:uncorrect|double))", re.IGNORECASE
+)
+"""Errors of which the memory itself restored the value."""
+
 
 def _assess(case: Case) -> Assessment:
     weighing = Weighing()
     said = [e for e in case.run.events_of("hardware-error") if _is_before(case, e)]
-    events = [e for e in said if not _NONE.search(e.text)]
+    events = [e for e in said if not (_NONE.search(e.text) or _MENDED.search(e.text))]
     wrong = [e for e in events if _WRONG_NUMBERS.search(e.text)]
     if wrong:
         dated = [e for e in wrong if not _COUNTER.search(e.text)]
@@ -79,13 +87,75 @@ def _assess(case: Case) -> Assessment:
             break
     for finding in case.found("rank-alone", "ranks-disagree")[:1]:
         weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
+    _weigh_again(case, weighing)
+    _weigh_replicas(case, weighing)
+    _weigh_flipped(case, weighing)
     if not weighing.evidence:
         return quiet(
             phrase("no hardware error was logged before the onset, and no rank turned alone")
         )
-    for finding in case.found("grad-norm-growth", "lr-jump", "loss-scale-collapse"):
+    for finding in case.grew_alike("grad-norm-growth", "lr-jump", "loss-scale-collapse"):
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
+    for finding in case.near_onset("reproducible"):
+        weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
+    _weigh_calm(case, weighing)
     return weighing.fired()
+
+
+def _weigh_again(case: Case, weighing: Weighing) -> None:
+    """What was NaN once and finite the next time. An attempt that resumed may have left out the
+    batch; on another machine with equal values before, that is a second thought."""
+    for finding in case.near_onset("not-reproducible")[:1]:
+        sure = finding.data.get("stated") or finding.data.get("elsewhere")
+        weighing.speaks_for(
+            thresholds.STRONG if sure else thresholds.MODERATE, finding.text, finding.source
+        )
+
+
+def _weigh_replicas(case: Case, weighing: Weighing) -> None:
+    for finding in case.found("replicas-differ")[:1]:
+        weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
+        if isinstance(finding.data.get("rank"), int):
+            weighing.speaks_for(
+                thresholds.MODERATE,
+                phrase(
+                    "it is rank {rank} alone, while the others still agree bit by bit",
+                    rank=finding.data["rank"],
+                ),
+                finding.source,
+            )
+
+
+def _weigh_flipped(case: Case, weighing: Weighing) -> None:
+    """An element or two that became absurd between the last sound checkpoint and the next, though
+    that was saved after the onset: a bad gradient would have spoilt whole rows. So this is no
+    cascade."""
+    onset = case.onset
+    if onset is None or onset.last_finite is None:
+        return
+    for finding in case.findings:
+        sound_until = finding.last_good
+        if finding.id == "flipped-weight" and sound_until is not None and finding.step is not None:
+            if sound_until <= onset.last_finite <= finding.step:
+                weighing.speaks_for(
+                    thresholds.STRONG,
+                    phrase(
+                        "{finding}, and nothing else: a bad gradient spoils more",
+                        finding=finding.text,
+                    ),
+                    finding.source,
+                )
+                return
+
+
+def _weigh_calm(case: Case, weighing: Weighing) -> None:
+    norm = None if case.onset is None else calm_before(case.run, case.onset)
+    if norm is not None:
+        weighing.speaks_for(
+            thresholds.WEAK,
+            phrase("{tag} was at its usual level right before", tag=norm.tag),
+            norm.source,
+        )
 
 
 def _is_before(case: Case, event: LogEvent) -> bool:

@@ -22,6 +22,10 @@ from nanautopsy.model import (
     Source,
     Verdict,
 )
+from nanautopsy.places import interval
+
+_NEAR = 2
+"""Logged points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,30 @@ class Case:
             if f.step is not None
             and first <= f.step <= onset.step
             and f.data.get("axis", "step") == onset.axis
+        )
+
+    def grew_alike(self, *ids: str) -> tuple[Finding, ...]:
+        """Those of them that did not begin where the ranks began to disagree: what grows behind
+        that is no growth of the training itself."""
+        parted = [f.last_good for f in self.found("ranks-disagree") if f.last_good is not None]
+        return tuple(
+            f
+            for f in self.found(*ids)
+            if not parted or not isinstance(b := f.data.get("began"), int) or b < min(parted)
+        )
+
+    def near_onset(self, *ids: str) -> tuple[Finding, ...]:
+        """Those that lie within a few logged points of the onset, on either side: what a program
+        says of a step that it computed again stands behind the step's row."""
+        onset = self.onset
+        if onset is None or onset.step is None:
+            return ()
+        logged = self.run.by_role("loss", "grad_norm")
+        reach = _NEAR * max((interval(s) for s in logged if s.axis == onset.axis), default=1)
+        return tuple(
+            f
+            for f in self.findings
+            if f.id in ids and f.step is not None and abs(f.step - onset.step) <= reach
         )
 
     def fact(self, name: str) -> Fact | None:

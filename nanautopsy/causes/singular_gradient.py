@@ -209,6 +209,12 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
             phrase("{finding}: not every rank", finding=finding.text),
             finding.source,
         )
+    for finding in case.near_onset("not-reproducible")[:1]:
+        weighing.speaks_against(
+            thresholds.STRONG,
+            phrase("{finding}: arithmetic does the same each time", finding=finding.text),
+            finding.source,
+        )
     overlap = case.states("overlap_comm", True)
     if overlap is not None:
         weighing.speaks_against(

@@ -60,3 +60,18 @@ def test_a_row_or_a_column_is_a_gradients() -> None:
     row = _saved(45, nan=32, first_nonfinite=160)
     assert named_cause(loss, _saved(44), row) != "hardware-fault"
     assert named_cause(series("loss", [2.0] * 54), _saved(44), _saved(45)) is None
+
+
+def test_an_absurd_element_is_no_cascade_where_all_else_is_sound() -> None:
+    """It was saved behind the onset; but a bad gradient would have spoilt whole rows."""
+    loss = series("loss", [2.0] * 44 + [NAN] * 10)
+    sound = [tensor(f"layers.{i}.weight", (64, 32)) for i in range(3)]
+    before = checkpoint(40, *sound, tensor("layers.3.weight", (64, 32), max_abs=0.5, rms=0.1))
+    after = checkpoint(50, *sound, tensor("layers.3.weight", (64, 32), max_abs=9e37, rms=2e36))
+    assert named_cause(loss, before, after) == "hardware-fault"
+
+
+def test_what_the_memory_corrected_is_no_error() -> None:
+    ranks = [replace(LOSS, rank=0), replace(series("loss", [*[2.0] * 6, NAN]), rank=1)]
+    text = "GPU 2: 14 single-bit (corrected) ECC errors since boot"
+    assert named_cause(*ranks, event("hardware-error", text, 5)) is None

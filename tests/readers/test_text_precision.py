@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from reading import of_type
+from textlogs import read_text
 
 from nanautopsy import analyze
+from nanautopsy.model import ConfigRecord
 
 
 def _dtype(tmp_path: Path, line: str) -> object:
@@ -70,3 +73,19 @@ def test_who_states_float16_with_a_scaler_beside_it(
     log = tmp_path / "train.log"
     log.write_text(f"{line}\nstep: 1 loss: 2.5\nstep: 2 loss: 2.4\n", encoding="utf-8")
     assert ("loss_scaler" in analyze(log).run.facts) is scaler
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("attn implementation: flash_attention_2", "flash_attention_2"),
+        ("attention backend = sdpa", "sdpa"),
+        ("INFO - model loaded with attn_implementation=eager", "eager"),
+        ("Using FlashAttention-2", "flash_attention_2"),
+        ("Flash attention is not installed, using sdpa instead", None),
+        ("pip install flash-attn to try flash attention 2", None),
+    ],
+)
+def test_attention(line: str, kind: str | None, tmp_path: Path) -> None:
+    found = of_type(read_text(tmp_path, line + "\n"), ConfigRecord)
+    assert [r.values["attn_implementation"] for r in found] == ([kind] if kind else [])

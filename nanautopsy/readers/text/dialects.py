@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nanautopsy.readers.text import (
     amp_options,
+    attention_text,
     boxed_table,
     column_table,
     config_echo,
@@ -13,6 +14,7 @@ from nanautopsy.readers.text import (
     environment_text,
     headed_rows,
     hf_dict,
+    hosts,
     key_value,
     launch_line,
     layer_rows,
@@ -30,6 +32,7 @@ from nanautopsy.readers.text import (
     quotations,
     rate_prose,
     rate_statements,
+    reruns,
     sections,
     setting_lines,
     settings_dict,
@@ -71,8 +74,10 @@ DIALECTS: tuple[Dialect, ...] = tuple(
         settings_dict,
         setting_lines,
         environment_text,
+        attention_text,
         precision,
         launch_line,
+        hosts,
         lifecycle,
         lost_state,
         start_words,
@@ -85,6 +90,7 @@ DIALECTS: tuple[Dialect, ...] = tuple(
         skipped_steps,
         torch_text,
         parameter_rows,
+        reruns,
         nonfinite_text,
         printed_values,
     )

@@ -22,6 +22,11 @@ _BARS = re.compile(
     r"(?:^|[^\w|])((\|{1,2})[A-Za-z\u2207\u03b8]\w{0,9}\2)"
     r"(?:_?[2\u2082])?(?: (?:total|norm|l2|all|global))?$"
 )
+_BARS_OF = re.compile(
+    r"(?:^|[^\w|])"
+    r"((\|{1,2})[A-Za-z\u2207]\w{0,9}\2 (?:before|after|pre|post)[ _-]?[A-Za-z_]{0,20})$"
+)
+"""The same with its moment: ``|g| after reduce=``."""
 _OF_PATH = re.compile(r"([A-Za-z_]\w*)\[['\"]?(\w[\w./]*)['\"]?\]$")
 """A quantity of a part of the model: ``act_rms[layers.0]=``, ``act[4]=``."""
 _OF_QUANTITY = re.compile(
@@ -147,7 +152,7 @@ def name_before(text: str) -> tuple[str, bool]:
         return f"{of_path[1]}/{of_path[2]}", explicit
     if explicit and (of_quantity := _OF_QUANTITY.search(text)):
         return f"{of_quantity[1]} {of_quantity[2]}", explicit
-    if bars := _BARS.search(text.rstrip()):
+    if bars := _BARS.search(text.rstrip()) or _BARS_OF.search(text.rstrip()):
         return bars[1], explicit
     text = _PHASE_LABEL.sub("", text)
     return _trim(_DELIMITERS.split(text)[-1]), explicit

@@ -43,10 +43,13 @@ _RANK = re.compile(
 _LABEL = re.compile(
     rb" {0,4}(?:(?:worker|rank|task|proc|process|gpu)[-_ ]?)?(?P<task>\d{1,5}): "
     rb"|\[(?P<mpich>\d{1,5})\] "  # mpiexec -l, -prepend-rank
+    rb"|\[(?:worker|rank|proc|gpu)[-_ ]?(?P<named>\d{1,5})\]:? "
+    rb"|\((?P<share>\d{1,4})/\d{1,4}\) "  # as well a batch of so many: see _speak_in_turn
     rb"|(?!(?:epoch|step|iter|fold|layer|batch|stage|trial|phase|round|level|train|val|test|eval)\w*"
     rb"[^:]*:)(?=[^\s:]*\d)[A-Za-z0-9][\w.-]{0,63}: ",  # the machine's name: pdsh, mpirun
     re.IGNORECASE,
 )
+_FIRST_NUMBER = re.compile(rb"\d+(?:\.\d+)?")
 _LABELLED_LINES = 200
 _LABELLED_SHARE = 0.9
 _FEWEST_LABELLED = 5
@@ -122,6 +125,8 @@ def is_labelled(head: bytes) -> bool:
     found = [label for label in map(_LABEL.match, lines) if label]
     if len(found) < _LABELLED_SHARE * len(lines):
         return False
+    if any(label.lastgroup == "share" for label in found) and not _speak_in_turn(lines):
+        return False
     labels = [label[0].strip() for label in found]
     if len(set(labels)) == 1:
         # As well an epoch; but a program that says its epoch says something else, too.
@@ -130,6 +135,16 @@ def is_labelled(head: bytes) -> bool:
     # an epoch never goes back.
     back = sum(later < earlier for earlier, later in pairwise(map(_label_key, labels)))
     return len(set(labels)) <= len(labels) / 2 and back >= 2
+
+
+def _speak_in_turn(lines: list[bytes]) -> bool:
+    """Whether most lines and the next have the same first number behind labels that differ, as
+    ranks do that say the same step."""
+    labels = [label for label in map(_LABEL.match, lines) if label]
+    first = [(m[0], _FIRST_NUMBER.search(m.string, m.end())) for m in labels]
+    told = [(label, number[0] if number else b"") for label, number in first]
+    same = sum(a[0] != b[0] and a[1] == b[1] != b"" for a, b in pairwise(told))
+    return 2 * same >= len(told)
 
 
 def _label_key(label: bytes) -> tuple[int, bytes]:

@@ -15,6 +15,7 @@ _HASH = re.compile(r"\d{3}")
 """No counter has a number in its name, but garbage and identifiers have."""
 _BARS = re.compile(
     r"(\|{1,2})(?:g|grads?|gradients?|\u2207\w{0,8}|d?[wW]|theta|\u03b8|params?|weights?|updates?)\1"
+    r"(?: [a-z][a-z_ -]{0,30})?"
 )
 """A norm as it is written in formulas."""
 
