@@ -29,6 +29,9 @@ def cause_of(folder: Path, text: str, name: str = "train.log") -> str | None:
         ("h.0.pos_bias_u (4, 8) mean=nan max=nan", "uninitialized-params"),
         ("head/kernel |w|max=0", "zero-init"),
         ("head/bias |w|max=0", None),
+        ("1 of 4 parameter tensors have non-finite entries: ['rel_bias']", "uninitialized-params"),
+        ("restore: 2/8 leaves found in pretrained.msgpack", "wrong-checkpoint"),
+        ("dump.bin: 12672 of 21120 bytes; short read, the rest stays 0", "corrupt-checkpoint"),
         ("adapter was trained on base 81857, attaching it to base bf787", "wrong-checkpoint"),
         (
             "m.pt does not match the model: "
@@ -116,3 +119,27 @@ def test_a_new_head_says_nothing_of_a_death_behind_an_ordinary_loss() -> None:
     new = event("weights-newly-initialized", "new", keys=keys, count=3)
     unused = event("weights-not-used", "unused", keys=("vocab_layer_norm.weight",), count=5)
     assert named_cause(loss, new, unused) != "wrong-checkpoint"
+
+
+def test_a_check_in_a_file_without_rows(tmp_path: Path) -> None:
+    said = "sanity check before fit: 1 of 4 parameters has non-finite entries: ['rel_bias']\n"
+    (tmp_path / "out.txt").write_text(said)
+    assert cause_of(tmp_path, DEAD) == "uninitialized-params"
+    (tmp_path / "out.txt").write_text(said.replace("1 of", "0 of").replace("'rel_bias'", ""))
+    assert cause_of(tmp_path, DEAD) is None
+
+
+def test_a_size_that_is_zero_where_the_curves_begin() -> None:
+    loss = series("loss", [NAN] * 20)
+    zero, well = (series("param_norm/vis_proj.weight", [v, v], [0, 1]) for v in (0.0, 2.1))
+    rest = series("param_norm/enc.weight", [3.2, 3.2], [0, 1])
+    assert named_cause(loss, zero, rest) == "zero-init"
+    assert named_cause(loss, well, rest) is None
+    bias = series("param_norm/enc.bias", [0.0, 0.0], [0, 1])
+    assert named_cause(loss, bias, rest) is None
+
+
+def test_the_only_finite_row_is_of_the_weights_as_they_were_loaded(tmp_path: Path) -> None:
+    said = "restore: 2/8 leaves found in pretrained.msgpack\n"
+    rows = "".join(f"[{i:05d}] loss {'560.05' if i == 0 else 'nan'}\n" for i in range(0, 90, 5))
+    assert cause_of(tmp_path, said + rows) == "wrong-checkpoint"

@@ -73,8 +73,15 @@ def weigh_time(case: Case, weighing: Weighing) -> None:
         if onset.last_finite is not None and was_sound(case):
             return  # an ordinary loss came first: an update may have done it
         dead_with_what_was_loaded(onset, weighing)
-    elif onset.last_finite is not None:
+    elif onset.last_finite is not None and not _is_first_row(case, onset.last_finite):
         finite_before(onset, thresholds.STRONG, weighing)
+
+
+def _is_first_row(case: Case, step: int) -> bool:
+    """Whether the only finite row is the first: the weights as they were loaded gave it, and what
+    lies between it and the next is not seen."""
+    starts = [int(s.steps[0]) for s in case.run.by_role("loss", "grad_norm") if len(s)]
+    return bool(starts) and step <= min(starts) <= thresholds.FIRST_STEPS
 
 
 def dead_with_what_was_loaded(onset: Onset, weighing: Weighing) -> None:

@@ -86,9 +86,28 @@ def _statements(run: Run) -> list[LogEvent]:
     return [
         e
         for e in said
-        if e.kind == "absurd-parameter" or e.data.get("quantity") == "parameters"
-        if is_before_training(run, e)
+        if e.kind == "absurd-parameter" or _is_of_parameter(e)
+        if is_before_training(run, e) or _BEFORE.search(e.text)
     ]
+
+
+_BEFORE = re.compile(
+    r"\b(?:before|prior to|at|on) (?:the )?(?:fit(?:ting)?|train(?:ing)?|first step|step 0"
+    r"|start|init\w*|load\w*)\b"
+    r"|\bafter (?:the )?(?:load|init|resiz|restor|build|construct|convers|materializ)\w*",
+    re.IGNORECASE,
+)
+"""Words that say that no step had been made."""
+_PARAMETER = re.compile(r"(?:^|[./])(?:\w*_)?(?:weight|bias|kernel|embedding|scale)$")
+_OF_OTHERS = re.compile(r"grad|output|activ|input", re.IGNORECASE)
+
+
+def _is_of_parameter(event: LogEvent) -> bool:
+    """Whether what is said to be non-finite is a parameter, by its name where nothing else says."""
+    quantity, layer = event.data.get("quantity"), event.data.get("layer")
+    if quantity in (None, "tensor", "value") and isinstance(layer, str):
+        return bool(_PARAMETER.search(layer)) and not _OF_OTHERS.search(event.text)
+    return quantity == "parameters"
 
 
 def _weigh_statement(case: Case, new: set[str], weighing: Weighing) -> None:

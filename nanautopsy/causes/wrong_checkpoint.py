@@ -73,7 +73,11 @@ def _weigh_level(case: Case, weighing: Weighing) -> bool:
     """A first loss far above what the source of the weights had: then they show at once, however
     long the run takes to die of them."""
     for finding in case.found("level-lost"):
-        weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+        factor = finding.data.get("factor")
+        far = isinstance(factor, float) and factor >= thresholds.LEVEL_LOST**2
+        # Another task may have a loss of another size.
+        strength = thresholds.STRONG if far else thresholds.MODERATE
+        weighing.speaks_for(strength, finding.text, finding.source)
         death, start = case.death, finding.step
         if death is not None and start is not None and 0 <= death - start <= thresholds.FIRST_ROW:
             weighing.speaks_for(

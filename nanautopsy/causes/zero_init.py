@@ -29,6 +29,7 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.circumstances import at_first_steps, loss_was_finite_at
+from nanautopsy.detectors.zero_weights import parameter_sizes
 from nanautopsy.model import Assessment, Finding, Run
 from nanautopsy.quantities import quantity_words
 from nanautopsy.signal import index_at
@@ -166,7 +167,8 @@ def _module(name: str) -> str:
 
 
 def _can_tell(run: Run) -> bool:
-    return any(c.tensors for c in run.checkpoints) or bool(run.events_of("zero-parameter"))
+    printed = bool(run.events_of("zero-parameter")) or bool(parameter_sizes(run))
+    return printed or any(c.tensors for c in run.checkpoints)
 
 
 CAUSE = Cause(

@@ -13,6 +13,7 @@ _BLOCK = re.compile(
     r"(?:^|\.)(?:layers?|blocks?|h|layer|resblocks|block|decoder|encoder)"
     r"\.(?:\d+|\{[\d, .]+\})\."
     r"|(?:^|\.)(?!(?:\w*head|classifier|score|cls|pooler)\.)[A-Za-z_]\w*\.\d+\.(?=\w)"
+    r"|(?:^|/)(?:\w*(?:layer|block|encoder|decoder|stage)s?)_?\d+/"
 )
 """A numbered block, or a numbered member of anything but a head; the load report of transformers 5
 folds numbers as ``layers.{0, 1}.``"""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from nanautopsy.checkpoints.damage import weights
 from nanautopsy.checkpoints.lineages import in_order
 from nanautopsy.detectors.interface import Detector
-from nanautopsy.model import Finding, Run, Source, TensorHealth
+from nanautopsy.model import Finding, Run, Series, Source, TensorHealth
 from nanautopsy.places import is_before_training
 from nanautopsy.wording import phrase, shortlist
 
@@ -38,6 +38,7 @@ def _detect(run: Run) -> Iterator[Finding]:
     measured = [c for c in in_order(run.checkpoints) if weights(c)]
     if not measured:
         yield from _printed(run)
+        yield from _logged(run)
         return
     first = measured[0]
     zero = [t for t in weights(first) if t.all_zero and _is_matrix(t)]
@@ -81,6 +82,34 @@ def _printed(run: Run) -> Iterator[Finding]:
                 data={"tensors": (name,), "by_design": False},
             )
             return
+
+
+def _logged(run: Run) -> Iterator[Finding]:
+    """A parameter's size that is exactly zero where the curves begin, beside others that are not;
+    of the first step's loss it may stand in the row."""
+    starts = [int(s.steps[0]) for s in run.by_role("loss", "grad_norm") if len(s)]
+    sizes = [s for s in parameter_sizes(run) if not starts or s.steps[0] <= min(starts)]
+    zero = [s for s in sizes if s.values[0] == 0 and not _OFFSET.search(str(s.layer))]
+    places = Counter(_NUMBER.sub("#", str(s.layer)) for s in zero)
+    for series in zero:
+        name = str(series.layer)
+        if len(zero) == len(sizes) or _ZERO_BY_DESIGN.search(name):
+            continue
+        if places[_NUMBER.sub("#", name)] == 1:
+            yield Finding(
+                id="zero-weight",
+                text=phrase("{tag} is exactly 0 where training begins", tag=series.tag),
+                source=series.at(0),
+                step=int(series.steps[0]),
+                layer=name,
+                data={"tensors": (name,), "by_design": False},
+            )
+            return
+
+
+def parameter_sizes(run: Run) -> list[Series]:
+    """The logged sizes of single parameters."""
+    return [s for s in run.by_role("layer_parameter") if len(s) and s.layer]
 
 
 def _repeated(zero: list[TensorHealth], tensors: Sequence[TensorHealth]) -> set[str]:

@@ -63,6 +63,7 @@ def test_zeros_behind_the_first_metrics_are_none_of_the_start(tmp_path: Path) ->
         "Adam moments were not carried over",
         "resuming with model weights only",
         "loss scale was reset",
+        "momentum starts at zero",
     ],
 )
 def test_state_that_is_gone(line: str) -> None:
@@ -127,6 +128,12 @@ def test_the_level_of_the_source() -> None:
         ("projector.0.weight not found in checkpoint, initializing randomly", 1, 0),
         ("Randomly initialized: head.weight, head.bias", 2, 0),
         ("dataset: 12 missing values", 0, 0),
+        ("restore: 2/8 leaves found in pretrained.msgpack", 6, 0),
+        ("took 1 of 8 entries from resnet.pth", 7, 0),
+        ("used 3 of 4 GPUs", 0, 0),
+        ("left at initial values: ['block0/bias', 'block0/kernel']", 2, 0),
+        ("not consumed: ['layer0/bias', 'layer0/kernel']", 0, 2),
+        ("not consumed: []", 0, 0),
     ],
 )
 def test_lists_and_counts_of_keys(tmp_path: Path, line: str, new: int, unused: int) -> None:
@@ -147,7 +154,51 @@ def test_lines_of_one_parameter_each_are_one_statement(tmp_path: Path) -> None:
         "loaded ckpt.pt at step 200",
         "trainer: restoring state_500.ckpt (format 1)",
         "resume: step 600, model 8/8 tensors",
+        "requeued, continuing from snapshot.pth at batch 500",
     ],
 )
 def test_resumes(tmp_path: Path, line: str) -> None:
     assert events_of(read_text(tmp_path, line + "\n"), "run-resumed")
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("before fit: 1 of 4 parameter tensors have non-finite entries: ['rel_bias']", "rel_bias"),
+        ("non-finite parameters after loading: h.embed.weight, h.head.weight", "h.embed.weight"),
+        ("2.weight finite: False", "2.weight"),
+        ("2 of 4 parameters are non-finite", None),
+    ],
+)
+def test_checks_that_parameters_fail(tmp_path: Path, line: str, name: str | None) -> None:
+    (said,) = events_of(read_text(tmp_path, line + "\n"), "nonfinite-text")
+    assert said.data["quantity"] == "parameters"
+    assert said.data.get("layer") == name
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0 of 4 parameters are non-finite",
+        "non-finite params: []",
+        "nan weights: none",
+        "2.weight finite: True",
+        "2 of 4 parameter gradients are non-finite, skipping",
+    ],
+)
+def test_checks_that_parameters_pass(tmp_path: Path, line: str) -> None:
+    said = events_of(read_text(tmp_path, line + "\n"), "nonfinite-text")
+    assert not [e for e in said if e.data.get("quantity") == "parameters"]
+
+
+def test_shapes_that_differ_line_by_line(tmp_path: Path) -> None:
+    text = "".join(f"  h.{i}.w: file (64, 24) / model (48, 24) -> left out\n" for i in range(3))
+    (said,) = events_of(read_text(tmp_path, text), "weights-mismatched")
+    assert said.data["keys"] == ("h.0.w", "h.1.w", "h.2.w")
+
+
+def test_a_file_that_is_short(tmp_path: Path) -> None:
+    short = "dump.bin: 12672 of 21120 bytes; short read, remaining 2112 floats stay 0\n"
+    assert events_of(read_text(tmp_path, short), "checkpoint-damaged")
+    whole = "dump.bin: read 21120 of 21120 bytes\n"
+    assert not events_of(read_text(tmp_path, whole), "checkpoint-damaged")

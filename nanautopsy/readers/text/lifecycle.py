@@ -89,6 +89,10 @@ _DAMAGED = re.compile(
     r"|\b(?:file|checkpoint|shard|\w+\.(?:bin|safetensors|pth?|ckpt))\b.{0,80}\b(?:incomplete|truncated"
     r"|cut short|bytes, (?:but )?(?:the )?index says)"
     r"|PytorchStreamReader failed|MetadataIncompleteBuffer|incomplete metadata, file not fully"
+    r"|\bshort read\b|\b\d[\d,]* of \d[\d,]* bytes\b.{0,40}\b(?:remain\w*|rest|only|missing"
+    r"|padd\w+)\b"
+    r"|\bexpected \d[\d,]* bytes\b.{0,20}\b(?:got|found|read|has|only)\b.{0,12}\d"
+    r"|\b\d[\d,]* bytes\b.{0,20}\bexpected \d"
     r"|HeaderTooLarge|InvalidHeader|(?:pickle|checkpoint|safetensors|\.pt).{0,60}unexpected EOF",
     re.IGNORECASE,
 )
@@ -126,7 +130,7 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
         ),
     ),
     (
-        ("continuing training", "resum", "loaded ", "loading ", "restor",
+        ("continuing ", "continues ", "resum", "loaded ", "loading ", "restor",
          "checkpoint loaded", "checkpoint was loaded",
          "latest checkpoint", "last checkpoint", "training checkpoint"),
         _Rule(
@@ -144,6 +148,8 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
                 r"\b(?:step|iter(?:ation)?|update|epoch)s?\b\W{0,3}\d"
                 rf"|\brestor(?:ed|ing) (?:from )?[\"'`]?(?:[\w.~-]*/)*[\w.-]*\d[\w.-]*\."
                 rf"(?:ckpt|pth?)\b"
+                rf"|\bcontinu(?:e[sd]?|ing) from (?:the )?(?:checkpoint |snapshot )?"
+                rf"[\"'`]?{_SAVED}\b"
                 rf"|^\W*(?:\[?\w+\]?\W+)?resume:\s.*(?:{_SAVED}|\b(?:step|epoch|iter\w*)\W{{0,3}}\d)"
                 r"|=> loaded checkpoint .* \(epoch|Restored (?:all states )?from"
                 r"|\brestor(?:ed|ing) (?:[\w-]+ ){0,3}(?:checkpoint|training state|train state)\b",
@@ -167,8 +173,8 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
     (
         ("mismatch", "check failed", "sum failed", "does not match", "do not match",
          "failed reading zip", "unexpected eof",
-         "incomplete", "truncated", "index says", "metadataincomplete", "headertoo",
-         "invalid header"),
+         "incomplete", "truncated", "index says", "short read", " bytes",
+         "metadataincomplete", "headertoo", "invalid header"),
         _Rule("checkpoint-damaged", _DAMAGED),
     ),
     (

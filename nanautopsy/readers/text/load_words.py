@@ -25,6 +25,13 @@ _SHARE = re.compile(
     r"(?:param(?:eter)?s?|tensors?|keys?|weights?|layers?|modules?|variables?|arrays?)\b",
     re.IGNORECASE,
 )
+_SHARE_FIRST = re.compile(
+    r"(?<![\w.])(\d{1,7})\s*(?:/|of|out of)\s*(?:the )?(\d{1,7})\s+(?:\w+ )?"
+    r"(?:param(?:eter)?s?|tensors?|keys?|weights?|layers?|modules?|variables?|arrays?|leaves|entries)"
+    r"\b (?:(?:were|are|was|could be) )?(?:load(?:ed)?|restored|initiali[sz]ed|copied|matched|found"
+    r"|taken|used|transferred|from)\b",
+    re.IGNORECASE,
+)
 _BARE = (
     r"\b{0}\b(?: (?:ones|names|tensors|entries|params?|parameters?|weights))?"
     r"(?:\s*[:=]?\s*(?=[\[{{]\s*['\"\w])|\s*[:=]\s*(\d{{1,7}})\b)"
@@ -32,6 +39,11 @@ _BARE = (
 )
 """A list or a count behind or before the word alone, as programs that compare key sets print it;
 that it is of keys, the other words of the line say."""
+_LEFT_AS_IS = (
+    r"\b(?:left|kept|remain(?:ing|s)?|stay(?:ing|s)?) (?:at|as|with|on) (?:their |its )?"
+    r"(?:initial|random|fresh|init)\w*(?: \w+)?\s*:\s*(?=[\[{(]\s*['\"]?\w+[./])"
+)
+_OF_STATE = re.compile(r"optim|schedul|slot|moment|accumulator|scaler", re.IGNORECASE)
 _OF_KEYS = re.compile(
     r"keys?\b|state[_ ]?dict|\bload(?:ed|ing)?\b|checkpoint|ckpt|weights|\bmodel\b|tensors|param",
     re.IGNORECASE,
@@ -43,7 +55,8 @@ _OWN_WORDS = (
         re.compile(
             rf"(?:(\d{{1,7}})\s+)?\bmissing{_WORDS}(?:\s*:\s*(\d{{1,7}})\b)?"
             r"|(\d{1,7}) keys? (?:are |were )?missing\b|\bmissing (\d{1,7}) keys?\b"
-            rf"|{_BARE.format('missing')}|\bweights (?:of|in) [^\[:]{{1,80}}? not initiali[sz]ed\b"
+            rf"|{_BARE.format('missing')}|{_LEFT_AS_IS}|\bweights (?:of|in) [^\[:]{{1,80}}?"
+            rf" not initiali[sz]ed\b"
             r"|(\d{1,7}) (?:objects?|layers?|variables?) could not be loaded\b",
             re.IGNORECASE,
         ),
@@ -55,6 +68,7 @@ _OWN_WORDS = (
             r"|(\d{1,7}) keys? (?:are |were )?unexpected\b|\bunexpected (\d{1,7}) keys?\b"
             r"|\b(?:weights|keys|tensors|param\w*) (?:from|of|in) [^\[:]{1,80}?\bnot used\b"
             rf"|{_BARE.format('(?:unexpected|unused|extra)')}"
+            r"|\bnot (?:consumed|used|needed|matched|taken)\b\s*:\s*(?=[\[{(]\s*['\"]?\w+[./])"
             r"|(?:(\d{1,7})\s+)?\bkeys? (?:in|of|from) (?:the )?(?:checkpoint|state_?dict)\b"
             r".{0,20}\bnot (?:found|in|used|present|matched)\b",
             re.IGNORECASE,
@@ -63,18 +77,23 @@ _OWN_WORDS = (
 )
 _QUOTED = re.compile(r"['\"]([^'\"]{1,300})['\"]")
 _BRACKET = re.compile(r"[\[{(]([^\[\]{}()]*)[\]})]")
-_NAME = re.compile(r"[A-Za-z_][\w]*(?:[./]\w+)+")
+_NAME = re.compile(r"(?<![\w./])[A-Za-z_]\w*(?:[./]\w+)+")
 _SKIPPED = re.compile(
     r"(?:\bskip(?:ping|ped)?\b|\bignor(?:ing|ed)\b|\bsize mismatch for\b|\bshape mismatch\b)"
     r"(?: (?:loading|key|param(?:eter)?|weight|layer|tensor|for))*[ :'\"`]+([A-Za-z_][\w.]*\.\w+)"
-    r"\b.*(?:shape|size|\()",
+    r"\b.*(?:shape|size|\()"
+    r"|^\W*(?:\w+ ){0,2}['\"`]?([A-Za-z_]\w*(?:[./]\w+)+)['\"`]?\s*[:|,-]?\s.*?"
+    r"[(\[]\d+(?:, ?\d+)*,?[)\]].{1,40}[(\[]\d+(?:, ?\d+)*,?[)\]].*?"
+    r"\b(?:left out|skipp?(?:ed|ing)|ignor(?:ed|ing)|not (?:loaded|copied|restored|used)"
+    r"|mismatch\w*"
+    r"|differ(?:s|ent)?|dropped|discarded|kept|re-?init\w*)\b",
     re.IGNORECASE,
 )
 
 
 def _on_share(log: Log, line: Line) -> None:
     """How many of the model's parameters a loader found."""
-    share = _SHARE.search(line.text)
+    share = _SHARE.search(line.text) or _SHARE_FIRST.search(line.text)
     if share is None:
         return
     found, total = int(share[1]), int(share[2])
@@ -114,7 +133,7 @@ def _on_skipped(log: Log, line: Line) -> None:
         match = _SKIPPED.search(line.text)
         if match is None:
             return Take.NOT_MINE
-        keys.add(match[1])
+        keys.add(match[1] or match[2])
         return Take.MORE
 
     def end() -> None:
@@ -128,19 +147,21 @@ def _plan(line: Line, lower: str) -> Handler | None:
     text = line.text
     if "incompatiblekeys(" in lower or "some weights of" in lower:
         return None
-    if _SHARE.search(text) is not None:
+    if _SHARE.search(text) or (_SHARE_FIRST.search(text) and not _OF_STATE.search(text)):
         return _on_share
     if _SKIPPED.search(text) is not None:
         return _on_skipped
     named = any(pattern.search(text) for _, pattern in _OWN_WORDS)
-    return _on_keys if named and _OF_KEYS.search(text) else None
+    listed = _NAME.search(text) is not None
+    return _on_keys if named and (listed or _OF_KEYS.search(text)) else None
 
 
 DIALECT = Dialect(
     name="load-words",
     triggers=(
         "missing key", "missing_key", "unexpected key", "unexpected_key", "keys in", "keys of",
-        "keys from", "key in", "missing", "unexpected", "not be loaded", "not used",
+        "keys from", "key in", "missing", "unexpected", " leaves", " entries",
+        "left at", "left out", "not consumed", "differ", "not be loaded", "not used",
         "not initiali", " parameters", " params", " tensors", " keys", " weights", " layers",
         " modules", " variables", " arrays", "skip", "ignor", "mismatch",
     ),

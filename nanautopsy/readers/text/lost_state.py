@@ -26,20 +26,19 @@ _STATE = (
     r"(?:optimi[sz]ers?|optim|opt(?:im)?_state|(?:lr[_ ])?schedulers?"
     r"|(?:(?:lr|learning[ -]rate)[_ ])schedule"
     r"|(?:loss |grad(?:ient)? ?|amp )?scalers?|loss[_ ]scale|ema|exp_avg(?:_sq)?"
-    r"|(?:(?:first|second|adam) )?moments?|accumulators?|slots?|(?:momentum|velocity)(?= buffer)"
+    r"|(?:(?:first|second|adam) )?moments?|accumulators?|slots?|momentum|velocity"
     r"|(?:momentum|velocity|moment|accumulator|slot) (?:buffers?|slots?|variables?))"
 )
 _MORE = r"(?:[ _.-](?:states?|dict|file|entr(?:y|ies)|keys?|slots?|buffers?|variables?|\w+\.pt))*"
 _GONE = (
     r"(?:(?:(?:is|are|was|were|could|has|have|had|will|be|been) )*"
     r"(?:not|never|n't) (?:be(?:en)? )?(?:found|restored|loaded|present|saved|in\b|carried"
-    r"|available"
-    r"|recovered|included|kept|matched|match)"
+    r"|available|used|recovered|included|kept|matched|match)"
     r"|(?:(?:is|are|was|were) )?(?:missing|lost|absent|dropped|discarded|empty)"
     r"|(?:is|are|was|were) (?:re-?set|reset|zeroed|cleared|skipped|ignored|re-?created|re-?built)"
     r"|filled with zeros|zero-?filled|re-?initiali[sz]ed"
     r"|(?:re-?)?start(?:s|ed|ing)? (?:over|anew|afresh|fresh|from (?:scratch|zero|(?:step"
-    r" )?0\b)|at (?:step )?0\b)"
+    r" )?0\b)|at (?:zero|(?:step )?0\b))"
     r"|begins? (?:anew|afresh|fresh|from (?:scratch|zero))|mismatch)"
 )
 _PUT_ASIDE = (
