@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from nanautopsy import thresholds
-from nanautopsy.model import Onset, Run, Series
+from nanautopsy.model import Onset, Run, Series, Source
 from nanautopsy.signal import first_nonfinite, index_at, persistent, up_to
 
 
@@ -45,6 +47,11 @@ def finite_layer_beside(run: Run, onset: Onset) -> Series | None:
     return None
 
 
+def says_first(source: Source) -> bool:
+    """Whether the program says itself that what it found was the first of what it watched."""
+    return re.search(r"\bfirst\b", source.excerpt or "", re.IGNORECASE) is not None
+
+
 def loss_was_finite_at(run: Run, step: int) -> bool:
     """Whether a training loss was logged at ``step``, finite and not masked; where none was, a
     number that died for good later, and so depends on the weights."""
@@ -61,9 +68,11 @@ def loss_was_finite_at(run: Run, step: int) -> bool:
 
 
 def _dies_after(series: Series, step: int) -> bool:
-    """Whether it was finite at ``step``, and non-finite from a later one on."""
+    """Whether it was finite at ``step``, and non-finite right behind it or from a later one on."""
     index, dead = index_at(series, step), first_nonfinite(series)
-    return index is not None and dead is not None and index < dead and persistent(series, dead)
+    if index is None or dead is None:
+        return False
+    return index + 1 == dead or (index < dead and persistent(series, dead))
 
 
 def gradients_were_finite_at(run: Run, step: int) -> bool:

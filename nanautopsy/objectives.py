@@ -13,7 +13,8 @@ from nanautopsy.moving_targets import is_running_sum
 from nanautopsy.roles import words
 
 TOTAL = frozenset(
-    "loss losses total train training sum overall all lm batch step avg mean objective".split()
+    "loss losses total train training sum overall all lm batch step avg mean objective elbo nelbo"
+    " vlb".split()
 )
 """Words of a tag that names the whole objective, which turns together with any of its terms."""
 

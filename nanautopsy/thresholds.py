@@ -152,6 +152,11 @@ RUNAWAY_DOUBLINGS = 3
 single spikes have no such run."""
 RUNAWAY_FACTOR = 100.0
 """How far above all that it had been a loss must have come with them."""
+ABSURD_LOSS = 1e15
+"""A finite loss that measures nothing: sums over a billion elements of errors of a thousand squared
+stay below it."""
+RISEN_FOR_GOOD = 1e9
+"""Factor over its beginning at which a loss or a norm that stays there did not belong there."""
 MOVING_POINTS = 3
 """Points of an accuracy or a reward that show whether it moves."""
 RESUMED_OBJECTIVE_MAX = 1e3

@@ -111,3 +111,10 @@ def test_growth_at_once_has_no_usual_level_behind_it() -> None:
     grown = [f for f in detect(make_run(norm)) if f.id == "grad-norm-growth"]
     assert grown
     assert grown[0].data["from"] == 105.0
+
+
+def test_a_level_that_measures_nothing() -> None:
+    """An energy without a bound, which has come to rest where float32 is coarse."""
+    energy = [-1e-5 * 10.0**k for k in range(28)] + [-1e22, 3e21] * 40
+    assert verdict(series("loss", energy)) == "diverged"
+    assert verdict(series("loss", [3e9 * 0.99**k for k in range(100)])) == "healthy"

@@ -27,7 +27,7 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
-from nanautopsy.circumstances import finite_layer_beside, loss_was_finite_at
+from nanautopsy.circumstances import finite_layer_beside, loss_was_finite_at, says_first
 from nanautopsy.experts import ROUTER, has_experts, is_auxiliary, is_router_logit, is_routing
 from nanautopsy.model import Assessment, Finding, Series
 from nanautopsy.signal import index_at, shown
@@ -45,9 +45,10 @@ def _assess(case: Case) -> Assessment:
         beside = ""
         if before is not None:
             beside = phrase(", while {layer} was finite there", layer=before.layer)
+        told = before is not None or says_first(onset.source)
         weighing.speaks_for(
             # Where nothing before it was watched, it may just be the first that was.
-            thresholds.MODERATE if before is None else thresholds.STRONG,
+            thresholds.STRONG if told else thresholds.MODERATE,
             phrase(
                 "the first non-finite layer is the router {layer}{beside}",
                 layer=onset.layer,

@@ -120,6 +120,15 @@ def _left(values: np.ndarray) -> int | None:
     return int(below[0]) if len(below) and below[0] >= thresholds.INPUT_HISTORY else None
 
 
+def _reached(values: np.ndarray) -> int | None:
+    """The first 1 of shares that were below it up to then."""
+    full = np.flatnonzero(values == 1)
+    if not len(full) or full[0] < thresholds.INPUT_HISTORY:
+        return None
+    before = values[: full[0]]
+    return int(full[0]) if ((before >= 0) & (before < 1)).all() else None
+
+
 def _negative(values: np.ndarray) -> int | None:
     """The first negative number."""
     below = np.flatnonzero(values < 0)
@@ -167,6 +176,12 @@ def is_length(have: _Words) -> bool:
     return "shortest" in have or bool(length and least)
 
 
+def _is_highest_probability(have: _Words) -> bool:
+    return bool(have & _of("max maximum largest highest")) and bool(
+        have & _of("p prob probs probability probabilities proba sigmoid")
+    )
+
+
 _RULES = (
     _Rule("no-targets", _is_target, _fallen, phrase("{usual} as a rule")),
     _Rule("no-targets", _is_share, _vanished, phrase("{usual} as a rule")),
@@ -191,6 +206,7 @@ _RULES = (
         _risen,
         phrase("0 up to then"),
     ),
+    _Rule("left-domain", _is_highest_probability, _reached, phrase("below 1 up to then")),
     _Rule(
         "left-domain",
         lambda have: bool(have & _POSITIVE) and not have & _NO_ARGUMENT,

@@ -70,6 +70,9 @@ def growth(series: Series, death: int | None = None) -> Finding | None:
     # whose first step threw it far up for good.
     short = len(values) < 4 or _leaves_at_once(series, values)
     base = float(values[0] if short else np.median(values[: max(3, len(values) // 2)]))
+    early = float(np.median(values[: max(3, int(len(values) * thresholds.EARLY_SHARE))]))
+    if 0 < early <= last / thresholds.RISEN_FOR_GOOD:
+        base = min(base, early)  # most points lie behind the rise
     if base <= 0 or last < thresholds.GROWTH_FACTOR ** (2 if short else 1) * base:
         return None
     above = values >= thresholds.GROWTH_FACTOR * base

@@ -16,7 +16,7 @@ from nanautopsy.wording import phrase
 def _detect(run: Run) -> Iterator[Finding]:
     for series in run.by_role("learning_rate"):
         yield from _negative(series)
-        yield from _jump(series, _death(run, series))
+        yield from _jump(run, series)
     if not any(len(s) > thresholds.LR_WARMUP_POINTS for s in run.by_role("learning_rate")):
         yield from _stated_jump(run)
 
@@ -53,15 +53,16 @@ def _negative(series: Series) -> Iterator[Finding]:
     )
 
 
-def _jump(series: Series, death: int | None) -> Iterator[Finding]:
-    """The largest rise between neighbours that no warmup explains, or the last one up to
-    ``death``.
+def _jump(run: Run, series: Series) -> Iterator[Finding]:
+    """The largest rise between neighbours that no warmup explains, or, where a loss dies, the last
+    one before trouble began.
 
     A linear warmup multiplies by k/(k-1) at its k-th logged point, so from its third point on by
     1.5 at most; points at the beginning and zeros are no history. A jump back to a level that the
     schedule had held before (a cyclic schedule, warm restarts) is a schedule too.
     """
     usable = np.isfinite(series.values) & (series.values > 0)
+    death = _death(run, series)
     if death is not None:
         usable &= series.steps <= death
     steps, values = series.steps[usable], series.values[usable]
@@ -74,7 +75,10 @@ def _jump(series: Series, death: int | None) -> Iterator[Finding]:
     jumps[: thresholds.LR_WARMUP_POINTS - 1] = False
     if not jumps.any():
         return
-    last = int(np.flatnonzero(jumps)[-1])
+    rises = np.flatnonzero(jumps)
+    trouble = _trouble(run, series, int(steps[rises[0]]))
+    early = rises if trouble is None else rises[steps[rises + 1] <= trouble]
+    last = int(early[-1] if len(early) else rises[-1])
     at = int(np.where(jumps, ratios, 0.0).argmax()) if death is None else last
     index = int(np.flatnonzero(usable)[at + 1])
     yield Finding(
@@ -94,6 +98,21 @@ def _jump(series: Series, death: int | None) -> Iterator[Finding]:
         last_good=int(steps[at]),
         data={"ratio": float(ratios[at]), "to": float(values[at + 1]), "from": float(values[at])},
     )
+
+
+def _trouble(run: Run, rate: Series, first: int) -> int | None:
+    """The first step at which a loss or a norm lies far above all that it was up to ``first``: the
+    rate that rises again behind it did not begin it."""
+    found: list[int] = []
+    for series in run.by_role("loss", "grad_norm"):
+        if series.axis != rate.axis:
+            continue
+        values = np.abs(series.values)
+        before = values[(series.steps <= first) & np.isfinite(values)]
+        if len(before):
+            above = (series.steps > first) & (values > thresholds.GROWTH_FACTOR * before.max())
+            found += series.steps[above][:1].tolist()
+    return min(found, default=None)
 
 
 def _stated_jump(run: Run) -> Iterator[Finding]:

@@ -139,3 +139,11 @@ def test_a_first_row_behind_updates_that_hides_the_climb(
     steps = [first + 10 * i for i in range(8)]
     parts = series("loss", [NAN] * 8, steps=steps), series("lr", [rate] * 8, steps=steps)
     assert named_cause(*parts, config={"training": {"optimizer": "SGD"}}) == cause
+
+
+def test_the_first_of_two_jumps_where_trouble_began_behind_it() -> None:
+    """A milestone that multiplies instead of dividing: the second one finds a broken run."""
+    rates = [0.05] * 40 + [0.5] * 20 + [5.0] * 6
+    climbing = [float(v) for v in 3.0 ** np.arange(24)]
+    parts = series("loss", [4.0] * 40 + climbing + [INF, NAN]), series("lr", rates)
+    assert named_cause(*parts) == "lr-spike"

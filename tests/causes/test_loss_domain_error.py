@@ -111,3 +111,15 @@ def test_terms_that_are_not_called_losses() -> None:
     assert named_cause(*parts) == "loss-domain-error"
     policy = series("rollout/reward_mean", [1.0] * 12)
     assert named_cause(*parts, policy) is None
+
+
+@pytest.mark.parametrize(("highest", "named"), [(1.0, True), (0.97, False)])
+def test_a_probability_that_reaches_1_where_its_term_dies(highest: float, named: bool) -> None:
+    """``log(1 - p)``; of the terms of an evidence bound only this one has it."""
+    parts = (
+        series("elbo", [-5.0] * 30 + [NAN] * 3),
+        series("rec", [4.0] * 30 + [NAN] * 3),
+        series("kl", [16.0] * 31 + [NAN] * 2),
+        series("p_max", [0.97] * 30 + [highest] + [NAN] * 2),
+    )
+    assert (named_cause(*parts) == "loss-domain-error") is named

@@ -23,6 +23,22 @@ FORMS: list[tuple[str, str, Expected]] = [
         {("loss", "step"): ([1, 2], [2.5, NAN])},
     ),
     (
+        "words, with a fraction and a share",
+        "".join(f"iter {n} mpjpe {v} gnorm 0.5 of 159/160\n" for n, v in ((1, 0.9), (2, "nan"))),
+        {("mpjpe", "step"): ([1, 2], [0.9, NAN]), ("gnorm", "step"): ([1, 2], [0.5, 0.5])},
+    ),
+    (
+        "a list of layers",
+        "[  20/4000] mlm=3.2 attn_max=(1680, 1860) lr=[0.1, 0.1]\n"
+        "[  40/4000] mlm=2.7 attn_max=(3872, inf) lr=[0.1, 0.1]\n",
+        {
+            ("mlm", "step"): ([20, 40], [3.2, 2.7]),
+            ("attn_max/0", "step"): ([20, 40], [1680, 3872]),
+            ("attn_max/1", "step"): ([20, 40], [1860, math.inf]),
+            ("lr", "step"): ([20, 40], [0.1, 0.1]),
+        },
+    ),
+    (
         "loguru",
         "2024-01-01 10:00:00.123 | INFO     | __main__:train:42 - step 1 loss: 2.5\n",
         {("loss", "step"): ([1], [2.5])},

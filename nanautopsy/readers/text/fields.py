@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from nanautopsy.readers.text.numbers import NONFINITE, word_value
+from nanautopsy.readers.text.words import words
 
 _WINDOW = 120
 _MAX_FIELDS = 512
@@ -45,6 +46,11 @@ _STOP = frozenset(
 _MEMBER = re.compile(r"\](?:[._](\w+))?\s?[=:]\s?-?$")
 """Between the index of a part and its number."""
 _FEWEST_MEMBERS = 2
+_OPENS = re.compile(r"([\w/.]+\s?[=:])\s?[(\[]\s*-?$")
+_OF_GROUPS = frozenset("lr rate mom momentum beta betas".split())
+"""Words of lists over parameter groups, of which the first stands for all."""
+_GOES_ON = re.compile(r",\s*-?")
+"""Between the numbers of a list."""
 _PLUS = re.compile(r"(?<=[:=])\s*\+$")
 """Of a number that is written with its sign: ``loss=+0.31``."""
 _CARRIED = re.compile(r"([A-Za-z][\w/.\- ]*?)\s+(?:at|after|in|for|on|@)\s+[\w ]*$")
@@ -100,7 +106,27 @@ def fields(parts: list[bytes]) -> list[Field]:
         _field(before, index, const, negative, after, parts)
         for (before, index, const, negative), after in zip(pieces, afters, strict=True)
     ]
-    return _members(found, parts) if any(_MEMBER.match(f.before) for f in found[1:]) else found
+    if any(_MEMBER.match(f.before) for f in found[1:]):
+        found = _members(found, parts)
+    return _of_lists(found) if any(_OPENS.search(f.before[-_WINDOW:]) for f in found) else found
+
+
+def _of_lists(found: list[Field]) -> list[Field]:
+    """Numbers of a list, each under the list's name and its place: ``attn_max=(1680, 1860)``."""
+    named, i = list(found), 0
+    while i < len(found):
+        opened = _OPENS.search(found[i].before[-_WINDOW:])
+        end = i + 1
+        while end < len(found) and _GOES_ON.fullmatch(found[end].before):
+            end += 1
+        name = name_before(opened[1])[0] if opened else ""
+        closes = found[end - 1].after.lstrip()[:1] in (")", "]")
+        of_parts = name and _OF_GROUPS.isdisjoint(words(name)) and end - i >= _FEWEST_MEMBERS
+        if of_parts and closes:
+            for place in range(i, end):
+                named[place] = replace(found[place], key=f"{name}/{place - i}", explicit=True)
+        i = end
+    return named
 
 
 def _members(found: list[Field], parts: list[bytes]) -> list[Field]:

@@ -82,9 +82,11 @@ _CELL = re.compile(
 """A cell of a delimited row that is a name and its number: ``| scale 1024 |``."""
 _PAIR = re.compile(r"\s+(?=\S*[_/.])[A-Za-z][\w/.]*\s+-?")
 """The same without a delimiter, where the name is no word of a sentence: ``batch_max 3.2``."""
-_WORD = re.compile(r"\s+[A-Za-z]\w*\s+")
+_WORD = re.compile(r"%?\s+[A-Za-z]\w*\s+")
 """Nothing but a metric's name between two numbers: ``loss 2.5 scale 1024 lr 0.1``."""
-_WORD_OR_PAIR = re.compile(r":?\s+(?!(?:of|in|on|at|to|from|after|by|for)\s)[A-Za-z][\w/.]*\s+-?")
+_WORD_OR_PAIR = re.compile(
+    r"/|[:%]?\s+(?!(?:of|in|on|at|to|from|after|by|for)\s)[A-Za-z][\w/.]*\s+-?"
+)
 _FEWEST_WORDS = 3
 """Names between numbers, and nothing else, that make a row of them, as no sentence is."""
 _TERSE = frozenset("lr acc accuracy kl reward entropy norm sse mse hinge huber mape smape".split())
@@ -161,6 +163,7 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
         elif (
             counted
             and (explicit or in_cell)
+            and key.lower() not in _RANKS
             and (may_join(key) or (key == "eta" and not field.whole))
         ):
             joining.append((key, field))
@@ -272,7 +275,7 @@ DIALECT = Dialect(
         "it/s, ", "s/it, ", "it=", "it:", "[it ", "mse", "bce", "elbo", "msle", "mae", "bpd",
         "xent", "objective", "huber", "hinge", "recon", "infonce", "supcon", "contrastive", "focal",
         "ctc", "cox", "triplet", "pinball", "chamfer", "tversky", "ntxent", "crps", "orpo", "dpo",
-        "mlm", "episode", "|grad", *LOSSES,
+        "mlm", "mpjpe", "episode", "|grad", *LOSSES,
     ),
     plan=_plan,
     metrics=True,

@@ -27,7 +27,7 @@ _NORMS = frozenset("grad grads gradient gradients param params parameter update 
 OBJECTIVES = frozenset(
     "ce mse bce mae rmse sse huber recon reconstruction kld supcon infonce nce contrastive triplet"
     " hinge focal ctc l1 l2 mape smape cox pinball quantile chamfer tversky ntxent bpr crps orpo"
-    " dpo simpo listnet ranknet mlm".split()
+    " dpo simpo listnet ranknet mlm clm mim lm mpjpe".split()
 )
 """Losses by the name of their formula: ``train_ce``."""
 _METRICS = _LOSSES.union(
