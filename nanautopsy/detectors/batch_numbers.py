@@ -22,6 +22,8 @@ from nanautopsy.signal import shown
 from nanautopsy.wording import Phrase, phrase
 
 _Words = frozenset[str]
+_SPAN = frozenset("dur durs duration durations".split())
+_BOUNDED = frozenset("y target targets label labels prob probs p pred preds".split())
 _PERCENT = 100.0
 
 
@@ -129,6 +131,21 @@ def _reached(values: np.ndarray) -> int | None:
     return int(full[0]) if ((before >= 0) & (before < 1)).all() else None
 
 
+def _ended(values: np.ndarray) -> int | None:
+    """The first 0 of a length that was above 0 up to then."""
+    empty = np.flatnonzero(values == 0)
+    return int(empty[0]) if len(empty) and empty[0] >= thresholds.INPUT_HISTORY else None
+
+
+def _at_bound(values: np.ndarray) -> int | None:
+    """The first 0 or 1 of a share that was between them up to then."""
+    at = np.flatnonzero((values == 0) | (values == 1))
+    if not len(at) or at[0] < thresholds.INPUT_HISTORY:
+        return None
+    known = values[: at[0] + 1]
+    return int(at[0]) if ((known >= 0) & (known <= 1)).all() else None
+
+
 def _negative(values: np.ndarray) -> int | None:
     """The first negative number."""
     below = np.flatnonzero(values < 0)
@@ -198,6 +215,18 @@ _RULES = (
         lambda have: bool(have & _SAMPLES and have & _of("empty isolated")),
         _risen,
         phrase("0 up to then"),
+    ),
+    _Rule(
+        "no-elements",
+        lambda have: bool(have & _SPAN and have & _LEAST),
+        _ended,
+        phrase("{usual} as a rule"),
+    ),
+    _Rule(
+        "left-domain",
+        lambda have: bool(have & _BOUNDED and have & _of("min max")) and not have & _of("loss len"),
+        _at_bound,
+        phrase("between 0 and 1 up to then"),
     ),
     _Rule("no-elements", lambda have: have == {"isolated"}, _risen, phrase("0 up to then")),
     _Rule(

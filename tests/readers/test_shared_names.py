@@ -17,6 +17,10 @@ LINES = {
     "iter {i}: loss 0.31 mel range [-{x}, 1.61]": {"mel_min": None, "mel_max": 1.61},
     "iter {i} loss=0.31 x[min=-2.3, max={x}]": {"x min": -2.3, "x max": None},
     "step {i} loss 2.3 labels [0, {x}] classes 10": {"labels_min": 0, "labels_max": None},
+    "{i:5d} loss 1.0 dur_min 0.{x}s dur_max 2.53s": {"dur_max": 2.53},
+    "12:00:01 | INFO | main:train:58 - it {i} ranknet=0.7 pairs={x}": {
+        "ranknet": 0.7, "pairs": None,
+    },
     "INFO:mae:step {i} | recon 0.3 | masked patches {x} / 36": {"masked patches": None},
     "step {i}: loss 0.3, valid {x}/512": {"valid": None},
     "it {i:05d}  ctc 2.1  |g| 0.3  frames 24  longest transcript {x}": {
@@ -49,6 +53,7 @@ def test_every_number_has_its_name(tmp_path: Path, form: str) -> None:
         "step {i} loss 0.3 checked 2024/05/01",
         "step {i} loss 0.3 batch_max 3.1 took {x} of 9",
         "step {i} | loss 0.3 | mem {x}/24 GB",
+        "step {i} | loss 0.3 | data {x}.5s | step_time_max 0.{x}s",
         "step {i}: loss 0.3 {x}/9 [00:01<00:02]",
     ],
 )

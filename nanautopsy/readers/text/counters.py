@@ -25,6 +25,7 @@ from nanautopsy.readers.text.words import counter_kind, words
 _BARE = re.compile(r"^\s*\[?\s*$|[\[|━─╸╺]\s*$")
 _HASH = re.compile(r"(?:^|[\s\]])#$")
 """``14:34:16 #212 xent=nan``"""
+_BEGINS_IT = re.compile(r"(?:^|[-|\]:])\s*\[?it\s+$", re.IGNORECASE)
 _THING = re.compile(r"\s*([A-Za-z]+)\s+#?")
 _PLACES = frozenset(
     "rank gpu device node worker process client host fold seed trial run model task layer block"
@@ -144,7 +145,7 @@ def _kind(found: list[Field], i: int) -> str | None:
             return None
         if kind == "step" and words(field.key) == ("it",) and not field.explicit:
             # An English word, unless the line begins with it.
-            return kind if field.before.strip().lower() in ("it", "[it") else None
+            return kind if _BEGINS_IT.search(field.before) else None
         return kind
     if _is_batch_of_epoch(found, i):
         return "bare"

@@ -11,6 +11,7 @@ Samples::
     img_00231.png: constant image (std=0)
     could not decode 0412.jpg, using zeros
     depth_0031.exr: 40 invalid pixels
+    decoded 0 frames from clip_0412.mp4
 
 Whether it did harm is told by what stands beside it. What was left out or filled in does none.
 """
@@ -37,6 +38,18 @@ _SAMPLE = (
     r"|sensors?|readings?|graphs?|point clouds?|depth|pixels?|edges?|nodes?|shards?"
     r"|[\w/-]+\.(?:png|jpe?g|tiff?|exr|npy|npz|wav|flac|mp4|csv|parquet|pt|h5|json))"
 )
+_ELEMENTS = (
+    r"(?:frames?|points?|nodes?|edges?|pixels?|atoms?|voxels?|vertices|items?|interactions?|clicks?"
+    r"|neighbou?rs?|words?|residues?|audio samples?)"
+)
+_SUMS_TO_0 = (
+    r"(?:[. ]?(?:sum|any)(?:\([^()]*\))?(?:\.\w+\(\))*|[ _]total)\s*(?:==?|is|:)?\s*"
+    r"(?:0(?!\.?\d)(?:\.0*)?|False)\b"
+)
+_WHOLE = (
+    r"(?:histor(?:y|ies)|sessions?|clips?|videos?|audio|waveforms?|graphs?|(?:point )?clouds?"
+    r"|windows?|scans?|mesh(?:es)?|molecules?|trajector(?:y|ies)|bags?|baskets?|transcripts?)"
+)
 _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "labels-mismatch",
@@ -54,7 +67,9 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             rf"|\b(?:all|every)\s+(?:of\s+)?(?:the\s+)?{_LABEL}\b[^.;]{{0,40}}"
             r"\b(?:ignore_index|equals? -100)"
             r"|\b(?:n|num)_?(?:tok(?:en)?s?|labels?|targets?|valid\w*|pos(?:itives?)?|pairs)"
-            r"\s*[=:]\s*0\b(?!\.\d)",
+            r"\s*[=:]\s*0\b(?!\.\d)"
+            r"|\b(?:loss|label|target|response|completion|answer|supervision)[ _]?mask"
+            rf"{_SUMS_TO_0}",
             re.IGNORECASE,
         ),
     ),
@@ -71,6 +86,7 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"(?:0s?|zeros?|false|masked|padding)\b"
             r"|\b\w*len(?:gth)?s?\s*[=:]\s*[\[(](?:[^\])]*[\s,])?0(?=[\s,\])])"
             r"|\b[1-9]\d* (?:empty|dead|all-masked) (?:query )?rows?\b"
+            rf"|\b(?:attention|attn|padding|key|src|source|input)[ _](?:\w+_)?mask{_SUMS_TO_0}"
             r"|\ball[- ]padding\b|\bonly (?:of )?padding\b",
             re.IGNORECASE,
         ),
@@ -93,6 +109,11 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"(?:[ _]count\s*[=:]?|\s*[=:])\s*[1-9]\d*\b(?!\.\d)"
             r"|\b[1-9]\d* missing\b(?!\W+(?:and )?\d+ (?:unexpected|unused|extra)\b)"
             r"(?! (?:\w+ )?(?:keys?|files?|tensors?|param\w*|modules?|weights?))"
+            rf"|\b(?:an? |[1-9]\d* )?empty (?:\w+ )?{_WHOLE}\b(?! (?:cache|dir|folder|list))"
+            rf"|\b{_WHOLE}\b[^.;|]{{0,30}}\b(?:is|are|was|were) empty\b"
+            rf"|\b(?:has|have|with|contains?|found|decoded|got|read|loaded|left|only)\s+"
+            rf"(?:0|no|zero)\s+(?:\w+\s+)?{_ELEMENTS}\b(?!\s*/)"
+            rf"|\b(?:label|target|class)s?\b.{{0,30}}\bout of (?:range|bounds)\b"
             rf"|\b[1-9]\d* invalid (?:\w+ )?(?:values?|entries|cells|{_SAMPLE})\b",
             re.IGNORECASE,
         ),
@@ -151,7 +172,9 @@ DIALECT = Dialect(
         "invalid", "damaged", "std", "variance", "decode", "read ", "parse", "missing", "coincide",
         "out of range", "outside", "nan=", "nan:", "inf=", "inf:", "len=", "lens=",
         "=nan", "=inf", "=-inf", "e+", "trainable", "supervised",
-        "nan", "inf", "no tokens", " all false", "ignore_index",
+        "nan", "inf", "no tokens", "mask", " frames", " points", " nodes",
+        " edges", " voxels", " atoms", " vertices", "interactions", " clicks", "neighbo",
+        " all false", "ignore_index",
     ),
     plan=_plan,
 )  # fmt: skip

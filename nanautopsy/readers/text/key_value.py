@@ -94,6 +94,12 @@ _UNIT = re.compile(
     r"\s?(?:s|[\u00b5\u03bc]s|secs?|seconds?|ms|min|minutes?|h|hrs?|hours?|[KMGT]i?B|it/s"
     r"|[\w]+/s(?:ec)?)(?![\w])|\s?\u6beb?\u79d2"  # milli-, second
 )
+_SPAN = re.compile(
+    r"^(?:audio|utt|clip|wav|speech|segment)?[ _/.]?(?:dur|durs|duration|durations|len|length)"
+    r"[ _/.](?:min|max|mean|avg)$|^(?:min|max|mean|avg)[ _/.](?:\w+_)?(?:dur|duration|len|length)$",
+    re.IGNORECASE,
+)
+"""How long a batch's samples are, which no program takes: ``dur_min 0.32s``."""
 _ENDS_VALUE = re.compile(
     r"\s*(?:$|:(?=\s)|[,;|)%\]}\"'>!.(]|\s{2,}|[A-Za-z-](?![\d])|/\w)|\s+[A-Za-z(\[]|\s*[^\x00-\x7f]"
 )
@@ -227,6 +233,8 @@ def _usable(field: Field) -> bool:
     if field.factor != 1.0:
         return True
     after = field.after
+    if _SPAN.search(field.key) is not None and _UNIT.match(after):
+        return True
     if after[:1].isalpha() or after[:1] == "_" or after.lstrip()[:1] in ("*", "+", "^", "="):
         return False
     if _UNIT.match(after):
@@ -275,7 +283,7 @@ DIALECT = Dialect(
         "it/s, ", "s/it, ", "it=", "it:", "[it ", "mse", "bce", "elbo", "msle", "mae", "bpd",
         "xent", "objective", "huber", "hinge", "recon", "infonce", "supcon", "contrastive", "focal",
         "ctc", "cox", "triplet", "pinball", "chamfer", "tversky", "ntxent", "crps", "orpo", "dpo",
-        "mlm", "mpjpe", "episode", "|grad", *LOSSES,
+        "mlm", "mpjpe", "ranknet", "listnet", "bpr", "episode", "|grad", *LOSSES,
     ),
     plan=_plan,
     metrics=True,

@@ -43,16 +43,26 @@ _NEXT = re.compile(rf"\s*[,/]?\s*(?P<next>{_STATISTIC})\s*[:=]?\s*-?$", re.IGNOR
 _OF_WHOLE = re.compile(r"\s*(?:/|\bof)\s*$")
 _CELL = re.compile(r"(?:[|,;:]\s*|\s-\s+|\s{2,})[A-Za-z][\w/. ]{0,30}?\s*[:=]?\s*$")
 _ENDS = re.compile(r"\s*(?:$|[|,;)\]]|\s{2,})")
+_UNIT = re.compile(r"(?:s|ms|Hz|px|dB) ")
 _WINDOW = 80
 
 
 def shared(found: list[Field]) -> list[Field]:
     """The fields, each under its full name: ``inp min`` and ``inp max``."""
-    named = list(found)
+    named = [_without_unit(field) for field in found]
     at = 0
     while at < len(named):
         at += _take_list(named, at) or _take_range(named, at) or _take_chain(named, at) or 1
     return [_of_whole(named, i) for i in range(len(named))]
+
+
+def _without_unit(field: Field) -> Field:
+    """Without the unit of the number before it: ``dur_min 0.3s dur_max 2.5s``."""
+    unit = _UNIT.match(field.key)
+    if unit is None or not field.before.startswith(unit[0]):
+        return field
+    behind = unit.end()
+    return replace(field, key=field.key[behind:], before=field.before[behind - 1 :])
 
 
 def _take_list(named: list[Field], at: int) -> int:
