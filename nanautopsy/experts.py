@@ -16,6 +16,11 @@ _EXPERTS = re.compile(
 )
 _ROUTERS = frozenset("router gate gating".split())
 _HANDED_OUT = frozenset("token tokens expert experts capacity".split())
+_EXTREME = frozenset("max absmax amax maxabs".split())
+_NO_LOGIT = frozenset(
+    "prob probs probability load loads grad grads gradient weight weights norm loss fraction share"
+    " usage util bias entropy tokens count".split()
+)
 _AUXILIARY = frozenset("aux auxiliary router balance balancing load z zloss".split())
 
 
@@ -40,6 +45,8 @@ def has_experts(run: Run) -> bool:
 
 
 def is_router_logit(tag: str) -> bool:
-    """``router_logit_max``, ``moe/gate_logits``."""
+    """``router_logit_max``, ``moe/gate_logits``, ``router_abs_max``."""
     parts = frozenset(words(tag))
-    return bool(parts & _ROUTERS) and bool(parts & {"logit", "logits"})
+    if not parts & _ROUTERS:
+        return False
+    return bool(parts & {"logit", "logits"}) or (bool(parts & _EXTREME) and not parts & _NO_LOGIT)

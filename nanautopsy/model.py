@@ -245,6 +245,8 @@ EVENT_KINDS: Mapping[str, str] = {
     "weights-mismatched": "A checkpoint tensor had another shape. data: keys, count.",
     "nonfinite-text": "The program itself says that something is NaN or Inf. "
     "data: value (nan|inf), quantity (logits, loss, gradient, ...), layer when it names one.",
+    "magnitude-near-limit": "The program names a magnitude beside float16's maximum. "
+    "data: value, layer when it names one.",
     "backward-nonfinite": "Anomaly mode names a backward function. data: function.",
     "sampling-assert": "Sampling from probabilities that are NaN, Inf or negative.",
     "run-started": "The program says that training starts. data: model, total_steps.",

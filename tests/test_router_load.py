@@ -59,3 +59,12 @@ def test_a_logit_that_rose_to_where_the_sum_of_exponentials_ends() -> None:
     assert named_cause(LOSS, logit, config=EXPERTS) == "moe-router"
     small = series("router_logit_max", [2.0 + 0.1 * i for i in range(10)] + [NAN, NAN])
     assert named_cause(LOSS, small, config=EXPERTS) != "moe-router"
+
+
+def test_a_logit_whose_next_step_leads_past_the_end() -> None:
+    """Of five points in a hundred steps none lies at the end itself."""
+    loss = series("train/ce", [2.1, 2.0, 1.9, NAN, NAN])
+    rising = series("moe/router_abs_max", [2.2, 40.7, 78.7, NAN, NAN])
+    assert named_cause(loss, rising) == "moe-router"
+    level = series("moe/router_abs_max", [78.0, 77.5, 78.7, NAN, NAN])
+    assert named_cause(loss, level) != "moe-router"

@@ -31,6 +31,7 @@ def overflowed(case: Case) -> TensorHealth | None:
 def weigh_magnitudes(case: Case, weighing: Weighing) -> None:
     death = case.death
     _weigh_ends(case, weighing)
+    _weigh_stated(case, weighing)
     whole = [s for s in case.run.by_role("other") if not _ACTIVATION.isdisjoint(words(s.tag))]
     for series in (*case.run.by_role("layer_activation"), *whole):
         values = series.values if death is None else series.values[series.steps <= death]
@@ -74,6 +75,22 @@ def weigh_magnitudes(case: Case, weighing: Weighing) -> None:
         beyond = isinstance(largest, float) and largest > thresholds.FP16_MAX
         strength = thresholds.DECISIVE if half and beyond else thresholds.STRONG
         weighing.speaks_for(strength, finding.text, finding.source)
+
+
+def _weigh_stated(case: Case, weighing: Weighing) -> None:
+    """What the program itself says of a magnitude beside the maximum, up to the onset."""
+    for event in case.run.events_of("magnitude-near-limit"):
+        value, late = event.data.get("value"), case.death
+        if late is not None and (event.step is None or event.step > late):
+            continue
+        if isinstance(value, float) and value >= thresholds.FP16_LARGE:
+            near = value >= thresholds.FP16_MAX / 2
+            weighing.speaks_for(
+                thresholds.STRONG if near else thresholds.MODERATE,
+                phrase("the program says so: {line}", line=event.text),
+                event.source,
+            )
+            return
 
 
 def _weigh_ends(case: Case, weighing: Weighing) -> None:

@@ -53,7 +53,11 @@ def _assess(case: Case) -> Assessment:
             phrase("the run computes in {name} ({source})", name=name, source=dtype.source)
         )
     cast = case.states("parameter_dtype", "F16")
-    marks = case.found("float16-grid", "ends-at-float16-max", "steps-skipped") or overflowed(case)
+    marks = (
+        case.found("float16-grid", "ends-at-float16-max", "steps-skipped")
+        or case.run.events_of("magnitude-near-limit")
+        or overflowed(case)
+    )
     if dtype is None and not (collapse or skips or half or cast or marks):
         return Assessment(
             "not-applicable",

@@ -35,6 +35,8 @@ from nanautopsy.wording import phrase
 
 _COUNT = re.compile(r"(?:num|n)_?(?:local_|routed_)?experts$", re.IGNORECASE)
 _MOST_EXPERTS = 4096
+_NEAR = 0.8
+"""Share of the way to the end that a logit has come, from where its last step led past it."""
 
 
 def _assess(case: Case) -> Assessment:
@@ -135,7 +137,7 @@ def _weigh_logits(case: Case, weighing: Weighing) -> None:
 def _weigh_approach(
     case: Case, weighing: Weighing, series: Series, index: int, reach: float
 ) -> bool:
-    """A logit that is NaN with everything else, and right before was where the sum of as many
+    """A logit that is NaN with everything else, and had come to where the sum of as many
     exponentials as there are experts ends."""
     if np.isfinite(series.values[index]):
         return False
@@ -143,13 +145,17 @@ def _weigh_approach(
     counts = [f.value for key, f in case.run.config.items() if _COUNT.search(key)]
     experts = max([2, *(int(c) for c in counts if isinstance(c, int) and 1 < c < _MOST_EXPERTS)])
     last, end = float(before[-1]), reach - math.log(experts)
-    if not (np.isfinite(before).all() and end <= last <= reach and last >= before.max()):
+    if not (np.isfinite(before).all() and last <= reach and last >= before.max()):
+        return False
+    # As much again as since the point before: the way to the point that is NaN.
+    ahead = last + max(last - float(before[-2]), 0.0) if len(before) > 1 else last
+    if ahead < end or last < _NEAR * end:
         return False
     weighing.speaks_for(
         thresholds.STRONG,
         phrase(
-            "{tag} was {value} right before, higher than ever: the sum of the exponentials of "
-            "{n} such logits is Inf past {reach}",
+            "{tag} was {value} right before, higher than ever and rising: the sum of the "
+            "exponentials of {n} such logits is Inf past {reach}",
             tag=series.tag,
             value=shown(last),
             n=experts,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from builders import NAN, checkpoint, named_cause, series, tensor
+from builders import NAN, checkpoint, event, named_cause, series, tensor
 
 from nanautopsy.model import Checkpoint
 
@@ -40,3 +40,10 @@ def test_a_number_over_the_whole_forward_pass(dtype: str, named: bool) -> None:
     largest = series("act_abs_max", [300.0 * 1.195**k for k in range(30)] + [float("inf")] * 5)
     found = named_cause(loss, largest, config={"training": {"dtype": dtype, "lr": 1e-3}})
     assert (found == "fp16-overflow") is named
+
+
+def test_the_program_names_a_magnitude_beside_the_limit() -> None:
+    said = event("magnitude-near-limit", "ffn peak=61216 limit=65504", 29, value=61216.0)
+    late = event("magnitude-near-limit", "ffn peak=61216 limit=65504", 35, value=61216.0)
+    assert named_cause(LOSS, said) == "fp16-overflow"
+    assert named_cause(LOSS, late) is None

@@ -18,6 +18,8 @@ from nanautopsy.model import ConfigRecord
         ("inf/nan in grads -> skip, scale 32768 -> 16384", 16384.0),
         ("[amp] overflow at iter 7: new loss scale = 4096.0", 4096.0),
         ("WARNING gradient overflow, loss scale reduced to 2048", 2048.0),
+        ("amp: grads overflowed, step skipped, scale 65536.0 -> 32768.0", 32768.0),
+        ("Gradient overflow at update 7 (scale was 4096, now 2048)", 2048.0),
         ("NaN detected in grads; backing off loss scale from 1024 to 512", 512.0),
     ],
 )
@@ -93,3 +95,66 @@ def test_a_cell_of_several_words(tmp_path: Path) -> None:
 def test_the_format_of_a_model(tmp_path: Path, line: str, stated: dict[str, str] | None) -> None:
     found = [dict(r.values) for r in of_type(read_text(tmp_path, f"{line}\n"), ConfigRecord)]
     assert found == ([] if stated is None else [stated])
+
+
+@pytest.mark.parametrize(
+    ("line", "value", "layer"),
+    [
+        ("logit max 71234.0 exceeds fp16 range", 71234.0, None),
+        ("absmax of layers.4.mlp output is 6.4e+04 (fp16 max 65504)", 6.4e4, "layers.4.mlp"),
+        ("[act-watch] step 7 blocks.5.ffn peak=61216 limit=65504", 61216.0, "blocks.5.ffn"),
+    ],
+)
+def test_a_magnitude_beside_the_limit(
+    tmp_path: Path, line: str, value: float, layer: str | None
+) -> None:
+    records = read_text(tmp_path, f"step 7 loss 2.25\n{line}\n")
+    (said,) = events_of(records, "magnitude-near-limit")
+    assert (said.step, said.data["value"], said.data.get("layer")) == (7, value, layer)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "mask value -65504 for padding of 20000 tokens",
+        "step 20000 fp16 max 65504",
+        "clamping hidden states of 64000 to the fp16 limit",
+        "model in half precision, 124439808 parameters, 50257 tokens",
+    ],
+)
+def test_the_limit_alone_says_nothing(tmp_path: Path, line: str) -> None:
+    records = read_text(tmp_path, f"step 7 loss 2.25\n{line}\n")
+    assert not events_of(records, "magnitude-near-limit")
+
+
+def test_a_scaler_that_gives_up(tmp_path: Path) -> None:
+    records = read_text(tmp_path, "step 7 loss 2.25\nloss scale hit minimum of 1.0, giving up\n")
+    assert len(events_of(records, "loss-scale-minimum")) == 1
+
+
+def test_a_log_that_is_called_potential(tmp_path: Path) -> None:
+    """Its rows are no speculation."""
+    rows = [f"I 15:23 potential: step {i} loss nan gnorm nan bad_updates={i}\n" for i in range(3)]
+    points = points_of(read_text(tmp_path, "".join(rows)))
+    assert len(points["loss", "step"][1]) == 3
+
+
+def test_a_loss_that_is_said_to_be_finite(tmp_path: Path) -> None:
+    line = "iteration 300: loss finite (0.52) but grad has NaN in layers.2.fc.weight\n"
+    (said,) = events_of(read_text(tmp_path, line), "nonfinite-text")
+    assert said.data["forward_sound"]
+    (other,) = events_of(
+        read_text(tmp_path, line.replace("finite (", "not finite (")), "nonfinite-text"
+    )
+    assert "forward_sound" not in other.data
+
+
+def test_a_table_in_markdown(tmp_path: Path) -> None:
+    text = "| step | huber | total_norm |\n|---|---|---|\n| 0 | 0.25 | nan |\n| 10 | nan | nan |\n"
+    assert points_of(read_text(tmp_path, text))["huber", "step"][0] == [0, 10]
+
+
+def test_a_policy_of_keras(tmp_path: Path) -> None:
+    text = "Policy: mixed_float16 compute dtype float16\n"
+    (found,) = of_type(read_text(tmp_path, text), ConfigRecord)
+    assert dict(found.values) == {"compute_dtype": "mixed_float16"}

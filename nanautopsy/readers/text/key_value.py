@@ -113,7 +113,7 @@ def _plan(line: Line, lower: str) -> Handler | None:
     found = _grouped(shared([_scaled(_without_place(field)) for field in fields(line.parts)]))
     if is_vague(text):
         # "its loss is inf and was zeroed" is a sentence, and no number of the row.
-        found = [field for field in found if field.explicit or field.index >= 0]
+        found = [f for f in found if f.explicit or f.index >= 0 or _stands_before(f)]
     basis, family, used = counters_of(found)
     n, total, epoch = used
     if basis is None and said_value(text) is not None:
@@ -136,6 +136,12 @@ def _plan(line: Line, lower: str) -> Handler | None:
         tagged.setdefault(tag, field)
     rank = next((f for f in found if f.key.lower() in _RANKS and f.index >= 0), None)
     return Row(basis, family, n, total, epoch, tuple(tagged), tuple(tagged.values()), rank)
+
+
+def _stands_before(field: Field) -> bool:
+    """Whether nothing stands between a metric's name and its number, as in a row and as in no
+    sentence, whose log may be called ``potential``."""
+    return is_metric(field.key) and field.before.rstrip().endswith(field.key)
 
 
 def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str, Field]]:

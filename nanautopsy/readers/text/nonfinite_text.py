@@ -45,7 +45,8 @@ _STATE = re.compile(
     r"\b(?:is|are|was|were|became|become|becomes|turned|went|goes|gone|got|has|have|had|contains?"
     r"|contained|containing|detected|found|encountered|returned|returns|produced|hit|diverged|seen"
     r"|occurred|appeared|equals?|saw|result|stop(?:ping|ped)?|abort(?:ing|ed)?|skip(?:ping|ped)?"
-    r"|terminat(?:ing|ed)|during|appears?|arises?|reach(?:es|ed)|flow(?:s|ed|ing)|bad)\b|!!"
+    r"|terminat(?:ing|ed)|during|appears?|arises?|reach(?:es|ed)|flow(?:s|ed|ing)|bad|receiv(?:es?|ed|ing)"
+    r"|holds?|held|carr(?:y|ies|ied)|shows?|showed|yield(?:s|ed)?|gave|gives?|hav(?:e|ing))\b|!!"
     r"|\b(?:param(?:eter)?|weight)s? (?:\w+ )?(?:norm|max|mean|sum)\b"
     r"|\b(?:bad|invalid|broken|corrupt(?:ed)?|exploded) (?:grad\w*|loss\w*|updates?|weights?)\b"
     r"|包含|含有|出现|存在|发现|检测到|变为|\b(?:nan|inf)s? (?:in|after|at) \w",

@@ -105,6 +105,7 @@ def _named(text: str) -> str | None:
     if not _STATEMENT.search(text):
         return None
     formats = {found.lower() for found in _FORMAT.findall(text)}
+    formats -= {f.removeprefix("mixed_") for f in formats if f.startswith("mixed_")}
     return formats.pop() if len(formats) == 1 else None
 
 

@@ -26,14 +26,16 @@ _SKIPPED = re.compile(
     rf"Gradient overflow\.\s+Skipping step(?:, loss scaler \d+ reducing loss scale to {_NUMBER})?"
     rf"|\boverflow detected,(?: ignoring gradient,)? setting loss scale to:? {_NUMBER}"
     r"|\bFound overflow\. Skip step|\bOverflow occurs, please check it"
+    r"|\bfound_inf\b[^;]{0,30}\bskipp(?:ed|ing)\b"
     r"|\binf during Sharded\w+ step\b",
     re.IGNORECASE,
 )
+_ARROW = r"(?: ?(?:->|=>|\u2192|to|,? ?now)) ?"
 _OVERFLOW = re.compile(r"non-?\s?finite|not finite|overflow\w*|\b(?:nan|inf)s?\b", re.IGNORECASE)
 _LOWERED = re.compile(
     r"\b(?:reduc|halv|lower|decreas|shrink|cut|drop|back|adjust|sett?|scal|new|now)\w*\b[^.;:\d]{0,40}?"
-    rf"\bscal(?:e|er|ing)\b[^.;\d]{{0,24}}?(?:{_NUMBER} ?(?:->|=>|\u2192|to) ?)?{_NUMBER}"
-    rf"|\bscal(?:e|er|ing)\b[^.;\d]{{0,24}}?{_NUMBER} ?(?:->|=>|\u2192|to) ?{_NUMBER}"
+    rf"\bscal(?:e|er|ing)\b[^.;\d]{{0,24}}?(?:{_NUMBER}{_ARROW})?{_NUMBER}"
+    rf"|\bscal(?:e|er|ing)\b[^.;\d]{{0,24}}?{_NUMBER}{_ARROW}{_NUMBER}"
     rf"|\bscal(?:e|er|ing)\b[^.;\d]{{0,12}}\b(?:reduc|halv|lower|decreas|shr[iu]nk|cut|dropp)\w*"
     rf"[^.;\d]{{0,16}}{_NUMBER}",
     re.IGNORECASE,
@@ -44,6 +46,9 @@ _AT_STEP = re.compile(
     r"\b(?:step|iter(?:ation)?|update)s? *[:#=]? *#?(\d+)(?![\d.]*\w)", re.IGNORECASE
 )
 _GAVE_UP = re.compile(
+    rf"\bscaler?\b[^.;:\d]{{0,40}}\bmin(?:imum)?\b(?:[^;\d]{{0,12}}{_NUMBER})?[^;]{{0,24}}"
+    r"\b(?:giv(?:e|es|ing) up|exit\w*|abort\w*|stopp\w*|rais(?:e|es|ing))"
+    "|"
     rf"\bMinimum loss scale reached \({_NUMBER}\)|\bgrad_scale is too small, exiting: {_NUMBER}"
 )
 
@@ -91,8 +96,8 @@ def _plan(line: Line, lower: str) -> Handler | None:
 DIALECT = Dialect(
     name="skipped-steps",
     triggers=("gradient overflow", "overflow detected", "found overflow", "overflow occurs",
-              "inf during ", "loss scale", "loss_scale", "nan", "nans", "inf", "infs", "not finite",
-             "non-finite", "nonfinite", "non finite",
+              "inf during ", "overflow", "loss scale", "loss_scale", "nan", "nans", "inf", "infs",
+              "not finite", "non-finite", "nonfinite", "non finite",
               "minimum loss scale", "grad_scale is too small"),
     plan=_plan,
     statement=True,

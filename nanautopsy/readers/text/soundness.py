@@ -16,7 +16,8 @@ _INPUT = re.compile(
     re.IGNORECASE,
 )
 _FORWARD_SOUND = re.compile(
-    r"\b(?:loss|forward)\b[^;|]{0,20}\b(?:is|was|stays|still)\s+finite\b"
+    r"\b(?:loss|forward)\b[^;|]{0,20}(?<!not )(?<!non )(?<!non-)(?<!\w)finite\b"
+    r"(?!\s*[:=]\s*(?:False|no)\b)"
     r"|\bloss\b(?: (?:was|is|of|at|there|there was))? ?[(=:]? ?-?\d+\.\d+",
     re.IGNORECASE,
 )
