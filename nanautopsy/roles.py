@@ -261,6 +261,8 @@ def _is_quantity(part: str) -> bool:
         have = frozenset(word for word in have if not word.isdigit()) - {"inf"}
     if "hidden" in have:
         have -= {"states", "state"}
+    if have & _STATISTIC and have <= _STATISTIC | {"out"}:
+        have -= {"out"}  # out_absmax/stages.1
     quantity = _GRADIENT | _PARAMETER | _ACTIVATION | _STATISTIC | _LOGIT | _FAMILY
     return bool(have) and have <= (quantity | _ATTENTION if have & _LOGIT else quantity)
 

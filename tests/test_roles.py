@@ -263,3 +263,8 @@ def test_words_of_a_tag() -> None:
     assert words("Train/Samples/gradNorm_2") == ("train", "samples", "grad", "norm", "2")
     assert words("l2_grads") == ("l2", "grads")
     assert words("LRScheduler") == ("lr", "scheduler")
+
+
+def test_an_output_that_leads_its_tag_is_no_part_of_the_path() -> None:
+    assert classify("out_absmax/stages.1") == ("layer_activation", "stages.1")
+    assert classify("grad_norms.out") == ("layer_gradient", "out")

@@ -44,6 +44,7 @@ def test_a_gradient_that_is_counted_beside_its_loss(tmp_path: Path) -> None:
     (said,) = events_of(read_text(tmp_path, line), "nonfinite-text")
     assert (said.step, said.data["quantity"], said.data["layer"]) == (230, "gradient", "0.weight")
     assert said.data["forward_sound"]
+    assert said.step_exact
     assert not events_of(read_text(tmp_path, line.replace("136", "0")), "nonfinite-text")
 
 

@@ -222,7 +222,8 @@ def _plan(line: Line, lower: str) -> Handler | None:
 
 DIALECT = Dialect(
     name="column-table",
-    triggers=(" total", "loss", "nll", "mse", "mae", "recon", "elbo", "bce", "ctc", "|  iteration  |",
-              "perplexity", "ppl", "xent", "huber", "hinge", "focal", "infonce", "contrastive"),
+    triggers=(" total", "loss", "nll", "mse", "mae", "recon", "elbo", "bce", "ctc",
+              "|  iteration  |", "perplexity", "ppl", "xent", "huber", "hinge", "focal", "infonce",
+              "contrastive"),
     plan=_plan,
 )  # fmt: skip

@@ -133,7 +133,8 @@ def _on_line(log: Log, line: Line) -> None:
     if said is None:
         return
     # Of a row of metrics the counter is understood better: its step may be one of an epoch.
-    in_row = log.row >= 0 and log.rows.of_line(line.number)
+    # A sentence that gives the loss in passing states its step as any other does.
+    in_row = log.row >= 0 and log.rows.of_line(line.number) and not forward_sound(text)
     step = None if in_row else _AT_STEP.search(text)
     if step is not None:
         log.go_on_to(int(step[1]), line)
