@@ -116,7 +116,11 @@ def steep_gradient(run: Run) -> Finding | None:
         for loss in run.by_role("loss"):
             if not len(loss) or loss.source.path != norm.source.path:
                 continue
-            level = max(1.0, abs(float(loss.values[0])))
+            start = abs(float(loss.values[0]))
+            # The gradient of a squared error goes with its root; a loss beyond all data's scale
+            # was computed with broken weights.
+            usual = start <= thresholds.FIRST_LOSS_MAX
+            level = max(1.0, float(np.sqrt(start)) if usual else start)
             same = loss.steps[0] == norm.steps[0] and np.isfinite([first, level]).all()
             if same and first >= thresholds.STEEP_GRADIENT * level:
                 text = phrase(

@@ -117,8 +117,8 @@ HUGE_FIRST_LOSS = 1e8
 """A first logged loss behind updates that only weights which blew up give: cross-entropies end
 below 1e3, and squared errors of targets that nobody scaled mostly below."""
 STEEP_GRADIENT = 30.0
-"""Norm of the whole gradient before any update, over the loss or 1: below 2 in all of the 255 first
-rows of the corpus' tuning part whose weights were sound."""
+"""Norm of the whole gradient before any update, over the root of the loss or 1: below 4 in all of
+the 255 first rows of the corpus' tuning part whose weights were sound."""
 UNSCALED_LOSS = 1e4
 """A loss before any update above which the usual rates of plain gradient descent, whose steps grow
 with the loss, are not usual."""
@@ -189,6 +189,9 @@ STAGE_WINDOW = 3
 """Logged points before a rise within which a stated change of what is trained explains it."""
 STAGE_POINTS = 8
 """Points on either side of a stated change that show its two levels."""
+BEYOND_CHANCE = 20.0
+"""Nats of a cross-entropy per symbol that guessing among 4.8e8 of them gives: no vocabulary is as
+large, so that a model above it is worse than none."""
 LOST_POINTS = 4
 """Rows on either side of a jump of the learning rate that show what was lost."""
 RISEN_MIN_POINTS = 10
@@ -203,6 +206,9 @@ DIVERGED_MIN_POINTS = 16
 
 # --- weights --------------------------------------------------------------------------------------
 
+WEIGHTS_EXPLODE = 1.0e3
+"""Growth of the median weight's largest magnitude between sound checkpoints of one run: training
+makes weights of usual initializations grow by factors of one to a hundred."""
 WEIGHT_GROWTH = 4.0
 """Growth of one weight's largest magnitude over the others' median: two doublings, which the same
 learning rate does not give one tensor alone."""

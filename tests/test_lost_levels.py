@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from builders import INF, NAN, detect, judge, make_run, named_cause, series
+from builders import INF, NAN, checkpoint, detect, judge, make_run, named_cause, series, tensor
+
+from nanautopsy.model import Checkpoint
 
 EPOCHS = [2.08, 0.67, 0.22, 0.17]
 RATES = [0.05] * 4
@@ -118,3 +120,48 @@ def test_a_level_that_measures_nothing() -> None:
     energy = [-1e-5 * 10.0**k for k in range(28)] + [-1e22, 3e21] * 40
     assert verdict(series("loss", energy)) == "diverged"
     assert verdict(series("loss", [3e9 * 0.99**k for k in range(100)])) == "healthy"
+
+
+def test_a_cross_entropy_that_is_worse_than_guessing() -> None:
+    nats = [58.0, 86.0, 88.0, 100.0, 99.0, 80.0, 70.0, 55.0, 44.0, 40.0, 38.0, 33.0]
+    perplexity = series("ppl", [float(np.exp(v)) for v in nats])
+    rate = series("lr", [60.0] * 12)
+    assert verdict(series("loss", nats), perplexity) == "diverged"
+    assert named_cause(series("loss", nats), perplexity, rate) == "lr-too-high"
+    assert verdict(series("loss", nats)) == "healthy"  # a squared error, for all we know
+    learned = [v / 8 for v in nats]
+    other = series("ppl", [float(np.exp(v)) for v in learned])
+    assert verdict(series("loss", learned), other) == "healthy"
+
+
+@pytest.mark.parametrize(("last", "told"), [(0.1, "diverged"), (0.6, "healthy")])
+def test_a_loss_that_was_thrown_up_and_learns_nothing(last: float, told: str) -> None:
+    loss = series("loss", [2.3, 4.8e4, 2.3e3, 930.0, 5.2, *[2.35, 2.3, 2.4] * 10])
+    accuracy = series("train_acc", list(np.linspace(0.1, last, 35)))
+    assert verdict(loss, accuracy) == told
+    learns = series("loss", [2.3, 4.8e4, 2.3e3, 930.0, *np.linspace(5, 0.5, 31)])
+    assert verdict(learns, accuracy) == "healthy"
+
+
+def test_a_climb_that_the_first_two_rows_hide() -> None:
+    loss = series("loss", [1.38, NAN, NAN, NAN], [0, 5, 10, 15])
+    config = {"training": {"optimizer": "sgd", "learning_rate": 5.0}}
+    assert named_cause(loss, config=config) == "lr-too-high"
+    usual = {"training": {"optimizer": "sgd", "learning_rate": 0.1}}
+    assert named_cause(loss, config=usual) is None
+    at_once = series("loss", [1.38, NAN, NAN, NAN], [0, 1, 2, 3])
+    assert named_cause(at_once, config=config) is None
+
+
+def test_saved_weights_that_grew_all_together() -> None:
+    def saved(step: int, scale: float) -> Checkpoint:
+        bad = 16 if scale > 1e30 else 0
+        names = ("fc1.weight", "fc1.bias", "fc2.weight")
+        return checkpoint(step, *(tensor(n, nan=bad, max_abs=scale) for n in names))
+
+    rate = {"training": {"optimizer": "sgd", "learning_rate": 0.9}}
+    sizes = (0.2, 3e5, 2e12, 1e31)
+    grew = [saved(5 * k, size) for k, size in enumerate(sizes)]
+    assert named_cause(*grew, config=rate) == "lr-too-high"
+    stayed = [saved(5 * k, size) for k, size in enumerate((0.2, 0.5, 2.0, 1e31))]
+    assert named_cause(*stayed, config=rate) != "lr-too-high"

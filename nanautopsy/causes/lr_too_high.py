@@ -204,10 +204,31 @@ def _weigh_rivals(
             ),
             onset.source,
         )
-    elif not case.found("loss-growth", "grad-norm-growth", "parameter-norm-growth") and not climbs:
+    elif case.found("loss-growth", "grad-norm-growth", "parameter-norm-growth") or climbs:
+        return
+    elif factor >= thresholds.HIGH_LR_FACTOR and _hides_the_climb(case, onset):
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            phrase(
+                "it died within its first {count} steps, of which one row was logged",
+                count=onset.step,
+            ),
+            onset.source,
+        )
+    else:
         weighing.speaks_against(
             thresholds.STRONG, phrase("nothing grew before it: it came at once"), onset.source
         )
+
+
+def _hides_the_climb(case: Case, onset: Onset) -> bool:
+    """Whether the only row before the onset is that of the beginning, and updates lie between."""
+    if onset.axis != "step" or onset.step is None or onset.last_finite is None:
+        return False
+    losses = case.run.by_role("loss")
+    if not losses or onset.step - onset.last_finite <= thresholds.FIRST_STEPS:
+        return False
+    return onset.last_finite <= min(int(s.steps[0]) for s in losses if len(s)) <= 1
 
 
 def _updated_before(onset: Onset) -> bool:

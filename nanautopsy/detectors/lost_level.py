@@ -21,6 +21,7 @@ from nanautopsy.kept_success import keeps_success, never_rose
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.moving_targets import is_moving_target, is_running_sum, is_unbound
 from nanautopsy.objectives import is_named_total
+from nanautopsy.roles import words
 from nanautopsy.signal import shown
 from nanautopsy.stages import is_any_unplaced, stage_changes
 from nanautopsy.wording import Phrase, phrase
@@ -42,7 +43,7 @@ def _detect(run: Run) -> Iterator[Finding]:
             found = _with_the_rate(run, series)
         if found is not None and keeps_success(run, series):
             found = None
-        found = found or _past_squares(run, series)
+        found = found or _past_squares(run, series) or _beyond_chance(run, series)
         if found is not None and not any(True for _ in DIVERGENCE.detect(run)):
             yield found
             return
@@ -118,19 +119,52 @@ def _rate_rose(run: Run, series: Series, best: int, turned: int) -> bool:
 
 
 def _past_squares(run: Run, series: Series) -> Finding | None:
-    """A loss past what float32 can square within its first rows, behind which nothing is learned:
-    only weights that blew up give it, however far it falls with them."""
+    """A loss past what float32 can square within its first rows, or thrown up a thousandfold there
+    and never below its beginning again, behind which nothing is learned: only weights that blew up
+    give it, however far it falls with them."""
     first = series.values[: thresholds.EARLY_POINTS]
     at = int(first.argmax())
-    if len(series) <= thresholds.EARLY_POINTS or first[at] < thresholds.FLOAT32_SQUARE_MAX:
+    if len(series) <= thresholds.EARLY_POINTS or not never_rose(run, series):
         return None
-    if not never_rose(run, series):
+    if first[at] < thresholds.FLOAT32_SQUARE_MAX and not _thrown(series, at):
         return None
     how = phrase(
         "after it was {value} within its first rows, and nothing was learned since",
         value=shown(float(first[at])),
     )
     return _finding(series, at, how)
+
+
+def _thrown(series: Series, at: int) -> bool:
+    values = series.values
+    if len(values) < thresholds.NEVER_LEARNED_POINTS:
+        return False
+    smoothed = np.convolve(values[at + 1 :], np.ones(3) / 3, mode="valid")
+    stays = float(smoothed.min()) >= thresholds.NEVER_LEARNED_BEST * values[0]
+    return bool(values[at] >= thresholds.GROWTH_FACTOR**3 * values[0]) and stays
+
+
+def _beyond_chance(run: Run, series: Series) -> Finding | None:
+    """A cross-entropy that never came down to what guessing gives; that it is one per symbol tells
+    the perplexity beside it, which is its exponential."""
+    values = series.values
+    if len(values) < thresholds.RISEN_MIN_POINTS or values.min() < thresholds.BEYOND_CHANCE:
+        return None
+    for other in run.by_role("eval_loss"):
+        if not {"ppl", "perplexity"} & frozenset(words(other.tag)):
+            continue
+        if other.source.path != series.source.path or len(other) != len(values):
+            continue
+        exponents = np.log(other.values[np.isfinite(other.values)])
+        if len(exponents) and np.allclose(
+            exponents, values[np.isfinite(other.values)], rtol=0.01, atol=0.1
+        ):
+            how = phrase(
+                "as in all of its rows: guessing among {symbols:.0e} symbols gives less",
+                symbols=float(np.exp(thresholds.BEYOND_CHANCE)),
+            )
+            return _finding(series, 0, how)
+    return None
 
 
 def _finding(series: Series, at: int, how: Phrase, *, with_rate: bool = False) -> Finding:

@@ -14,16 +14,18 @@ from nanautopsy.roles import words
 from nanautopsy.signal import shown
 from nanautopsy.wording import phrase
 
+OF_Q = frozenset("q qmean qavg qmax qval qvals qvalue qvalues".split())
+"""Words of a value of state and action."""
 _REWARD = frozenset(
     "eprewmean reward rewards rew ret return returns episode ep_rew_mean score advantage".split()
 )
 _POLICY = frozenset(
-    "policy kl entropy ratio clipfrac clip_frac actor critic ppo grpo q qf td advantage".split()
-    + ["logp", "logit", "logits"]
+    "policy kl entropy ratio clipfrac clip_frac actor critic ppo grpo qf td advantage".split()
+    + ["logp", "logit", "logits", *OF_Q]
 )
 _KL = frozenset(("kl", "approxkl"))
 _OF_AN_UPDATE = frozenset(("approxkl", "clipfrac"))
-_MOVING = _KL | {"ratio", "q", "logit", "logits", "logp"}
+_MOVING = _KL | OF_Q | {"ratio", "logit", "logits", "logp"}
 """Words of what runs away with a policy, or with the value that it maximizes."""
 _NOT_MEASURED = frozenset("loss coef coefficient target beta weight penalty lr".split())
 

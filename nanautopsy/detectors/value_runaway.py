@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanautopsy import thresholds
+from nanautopsy.attempts import take
 from nanautopsy.detectors.interface import Detector
-from nanautopsy.detectors.rl_metrics import is_of_rewards, is_reinforcement
+from nanautopsy.detectors.rl_metrics import OF_Q, is_of_rewards, is_reinforcement
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.roles import words
 from nanautopsy.signal import shown
 from nanautopsy.wording import phrase
 
-_VALUE = frozenset("q qs qf qvalue qvalues value values v vf".split())
+_VALUE = OF_Q | frozenset("qs qf value values v vf".split())
 _NOT_PREDICTED = frozenset(
     "loss losses lr std var coef weight time grad norm clip explained target error proj attn"
     " attention layer head k tokens length".split()
@@ -48,6 +49,10 @@ def _detect(run: Run) -> Iterator[Finding]:
 def _beyond(series: Series, largest: float) -> Finding | None:
     """Where all of the end lies a thousandfold above the largest return, and still grows or stays;
     its beginning does not."""
+    finite = np.isfinite(series.values)
+    if not finite.any():
+        return None
+    series = take(series, slice(int(finite.argmax()), None))  # none before the first update
     finite = np.isfinite(series.values)
     end = len(finite) if finite.all() else int((~finite).argmax())
     values: NDArray[np.float64] = np.abs(series.values[:end])

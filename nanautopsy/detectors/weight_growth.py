@@ -1,4 +1,5 @@
-"""Which weight grew on the way to the first damaged checkpoint, far more than the others."""
+"""Which weight grew on the way to the first damaged checkpoint, far more than the others, or that
+all of them did."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from statistics import median
 
 from nanautopsy import thresholds
 from nanautopsy.checkpoints.damage import damaged, weights
-from nanautopsy.checkpoints.growth import growth
+from nanautopsy.checkpoints.growth import Growth, growth
 from nanautopsy.checkpoints.lineages import lineages
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Source
@@ -21,6 +22,8 @@ def _detect(run: Run) -> Iterator[Finding]:
         if len(grown) < 2:
             continue
         most, usual = grown[0], median(one.ratio for one in grown[1:])
+        if usual >= thresholds.WEIGHTS_EXPLODE:
+            yield _of_all(most, usual, len(grown))
         if most.ratio < thresholds.WEIGHT_GROWTH * max(1.0, usual):
             continue
         first, last = most.healths[0], most.healths[-1]
@@ -44,6 +47,26 @@ def _detect(run: Run) -> Iterator[Finding]:
             layer=most.name,
             data={"ratio": most.ratio, "others": usual, "headroom": last.headroom},
         )
+
+
+def _of_all(most: Growth, usual: float, count: int) -> Finding:
+    """Weights that grew all together: from one update to the next, whichever layer leads."""
+    places = most.checkpoints
+    return Finding(
+        id="parameter-norm-growth",
+        text=phrase(
+            "the largest magnitudes of {count} weights grow {usual:.3g} times (median) from "
+            "{path} to {last_path}",
+            count=count,
+            usual=usual,
+            path=places[0].path,
+            last_path=places[-1].path,
+        ),
+        source=Source(places[-1].path, tensor=most.name),
+        step=places[-1].step,
+        last_good=places[0].step,
+        data={"ratio": usual, "began": places[0].step},
+    )
 
 
 DETECTOR = Detector("weight-growth", _detect)

@@ -97,6 +97,10 @@ def test_gradients_that_are_steep_before_any_update() -> None:
     steep = series("grad_norm", [172.0, NAN, NAN, NAN], at)
     assert named_cause(loss, steep) == "gradient-explosion"
     assert named_cause(loss, series("grad_norm", [1.7, NAN, NAN, NAN], at)) is None
+    squares = series("grad_norm", [4146.0, NAN, NAN, NAN], at)
+    assert named_cause(series("mse", [893.0, NAN, NAN, NAN], at), squares) == "gradient-explosion"
+    broken = series("mse", [5e16, NAN, NAN, NAN], at)
+    assert named_cause(broken, series("grad_norm", [4e17, NAN, NAN, NAN], at)) is None
     scaled = series("mse", [550.0, NAN, NAN, NAN], at)
     assert named_cause(scaled, steep) is None
 

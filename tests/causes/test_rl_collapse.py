@@ -62,6 +62,8 @@ def test_values_past_all_returns_while_finite() -> None:
     )
     assert judge(make_run(*parts)).verdict == "diverged"
     assert named_cause(*parts) == "rl-collapse"
+    late = (series("Qmean", [NAN] * 2 + q[2:]), *parts[1:])
+    assert named_cause(*late) == "rl-collapse"  # no update before the buffer is full
     learned = (series("mean_q", [min(v, 90.0) for v in q]), *parts[1:])
     assert judge(make_run(*learned)).verdict == "healthy"
     earned = (*parts[:2], series("reward", [v / 2 for v in q]))

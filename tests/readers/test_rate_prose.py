@@ -29,6 +29,7 @@ def stated(tmp_path: Path, line: str) -> dict[str, Scalar]:
         ("starting run: adam, lr 5e-1, 2000 steps", {"optimizer": "adam"}),
         ("2024-01-01 10:00:00,1 - root - INFO - Optimizer: adam, learning rate: .5", {}),
         ("opt: adamw(5e-1), wd 0.1", {"optimizer": "adamw", "weight_decay": 0.1}),
+        ("DQN lr=0.5 batch=64", {}),
         ("optax.sgd(0.5)", {"optimizer": "sgd"}),
         ("Learning rate: 5e-1", {}),
         ("peak lr 0.5, min lr 0.01, no clipping", {"grad_clip": 0}),

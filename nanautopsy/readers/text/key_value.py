@@ -121,6 +121,8 @@ def _plan(line: Line, lower: str) -> Handler | None:
     if total is None and basis in (Basis.BATCH, Basis.EPOCH) and _SKIPS.search(text):
         return None  # a guard's, which speaks only of batches that are bad
     points = _points(found, basis is not None, {id(f) for f in used if f is not None})
+    if n is not None and words(n.key) == ("batch",) and _only_rates(points, total):
+        return None  # lr=0.01 batch=64
     quoted = text.lstrip().startswith(('"', "'"))  # a member of an object printed over lines
     if not points and (basis is None or family == "bracket" or quoted):
         return None
@@ -142,6 +144,14 @@ def _stands_before(field: Field) -> bool:
     """Whether nothing stands between a metric's name and its number, as in a row and as in no
     sentence, whose log may be called ``potential``."""
     return is_metric(field.key) and field.before.rstrip().endswith(field.key)
+
+
+def _only_rates(points: list[tuple[str, Field]], total: Field | None) -> bool:
+    """Whether nothing but learning rates stands beside a number called batch: its size."""
+    rates = [
+        key for key, _ in points if "lr" in words(key) or {"learning", "rate"} <= {*words(key)}
+    ]
+    return total is None and bool(points) and len(rates) == len(points)
 
 
 def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str, Field]]:
@@ -285,6 +295,7 @@ def _by_section(points: list[tuple[str, Field]], found: list[Field]) -> Iterator
 DIALECT = Dialect(
     name="key-value",
     triggers=(
+        "reward", "return=", "[ep ",
         "loss", "step", "iter", "epoch", "norm", "perplexity", "ppl", "nll", "update", "batch",
         "it/s, ", "s/it, ", "it=", "it:", "[it ", "mse", "bce", "elbo", "msle", "mae", "bpd",
         "xent", "objective", "huber", "hinge", "recon", "infonce", "supcon", "contrastive", "focal",
