@@ -103,6 +103,19 @@ def test_a_partial_backward_pass_is_of_the_row_above(
     assert onset.layers[0] == "fc.1.bias"
 
 
+def test_the_line_of_a_function_that_logs_is_no_step(tmp_path: Path) -> None:
+    def row(n: int, line: int, said: str) -> str:
+        return f"2026-01-03 11:22:{n:02d}.123 | WARNING  | __main__:step:{line} - {said}\n"
+
+    rows = [row(n, 77, f"iter {n} loss {2 - 0.1 * n:.3f}") for n in range(1, 8)]
+    rows += [row(8, 42, f"grad of {name} has NaN at iter 8") for name in FORWARD[::-1]]
+    rows += [row(8, 77, "iter 8 loss 1.2"), row(9, 77, "iter 9 loss nan")]
+    (tmp_path / "train.log").write_text("".join(rows))
+    onset = analyze(tmp_path).onset
+    assert onset is not None and onset.step == 8
+    assert onset.layers[0] == "fc.1.bias"
+
+
 def test_gradients_beside_a_lost_loss_tell_nothing(tmp_path: Path) -> None:
     rows = [f"step {n} loss {2 - 0.1 * n:.3f}\n" for n in range(1, 9)]
     rows += [f"step {n} loss nan\nnon-finite gradients: {', '.join(FORWARD)}\n" for n in (9, 10)]
@@ -126,6 +139,12 @@ def test_gradients_beside_a_lost_loss_tell_nothing(tmp_path: Path) -> None:
         ("non-finite leaf at ['decoder']['layers_1']['kernel']", "nan", "decoder/layers_1/kernel"),
         ("first NaN appears in layer 7 (mlp.down_proj)", "nan", "layer 7 (mlp.down_proj)"),
         ("check layers.1.attn.wq: in=ok out=NaN/Inf", "nan", "layers.1.attn.wq"),
+        ("bn3: NaN output (input ok)", "nan", "bn3"),
+        ("Layer conv3: output NaN!", "nan", "conv3"),
+        ("activation overflow at blocks.7.mlp.act: max=inf", "inf", "blocks.7.mlp.act"),
+        ("Step 3/10, loss: 2.1, grad_norm: nan, lr: 0.001", None, None),
+        ("0 of 48 layers have NaN gradients", None, None),
+        ("no layer has NaN gradients", None, None),
         ("layers.1.ffn has_nan=False has_inf=False", None, "layers.1.ffn"),
         ("check layers.1.attn.wq: in=ok out=ok", None, "layers.1.attn.wq"),
         ("encoder.block.3 output: 0 NaNs, 0 Infs out of 4096", None, "encoder.block.3"),

@@ -69,7 +69,7 @@ _NUMBERED = re.compile(
     re.IGNORECASE,
 )
 """``blocks.2`` is no version, and ``decoder.out`` no file."""
-_GRADIENT = re.compile(r"\.grad$")
+_GRADIENT = re.compile(r"\.grad(?:\.(?:norm|max|abs|mean))?$")
 
 
 def layer(text: str) -> str | None:

@@ -45,7 +45,8 @@ _STATE = re.compile(
     r"\b(?:is|are|was|were|became|become|becomes|turned|went|goes|gone|got|has|have|had|contains?"
     r"|contained|containing|detected|found|encountered|returned|returns|produced|hit|diverged|seen"
     r"|occurred|appeared|equals?|saw|result|stop(?:ping|ped)?|abort(?:ing|ed)?|skip(?:ping|ped)?"
-    r"|terminat(?:ing|ed)|during|appears?|arises?|reach(?:es|ed)|flow(?:s|ed|ing)|bad|receiv(?:es?|ed|ing)"
+    r"|overflow(?:s|ed)? (?:in|at|of)|terminat(?:ing|ed)|during|appears?|arises?"
+    r"|reach(?:es|ed)|flow(?:s|ed|ing)|bad|receiv(?:es?|ed|ing)"
     r"|holds?|held|carr(?:y|ies|ied)|shows?|showed|yield(?:s|ed)?|gave|gives?|hav(?:e|ing))\b|!!"
     r"|\b(?:param(?:eter)?|weight)s? (?:\w+ )?(?:norm|max|mean|sum)\b"
     r"|\b(?:bad|invalid|broken|corrupt(?:ed)?|exploded) (?:grad\w*|loss\w*|updates?|weights?)\b"
@@ -67,6 +68,9 @@ _SPECULATION = re.compile(
     re.IGNORECASE,
 )
 _NEGATION = re.compile(
+    r"(?<!\d)0\s?(?:of|/)\s?(?:the )?\d+\s+(?:\w+\s+)?(?:layers|modules|params|parameters|tensors"
+    r"|leaves|grads|gradients|weights|samples|batches|values|elements)\b"
+    r"|\bnone of\b|\bno (?:layer|module|param|tensor|grad|weight|sample|batch)\w*\b|"
     r"\b(?:no|not|zero|without|free of|0)\s+(?:any\s+|more\s+)?(?:nans?|infs?|infinit)"
     r"|\bnans?\b\D{0,30}[:=]\s*(?:0(?![.\d])|False|None|no)\b|\bnumber of (?:nan|inf)\w*"
     r"|\bnot (?:nan|inf)\b|\bnan\w* (?:count|iterations|ratio|frac\w*)\b"
@@ -88,11 +92,17 @@ _OF = re.compile(
 _AMOUNT = re.compile(r"\b[1-9]\d* (?:nan|inf)s?(?: (?:values?|entries|elements))?\b", re.IGNORECASE)
 """How many there are in what is named: ``head.weight: 32 NaN values``."""
 _ASSIGNED = re.compile(
-    r"\b(?:out(?:put)?s?|grad\w*|act\w*|values?|result|status|state)\s*[:=]\s*\W?(?:nan|inf)\b"
+    r"\b(?:out(?:put)?s?|grad(?:ient)?s?|act(?:ivation)?s?|values?|result|status)\s*[:=]\s*\W?(?:nan|inf)\b"
     r"(?!\s*[:=]?\s*\d)",
     re.IGNORECASE,
 )
 """What a check found: ``layers.2.mlp: in=ok out=NaN``."""
+_BESIDE = re.compile(
+    r"\b(?:output|gradient|grad|activation|weight)s? (?:nan|inf)\b"
+    r"|\b(?:nan|inf) (?:output|gradient|grad|activation|weight)s?(?=$|[\s!.,;:(])",
+    re.IGNORECASE,
+)
+"""Of a layer that the line names: ``bn3: NaN output``."""
 _SPEAKER = re.compile(r"^\W*\[[\w .-]{1,24}\]\s+")
 """Who speaks, which is often a guard or a check."""
 _LEFT_OUT = re.compile(
@@ -111,7 +121,7 @@ _BEST = re.compile(
     r"\b(?:best|decreased|improved|minimum|lowest|patience|min(?!\s*=\s*-?\d))\b", re.I
 )
 _AT_STEP = re.compile(
-    r"\b(?:step|iteration|iter|update)s?\s*[:#=]?\s*#?(\d+)(?![\d.]*\w)", re.IGNORECASE
+    r"(?<!\w[:.])\b(?:step|iteration|iter|update)s?\s*[:#=]?\s*#?(\d+)(?![\d.]*\w)", re.IGNORECASE
 )
 _WITHIN = re.compile(r"within steps \[(\d+) - (\d+)\]")
 _BATCH = re.compile(r"\b(?:batch|batch[_ ](?:idx|index|no))\s*[:#=]?\s*#?(\d{1,12})\b", re.I)
@@ -223,8 +233,10 @@ def _said_in(text: str) -> str | None:
         return "inf" if "nan" not in words and re.search(r"\binf", text, re.I) else "nan"
     if not words and re.search(r"\bNaNs\b|\binfs\b|\bnans\b", text):
         words = ["nan" if re.search(r"\bnans\b", text, re.I) else "inf"]
-    headed = _OF.search(text) or _AMOUNT.search(text) or _ASSIGNED.search(text)
-    placed = headed and (layer(text) or _AT_STEP.search(text))
+    named = layer(text) is not None
+    headed = (_OF.search(text) or _AMOUNT.search(text)) is not None
+    beside = (_ASSIGNED.search(text) or _BESIDE.search(text)) is not None
+    placed = (named and (headed or beside)) or (headed and _AT_STEP.search(text) is not None)
     if not words or vague or not (placed or _STATE.search(text)):
         return None
     if "nan" in words:

@@ -20,6 +20,8 @@ from nanautopsy.model import Axis, Series, Source
 from nanautopsy.readers.text.epochs import every_batch
 
 _EXACT, _MOSTLY = 2.0**53, 0.9
+_PAST = 1 << 63
+"""What 64 bits do not hold: garbage, and no counter."""
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -144,6 +146,8 @@ class Rows:
 
     def add_row(self, counter: Counter, line: int, rank: int | None) -> int:
         """Open a row; returns its id."""
+        if max(counter.n, counter.total) >= _PAST:
+            counter = counter._replace(n=-1, total=-1)
         self._family.append(self.family(counter, rank))
         self._n.append(counter.n)
         self._total.append(counter.total)
