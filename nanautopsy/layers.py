@@ -120,6 +120,24 @@ def in_forward_order(names: list[str]) -> list[str]:
     return sorted(dict.fromkeys(names), key=forward_key)
 
 
+def as_met(listed: Sequence[str]) -> list[str]:
+    """The names without repeats, in forward order, where they were listed in the order in which a
+    program goes through them: it decides where names tell nothing (``mid``, ``dec``), and what
+    they tell of towers, embeddings and heads goes before it."""
+    names = list(dict.fromkeys(listed))
+    if names == sorted(names) or all(map(_tells_its_place, names)):
+        return in_forward_order(names)
+    return sorted(names, key=lambda name: forward_key(name)[:2])
+
+
+def _tells_its_place(name: str) -> bool:
+    return re.search(r"\d", name) is not None or forward_key(name)[:2] != _ANYWHERE
+
+
+_ANYWHERE = (2, 1)
+"""Tower and zone of a name that tells neither."""
+
+
 def from_the_loss(listed: Sequence[str]) -> list[str]:
     """The names without repeats, in the order in which a backward pass meets them.
 
@@ -130,7 +148,7 @@ def from_the_loss(listed: Sequence[str]) -> list[str]:
     names = list(dict.fromkeys(listed))
     direction = 0 if names == sorted(names) else _direction(names)
     if direction == 0:
-        return in_forward_order(names)[::-1]
+        return as_met(names)[::-1]
     return names[::-1] if direction > 0 else names
 
 

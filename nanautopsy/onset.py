@@ -12,7 +12,7 @@ from nanautopsy import thresholds
 from nanautopsy.candidates import QUANTITY, axis_of, candidates_of
 from nanautopsy.checkpoints.damage import damaged, damaged_moments
 from nanautopsy.circumstances import backward_made_it
-from nanautopsy.layers import in_forward_order
+from nanautopsy.layers import as_met, in_forward_order
 from nanautopsy.model import Axis, Finding, NonFinite, Onset, Run, Series, Source, Verdict
 from nanautopsy.quantities import position
 from nanautopsy.readers.text.words import is_metric
@@ -161,7 +161,7 @@ def _layers(ordered: Sequence[Finding], first: Finding) -> list[str]:
     if per_layer and (first.step is None or per_layer[0].step == min(_steps(ordered, _PER_LAYER))):
         finding = per_layer[0]
         names = finding.data.get("layers", (finding.layer,))
-        forward = in_forward_order([str(n) for n in names] if isinstance(names, tuple) else [])
+        forward = as_met([str(n) for n in names] if isinstance(names, tuple) else [])
         return forward[::-1] if finding.id == "nonfinite-layer-gradient" else forward
     for finding in ordered:
         if finding.id in _STATED and finding.layer:

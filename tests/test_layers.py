@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanautopsy.layers import forward_key, in_forward_order
+from nanautopsy.layers import as_met, forward_key, in_forward_order
 
 ORDERS: dict[str, list[str]] = {
     "llama": [
@@ -258,3 +258,17 @@ def test_any_names_have_an_order(names: list[str]) -> None:
 )
 def test_a_name_of_any_length_is_ordered_at_once(name: str) -> None:
     assert in_forward_order([name, "x"])
+
+
+@pytest.mark.parametrize(
+    ("listed", "order"),
+    [
+        (["mid", "dec", "readout"], ["mid", "dec", "readout"]),
+        (["mid", "dec", "lm_head", "wte"], ["wte", "mid", "dec", "lm_head"]),
+        (["layers.1.fc", "layers.0.fc"], ["layers.0.fc", "layers.1.fc"]),
+        (["Dense_0", "Dense_10", "Dense_2"], ["Dense_0", "Dense_2", "Dense_10"]),
+    ],
+    ids=["names that tell nothing", "ends are known", "numbers tell", "sorted as JAX sorts"],
+)
+def test_the_order_of_a_program(listed: list[str], order: list[str]) -> None:
+    assert as_met(listed) == order
