@@ -156,3 +156,36 @@ def test_a_table_of_terms_and_their_total(tmp_path: Path) -> None:
         rows.append(f"       0/2{3 * i:10d}{box:>10}     0.299{box:>10}{0 if lost else 4:10d}")
     autopsy = judged(tmp_path, "\n".join(rows) + "\n")
     assert (autopsy.verdict, cause(autopsy)) == ("non-finite", "empty-targets")
+
+
+def test_an_epoch_that_tells_what_it_skipped_is_a_row(tmp_path: Path) -> None:
+    rows = "".join(f"Epoch {i} | train_loss 0.{900 - i} | skipped {i % 3}\n" for i in range(1, 9))
+    autopsy = judged(tmp_path, rows)
+    assert [len(s) for s in autopsy.run.series if s.tag == "train_loss"] == [8]
+
+
+DECOYS = {
+    # A rate that is far too high, in a run whose data were printed with a gap.
+    "rate": INFO.format(filled=588)
+    + "Adam(lr=3.0)\n"
+    + "".join(f"step {i} loss {2.0 * 7.0**i:.4g} lr 3.0\n" for i in range(1, 30))
+    + "".join(f"step {i} loss nan lr 3.0\n" for i in range(30, 60)),
+    # Counts that are 0 long before and long behind.
+    "counts": "".join(
+        f"step {i} loss {'nan' if i > 90 else 0.4} num_pos {i % 4} dur_min 0.{i % 3}s\n"
+        for i in range(1, 120)
+    ),
+    # Nothing is right while the model is NaN.
+    "hits": "".join(
+        f"step {i} loss {'nan' if 40 < i < 44 or i == 70 else 0.4} "
+        f"hits {0 if 40 < i < 44 or i == 70 else 5}\n"
+        for i in range(1, 120)
+    ),
+}
+
+
+@pytest.mark.parametrize("log", DECOYS.values(), ids=list(DECOYS))
+def test_what_stands_beside_another_failure(tmp_path: Path, log: str) -> None:
+    autopsy = judged(tmp_path, log)
+    assert autopsy.verdict == "non-finite"
+    assert cause(autopsy) not in ("bad-input-data", "empty-targets", "fully-masked-attention")

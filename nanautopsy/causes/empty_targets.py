@@ -115,6 +115,8 @@ def _at_once(case: Case) -> bool:
     onset = case.onset
     if onset is None or onset.quantity != "loss" or onset.value != "nan":
         return False
+    if case.states("compute_dtype", "F16") is not None:
+        return False  # which overflows at once as well
     grown = case.found("loss-growth", "grad-norm-growth", "lr-jump", "loss-scale-collapse")
     ends = case.run.by_role("grad_norm")
     return not grown and all(np.isfinite(s.values).all() for s in ends)

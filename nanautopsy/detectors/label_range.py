@@ -18,7 +18,7 @@ from nanautopsy.roles import words
 from nanautopsy.signal import shown
 from nanautopsy.wording import phrase
 
-_LABEL = frozenset("label labels target targets class classes y gt id ids token tokens".split())
+_LABEL = frozenset("label labels target targets class classes y gt".split())
 _HIGH, _LOW = frozenset({"max", "maximum", "largest"}), frozenset({"min", "minimum", "smallest"})
 _NOT_A_LABEL = frozenset("loss len length count num n prob score logit logits lr grad per".split())
 

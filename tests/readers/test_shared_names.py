@@ -17,6 +17,7 @@ LINES = {
     "iter {i}: loss 0.31 mel range [-{x}, 1.61]": {"mel_min": None, "mel_max": 1.61},
     "iter {i} loss=0.31 x[min=-2.3, max={x}]": {"x min": -2.3, "x max": None},
     "step {i} loss 2.3 labels [0, {x}] classes 10": {"labels_min": 0, "labels_max": None},
+    "step {i} loss 2.3 batch x\u2208[-2.1, {x}]": {"x_min": -2.1, "x_max": None},
     "{i:5d} loss 1.0 dur_min 0.{x}s dur_max 2.53s": {"dur_max": 2.53},
     "12:00:01 | INFO | main:train:58 - it {i} ranknet=0.7 pairs={x}": {
         "ranknet": 0.7, "pairs": None,

@@ -110,6 +110,8 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"|\b[1-9]\d* missing\b(?!\W+(?:and )?\d+ (?:unexpected|unused|extra)\b)"
             r"(?! (?:\w+ )?(?:keys?|files?|tensors?|param\w*|modules?|weights?))"
             rf"|\b(?:an? |[1-9]\d* )?empty (?:\w+ )?{_WHOLE}\b(?! (?:cache|dir|folder|list))"
+            r"|\b(?:sizes|(?:n|num)_(?:points|pts|nodes|edges|frames|words|items|atoms))"
+            r"\s*[=:]\s*[\[(](?:[^\])]*[\s,])?0(?=[\s,\])])"
             rf"|\b{_WHOLE}\b[^.;|]{{0,30}}\b(?:is|are|was|were) empty\b"
             rf"|\b(?:has|have|with|contains?|found|decoded|got|read|loaded|left|only)\s+"
             rf"(?:0|no|zero)\s+(?:\w+\s+)?{_ELEMENTS}\b(?!\s*/)"
@@ -172,8 +174,8 @@ DIALECT = Dialect(
         "invalid", "damaged", "std", "variance", "decode", "read ", "parse", "missing", "coincide",
         "out of range", "outside", "nan=", "nan:", "inf=", "inf:", "len=", "lens=",
         "=nan", "=inf", "=-inf", "e+", "trainable", "supervised",
-        "nan", "inf", "no tokens", "mask", " frames", " points", " nodes",
-        " edges", " voxels", " atoms", " vertices", "interactions", " clicks", "neighbo",
+        "nan", "inf", "no tokens", "sizes", "_points", "_nodes", "mask", " frames", " points",
+        " nodes", " edges", " voxels", " atoms", " vertices", "interactions", " clicks", "neighbo",
         " all false", "ignore_index",
     ),
     plan=_plan,

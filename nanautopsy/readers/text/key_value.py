@@ -118,7 +118,8 @@ def _plan(line: Line, lower: str) -> Handler | None:
     n, total, epoch = used
     if basis is None and said_value(text) is not None:
         return None  # a sentence: nonfinite_text's
-    if total is None and basis in (Basis.BATCH, Basis.EPOCH) and _SKIPS.search(text):
+    bad = any(field.index < 0 and not math.isfinite(field.const) for field in found)
+    if bad and total is None and basis in (Basis.BATCH, Basis.EPOCH) and _SKIPS.search(text):
         return None  # a guard's, which speaks only of batches that are bad
     points = _points(found, basis is not None, {id(f) for f in used if f is not None})
     if n is not None and words(n.key) == ("batch",) and _only_rates(points, total):

@@ -31,7 +31,7 @@ _BEFORE_NAME = re.compile(
 _RANGE = re.compile(rf"{_NAME}(?:[ _]range\s*[:=]?|\s+(?:in|spans?))\s*[\[(]\s*-?$", re.IGNORECASE)
 _BRACKET = re.compile(
     r"\b(?P<name>labels?|targets?|classes|y|x|inputs?|inp|pixels?|images?|img|mel|feats?)"
-    r"\s*[:=]?\s*\[\s*-?$",
+    r"\s*(?:[:=\u2208]|\bin\b)?\s*\[\s*-?$",
     re.IGNORECASE,
 )
 """``labels [0, 9]``: the least and the largest."""
