@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nanautopsy import thresholds
+from nanautopsy.causes._resume import lost_state
 from nanautopsy.causes.interface import Case, Weighing
 from nanautopsy.learning_rates import from_a_resume
 from nanautopsy.model import Finding
@@ -30,7 +31,8 @@ def weigh_resume(case: Case, growth: Finding, weighing: Weighing) -> None:
             phrase("it began where the run resumed: {line}", line=resumed.text),
             resumed.source,
         )
-    for event in case.run.events_of("state-not-restored")[:1]:
+    event = lost_state(case)
+    if event is not None:
         weighing.speaks_against(
             thresholds.STRONG,
             phrase("the program says what was lost: {line}", line=event.text),

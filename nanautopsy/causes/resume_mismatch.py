@@ -24,6 +24,7 @@ from __future__ import annotations
 import numpy as np
 
 from nanautopsy import thresholds
+from nanautopsy.causes._resume import lost_state
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.model import Assessment, Finding, LogEvent, Run, Series, Source
 from nanautopsy.wording import phrase
@@ -32,7 +33,7 @@ from nanautopsy.wording import phrase
 def _assess(case: Case) -> Assessment:
     jumps = case.found("resume-jump")
     death = case.death
-    lost = _lost(case)
+    lost = lost_state(case)
     elsewhere = next(iter(case.run.events_of("saved-elsewhere")), None)
     if not jumps and lost is None and elsewhere is not None and death is not None:
         return _assess_lost(case, elsewhere, death)
@@ -76,11 +77,6 @@ def _assess(case: Case) -> Assessment:
     return weighing.fired()
 
 
-def _lost(case: Case) -> LogEvent | None:
-    """The first statement that some state was not restored."""
-    return next(iter(case.run.events_of("state-not-restored")), None)
-
-
 def _weigh_lost(lost: LogEvent, weighing: Weighing) -> None:
     """Circumstances that differ may do no harm; a state that is gone does."""
     weighing.speaks_for(
@@ -106,10 +102,17 @@ def _assess_lost(case: Case, lost: LogEvent, death: int) -> Assessment:
     if between is None or between > thresholds.LR_JUMP_WINDOW:
         return quiet(phrase("the state that was not restored is far from the onset"))
     weighing = Weighing()
-    _weigh_lost(lost, weighing)
+    telling = lost.kind == "state-not-restored" or start > thresholds.FIRST_ROW
+    if telling:
+        _weigh_lost(lost, weighing)
+    else:  # whatever kills a run in its first steps may have: nothing is seen from before them
+        weighing.speaks_for(
+            thresholds.WEAK, phrase("the program says so: {line}", line=lost.text), lost.source
+        )
     if between <= thresholds.RESUME_WINDOW:
         _weigh_near(between, lost.source, weighing)
-    for finding in case.found("grad-norm-growth", "loss-growth", "diverged-loss")[:1]:
+    grown = case.found("grad-norm-growth", "loss-growth", "diverged-loss")
+    for finding in grown[:1] if telling else []:
         weighing.speaks_for(
             thresholds.MODERATE,
             phrase("{finding}, after the resume", finding=finding.text),

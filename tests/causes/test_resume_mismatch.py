@@ -87,3 +87,22 @@ def test_a_state_that_is_said_to_be_lost_and_nan_at_once() -> None:
     lost = event("state-not-restored", "exp_avg_sq missing in checkpoint, filled with zeros", 20)
     loss, norm = series("loss", [*BEFORE, 1.0, NAN, NAN]), series("grad_norm", [*BEFORE, 1.0, NAN])
     assert named_cause(loss, norm, RESUMED, lost) == "resume-mismatch"
+
+
+def test_a_new_optimizer_of_a_run_that_begins_is_no_loss() -> None:
+    """It counts where something was resumed, or where it speaks of a checkpoint itself."""
+    loss = series("loss", [2.0, 9.0, 1e3, 1e6, 1e12, 1e24, NAN, NAN])
+    rates = series("lr", [40.0] * 8)
+    begun = event("state-not-restored", "No optimizer state found, using a fresh optimizer")
+    newer = event("saved-elsewhere", "checkpoint written by v1.2, running v1.3")
+    assert named_cause(loss, rates, begun) == "lr-too-high"
+    assert named_cause(loss, rates, newer) == "lr-too-high"
+    assert named_cause(loss, rates, begun, newer) == "lr-too-high"
+
+
+def test_the_last_statement_before_the_failure_counts() -> None:
+    early = event("state-not-restored", "no optimizer state in base.pt: new optimizer", 0)
+    loss = series("loss", [*BEFORE, 4.0, 16.0, 1e3, 1e6, 1e12, 1e24, INF, NAN])
+    late = event("state-not-restored", "optimizer state missing in checkpoint-20", 20)
+    assert named_cause(loss, early, late) == "resume-mismatch"
+    assert named_cause(loss, early) != "resume-mismatch"
