@@ -162,7 +162,10 @@ def _stated(events: tuple[LogEvent, ...]) -> LogEvent:
     return replace(first, step_exact=True) if exact else first
 
 
-_SHARE = re.compile(r"\b(\d+)\s?(?:/|of)\s?(\d+)\b(?! (?:nan|inf))", re.IGNORECASE)
+_SHARE = re.compile(
+    r"\b(\d+)(?:\s?(?:/|of)\s?| (?:[\w-]+ ){1,3}(?:in|of|out of) )(\d+)\b(?! (?:nan|inf))",
+    re.IGNORECASE,
+)
 
 
 def _is_partial(events: tuple[LogEvent, ...]) -> bool:

@@ -26,9 +26,10 @@ from nanautopsy.readers.text.dialect import Dialect, Handler, Line
 from nanautopsy.readers.text.fields import Field, fields
 from nanautopsy.readers.text.foreign_words import LOSSES
 from nanautopsy.readers.text.metric_row import Row
-from nanautopsy.readers.text.nonfinite_text import is_vague, said_value
+from nanautopsy.readers.text.nonfinite_text import said_value
 from nanautopsy.readers.text.rows import Basis
 from nanautopsy.readers.text.shared_names import shared
+from nanautopsy.readers.text.vagueness import is_vague
 from nanautopsy.readers.text.words import (
     counter_kind,
     is_best,

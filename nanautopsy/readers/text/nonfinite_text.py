@@ -40,6 +40,7 @@ from nanautopsy.readers.text.tensor_flags import (
     without_denials,
     without_flags,
 )
+from nanautopsy.readers.text.vagueness import CODE, SPECULATION, is_vague
 
 _STATE = re.compile(
     r"\b(?:is|are|was|were|became|become|becomes|turned|went|goes|gone|got|has|have|had|contains?"
@@ -49,39 +50,13 @@ _STATE = re.compile(
     r"|reach(?:es|ed)|flow(?:s|ed|ing)|bad|receiv(?:es?|ed|ing)"
     r"|holds?|held|carr(?:y|ies|ied)|shows?|showed|yield(?:s|ed)?|gave|gives?|hav(?:e|ing))\b|!!"
     r"|\b(?:param(?:eter)?|weight)s? (?:\w+ )?(?:norm|max|mean|sum)\b"
+    r"|\bfirst (?:\w+ ){0,3}(?:nan|inf)s?\b"
     r"|\b(?:bad|invalid|broken|corrupt(?:ed)?|exploded) (?:grad\w*|loss\w*|updates?|weights?)\b"
     r"|包含|含有|出现|存在|发现|检测到|变为|\b(?:nan|inf)s? (?:in|after|at) \w",
     re.IGNORECASE,
 )
 _NOT_FINITE = re.compile(
     r"\b(?:not finite|non-?\s?finite|isn't finite|not all finite|infinite loss)\b", re.IGNORECASE
-)
-_SPECULATION = re.compile(
-    r"\b(?:might|may|could|can|would|should|will|if|whether|unless|when|in case|until|instead"
-    r"|avoid\w*|prevent\w*|ignor\w*|check(?:s|ing|ed)?(?! failed|:| it:)(?: for)?|handl\w*|without"
-    r"|detection|policy|possibl\w*|potential\w*|likely|usually|often|sometimes|expected|assum\w*"
-    r"|shown as|cannot be computed"
-    r"|ensure|never|fewer|safe|zeroed|zero_infinity|discard\w*|exclud\w*"
-    r"|guard\w*|protect\w*|filter\w*|replac\w*|fill(?:s|ed|ing)?(?: with)?|fillna|drop\w*"
-    r"|remov\w*|default|placeholder|(?:set|convert\w*|cast) .{0,20}to nan|try|consider|e\.g"
-    r"|example|terminate_?on|nan[_-]?check|disable\w*|enabl\w*)\b",
-    re.IGNORECASE,
-)
-_NEGATION = re.compile(
-    r"(?<!\d)0\s?(?:of|/)\s?(?:the )?\d+\s+(?:\w+\s+)?(?:layers|modules|params|parameters|tensors"
-    r"|leaves|grads|gradients|weights|samples|batches|values|elements)\b"
-    r"|\bnone of\b|\bno (?:layer|module|param|tensor|grad|weight|sample|batch)\w*\b|"
-    r"\b(?:no|not|zero|without|free of|0)\s+(?:any\s+|more\s+)?(?:nans?|infs?|infinit)"
-    r"|\bnans?\b\D{0,30}[:=]\s*(?:0(?![.\d])|False|None|no)\b|\bnumber of (?:nan|inf)\w*"
-    r"|\bnot (?:nan|inf)\b|\bnan\w* (?:count|iterations|ratio|frac\w*)\b"
-    r"|\bnon-?\s?finite\b[^\d:=]{0,30}[:=]\s*(?:0|False|None|no)\b",
-    re.IGNORECASE,
-)
-_CODE = re.compile(
-    r"is_?nan|is_?inf|isfinite|nan_to_num|nan_?_?inf_?_?filter|float\(|np\.nan|torch\.nan|math\.nan"
-    r"|\bif\b.*:\s*$|^\s*(?:assert|raise|def|return|print|import|from|elif|while)\b|(?<!-)--[\w-]*nan"
-    r"|\bnan\w*\s*=\s*(?:True|False)|=\s*f?[\"']|\+=|['\"]\)\s*$|==\s*nan|!=|%s|%f|\{\w+\}",
-    re.IGNORECASE,
 )
 _OF = re.compile(
     r"\b(?:nan|inf|nan/inf|non-?finite)s? (?:forward |backward )?"
@@ -118,7 +93,9 @@ _EITHER = re.compile(r"\b(?:nans?/infs?|infs?/nans?)\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+(?=[A-Z])")
 _KERAS = "Invalid loss, terminating training"
 _BEST = re.compile(
-    r"\b(?:best|decreased|improved|minimum|lowest|patience|min(?!\s*=\s*-?\d))\b", re.I
+    r"\b(?:masks?|masked|(?:ratio|snr|condition number)\W+inf|best|decreased|improved|minimum"
+    r"|lowest|patience|min(?!\s*=\s*-?\d))\b",
+    re.IGNORECASE,
 )
 _AT_STEP = re.compile(
     r"(?<!\w[:.])\b(?:step|iteration|iter|update)s?\s*[:#=]?\s*#?(\d+)(?![\d.]*\w)", re.IGNORECASE
@@ -217,7 +194,7 @@ def _counted_in(text: str) -> str | None:
     if not found or layer(text) is None:
         return None
     told = without_flags(_unnamed(text))
-    if _SPECULATION.search(told) or _CODE.search(told):
+    if SPECULATION.search(told) or CODE.search(told):
         return None
     if "nan" in found:
         return "nan"
@@ -241,7 +218,7 @@ def _said_in(text: str) -> str | None:
         return None
     if "nan" in words:
         return "nan"
-    # Bounds and running minima are infinite by design: only a known quantity counts.
+    # Bounds, masks and running minima are infinite by design: only a known quantity counts.
     return None if _BEST.search(text) or quantity(text) is None else "inf"
 
 
@@ -251,11 +228,6 @@ def _unnamed(text: str) -> str:
     if name is None:
         return text
     return re.sub(re.escape(name) + r"(?::\d+)?", "it", text)  # Keras numbers its variables
-
-
-def is_vague(text: str) -> bool:
-    """Speculation, a denial, or source code."""
-    return any(pattern.search(text) for pattern in (_SPECULATION, _NEGATION, _CODE))
 
 
 def _on_rerun(log: Log, line: Line) -> None:

@@ -19,12 +19,16 @@ from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
 from nanautopsy.readers.text.fields import Field, fields
 from nanautopsy.readers.text.named_layer import layer
 from nanautopsy.readers.text.named_quantity import quantity
-from nanautopsy.readers.text.nonfinite_text import is_vague
 from nanautopsy.readers.text.tensor_flags import is_counted
+from nanautopsy.readers.text.vagueness import is_vague
 from nanautopsy.readers.text.words import may_join
 
 _TENSOR = re.compile(r"\b(?:tensor|Tensor|array|Array)\([\[\s]*-?nan\b")
-_SETTING = re.compile(r"\b(?:fill|default|na_|missing|placeholder|ignore|pad)\w*", re.IGNORECASE)
+_SETTING = re.compile(
+    r"\b(?:(?:fill|default|na_|missing|placeholder|ignore|pad)\w*|(?:relative|cosine|ratio)\b)",
+    re.IGNORECASE,
+)
+"""What is written where there is no value, and what has none over 0."""
 
 
 def _on_line(log: Log, line: Line) -> None:

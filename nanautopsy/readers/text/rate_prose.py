@@ -20,7 +20,7 @@ import re
 from nanautopsy.model import Scalar
 from nanautopsy.readers.text.config_echo import emit
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
-from nanautopsy.readers.text.nonfinite_text import is_vague
+from nanautopsy.readers.text.vagueness import is_vague
 from nanautopsy.readers.text.words import is_loss
 
 _NUMBER = r"(\d+(?:\.\d*)?(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?)(?![\w%/]|\.\d)"

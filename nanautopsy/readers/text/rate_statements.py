@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
-from nanautopsy.readers.text.nonfinite_text import is_vague
+from nanautopsy.readers.text.vagueness import is_vague
 
 _NUMBER = r"(\d+(?:\.\d*)?(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?)(?![\w%])"
 _SET = re.compile(

@@ -20,7 +20,11 @@ DENIED = re.compile(
     re.IGNORECASE,
 )
 """``has nan: False``, which leaves what else the line says."""
-_ZERO = re.compile(r"(?<![\w.,/])0 (?:nan|inf)s?\b(?: (?:values?|entries|elements))?", re.I)
+_ZERO = re.compile(
+    r"(?<![\w.,/])0 (?:nan|inf)s?\b(?: (?:values?|entries|elements))?"
+    r"|\b(?:nan|inf)s?\s?[:=]?\s?0\s?/\s?\d+",
+    re.IGNORECASE,
+)
 UNTRUE = re.compile(
     r"\b(?P<of>[\w.]*)(?<!non)(?<!non_)(?<!not_)(?<!in)finite\w*(?:\((?P<what>[^()]*)\))?"
     r"(?:\.\w+\(\))*\s*[:=]+\s*(?:False|no)\b",
@@ -37,6 +41,8 @@ _COUNTED = re.compile(
     r"\b(?:num_|n_)?(?P<of>nan|inf)s?(?:_(?:count|num|n|elems?|elements|values))?\s*[:=]\s*"
     r"(?P<count>\d+)(?![\d.%])"
     r"|\b(?P<sort>nan|inf)s?\s*[:=]?\s*(?P<share>\d+(?:\.\d+)?)\s?%"
+    r"|\b(?P<kind>nan|inf)s?(?:_(?:frac|fraction|share|ratio)\s*[:=]\s*(?P<fraction>[01]?\.\d+)"
+    r"|\s(?P<some>\d+)\s?/\s?\d+)"
     r"|(?<![\d.])(?P<part>\d+)\s?/\s?\d+ (?P<these>nan|inf)s?\b"
     r"|(?<![\w./,])(?P<number>\d+) (?P<those>nan|inf)s?\b",
     re.IGNORECASE,
@@ -58,8 +64,11 @@ def flagged(text: str) -> frozenset[str]:
     """``nan`` and ``inf``, as far as flags and counts say that there are some."""
     found = {m["of"].lower() for m in _TRUE.finditer(text)}
     for m in _COUNTED.finditer(text):
-        if float(m["count"] or m["share"] or m["part"] or m["number"]):
-            found.add((m["of"] or m["sort"] or m["these"] or m["those"]).lower())
+        amounts = ("count", "share", "fraction", "some", "part", "number")
+        if any(float(m[amount] or 0) for amount in amounts):
+            found.update(
+                m[kind].lower() for kind in ("of", "sort", "kind", "these", "those") if m[kind]
+            )
     return frozenset("inf" if kind == "inf" else "nan" for kind in found)
 
 
