@@ -49,10 +49,17 @@ def how_high(run: Run, rate: float) -> float:
     """
     name = _optimizer(run)
     known = [usual for word, usual in thresholds.USUAL_LR.items() if word in name]
-    momentum = _number(run, "momentum")
-    if momentum is not None and thresholds.USUAL_MOMENTUM < momentum < 1 and "adam" not in name:
+    momentum = long_momentum(run)
+    if momentum is not None:
         rate *= (1 - thresholds.USUAL_MOMENTUM) / (1 - momentum)
     return rate / (min(known) if known else max(thresholds.USUAL_LR.values()))
+
+
+def long_momentum(run: Run) -> float | None:
+    """A momentum between the usual one and 1, outside of Adam."""
+    momentum = _number(run, "momentum")
+    usable = momentum is not None and thresholds.USUAL_MOMENTUM < momentum < 1
+    return momentum if usable and "adam" not in _optimizer(run) else None
 
 
 def _optimizer(run: Run) -> str:

@@ -336,11 +336,13 @@ implementations), and 1 means that the policies hardly overlap."""
 UPDATE_KL_FAR = 10.0
 """Nats between a policy before and behind an update that no noise of its estimate gives: one sample
 of a thousand whose ratio is 1e4."""
-VALUE_BEYOND = 1e3
-"""Predicted values over the largest return that was logged: a value is a sum of rewards, which are
-scaled for training by factors of ten to a hundred."""
-VALUE_LEFT = 10.0
-"""The same from which on it has left what returns can give."""
+VALUE_BEYOND = 1e4
+"""Predicted values over the largest return that was logged: rewards are scaled for training by
+factors of ten to a hundred."""
+VALUE_BEYOND_STEP = 1e5
+"""The same over the largest reward of one step, of which a value sums up a hundred and more."""
+VALUE_LEFT = 1e-3
+"""Share of that limit from which on a value has left what returns can give: ten of the largest."""
 GAME_LOST = 1e4
 """Losses of both players of a game, beside a hundredfold of their first level: critics that are
 kept Lipschitz stay below the diameter of the data, and logistic losses below 100."""

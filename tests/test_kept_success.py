@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from builders import judge, make_run, series
 
@@ -20,3 +21,12 @@ def test_labels_that_are_smoothed_from_an_epoch_on() -> None:
 def test_success_that_was_lost_or_says_nothing(beside: list[float]) -> None:
     run = make_run(series("loss", LOSS), series("val_acc", beside))
     assert judge(run).verdict == "diverged"
+
+
+def test_a_task_that_begins_trivial_becomes_one_first() -> None:
+    """Negatives of a queue that is still empty: the loss rises with them, accuracy comes back."""
+    loss = [0.0075, *np.linspace(2.4, 1.5, 29)]
+    told = [100.0, *np.linspace(81.0, 97.0, 29)]
+    assert judge(make_run(series("Loss", loss), series("Acc@1", told))).verdict == "healthy"
+    broken = [100.0, *np.linspace(81.0, 40.0, 29)]
+    assert judge(make_run(series("Loss", loss), series("Acc@1", broken))).verdict == "diverged"

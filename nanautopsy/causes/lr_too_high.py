@@ -33,6 +33,7 @@ from nanautopsy.learning_rates import (
     from_the_start,
     highest,
     how_high,
+    long_momentum,
     rising_before,
     steep_gradient,
     steps_with_the_loss,
@@ -119,13 +120,23 @@ def _weigh_height(case: Case, rate: Rate, weighing: Weighing) -> None:
                 rate.source,
             )
         return
+    momentum = long_momentum(case.run)
+    text = phrase(
+        "the learning rate reaches {rate:g}, {factor:.0f} times what is usual",
+        rate=rate.value,
+        factor=factor,
+    )
+    if momentum is not None:
+        text = phrase(
+            "the learning rate reaches {rate:g} with a momentum of {momentum:g}, together "
+            "{factor:.0f} times what is usual",
+            rate=rate.value,
+            momentum=momentum,
+            factor=factor,
+        )
     weighing.speaks_for(
         strength,
-        phrase(
-            "the learning rate reaches {rate:g}, {factor:.0f} times what is usual",
-            rate=rate.value,
-            factor=factor,
-        ),
+        text,
         rate.source,
     )
 

@@ -10,7 +10,7 @@ way: past all that returns can add up to.
 
 Evidence for: KL, the ratio or the clip fraction rises far above its history, or the entropy
 vanishes, before loss and gradients; one update moves the policy by ten nats; predicted values pass
-all returns a thousand times; the reward is lost again for good; sampling fails with "probability
+all rewards; the reward is lost again for good; sampling fails with "probability
 tensor contains either inf, nan or element < 0".
 
 Evidence against: the policy's metrics were ordinary up to the onset; KL had risen steadily and

@@ -22,6 +22,8 @@ from nanautopsy.signal import shown
 from nanautopsy.wording import phrase
 
 _VALUE = OF_Q | frozenset("qs qf value values v vf".split())
+_SUMS = frozenset("ret return returns episode episodic ep".split())
+"""Words of a reward that is summed up over an episode."""
 _NOT_PREDICTED = frozenset(
     "loss losses lr std var coef weight time grad norm clip explained target error proj attn"
     " attention layer head k tokens length".split()
@@ -31,24 +33,31 @@ _NOT_PREDICTED = frozenset(
 def _detect(run: Run) -> Iterator[Finding]:
     if not is_reinforcement(run):
         return
-    returns = [s.values[np.isfinite(s.values)] for s in run.series if is_of_rewards(s)]
-    largest = max((float(np.abs(v).max()) for v in returns if len(v)), default=None)
-    if largest is None:
+    limit = max((_limit(s) for s in run.series if is_of_rewards(s)), default=0.0)
+    if not limit:
         return
     for series in run.series:
         have = frozenset(words(series.tag))
         if series.role != "other" or not have & _VALUE or have & _NOT_PREDICTED:
             continue
-        found = _beyond(series, max(largest, 1.0))
+        found = _beyond(series, limit)
         if found is not None:
             yield found
             yield _verdict(found)
             return
 
 
-def _beyond(series: Series, largest: float) -> Finding | None:
-    """Where all of the end lies a thousandfold above the largest return, and still grows or stays;
-    its beginning does not."""
+def _limit(series: Series) -> float:
+    """The value that no sum of such rewards reaches; 0 where none was logged."""
+    values = np.abs(series.values[np.isfinite(series.values)])
+    summed = frozenset(words(series.tag)) & _SUMS
+    factor = thresholds.VALUE_BEYOND if summed else thresholds.VALUE_BEYOND_STEP
+    return factor * max(1.0, float(values.max())) if len(values) else 0.0
+
+
+def _beyond(series: Series, limit: float) -> Finding | None:
+    """Where all of the end lies above what returns can add up to, and still grows or stays; its
+    beginning does not."""
     finite = np.isfinite(series.values)
     if not finite.any():
         return None
@@ -59,21 +68,21 @@ def _beyond(series: Series, largest: float) -> Finding | None:
     if len(values) < thresholds.RL_HISTORY:
         return None
     tail = values[-max(3, int(len(values) * thresholds.DIVERGED_TAIL)) :]
-    if float(tail.min()) < thresholds.VALUE_BEYOND * largest or 2 * tail[-1] < values.max():
+    if float(tail.min()) < limit or 2 * tail[-1] < values.max():
         return None
-    inside = np.flatnonzero(values < thresholds.VALUE_LEFT * largest)
+    inside = np.flatnonzero(values < thresholds.VALUE_LEFT * limit)
     if not len(inside):
         return None
     start = int(inside[-1]) + 1
     return Finding(
         id="value-runaway",
         text=phrase(
-            "{tag} comes to {last} by step {step}, past all that returns of at most {largest} can "
-            "add up to",
+            "{tag} comes to {last} by step {step}; the rewards that are logged add up to less than "
+            "{limit}",
             tag=series.tag,
             last=shown(float(series.values[end - 1])),
             step=int(series.steps[end - 1]),
-            largest=shown(largest),
+            limit=shown(limit),
         ),
         source=series.at(start),
         step=int(series.steps[start]),

@@ -66,6 +66,8 @@ def test_values_past_all_returns_while_finite() -> None:
     assert named_cause(*late) == "rl-collapse"  # no update before the buffer is full
     learned = (series("mean_q", [min(v, 90.0) for v in q]), *parts[1:])
     assert judge(make_run(*learned)).verdict == "healthy"
+    scaled = (series("mean_q", [v / 2e3 for v in q]), *parts[1:])
+    assert judge(make_run(*scaled)).verdict == "healthy"  # rewards of a step, times a hundred
     earned = (*parts[:2], series("reward", [v / 2 for v in q]))
     assert judge(make_run(*earned)).verdict == "healthy"
 

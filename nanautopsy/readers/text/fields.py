@@ -36,6 +36,9 @@ _OF_QUANTITY = re.compile(
     re.IGNORECASE,
 )
 """A statistic in parentheses behind what it is of: ``bad gradient (norm=nan)``."""
+_RANKED = re.compile(r"[A-Za-z]@$")
+_VALUE_FOLLOWS = re.compile(r"(?:\s*[:=]\s*|\s+)-?$")
+"""Nothing but the space between a name and its number."""
 _ORDINAL_END = re.compile(r"^\s*个?(?:步|轮|次迭代|批)\s+")
 _PHASE_LABEL = re.compile(r"\((train|val|valid|test|eval)\)", re.IGNORECASE)
 _STOP = frozenset(
@@ -99,6 +102,7 @@ def fields(parts: list[bytes]) -> list[Field]:
             sign = before[-1:]
             pieces.append((before, i // 2, 0.0, sign == "-"))
             before = ""
+    pieces, before = _with_ranks(pieces, before, parts)
     if not pieces:
         return []
     afters = [piece[0] for piece in pieces[1:]] + [before]
@@ -150,6 +154,25 @@ def _members(found: list[Field], parts: list[bytes]) -> list[Field]:
         found[i] = replace(found[i], key=f"{quantity}/{number}", explicit=True)
         found[i - 1] = replace(found[i - 1], key="", explicit=False)
     return found
+
+
+def _with_ranks(
+    pieces: list[tuple[str, int, float, bool]], last: str, parts: list[bytes]
+) -> tuple[list[tuple[str, int, float, bool]], str]:
+    """With the rank that a measure is taken at as a part of its name: ``Acc@1  93.75``."""
+    if not any(before.endswith("@") for before, *_ in pieces):
+        return pieces, last
+    kept: list[tuple[str, int, float, bool]] = []
+    named = ""
+    for i, (before, index, const, negative) in enumerate(pieces):
+        text = named + before
+        after = pieces[i + 1][0] if i + 1 < len(pieces) else last
+        if index >= 0 and _RANKED.search(before) and _VALUE_FOLLOWS.match(after):
+            named = text + parts[2 * index + 1].decode()
+            continue
+        kept.append((text, index, const, negative))
+        named = ""
+    return kept, named + last
 
 
 def _field(

@@ -58,7 +58,7 @@ _NOT_COUNTERS = frozenset(
     " before skipped nan skip load loaded loading resume resuming until maximum of tokens".split()
 )
 _STEPS = frozenset(
-    "step steps iter iters iteration iterations itr it update updates round rounds".split()
+    "step steps iter iters iteration iterations itr it update updates upd round rounds".split()
 )
 _BATCHES = frozenset("batch minibatch microbatch microstep".split())
 _EPOCHS = frozenset("epoch epochs ep".split())
