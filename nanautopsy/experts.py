@@ -40,7 +40,10 @@ def has_experts(run: Run) -> bool:
     names += [t.name for c in run.checkpoints[:1] for t in c.tensors]
     tags = (frozenset(words(s.tag)) for s in run.series)
     return any(_EXPERTS.search(name) or _ROUTER.search(name) for name in names) or any(
-        not tag.isdisjoint(("router", "moe")) or {"aux", "loss"} <= tag for tag in tags
+        not tag.isdisjoint(("router", "moe"))
+        or {"aux", "loss"} <= tag
+        or {"load", "balancing"} <= tag
+        for tag in tags
     )
 
 

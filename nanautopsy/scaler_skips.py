@@ -19,7 +19,9 @@ from nanautopsy.signal import stretches
 def is_scaled(run: Run) -> bool:
     """Whether something shows a loss scaler, or float16, which needs one."""
     dtype = run.facts.get("compute_dtype")
-    return "loss_scaler" in run.facts or (dtype is not None and dtype.value == "F16")
+    # One that is switched off saves no state.
+    saved = any("growth_tracker" in checkpoint.state for checkpoint in run.checkpoints)
+    return saved or "loss_scaler" in run.facts or (dtype is not None and dtype.value == "F16")
 
 
 def skipped_points(run: Run, norm: Series) -> NDArray[np.bool_]:

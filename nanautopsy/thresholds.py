@@ -43,6 +43,9 @@ FP16_MAX = 65504.0
 """Largest finite float16 (IEEE 754 binary16: (2 - 2**-10) * 2**15)."""
 FP32_EXP_MAX = 88.72
 """Natural logarithm of float32's maximum: the largest number whose exponential is finite."""
+KEYS_LOG = 9.0
+"""Natural logarithm of the keys of a long row, 8,000: how far below the end of an exponential the
+sum of as many ends."""
 FP16_EXP_MAX = 11.09
 """The same of float16's."""
 FP16_NEAR_MAX = 6.0e4

@@ -35,6 +35,7 @@ def rows(first: int, last: int, *, seed: int = 0, host: str = "") -> list[str]:
         ("recomputed the same micro-batch: the result differs from the first run", False),
         ("the NaN at step 70 is not reproducible on identical inputs", False),
         ("rerun of step 70 with saved state: loss is finite", False),
+        ("recomputing micro-batch of step 131: local_gnorm first inf second 0.0482", False),
         ("rerunning the batch gives nan again", True),
         ("replayed step 70 on the same batch: gradient norm nan", True),
         ("step 70 reproduced on another GPU with the same batch", True),

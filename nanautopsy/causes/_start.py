@@ -73,7 +73,7 @@ def weigh_time(case: Case, weighing: Weighing) -> None:
         if onset.last_finite is not None and was_sound(case):
             return  # an ordinary loss came first: an update may have done it
         dead_with_what_was_loaded(onset, weighing)
-    elif onset.last_finite is not None and not _is_first_row(case, onset.last_finite):
+    elif onset.last_finite and not _is_first_row(case, onset.last_finite):
         finite_before(onset, thresholds.STRONG, weighing)
 
 

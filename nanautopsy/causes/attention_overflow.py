@@ -41,7 +41,9 @@ _SCORES = re.compile(r"score|logit|\bqk|energ", re.IGNORECASE)
 
 def _assess(case: Case) -> Assessment:
     weighing = Weighing()
-    for finding in case.found("projection-growth", "attention-logits-large"):
+    for finding in case.found(
+        "projection-growth", "attention-logits-large", "attention-logits-past-exp"
+    ):
         weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
     for finding in case.found("nonfinite-attention-logit"):
         if finding.role == "initiating":

@@ -265,6 +265,9 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
             phrase("{finding}, which explains the magnitudes", finding=finding.text),
             finding.source,
         )
+    for finding in case.found("weights-not-used"):
+        if finding.data.get("quantized"):
+            weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     for finding in case.found("newly-initialized"):
         if finding.data.get("blocks"):
             weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)

@@ -56,13 +56,17 @@ def _assess(case: Case) -> Assessment:
         _weigh_growth(growth, jump, weighing)
     if not jump.data.get("negative"):
         _weigh_calm(case, jump, death, weighing)
+    # The same jump may be logged by steps and by epochs.
+    places = [f.step for f in jumps if f.step is not None]
     for resumed in case.found("resume-jump"):
-        if resumed.data.get("what") == "learning_rate" and _is_at(resumed, jump.step):
+        at = any(_is_at(resumed, step) for step in places)
+        if resumed.data.get("what") == "learning_rate" and at:
             weighing.speaks_against(
                 thresholds.DECISIVE,
                 phrase("{resumed}: the resume did it", resumed=resumed.text),
                 resumed.source,
             )
+            break
     return weighing.fired(
         remedies=(
             phrase(

@@ -27,6 +27,7 @@ from nanautopsy import thresholds
 from nanautopsy.causes._resume import lost_state
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.model import Assessment, Finding, LogEvent, Run, Series, Source
+from nanautopsy.signal import first_nonfinite
 from nanautopsy.wording import phrase
 
 
@@ -43,15 +44,15 @@ def _assess(case: Case) -> Assessment:
         return quiet(
             phrase("something jumps where the run resumed, but no step is known for the failure")
         )
-    near = [f for f in jumps if f.step is not None and _points(case.run, f.step, death) is not None]
+    near = [f for f in jumps if _until_death(case, f) is not None]
     if not near and lost is not None:
         return _assess_lost(case, lost, death)
     if not near:
         return quiet(phrase("{jumps}, after the onset", jumps=jumps[0].text))
     weighing = Weighing()
-    first = near[0]
+    first = min(near, key=lambda f: not _counts_alike(case, f))
     assert first.step is not None
-    between = _points(case.run, first.step, death) or 0
+    between = _until_death(case, first) or 0
     if between > thresholds.LR_JUMP_WINDOW:
         return quiet(
             phrase("{first}, {between} points before the onset", first=first.text, between=between)
@@ -73,8 +74,30 @@ def _assess(case: Case) -> Assessment:
                 finding.source,
             )
             break
-    _weigh_calm(case, first.step, death, weighing)
+    if _counts_alike(case, first):
+        _weigh_calm(case, first.step, death, weighing)
     return weighing.fired()
+
+
+def _counts_alike(case: Case, jump: Finding) -> bool:
+    """Whether the step of the death counts what the jump's does."""
+    return case.onset is None or jump.data.get("axis", "step") == case.onset.axis
+
+
+def _until_death(case: Case, jump: Finding) -> int | None:
+    """Logged points from a jump to the death, by the counter of the jump; ``None`` when the death
+    came before."""
+    axis, death = jump.data.get("axis", "step"), case.death
+    if jump.step is None or death is None:
+        return None
+    if _counts_alike(case, jump):
+        return _points(case.run, jump.step, death)
+    ends = [
+        int(s.steps[i])
+        for s in case.run.by_role("loss", "grad_norm")
+        if s.axis == axis and (i := first_nonfinite(s)) is not None
+    ]
+    return _points(case.run, jump.step, min(ends)) if ends else None
 
 
 def _weigh_lost(lost: LogEvent, weighing: Weighing) -> None:

@@ -33,7 +33,8 @@ from nanautopsy.circumstances import (
     losses_that_hide,
     mostly_spoiled,
 )
-from nanautopsy.model import Assessment, Finding
+from nanautopsy.model import Assessment, Finding, LogEvent, Run
+from nanautopsy.roles import words
 from nanautopsy.wording import phrase
 
 _FUNCTION = re.compile(
@@ -43,10 +44,14 @@ _FUNCTION = re.compile(
     re.IGNORECASE,
 )
 """Backward functions that are singular where their forward value is finite."""
-_OFTEN_SOUND = re.compile(r"(Pow(?!Backward1)|Div|Var|VarMean)Backward", re.IGNORECASE)
-"""Of these, the ones that squared errors and averages are made of: they hand on a NaN of the
-forward pass far more often than they make one. PowBackward1 is of an exponent that is a tensor,
-and no square."""
+_OFTEN_SOUND = re.compile(r"(Pow(?!Backward1)|Div)Backward", re.IGNORECASE)
+"""Of these, the ones that a loss may end in, a squared error or an average: a NaN of the forward
+pass shows in the loss's own backward function first, before any other is called. PowBackward1 is
+of an exponent that is a tensor, and no square."""
+_OF_CLASSES = frozenset(
+    "acc accuracy top1 top5 ce xent nll crossentropy ppl perplexity f1 auc bce".split()
+)
+"""Words of metrics beside which the loss is a cross-entropy, and no squared error."""
 _MASKED = re.compile(r"\bwhere\(")
 """A choice between branches on the line of the forward call: the one that is not taken has a
 gradient too, of 0 times what may be Inf."""
@@ -66,7 +71,12 @@ def _assess(case: Case) -> Assessment:
         masked = _is_handed_inf(finding)
         if (_FUNCTION.match(function) and not _is_smooth_power(finding)) or masked:
             finite = finding.step is not None and loss_was_finite_at(case.run, finding.step)
-            ambiguous = _OFTEN_SOUND.match(function) and not _exponents(finding) and not masked
+            ambiguous = (
+                _OFTEN_SOUND.match(function)
+                and not _exponents(finding)
+                and not masked
+                and not _is_of_classes(case.run)
+            )
             handed_on = thresholds.MODERATE if ambiguous else thresholds.STRONG
             strength = thresholds.DECISIVE if finite else handed_on
             weighing.speaks_for(strength, finding.text, finding.source)
@@ -86,6 +96,7 @@ def _assess(case: Case) -> Assessment:
                 finding.source,
             )
     _weigh_order(case, weighing)
+    _weigh_search(case, weighing)
     if not weighing.evidence:
         return quiet(
             phrase(
@@ -95,6 +106,10 @@ def _assess(case: Case) -> Assessment:
         )
     _weigh_rivals(case, weighing)
     return weighing.fired()
+
+
+def _is_of_classes(run: Run) -> bool:
+    return any(not _OF_CLASSES.isdisjoint(words(s.tag)) for s in run.series)
 
 
 def _weigh_order(case: Case, weighing: Weighing) -> None:
@@ -142,7 +157,27 @@ def _weigh_order(case: Case, weighing: Weighing) -> None:
         )
 
 
-def _is_handed_inf(finding: Finding) -> bool:
+def _weigh_search(case: Case, weighing: Weighing) -> None:
+    """A trace of a later search for the NaN: where gradients turned first beside a finite loss, the
+    line that it shows says why, whatever the weights had become by then."""
+    onset = case.onset
+    if onset is None or onset.step is None or not backward_made_it(case.run, onset):
+        return
+    for event in case.run.events_of("backward-nonfinite", "nonfinite-text"):
+        if event.step is None or event.step < onset.step:
+            continue
+        if _is_handed_inf(event) or _is_jax_root(event):
+            weighing.speaks_for(thresholds.STRONG, event.text, event.source)
+            return
+
+
+def _is_jax_root(event: LogEvent) -> bool:
+    """Whether JAX's ``debug_nans`` names a product in the backward pass of a line with a root."""
+    place = str(event.data.get("forward", ""))
+    return event.data.get("operation") in ("mul", "div") and _ROOT.search(place) is not None
+
+
+def _is_handed_inf(finding: Finding | LogEvent) -> bool:
     """Whether the line of the forward call shows where an Inf comes from that the named function
     multiplies by 0: a branch that is not taken, or a root behind it."""
     place, function = str(finding.data.get("forward", "")), str(finding.data.get("function", ""))

@@ -56,6 +56,16 @@ def _assess(case: Case) -> Assessment:
         weighing.speaks_for(
             thresholds.STRONG, phrase("the program says so: {line}", line=event.text), event.source
         )
+    for finding in [f for f in unused if f.data.get("quantized")][:1]:
+        weighing.speaks_for(
+            thresholds.STRONG,
+            phrase(
+                "{finding}, among them the scales of weights that are stored as integers",
+                finding=finding.text,
+            ),
+            finding.source,
+        )
+        unused = ()
     told = bool(weighing.evidence)
     level = _weigh_level(case, weighing)
     if not weighing.evidence:

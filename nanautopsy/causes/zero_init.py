@@ -79,7 +79,7 @@ def _assess(case: Case) -> Assessment:
 def _weigh_order(case: Case, weighing: Weighing) -> None:
     onset = case.onset
     assert onset is not None and onset.step is not None
-    gradients_first = onset.quantity in ("grad_norm", "gradients")
+    gradients_first = onset.quantity in ("grad_norm", "gradient", "gradients")
     if gradients_first and loss_was_finite_at(case.run, onset.step):
         weighing.speaks_for(
             thresholds.STRONG,

@@ -68,5 +68,16 @@ def _key(checkpoint: StoredCheckpoint | Checkpoint) -> tuple[str, ...]:
 
 def _place(
     checkpoint: StoredCheckpoint | Checkpoint,
-) -> tuple[bool, int, tuple[tuple[int, int, str], ...]]:
-    return checkpoint.step is None, checkpoint.step or 0, natural_key(checkpoint.path)
+) -> tuple[bool, int, int, tuple[tuple[int, int, str], ...]]:
+    step, path = checkpoint.step, checkpoint.path
+    return step is None, step or 0, _told_place(path) if step is None else 0, natural_key(path)
+
+
+def _told_place(path: str) -> int:
+    """-1 for what a run began with, 1 for what it ended with, by the words of the name."""
+    have = {word.lower() for word in re.findall(r"[A-Za-z]+", path)}
+    return int(bool(have & _LAST)) - int(bool(have & _FIRST))
+
+
+_FIRST = frozenset("pretrained init initial initialized base source original start".split())
+_LAST = frozenset("last final latest end finished".split())

@@ -20,7 +20,7 @@ _PARAMETER = re.compile(
     re.IGNORECASE,
 )
 _SIZE = re.compile(
-    r"(?:^|[._/ -])(?:abs_?max|max_?abs|amax|max|norm|l2|rms|mag(?:nitude)?)(?=$|[._/ -])",
+    r"(?:^|[._/ -])(?:abs_?(?:max|mean)|max_?abs|amax|max|norm|l2|rms|mag(?:nitude)?)(?=$|[._/ -])",
     re.IGNORECASE,
 )
 _OF_OTHERS = re.compile(
@@ -41,7 +41,8 @@ def _detect(run: Run) -> Iterator[Finding]:
             continue
         # What was logged beside the first loss may be of the weights behind the first update.
         first, own = min(starts, default=0), int(series.steps[0])
-        if own > first or (own == first and not _OF_THE_START.search(series.tag)):
+        late = own > first or (own == first and not _OF_THE_START.search(series.tag))
+        if late and not _stands_above(run, series):
             continue
         yield Finding(
             id="absurd-start",
@@ -59,6 +60,16 @@ def _sizes(run: Run) -> Iterator[Series]:
         named = _PARAMETER.search(series.tag) and _SIZE.search(series.tag)
         if len(series) and named and series.role in _ROLES and not _OF_OTHERS.search(series.tag):
             yield series
+
+
+def _stands_above(run: Run, series: Series) -> bool:
+    """Whether its log shows it before the first row of training."""
+    rows = [
+        int(s.lines[0])
+        for s in run.by_role("loss", "grad_norm")
+        if s.lines is not None and len(s) and s.source.path == series.source.path
+    ]
+    return series.lines is not None and bool(rows) and int(series.lines[0]) < min(rows)
 
 
 def has_parameter_sizes(run: Run) -> bool:

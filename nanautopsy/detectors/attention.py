@@ -34,6 +34,7 @@ def has_attention(run: Run) -> bool:
 
 def _detect(run: Run) -> Iterator[Finding]:
     yield from _logits(run)
+    yield from _past_exponentials(run)
     for ratios, source, step, text in (_from_series(run), _from_checkpoints(run)):
         finding = _growth(ratios, source, step, text)
         if finding is not None:
@@ -65,6 +66,37 @@ def _logits(run: Run) -> Iterator[Finding]:
                 layer=series.layer,
                 data={"to": float(values[-1]), "from": float(values[0])},
             )
+
+
+def _past_exponentials(run: Run) -> Iterator[Finding]:
+    """Logits that came to where exponentials end, for the first time, right before the death: a
+    softmax that does not subtract its maximum is Inf / Inf there."""
+    half = run.facts.get("compute_dtype")
+    deaths = _deaths(run)
+    if not deaths or (half is not None and half.value == "F16"):
+        return
+    for series in run.by_role("attention_logit"):
+        until = series.values[series.steps <= min(deaths)]
+        before = np.abs(until[np.isfinite(until)])
+        reached = np.flatnonzero(before >= thresholds.FP32_EXP_MAX - thresholds.KEYS_LOG)
+        ends = len(before) < len(series) and not np.isfinite(series.values[len(before) :]).any()
+        last = len(before) - 1
+        if not ends or last < thresholds.GROWTH_POINTS or reached.tolist() != [last]:
+            continue
+        yield Finding(
+            id="attention-logits-past-exp",
+            text=phrase(
+                "{tag} came to {value} right before, higher than ever: sums of exponentials of "
+                "such logits are Inf from {reach} on",
+                tag=series.tag,
+                value=shown(float(series.values[last])),
+                reach=shown(thresholds.FP32_EXP_MAX),
+            ),
+            source=series.at(last),
+            step=int(series.steps[last]),
+            layer=series.layer,
+        )
+        return
 
 
 def _deaths(run: Run) -> list[int]:

@@ -79,7 +79,8 @@ def _kept_by_a_sum(run: Run, series: Series, index: int) -> Finding | None:
             continue
         # More batches of the kind may follow; before, there was none.
         others = np.delete(norm.values, at)
-        went_on = np.isfinite(others).all() and others[:at].all() and 2 * np.mean(others != 0) > 1
+        learned = np.count_nonzero(others[at:]) >= thresholds.RECURRENCES
+        went_on = np.isfinite(others).all() and others[:at].all() and learned
         if went_on and persistent(series, index):
             return Finding(
                 id="isolated-losses",

@@ -23,6 +23,12 @@ _HEAD = re.compile(
 )
 
 
+_OF_INTEGERS = re.compile(
+    r"\.(?:scales?|zeros|zero_points?|qweight|qzeros|g_idx|scb|absmax|quant_map|weight_scale\w*)$"
+    r"|quant_state",
+    re.IGNORECASE,
+)
+"""Keys beside weights that are stored as integers: GPTQ's, AWQ's, bitsandbytes', one's own."""
 _LEFT = {
     "weights-not-used": (
         phrase("{n} checkpoint tensor has no place in the model"),
@@ -52,6 +58,7 @@ def _detect(run: Run) -> Iterator[Finding]:
                     "keys": keys_of(event),
                     "blocks": len(_in_blocks(keys_of(event))),
                     "only_heads": _are_heads(keys_of(event)),
+                    "quantized": any(map(_OF_INTEGERS.search, keys_of(event))),
                 },
             )
 

@@ -96,7 +96,8 @@ def _jump(series: Series, event: LogEvent, step: int) -> Finding | None:
         source=series.at(index),
         step=int(series.steps[index]),
         last_good=int(series.steps[~behind][-1]),
-        data={"what": series.role, "ratio": new / old, "resumed": str(event.source)},
+        data={"what": series.role, "ratio": new / old, "resumed": str(event.source)}
+        | {"axis": series.axis},
     )
 
 

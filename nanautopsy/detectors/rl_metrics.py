@@ -53,7 +53,7 @@ def _detect(run: Run) -> Iterator[Finding]:
         return
     for series in run.series:
         have = frozenset(words(series.tag))
-        if have & _NOT_MEASURED:
+        if have & _NOT_MEASURED and not (have & _KL and have & _NOT_MEASURED == {"loss"}):
             continue
         if have & _OF_AN_UPDATE or {"approx", "kl"} <= have:
             yield from _out_of_reach(series, have)

@@ -106,3 +106,17 @@ def test_the_last_statement_before_the_failure_counts() -> None:
     late = event("state-not-restored", "optimizer state missing in checkpoint-20", 20)
     assert named_cause(loss, early, late) == "resume-mismatch"
     assert named_cause(loss, early) != "resume-mismatch"
+
+
+def test_a_jump_that_is_logged_by_epochs_where_the_onset_counts_steps() -> None:
+    epochs = series("mse", [25.0, 9.0, 4.0, 2.0, 1.0, NAN, NAN], range(7))
+    by_epoch = series("lr", [9e-3, 7e-3, 5e-3, 4e-3, 3e-3, 0.2, 0.2], range(7))
+    steps = list(range(10, 160, 10))
+    parts = (
+        replace(epochs, axis="epoch"),
+        replace(by_epoch, axis="epoch"),
+        series("opt/loss", [2.0] * 11 + [300.0, 9e9, NAN, NAN], steps),
+        series("opt/lr", [3e-3] * 11 + [0.2] * 4, steps),
+    )
+    resumed = replace(event("run-resumed", "resume: start epoch 5"), data={"epoch": 5})
+    assert named_cause(*parts, resumed) == "resume-mismatch"

@@ -182,3 +182,26 @@ def test_a_guard_that_skips_most_batches_keeps_the_loss_sound() -> None:
     ]  # fmt: skip
     assert named_cause(loss, norm, *bad) == "singular-gradient"
     assert named_cause(loss, norm, *bad, config={"training": {"fp16": True}}) != "singular-gradient"
+
+
+def test_a_variance_hands_on_no_nan_of_the_forward_pass() -> None:
+    """The loss's own backward function would have been the first."""
+    assert named_cause(said("VarBackward0")) == "singular-gradient"
+
+
+@pytest.mark.parametrize(("tag", "named"), [("train_acc", True), ("lr", False)])
+def test_a_power_is_no_loss_of_classes(tag: str, named: bool) -> None:
+    parts = series("loss", CALM), series(tag, [0.5] * 10)
+    assert (named_cause(*parts, said("PowBackward0")) == "singular-gradient") is named
+
+
+def test_the_trace_of_a_search_behind_the_death() -> None:
+    """JAX's ``debug_nans``, run again with weights that are NaN by now."""
+    trace = event(
+        "nonfinite-text", "FloatingPointError: invalid value (nan) encountered in mul", 12,
+        value="nan", quantity="gradient", operation="mul",
+        forward="main.py:7: dist = jnp.sqrt((dx**2).sum(-1))",
+    )  # fmt: skip
+    parts = series("mse", [0.36, NAN, NAN]), series("gnorm", [NAN, NAN, NAN])
+    assert named_cause(*parts, trace) == "singular-gradient"
+    assert named_cause(*parts) is None

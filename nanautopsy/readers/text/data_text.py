@@ -87,6 +87,8 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"|\b\w*len(?:gth)?s?\s*[=:]\s*[\[(](?:[^\])]*[\s,])?0(?=[\s,\])])"
             r"|\b[1-9]\d* (?:empty|dead|all-masked) (?:query )?rows?\b"
             rf"|\b(?:attention|attn|padding|key|src|source|input)[ _](?:\w+_)?mask{_SUMS_TO_0}"
+            r"|\battention\b[^.;]{0,12}\brows?\b[^.;]{0,12}\bnan\b"
+            r"|\bmin[_ ]?(?:deg(?:ree)?|neighbou?rs)\s*[=:]\s*0\b(?!\.\d)"
             r"|\ball[- ]padding\b|\bonly (?:of )?padding\b",
             re.IGNORECASE,
         ),

@@ -32,6 +32,9 @@ _BORDERS = str.maketrans("\u2502\u2503\u2551", "|||")
 _BARS = re.compile(r"\|{1,2}(?P<what>d?[gw]|grads?|weights?|params?)\|{1,2}(?=\s|$)", re.IGNORECASE)
 """A norm as it is written in formulas, which is no cell of its own."""
 _OF_LAYERS = re.compile(r"(?:layer|module|param(?:eter)?|tensor|name|block)(?:[ _]?name)?s?", re.I)
+_OF_PARAMETERS = re.compile(r"param|weight", re.I)
+_SIZE = re.compile(r"(?:abs[ _]?)?(?:max|mean|norm|std|rms|min)", re.I)
+"""Columns that say of what they are by the heading of the names."""
 _COLUMN = re.compile(r"[A-Za-z_|][\w|/.%()]*(?: [\w|]+){0,2}")
 _NAME = re.compile(r"[A-Za-z_.][\w./\[\]:~-]*")
 _MOST_COLUMNS = 20
@@ -44,13 +47,16 @@ def columns_of(text: str) -> list[tuple[int, str]] | None:
     no heading of such a table."""
     bare = _BARS.sub(_norm, text.translate(_BORDERS))
     cells = [cell for cell in _GAP.split(bare.strip().strip("|").strip()) if cell]
+    what = ""
     if cells and _OF_LAYERS.fullmatch(cells[0]):
+        what = "param " if _OF_PARAMETERS.match(cells[0]) else ""
         cells = cells[1:]
     elif not bare.startswith("    "):
         return None
     if not 1 <= len(cells) <= _MOST_COLUMNS or not all(map(_COLUMN.fullmatch, cells)):
         return None
-    found = [(i, cell) for i, cell in enumerate(cells, 1) if _is_per_layer(cell)]
+    named = [f"{what}{cell}" if _SIZE.fullmatch(cell) else cell for cell in cells]
+    found = [(i, name) for i, name in enumerate(named, 1) if _is_per_layer(name)]
     return found if found and (len(cells) > 1 or text.lstrip()[:1].isalpha()) else None
 
 

@@ -88,6 +88,8 @@ _DAMAGED = re.compile(
     rf"|\b{_SUM} mismatch\b)"
     r"|\b(?:file|checkpoint|shard|\w+\.(?:bin|safetensors|pth?|ckpt))\b.{0,80}\b(?:incomplete|truncated"
     r"|cut short|bytes, (?:but )?(?:the )?index says)"
+    r"|^(?=.*(?:\.(?:bin|safetensors|pth?|ckpt|npz|msgpack|h5)\b|\b(?:file|shard|checkpoint)\b))"
+    rf".*\b{_SUM}\W{{1,3}}(?:0x)?[0-9a-f]{{4,64}}\b\W{{0,3}}(?:!=|<>|\u2260|instead of\b)"
     r"|PytorchStreamReader failed|MetadataIncompleteBuffer|incomplete metadata, file not fully"
     r"|\bshort read\b|\b\d[\d,]* of \d[\d,]* bytes\b.{0,40}\b(?:remain\w*|rest|only|missing"
     r"|padd\w+)\b"
@@ -174,7 +176,7 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
         ("mismatch", "check failed", "sum failed", "does not match", "do not match",
          "failed reading zip", "unexpected eof",
          "incomplete", "truncated", "index says", "short read", " bytes",
-         "metadataincomplete", "headertoo", "invalid header"),
+         "metadataincomplete", "headertoo", "invalid header", "sha256", "md5sum"),
         _Rule("checkpoint-damaged", _DAMAGED),
     ),
     (

@@ -29,6 +29,7 @@ _PREFIX = re.compile(
     rb"|\[\d\d:\d\d:\d\d\]"
     rb"|\[(?:INFO|WARNING|ERROR|DEBUG)\|[\w./]+:\d+\]"  # transformers
     rb"|(?:DEBUG|INFO|WARNING|ERROR):[\w.]+:"  # logging.basicConfig
+    rb"|[\w.]{1,40} (?:DEBUG|INFO|WARNING|ERROR|CRITICAL):(?= )"
     rb"|\[?(?:DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL)\]?(?= |:|\|)(?:: (?!\w+:))?"
     rb"|\[[\w.]{1,64}\]\[(?:INFO|WARNING|ERROR|DEBUG|CRITICAL)\](?: -(?= ))?"  # Hydra
     rb"|\[[\w.]+:\d+:[\w<>]*\]"  # DeepSpeed: [file.py:line:function]

@@ -147,7 +147,7 @@ def _plan(line: Line, lower: str) -> Handler | None:
     text = line.text
     if "incompatiblekeys(" in lower or "some weights of" in lower:
         return None
-    if _SHARE.search(text) or (_SHARE_FIRST.search(text) and not _OF_STATE.search(text)):
+    if not _OF_STATE.search(text) and (_SHARE.search(text) or _SHARE_FIRST.search(text)):
         return _on_share
     if _SKIPPED.search(text) is not None:
         return _on_skipped

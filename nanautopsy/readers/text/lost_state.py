@@ -69,7 +69,9 @@ _SHARE = re.compile(
     re.IGNORECASE,
 )
 _OF_STATE = re.compile(
-    rf"\b{_STATE}{_MORE}\s*[:=(-]\s*(?P<part>\d{{1,7}})\s*(?:/|of|out of)\s*(?P<whole>\d{{1,7}})\b"
+    rf"\b{_STATE}{_MORE}(?:\.\w{{2,7}})?\s*[:=(-]\s*"
+    r"(?:(?:loaded|restored|matched|found|recovered)\s+)?"
+    r"(?P<part>\d{1,7})\s*(?:/|of|out of)\s*(?P<whole>\d{1,7})\b"
     r"(?P<rest>.*)",
     re.IGNORECASE,
 )
@@ -111,7 +113,7 @@ def lost(text: str) -> bool:
         part, whole = int(share["part"]), int(share["whole"])
         if _LEFT.search(share["rest"]):
             return 0 < part <= whole
-        if _BROUGHT.search(share["rest"]) or _BROUGHT.search(text[: share.start()]):
+        if _BROUGHT.search(share["rest"]) or _BROUGHT.search(text[: share.start("part")]):
             return part < whole
     return NOT_RESTORED.search(text) is not None and _DENIED.search(text) is None
 

@@ -45,9 +45,13 @@ _LIKEWISE = re.compile(
     r"|\b(?:agrees?|same (?:nan|result|value))\b",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(r"\b(?:loss|norm|grad\w*|gnorm)\b[\s:=]*(?:is |was |of )?(?=[\d.]|-?\d)", re.I)
+_NUMBER = re.compile(
+    r"\b(?:loss|norm|grad\w*|gnorm|second|now)\b[\s:=]*(?:is |was |of )?(?=[\d.]|-?\d)", re.I
+)
 _FIRST = re.compile(
-    r"\((?:first|was|before|originally|instead of|vs)[^()]*\)|\bfirst \w+: \S+", re.I
+    r"\((?:first|was|before|originally|instead of|vs)[^()]*\)|\bfirst \w+: \S+"
+    r"|\bfirst[:=]?\s?-?(?:nan|inf|\d\S*)",
+    re.I,
 )
 _VAGUE = re.compile(
     r"\b(?:might|may|could|can|would|should|will|if|whether|unless|to check|need to|please|try"
