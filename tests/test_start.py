@@ -99,6 +99,7 @@ def test_a_curve_of_new_rows_that_begins_absurdly() -> None:
     rows = series("init/emb_new_rows_absmax", [2e30], [0])
     assert named_cause(loss, rows) == "uninitialized-params"
     assert named_cause(loss, series("init/emb_new_rows_absmax", [4.1], [0])) is None
+    assert named_cause(loss, series("data/table_rows_max", [5e6], [0])) is None
     behind = series("weight_norm", [2e30, NAN], [0, 1])  # may be of the weights after an update
     assert named_cause(loss, behind) != "uninitialized-params"
 

@@ -26,10 +26,11 @@ _SIZE = re.compile(
 _OF_OTHERS = re.compile(
     r"grad|update|\bact|activ|out(?:put)?s?(?=$|[._/ -])|input|logit|loss|moment|exp_avg"
     r"|\blr\b|score"
-    r"|reward|batch|time|tokens?_per|mem",
+    r"|reward|batch|time|tokens?_per|mem|count|(?<![A-Za-z])n(?:um)?_|bytes|len|seed|\bids?\b",
     re.IGNORECASE,
 )
 _OF_THE_START = re.compile(r"(?:^|[._/ -])(?:init\w*|start|new|added|before)(?=$|[._/ -])", re.I)
+_LARGEST_COUNT = 1e12
 _ROLES = ("other", "layer_parameter")
 
 
@@ -37,7 +38,7 @@ def _detect(run: Run) -> Iterator[Finding]:
     starts = [int(s.steps[0]) for s in run.by_role("loss", "grad_norm") if len(s)]
     for series in _sizes(run):
         value = abs(float(series.values[0]))
-        if np.isfinite(value) and value < thresholds.ABSURD_WEIGHT:
+        if np.isfinite(value) and (value < thresholds.ABSURD_WEIGHT or _is_count(value)):
             continue
         # What was logged beside the first loss may be of the weights behind the first update.
         first, own = min(starts, default=0), int(series.steps[0])
@@ -53,6 +54,11 @@ def _detect(run: Run) -> Iterator[Finding]:
             step=int(series.steps[0]),
             layer=series.layer,
         )
+
+
+def _is_count(value: float) -> bool:
+    """Rows of a table are counted as well; a magnitude is hardly a whole number."""
+    return value == round(value) and value < _LARGEST_COUNT
 
 
 def _sizes(run: Run) -> Iterator[Series]:

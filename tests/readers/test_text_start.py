@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from textlogs import events_of, read_text
 
-from nanautopsy.model import LogEvent
+from nanautopsy.model import LogEvent, Series
 from nanautopsy.readers.text.lost_state import elsewhere, lost
 from nanautopsy.readers.text.start_words import level, of_another, resized
 
@@ -202,3 +202,16 @@ def test_a_file_that_is_short(tmp_path: Path) -> None:
     assert events_of(read_text(tmp_path, short), "checkpoint-damaged")
     whole = "dump.bin: read 21120 of 21120 bytes\n"
     assert not events_of(read_text(tmp_path, whole), "checkpoint-damaged")
+
+
+@pytest.mark.parametrize("row", ["[train]   {}  loss {}", "i={} loss={} lr=0.1", "k={} loss {}"])
+def test_steps_behind_a_tag_and_of_one_letter(tmp_path: Path, row: str) -> None:
+    text = "".join(row.format(i, 2.5 if i < 13 else "nan") + "\n" for i in range(11, 16))
+    records = read_text(tmp_path, text)
+    (loss,) = [r for r in records if isinstance(r, Series) and r.tag == "loss"]
+    assert (loss.axis, loss.steps.tolist()) == ("step", [11, 12, 13, 14, 15])
+
+
+def test_a_rank_behind_a_tag_is_no_step(tmp_path: Path) -> None:
+    records = read_text(tmp_path, "[train] 8 GPUs, loss 2.5\n" * 3)
+    assert not [r for r in records if isinstance(r, Series) and r.axis == "step"]

@@ -11,6 +11,8 @@ Beside what names itself, forms of public programs, in which it does not::
     epoch 001:     41 / 500 loss=6.9                      (fairseq)
     2|1234|Loss: 2.3:  10%|#         | 10/100 [               (torchtune: an epoch, then the step)
     3epoch:train:901-1000batch: iter_time=0.1, loss=2.3       (ESPnet)
+    [train]   31  loss 2.3                                (a tag, and the step)
+    i=31 loss=2.3
     第 3 轮 损失 2.3
 """
 
@@ -38,6 +40,7 @@ _LEADS = re.compile(
     r"\s+(?:\|\s*)?[A-Za-z|][\w/|.\- ]{0,40}?(?:[:=]|\s$|\s+$)|(?:\s*[|;]\s*|:\s+)[A-Za-z]"
 )
 """Behind a step that stands at the beginning of the line without a name."""
+_TAGGED = re.compile(r"\s*\[(?:train|training|trn|fit)\]:?\s+", re.IGNORECASE)
 _ORDINAL = re.compile(r"\s*个?(步|轮|次迭代|批)")
 _ORDINALS = {"步": "step", "次迭代": "step", "轮": "epoch", "批": "batch"}
 _SLASH = re.compile(r"\s*(?:/|of|out of)\s*")
@@ -135,7 +138,9 @@ def _kind(found: list[Field], i: int) -> str | None:
         return "step"
     if field.key:
         kind = counter_kind(field.key)
-        if kind is None and i == 0 and field.key == "t" and field.before.endswith("t="):
+        terse = field.key == "t" and field.before.endswith("t=")
+        terse |= field.key in ("i", "k") and field.before.strip() == f"{field.key}="
+        if kind is None and i == 0 and terse:
             return "step" if field.whole else None
         if kind is None and words(field.key) in _TRAIN:
             return _of_training(found, i)
@@ -151,6 +156,8 @@ def _kind(found: list[Field], i: int) -> str | None:
         return "bare"
     total = _total(found, i)
     of_bar = total is not None and total.after.startswith(" [") and _SHARE.fullmatch(field.before)
+    if i == 0 and total is None and field.whole and _TAGGED.fullmatch(field.before):
+        return "leading" if _LEADS.match(field.after) else None
     known = of_bar or _BARE.search(field.before) or _HASH.search(field.before)
     if field.explicit or not (known or _counts_things(field)):
         return None
