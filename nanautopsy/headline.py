@@ -37,6 +37,12 @@ def headline(
     """What died, when and where; or that nothing did. ``loss_read``: whether there was a loss."""
     if verdict == "healthy" and not loss_read:
         return phrase("Healthy: nothing that was read is non-finite.")
+    never = [f for f in findings if f.id == "nonfinite-eval-loss" and f.last_good is None]
+    if verdict == "healthy" and never:
+        return phrase(
+            "Healthy in training, whose loss is finite throughout; {tag} never was a number.",
+            tag=str(never[0].data.get("tag")),
+        )
     if verdict == "healthy":
         return phrase("Healthy: nothing that was read is non-finite, and the loss did not diverge.")
     if verdict == "diverged":

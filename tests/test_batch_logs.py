@@ -189,3 +189,21 @@ def test_what_stands_beside_another_failure(tmp_path: Path, log: str) -> None:
     autopsy = judged(tmp_path, log)
     assert autopsy.verdict == "non-finite"
     assert cause(autopsy) not in ("bad-input-data", "empty-targets", "fully-masked-attention")
+
+
+def test_an_evaluation_without_a_number_is_told(tmp_path: Path) -> None:
+    rows = "".join(f"epoch {i}: train_loss=0.{90 - i} val_loss=nan\n" for i in range(1, 9))
+    autopsy = judged(tmp_path, rows)
+    assert autopsy.verdict == "healthy"
+    assert "val loss never was a number" in autopsy.headline.replace("_", " ")
+
+
+def test_rows_between_bars_are_no_heading(tmp_path: Path) -> None:
+    rows = "".join(
+        f"| step {i:6d} | seq {5 + i % 3:3d} | mlm {'    nan' if i == 9 else ' 4.6947'} "
+        f"| ppl {'nan' if i == 9 else 109.37:>9} | pred {0 if i == 9 else 3:3d} |\n"
+        for i in range(1, 20)
+    )
+    autopsy = judged(tmp_path, rows)
+    assert autopsy.onset is not None
+    assert autopsy.onset.step == 9

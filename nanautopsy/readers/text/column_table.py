@@ -51,6 +51,7 @@ _BORDERS = str.maketrans("\u2502\u2503\u2551,", "||||")
 """What stands between cells: the vertical lines of boxes, and commas."""
 _MAX_LINES = 10_000_000
 _STACKED = re.compile(r"[A-Za-z(][\w. ():/%-]*")
+_HOLDS_NUMBER = re.compile(r"(?:^|\s)(?:[-+]?\d|(?:nan|inf)\b)", re.IGNORECASE)
 _RANKED = re.compile(r"(?:[A-Za-z]{1,6}[ _-]?)?(\d{1,5})")
 _RANKS = frozenset(("rank", "global_rank", "replica", "worker"))
 _NO_VALUE = frozenset(("", "No", "log", "None", "-", "--", "n/a", "N/A"))
@@ -121,6 +122,8 @@ def _stacked(text: str) -> list[str] | None:
     cells = [cell.strip() for cell in text.strip().strip("|").split("|")]
     if not _MIN_NAMES <= len(cells) <= _MAX_NAMES:
         return None
+    if any(_HOLDS_NUMBER.search(cell) for cell in cells):
+        return None
     return cells if all(not cell or _STACKED.fullmatch(cell) for cell in cells) else None
 
 
@@ -132,7 +135,7 @@ def _on_stacked(log: Log, line: Line) -> None:
         lower = _stacked(line.text)
         if upper is not None and lower is not None and len(lower) == len(upper):
             names = [" ".join(pair).strip() for pair in zip(upper, lower, strict=True)]
-            if any(map(is_objective, names)):
+            if any(map(is_objective, names)) and any(map(counter_kind, names)):
                 _read_table(log, line, names)
                 return Take.MORE
         return Take.NOT_MINE
