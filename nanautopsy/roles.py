@@ -86,7 +86,20 @@ _COUNTED = frozenset(
 )
 _RATE = frozenset({"per", "sec", "second", "seconds", "time", "ms", "tps", "mfu", "tflops"})
 _NOT_A_LOSS = frozenset(
-    {"scale", "scaler", "scaling", "weight", "weights", "count", "spike", "coef", "ratio", "std"}
+    {
+        "scores",
+        "signs",
+        "scale",
+        "scaler",
+        "scaling",
+        "weight",
+        "weights",
+        "count",
+        "spike",
+        "coef",
+        "ratio",
+        "std",
+    }
     | {"var", "frac", "fraction", "num", "nan", "finite", "best", "tokens", "toks", "mask", "masks"}
 )
 """Words beside *loss* that make it a property of a loss; the best one starts at Inf by custom."""
@@ -154,7 +167,7 @@ def classify(tag: str) -> tuple[SeriesRole, str | None]:
         told = classify(metric)
         if told[0] != "other":
             return told
-    tag = tag.removesuffix(" vs samples")
+    tag = in_english(tag.removesuffix(" vs samples"))
     if _BARS.fullmatch(tag.rpartition("/")[2].strip()):
         return "grad_norm", None
     if _WEIGHT_BARS.fullmatch(tag.rpartition("/")[2].strip()) or words(tag) in _WEIGHT_NORMS:

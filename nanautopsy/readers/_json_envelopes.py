@@ -5,6 +5,7 @@ Samples::
     DLLL {"type": "LOG", "step": [1, 20], "data": {"loss": 2.3}, ...}               (DLLogger)
     DLLL {"type": "METADATA", "metric": "loss", "metadata": {"unit": null}, ...}
     :::MLLOG {"key": "train_loss", "value": 2.3, "metadata": {"epoch_num": 1}, ...}   (MLPerf)
+    {"Loss/G/loss": {"num": 64, "mean": 2.3, "std": 0.1}, "Progress/tick": {...}}     (StyleGAN)
 """
 
 from __future__ import annotations
@@ -33,9 +34,18 @@ def unlabelled(head: bytes) -> bytes:
     return head if label is None else head[label.end() :]
 
 
+def _is_average(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"num", "mean", "std"}
+
+
 def opened(row: dict[str, Any]) -> dict[str, Any]:
     """The counters and metrics of an object; empty where it is about the metrics or the settings,
     itself where it has no envelope."""
+    if any(_is_average(value) for value in row.values()):
+        means = {
+            name: value["mean"] if _is_average(value) else value for name, value in row.items()
+        }
+        return {"iteration": means["Progress/tick"], **means} if "Progress/tick" in means else means
     data, steps, metadata = row.get("data"), row.get("step"), row.get("metadata")
     if isinstance(data, dict) and isinstance(steps, list):
         counters = dict(zip(_COUNTERS, steps, strict=False))

@@ -341,3 +341,16 @@ def test_mlperf(tmp_path: Path) -> None:
     )
     assert kind_of(text) == "json-lines"
     assert series_of(read(text, tmp_path))["train_loss"].steps.tolist() == [10, 20]
+
+
+def test_stylegan(tmp_path: Path) -> None:
+    """Averages come with their count and deviation."""
+    rows = [(1, "2.5"), (2, "NaN")]
+    text = "".join(
+        f'{{"Loss/G/loss": {{"num": 64, "mean": {loss}, "std": 0.1}}, '
+        f'"Progress/tick": {{"num": 1, "mean": {tick}, "std": 0.0}}, "timestamp": 1709647331.5}}\n'
+        for tick, loss in rows
+    )
+    assert kind_of(text, "stats.jsonl") == "json-lines"
+    loss = series_of(read(text, tmp_path, "stats.jsonl"))["Loss/G/loss"]
+    assert loss.steps.tolist() == [1, 2] and math.isnan(loss.values[1])

@@ -118,6 +118,62 @@ FORMS: list[tuple[str, str, Expected]] = [
         },
     ),
     (
+        "French",
+        "Étape 10 : perte = 2.5 (norme du gradient = 1.5, taux d'apprentissage = 0.01)\n"
+        "Étape 20 : perte = nan (norme du gradient = 1.5, taux d'apprentissage = 0.01)\n",
+        {
+            ("perte", "step"): ([10, 20], [2.5, NAN]),
+            ("norme du gradient", "step"): ([10, 20], [1.5, 1.5]),
+            ("apprentissage", "step"): ([10, 20], [0.01, 0.01]),
+        },
+    ),
+    (
+        "Korean, without a sign between name and number",
+        "에폭 1 스텝 10 손실 2.5 학습률 0.01\n에폭 1 스텝 20 손실 nan 학습률 0.01\n",
+        {
+            ("손실", "step"): ([10, 20], [2.5, NAN]),
+            ("학습률", "step"): ([10, 20], [0.01, 0.01]),
+        },
+    ),
+    (
+        "tensors, as Python prints them",
+        "step 10 loss tensor(2.5000, device='cuda:0', grad_fn=<AddBackward0>) gnorm tensor(1.5, device='cuda:0')\n"
+        "step 20 loss tensor(nan, device='cuda:0', grad_fn=<AddBackward0>) gnorm tensor(nan, device='cuda:0')\n",
+        {
+            ("loss", "step"): ([10, 20], [2.5, NAN]),
+            ("gnorm", "step"): ([10, 20], [1.5, NAN]),
+        },
+    ),
+    (
+        "syslog",
+        "Mar  5 14:02:19 gpu07 python[41231]: it 5 | train/loss 2.5 | lr 0.5\n"
+        "Mar  5 14:02:28 gpu07 python[41231]: it 10 | train/loss nan | lr 0.5\n",
+        {
+            ("train/loss", "step"): ([5, 10], [2.5, NAN]),
+            ("lr", "step"): ([5, 10], [0.5, 0.5]),
+        },
+    ),
+    (
+        "Docker's JSON",
+        '{"log":"step     5 loss 2.5 lr 2.5e-02\\n","stream":"stdout","time":"2024-03-05T14:02:19.1Z"}\n'
+        '{"log":"step    10 loss nan lr 2.5e-02\\n","stream":"stdout","time":"2024-03-05T14:02:28.1Z"}\n',
+        {
+            ("loss", "step"): ([5, 10], [2.5, NAN]),
+            ("lr", "step"): ([5, 10], [0.025, 0.025]),
+        },
+    ),
+    (
+        "commas between thousands",
+        "".join(
+            f"step {n:,} / 1,200,000  loss {loss}  tokens {n * 4096:,}\n"
+            for n, loss in ((999, 2.5), (1000, 2.25), (1000000, NAN))
+        ),
+        {
+            ("loss", "step"): ([999, 1000, 1000000], [2.5, 2.25, NAN]),
+            ("tokens", "step"): ([999, 1000, 1000000], [4091904.0, 4096000.0, 4096000000.0]),
+        },
+    ),
+    (
         "the terms of a loss behind the error that it raised (detectron2)",
         "[06/02 12:00:00 d2.utils.events]:  eta: 0:10:00  iter: 39  total_loss: 2.5  loss_cls: 1.5  lr: 0.01\n"
         "FloatingPointError: Loss became infinite or NaN at iteration=59!\n"
@@ -150,6 +206,8 @@ def test_form(name: str, text: str, expected: Expected, tmp_path: Path) -> None:
         ("Lernrate", "learning_rate"),
         ("скорость обучения", "learning_rate"),
         ("норма градиента", "grad_norm"),
+        ("norme du gradient", "grad_norm"),
+        ("norma del gradiente", "grad_norm"),
         ("superdad", "other"),
     ],
 )
@@ -162,6 +220,22 @@ def test_a_table_has_a_column_of_ranks(tmp_path: Path) -> None:
     text = "".join(f"R{rank} | {step} | {loss}\n" for step, rank, loss in rows)
     series = of_type(read_text(tmp_path, f"rank | step | loss\n{text}"), Series)
     assert {(s.rank, s.tag, s.values[0]) for s in series} == {(0, "loss", 2.5), (1, "loss", 2.25)}
+
+
+def test_a_device_of_xla_is_a_rank(tmp_path: Path) -> None:
+    text = "".join(
+        f"| Training Device=xla:0/{rank} Epoch=1 Step={step} Loss={step + rank}.5 Rate=6.4\n"
+        for step in (10, 20)
+        for rank in (1, 0)
+    )
+    losses = [s for s in of_type(read_text(tmp_path, text), Series) if s.tag == "Loss"]
+    assert {(s.rank, s.values[0], len(s)) for s in losses} == {(0, 10.5, 2), (1, 11.5, 2)}
+
+
+def test_a_list_has_commas_as_well(tmp_path: Path) -> None:
+    found = points_of(read_text(tmp_path, "step 5 loss 2.5 sizes 1,234,567,20 lr 0.1\n"))
+    assert found["loss", "step"] == ([5], [2.5])
+    assert found["lr", "step"] == ([5], [0.1])
 
 
 def test_a_table_of_settings_is_no_report(tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ class Field:
     """A name that stands before this field and belongs to the next: ``loss at step 5: 0.3``."""
     factor: float = 1.0
     """What its unit stands for: 1000 for ``1.2K``."""
+    groups: int = 0
+    """How many numbers behind it are its lower digits: 1 for ``12,000``."""
 
 
 def fields(parts: list[bytes]) -> list[Field]:

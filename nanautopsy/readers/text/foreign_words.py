@@ -27,6 +27,9 @@ _ALPHABETIC = {
     "genauigkeit": "accuracy", "gradientennorm": "grad norm", "validierung": "val",
     "pérdida": "loss", "perdida": "loss", "paso": "step", "época": "epoch", "epoca": "epoch",
     "iteración": "iteration", "exactitud": "accuracy", "validación": "val",
+    "taux d'apprentissage": "learning rate", "tasa de aprendizaje": "learning rate",
+    "taxa de aprendizado": "learning rate", "tasso di apprendimento": "learning rate",
+    "apprentissage": "learning rate", "norme": "norm", "gradiente": "gradient", "norma": "norm",
     "perte": "loss", "pertes": "loss", "étape": "step", "époque": "epoch", "époch": "epoch",
     "itération": "iteration", "précision": "accuracy",
     "perda": "loss", "passo": "step", "iteração": "iteration", "acurácia": "accuracy",
@@ -42,6 +45,9 @@ _WORDS = re.compile(
 )
 _SIGNS = _CHINESE | _JAPANESE_AND_KOREAN
 
+_ARTICLE = re.compile(r"(?<=norm )(?:d[ueo]|d[ae]l|dell?[ao]?|d[ae]s|de la|der) (?=grad)")
+"""Between the words of what is one in English: ``norme du gradient``."""
+
 LOSSES = ("损失", "損失", "손실", "verlust", "rdida", "perte", "perda", "perdita", "отер")
 """Parts of the words for a loss, without the letters that have another form as capitals: only those
 of ASCII are folded."""
@@ -52,4 +58,4 @@ def in_english(name: str) -> str:
     if not name.isascii():
         for sign, english in _SIGNS.items():
             name = name.replace(sign, f" {english} ")
-    return _WORDS.sub(lambda word: _ALPHABETIC[word[0].lower()], name)
+    return _ARTICLE.sub("", _WORDS.sub(lambda word: _ALPHABETIC[word[0].lower()], name))

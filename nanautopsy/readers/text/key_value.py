@@ -29,6 +29,7 @@ from nanautopsy.readers.text.metric_row import Row
 from nanautopsy.readers.text.nonfinite_text import said_value
 from nanautopsy.readers.text.rows import Basis
 from nanautopsy.readers.text.shared_names import shared
+from nanautopsy.readers.text.thousands import joined
 from nanautopsy.readers.text.vagueness import is_vague
 from nanautopsy.readers.text.words import (
     counter_kind,
@@ -83,7 +84,7 @@ _CELL = re.compile(
 """A cell of a delimited row that is a name and its number: ``| scale 1024 |``."""
 _PAIR = re.compile(r"\s+(?=\S*[_/.])[A-Za-z][\w/.]*\s+-?")
 """The same without a delimiter, where the name is no word of a sentence: ``batch_max 3.2``."""
-_WORD = re.compile(r"%?\s+[A-Za-z]\w*\s+")
+_WORD = re.compile(r"%?\s+[^\W\d_]\w*\s+")
 """Nothing but a metric's name between two numbers: ``loss 2.5 scale 1024 lr 0.1``."""
 _WORD_OR_PAIR = re.compile(
     r"/|[:%]?\s+(?!(?:of|in|on|at|to|from|after|by|for)\s)[A-Za-z][\w/.]*\s+-?"
@@ -102,19 +103,27 @@ _SPAN = re.compile(
 )
 """How long a batch's samples are, which no program takes: ``dur_min 0.32s``."""
 _ENDS_VALUE = re.compile(
-    r"\s*(?:$|:(?=\s)|[,;|)%\]}\"'>!.(]|\s{2,}|[A-Za-z-](?![\d])|/\w)|\s+[A-Za-z(\[]|\s*[^\x00-\x7f]"
+    r"\s*(?:$|\\[nrt]|:(?=\s)|[,;|)%\]}\"'>!.(]|\s{2,}|[A-Za-z-](?![\d])|/\w)|\s+[A-Za-z(\[]|\s*[^\x00-\x7f]"
 )
 _RANKS = frozenset(("rank", "global_rank", "global rank"))
+_WRAPPED = re.compile(r"\b(?:tensor|[Aa]rray|float(?:16|32|64))\(\s*$")
+"""A number as Python prints an object that holds it: ``loss tensor(nan, device='cuda:0')``."""
+_DEVICE = re.compile(r"\bDevice ?[=:] ?(?:xla|cuda|npu|hpu|tpu):$")
 
 
 def _plan(line: Line, lower: str) -> Handler | None:
     text = line.text
     if _NOT_A_ROW.search(text):
         return None
-    found = _grouped(shared([_scaled(_without_place(field)) for field in fields(line.parts)]))
+    found = joined(fields(line.parts), line.numbers)
+    found = _grouped(shared([_scaled(_without_place(field)) for field in found]))
     if is_vague(text):
         # "its loss is inf and was zeroed" is a sentence, and no number of the row.
-        found = [f for f in found if f.explicit or f.index >= 0 or _stands_before(f)]
+        found = [
+            f
+            for f in found
+            if f.explicit or f.index >= 0 or _stands_before(f) or _WRAPPED.search(f.before)
+        ]
     basis, family, used = counters_of(found)
     n, total, epoch = used
     if basis is None and said_value(text) is not None:
@@ -139,6 +148,7 @@ def _plan(line: Line, lower: str) -> Handler | None:
     for tag, field in _with_phase(points, found):
         tagged.setdefault(tag, field)
     rank = next((f for f in found if f.key.lower() in _RANKS and f.index >= 0), None)
+    rank = rank or _of_device(found)
     return Row(basis, family, n, total, epoch, tuple(tagged), tuple(tagged.values()), rank)
 
 
@@ -154,6 +164,14 @@ def _only_rates(points: list[tuple[str, Field]], total: Field | None) -> bool:
         key for key, _ in points if "lr" in words(key) or {"learning", "rate"} <= {*words(key)}
     ]
     return total is None and bool(points) and len(rates) == len(points)
+
+
+def _of_device(found: list[Field]) -> Field | None:
+    """The number of the device that speaks: PyTorch/XLA's ``Training Device=xla:0/2``."""
+    for field, behind in zip(found, [*found[1:], None], strict=True):
+        if field.index >= 0 and field.whole and _DEVICE.search(field.before):
+            return behind if behind is not None and behind.before == "/" else field
+    return None
 
 
 def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str, Field]]:
@@ -303,6 +321,9 @@ DIALECT = Dialect(
         "xent", "objective", "huber", "hinge", "recon", "infonce", "supcon", "contrastive", "focal",
         "ctc", "cox", "triplet", "pinball", "chamfer", "tversky", "ntxent", "crps", "orpo", "dpo",
         "mlm", "mpjpe", "ranknet", "listnet", "bpr", "episode", "|grad", *LOSSES,
+
+
+        "mlm", "episode", "|grad", "|g|", *LOSSES,
     ),
     plan=_plan,
     metrics=True,

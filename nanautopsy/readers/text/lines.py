@@ -26,6 +26,7 @@ _PREFIX = re.compile(
     rb"|\[\d{4}-\d\d-\d\d[ T][\d:.,]+\]"
     rb"|\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?(?::(?= ))?"
     rb"|\[?\d\d/\d\d(?:/\d{2,4})? \d\d:\d\d:\d\d(?:\.\d+)?\]?"
+    rb"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?: [\w.-]+ [\w./@-]+(?:\[\d+\])?:(?= ))?"  # syslog
     rb"|\[\d\d:\d\d:\d\d\]"
     rb"|\[(?:INFO|WARNING|ERROR|DEBUG)\|[\w./]+:\d+\]"  # transformers
     rb"|(?:DEBUG|INFO|WARNING|ERROR):[\w.]+:"  # logging.basicConfig
@@ -101,7 +102,14 @@ def prefix_of(raw: bytes, labelled: bool) -> tuple[int, slice | None]:
         end = label.end()
         if label.lastgroup is not None:
             rank = slice(*label.span(label.lastgroup))
-    if end == len(raw) or (raw[end] not in _MAY_HAVE_PREFIX and b": [" not in raw[end : end + 70]):
+    if (
+        end == len(raw)
+        or (
+            raw[end] not in _MAY_HAVE_PREFIX
+            and raw[end + 9 : end + 10] != b":"  # syslog's time: `Mar  5 14:02:19`
+            and b": [" not in raw[end : end + 70]
+        )
+    ):
         return end, rank
     match = _PREFIX.match(raw, end)
     if match is None:

@@ -57,7 +57,7 @@ class Row:
             row,
             [
                 float(numbers[field.index])
-                if field.index >= 0 and not field.negative and field.factor == 1.0
+                if field.index >= 0 and not (field.negative or field.groups) and field.factor == 1.0
                 else value(field, line)
                 for field in self.points
             ],
@@ -94,6 +94,8 @@ def _values(field: Field, numbers: Numbers) -> Floats:
     if field.index < 0:
         return np.full(len(numbers), -field.const if field.negative else field.const)
     found = numbers.column(field.index) * field.factor
+    for behind in range(field.index + 1, field.index + 1 + field.groups):
+        found = found * 1000 + numbers.column(behind)
     return -found if field.negative else found
 
 
@@ -102,6 +104,8 @@ def whole_numbers(field: Field, numbers: Numbers) -> Ints | None:
     if field.index < 0 or field.factor != 1.0:
         return None
     words = numbers.words_of(field.index)
+    for behind in range(field.index + 1, field.index + 1 + field.groups):
+        words = [a + b for a, b in zip(words, numbers.words_of(behind), strict=True)]
     if not all(map(bytes.isdigit, words)) or max(map(len, words)) > _MAX_DIGITS:
         return None
     return np.fromiter(map(int, words), dtype=np.int64, count=len(words))
@@ -109,12 +113,16 @@ def whole_numbers(field: Field, numbers: Numbers) -> Ints | None:
 
 def value(field: Field, line: Line) -> float:
     """The number that stands in the field's place."""
-    number = field.const if field.index < 0 else float(line.numbers[field.index]) * field.factor
+    number = field.const if field.index < 0 else float(_digits(field, line)) * field.factor
     return -number if field.negative else number
 
 
+def _digits(field: Field, line: Line) -> bytes:
+    return b"".join(line.numbers[field.index : field.index + field.groups + 1])
+
+
 def _whole(field: Field, line: Line) -> int:
-    text = line.numbers[field.index]
+    text = _digits(field, line)
     if field.factor != 1.0 or text.endswith(b".0"):
         text = b"%d" % round(float(text) * field.factor)
     elif not text.isdigit():

@@ -149,8 +149,7 @@ def _plan(line: Line, lower: str) -> Handler | None:
 DIALECT = Dialect(
     name="reruns",
     triggers=("replay", "rerun", "re-run", "reran", "re-ran", "recomput", "re-execut", "reproduc",
-              "reevaluat", "re-evaluat", "identical ", "same batch", "same micro", "second pass",
-              "second attempt", "checksum", "crc", "consistency", "replica", "fingerprint",
-              "out of sync"),
+              "reevaluat", "re-evaluat", "identical ", "same micro", "second pass",
+              "second attempt", "checksum", "crc", "consistency", "replica", "fingerprint"),
     plan=_plan,
 )  # fmt: skip

@@ -41,7 +41,7 @@ _SCALERS = frozenset("loss grad gradient amp scaler fp".split())
 _NOT_METRICS = frozenset(
     "time eta sec secs second seconds elapsed ms mem memory gpu gpus cuda cpu throughput speed tps"
     " tflops flops mfu date pid port seed device host workers version id job node nodes line file"
-    " asctime timestamp port hours minutes duration latency allocated reserved cached bytes size"
+    " asctime timestamp ts port hours minutes duration latency allocated reserved cached bytes size"
     " seqlen".split()
 )
 _SETTINGS = frozenset(
