@@ -145,6 +145,15 @@ FORMS: list[tuple[str, str, Expected]] = [
         },
     ),
     (
+        "pandas",
+        "    step          loss     grad_norm   lr\n0     10  2.500000e+00  1.500000e+00  7.0\n1     20           NaN           NaN  7.0\n",
+        {
+            ("loss", "step"): ([10, 20], [2.5, NAN]),
+            ("grad_norm", "step"): ([10, 20], [1.5, NAN]),
+            ("lr", "step"): ([10, 20], [7.0, 7.0]),
+        },
+    ),
+    (
         "syslog",
         "Mar  5 14:02:19 gpu07 python[41231]: it 5 | train/loss 2.5 | lr 0.5\n"
         "Mar  5 14:02:28 gpu07 python[41231]: it 10 | train/loss nan | lr 0.5\n",

@@ -16,6 +16,8 @@ Samples::
     │ 12   │ nan         │ nan  │
     epoch,batch,recon,kld                                                     (printed as CSV)
     0,1,4.1912,0.0311
+        step      loss  grad_norm                             (pandas, whose index has no name)
+    0     10  2.301400   1.215000
     rank | step | loss | gnorm
     R3 | 40 | 1.2012 | 0.61
     |  Epoch  |  Iteration  |  Time Elapsed  |  Mini-batch  |  Base Learning  |   (MATLAB: a heading
@@ -50,6 +52,7 @@ _SEPARATOR = re.compile(r"[-=+|\s\u2500-\u257f]+")
 _BORDERS = str.maketrans("\u2502\u2503\u2551,", "||||")
 """What stands between cells: the vertical lines of boxes, and commas."""
 _MAX_LINES = 10_000_000
+_INDENTED = re.compile(r"\s{2,}[^\s|]")
 _STACKED = re.compile(r"[A-Za-z(][\w. ():/%-]*")
 _HOLDS_NUMBER = re.compile(r"(?:^|\s)(?:[-+]?\d|(?:nan|inf)\b)", re.IGNORECASE)
 _RANKED = re.compile(r"(?:[A-Za-z]{1,6}[ _-]?)?(\d{1,5})")
@@ -76,10 +79,12 @@ class _Table:
     epoch: int | None
     """Where the epoch stands, in which batches are counted anew."""
     rank: int | None
+    indexed: bool
+    """Rows begin with a number that has no name, as pandas prints them."""
     columns: list[_Column]
 
     @classmethod
-    def of(cls, names: list[str]) -> _Table:
+    def of(cls, names: list[str], indexed: bool = False) -> _Table:
         kinds = [counter_kind(name) for name in names]
         kind = "batch" if "batch" in kinds and "epoch" in kinds else None
         steps = [i for i, k in enumerate(kinds) if k not in (None, "epoch")]
@@ -91,7 +96,7 @@ class _Table:
             for i, name in enumerate(names)
             if i != rank and _is_number(name)
         ]
-        return cls(len(names), place, kinds[place] or "step", epoch, rank, columns)
+        return cls(len(names), place, kinds[place] or "step", epoch, rank, indexed, columns)
 
 
 def _is_number(name: str) -> bool:
@@ -150,7 +155,7 @@ def _on_heading(log: Log, line: Line) -> None:
 
 
 def _read_table(log: Log, line: Line, names: list[str]) -> None:
-    table = _Table.of(names)
+    table = _Table.of(names, _INDENTED.match(line.text) is not None)
     strangers = 0
 
     def take(line: Line) -> Take:
@@ -208,7 +213,11 @@ def _cells(text: str, table: _Table) -> list[str] | None:
     text = text.translate(_BORDERS)
     cells = [cell.strip() for cell in text.strip().strip("|").split("|")]
     if len(cells) != table.width or _COUNT.fullmatch(cells[table.place]) is None:
-        cells = text.replace("|", " ").replace("No log", "-").split()[: table.width]
+        cells = text.replace("|", " ").replace("No log", "-").split()
+        if table.indexed and len(cells) == table.width + 1 and cells[0].isdigit():
+            if _COUNT.fullmatch(cells[table.place + 1]):
+                cells = cells[1:]
+        cells = cells[: table.width]
     if len(cells) < table.width:
         return None
     cells[-1] = cells[-1].rstrip(":")

@@ -24,6 +24,7 @@ import re
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
 from nanautopsy.readers.text.numbers import parse
 from nanautopsy.readers.text.rows import Basis, Counter
+from nanautopsy.readers.text.words import counter_kind
 from nanautopsy.roles import classify
 
 _GAP = re.compile(r"\s*\|\s*|\t|\s{2,}")
@@ -51,8 +52,8 @@ def columns_of(text: str) -> list[tuple[int, str]] | None:
     if cells and _OF_LAYERS.fullmatch(cells[0]):
         what = "param " if _OF_PARAMETERS.match(cells[0]) else ""
         cells = cells[1:]
-    elif not bare.startswith("    "):
-        return None
+    elif not bare.startswith("    ") or (cells and counter_kind(cells[0]) is not None):
+        return None  # a counter's row is one of all layers
     if not 1 <= len(cells) <= _MOST_COLUMNS or not all(map(_COLUMN.fullmatch, cells)):
         return None
     named = [f"{what}{cell}" if _SIZE.fullmatch(cell) else cell for cell in cells]
