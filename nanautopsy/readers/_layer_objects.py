@@ -15,7 +15,7 @@ from typing import Any
 
 from nanautopsy.readers._json_numbers import number_of, parse_number
 from nanautopsy.readers.text.named_layer import LAYER_WORD, looks_like_a_layer
-from nanautopsy.readers.text.words import is_metric
+from nanautopsy.readers.text.words import is_loss
 from nanautopsy.roles import classify
 
 _LAYER_KEYS = ("layer", "module", "layer_name", "module_name", "param", "param_name", "parameter")
@@ -47,7 +47,7 @@ def family_of(name: str) -> str:
 @lru_cache(maxsize=8192)
 def is_layer(tag: str) -> bool:
     """Whether a column is called as a layer is, and by nothing more."""
-    if is_metric(tag) or classify(tag)[0] not in ("other", "layer_parameter"):
+    if is_loss(re.split(r"[./]", tag)[-1]) or classify(tag)[0] not in ("other", "layer_parameter"):
         return False
     path = _PATH.fullmatch(tag) is not None and looks_like_a_layer(tag)
     return path or _WORD.fullmatch(tag) is not None

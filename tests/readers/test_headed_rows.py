@@ -12,7 +12,7 @@ from nanautopsy.autopsy import analyze
 from nanautopsy.model import Autopsy
 from nanautopsy.readers.text.headed_rows import heading
 
-NAMES = ("stem", "blocks.0.fc", "blocks.1.fc", "blocks.2.fc", "head")
+NAMES = ("stem", "blocks.0.norm", "blocks.1.fc", "blocks.2.norm", "head")
 DEAD, STEPS = 12, 14
 """The first bad step; there the forward pass turns in ``blocks.1.fc``, and so does the backward
 pass, with what lies before it."""
@@ -108,6 +108,17 @@ def test_layers_by_number_and_part_behind_a_logger(tmp_path: Path) -> None:
     onset = judged(tmp_path, form).onset
     assert onset is not None and onset.step == DEAD
     assert onset.layers == ("L01.attn", "L01.ffn")
+
+
+def test_a_heading_whose_row_stands_below(tmp_path: Path) -> None:
+    def form(step: int) -> str:
+        rows = "".join(f" '{n}.weight': {v},\n" for n, v in zip(NAMES, grads(step), strict=True))
+        loss = shown(step > DEAD, step)
+        return f"[{step}] gradient norms by parameter:\n{rows}[{step}] loss: {loss}\n"
+
+    onset = judged(tmp_path, form).onset
+    assert onset is not None and onset.step == DEAD
+    assert onset.layers[0] == "blocks.1.fc.weight"
 
 
 def test_columns_of_layers_in_a_file_that_says_what_they_are(tmp_path: Path) -> None:

@@ -130,6 +130,7 @@ def test_gradients_beside_a_lost_loss_tell_nothing(tmp_path: Path) -> None:
     [
         ("[hook] to_scale (Exp): output has 0 NaN / 1 Inf", "inf", "to_scale"),
         ("NaN gradient reached fc1 Linear", "nan", "fc1"),
+        ("ffn_norm (RMSNorm): output has 3 NaN", "nan", "ffn_norm"),
         ("NaN gradient flowing out of fc1 Linear -> [(4, 96)]", "nan", "fc1"),
         ("layers.1.ffn has_nan=True has_inf=False", "nan", "layers.1.ffn"),
         ("Layer: encoder.0 | NaN: True | Inf: False", "nan", "encoder.0"),

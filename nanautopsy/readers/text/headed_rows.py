@@ -49,6 +49,9 @@ _END = re.compile(
 )
 _STATISTICS = "norm mean std max min absmax amax rms var l2 abs".split()
 _STEP = re.compile(r"\b(?:step|iter|iteration|update)s?\s*[:=#]?\s*(\d{1,12})\b", re.IGNORECASE)
+_LEADING = re.compile(r"\s*\[?(\d{1,9})(?:\]|:)\s")
+_NEAR = 1000
+"""Steps from one logged row to the next."""
 _MOST_HEADING = 160
 _NAME = rf"(?:{PATH}|\d+(?:\.\d+)*\.[A-Za-z]\w*(?:\.\w+)*|{KEYSTR}|{LAYER_WORD}|[A-Za-z_]\w*)"
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?|nan|inf(?:inity)?)"
@@ -106,7 +109,8 @@ def rows_of(text: str, family: str) -> Iterator[tuple[str, float]]:
 def _tagged(family: str, name: str, number: str) -> Iterator[tuple[str, float]]:
     value = parse(number.lower().removesuffix("inity"))
     layer = spelled(name)
-    if value is not None and not (is_loss(layer) or counter_kind(layer) is not None):
+    last = re.split(r"[./]", layer)[-1]  # blocks.0.ffn_norm.weight is no norm of weights
+    if value is not None and not (is_loss(last) or counter_kind(last) is not None):
         family = family if "_" in family else f"{family}_norm"
         yield f"{family}/{layer}", value
 
@@ -115,8 +119,8 @@ def _on_heading(log: Log, line: Line) -> None:
     family = heading(line.text)
     if family is None or line.rank in log.following:
         return
-    step = _STEP.search(line.text)
-    counter = Counter(Basis.COUNTER, int(step[1]), family="layer") if step else log.context(line)
+    step = _step(line.text, log.context(line))
+    counter = log.context(line) if step is None else Counter(Basis.COUNTER, step, family="layer")
     rows: list[tuple[Line, list[tuple[str, float]]]] = []
 
     def take(line: Line) -> Take:
@@ -134,6 +138,17 @@ def _on_heading(log: Log, line: Line) -> None:
     if line.rank is not None and None not in log.following:
         # The rank that is written on the heading is often not on what is printed below it.
         log.follow(Line(line.number, line.whole, line.labelled, ()), take, end, _MOST_ROWS)
+
+
+def _step(text: str, context: Counter | None) -> int | None:
+    """The step that a heading states, by name or as a number in front that goes on from that of
+    the lines before: ``[36] gradient norms:``."""
+    if (named := _STEP.search(text)) is not None:
+        return int(named[1])
+    leading = _LEADING.match(text)
+    if leading is None or context is None or context.n < 0:
+        return None
+    return int(leading[1]) if 0 < int(leading[1]) - context.n <= _NEAR else None
 
 
 def _write(

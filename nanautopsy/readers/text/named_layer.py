@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 
-from nanautopsy.readers.text.words import is_metric
+from nanautopsy.readers.text.words import is_loss
 
 PATH = r"[A-Za-z_]\w*(?:[./](?:\w+|\[\d+\]))+|[A-Za-z_]\w*(?:\[\d+\](?:[./]\w+)*)+"
 KEYSTR = r"(?:\[['\"][\w ./-]+['\"]\]|\.[A-Za-z_]\w*)(?:\[['\"][\w ./-]+['\"]\]|\.\w+|\[\d+\])*"
@@ -46,7 +46,7 @@ _ONE_WORD = re.compile(
     r"|\b(?P<counted>(?:layer|block)\s#?\d+)\b",
     re.IGNORECASE,
 )
-_WITH_CLASS = re.compile(r"(?<![\w./:-])(?P<path>[A-Za-z_][\w.]*) \([A-Z][a-z]\w*\)")
+_WITH_CLASS = re.compile(r"(?<![\w./:-])(?P<path>[A-Za-z_][\w.]*) \((?!N[aA]N|I[nN][fF])[A-Z]\w+\)")
 """A module with its class behind it, as ``named_modules`` gives them: ``to_scale (Exp)``."""
 _NUMBER_AND_PART = re.compile(
     rf"\b(?:layer|block)\s#?\d+ \((?:{PATH}|{LAYER_WORD}|[a-z_]+)\)", re.IGNORECASE
@@ -89,7 +89,7 @@ def layer(text: str) -> str | None:
     if word is not None:
         return word["quoted"] or word["numbered"] or word["word"] or str(word["counted"])
     classed = _WITH_CLASS.search(text)
-    return None if classed is None or is_metric(classed["path"]) else classed["path"]
+    return None if classed is None or is_loss(classed["path"]) else classed["path"]
 
 
 def is_path(path: str) -> bool:
