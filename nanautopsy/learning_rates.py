@@ -11,6 +11,9 @@ from nanautopsy.model import Fact, Finding, LogEvent, Run, Series, Source
 from nanautopsy.signal import shown, up_to
 from nanautopsy.wording import phrase
 
+_BOUNDED = ("adam", "adafactor", "adagrad", "lion", "lamb", "muon", "rmsprop", "sophia")
+"""Words of optimizers whose steps do not grow with the gradient."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -55,6 +58,13 @@ def how_high(run: Run, rate: float) -> float:
     return rate / (min(known) if known else max(thresholds.USUAL_LR.values()))
 
 
+def breaks_at_once(run: Run, factor: float) -> bool:
+    """Whether a rate so many times the usual may end a run within a few steps: those of plain
+    gradient descent grow with the gradient, those of adaptive optimizers have the rate's length."""
+    bounded = any(word in _optimizer(run) for word in _BOUNDED)
+    return factor >= (thresholds.EXTREME_LR_FACTOR if bounded else thresholds.HIGH_LR_FACTOR)
+
+
 def long_momentum(run: Run) -> float | None:
     """A momentum between the usual one and 1, outside of Adam."""
     momentum = _number(run, "momentum")
@@ -97,7 +107,7 @@ def turning_decay(run: Run, rate: float) -> float | None:
 def steps_with_the_loss(run: Run) -> Finding | None:
     """A loss of a large scale before any update, where the steps of the optimizer grow with it:
     the usual rates belong to losses of order one."""
-    if any(word in _optimizer(run) for word in ("adam", "lion", "lamb", "rmsprop", "muon")):
+    if any(word in _optimizer(run) for word in _BOUNDED):
         return None
     for series in run.by_role("loss"):
         if not len(series) or series.axis == "epoch" or int(series.steps[0]) > 1:

@@ -147,6 +147,8 @@ def test_a_climb_that_the_first_two_rows_hide() -> None:
     loss = series("loss", [1.38, NAN, NAN, NAN], [0, 5, 10, 15])
     config = {"training": {"optimizer": "sgd", "learning_rate": 5.0}}
     assert named_cause(loss, config=config) == "lr-too-high"
+    bounded = {"training": {"optimizer": "adam", "learning_rate": 0.02}}
+    assert named_cause(loss, config=bounded) is None  # ten steps of 0.02 break nothing
     usual = {"training": {"optimizer": "sgd", "learning_rate": 0.1}}
     assert named_cause(loss, config=usual) is None
     at_once = series("loss", [1.38, NAN, NAN, NAN], [0, 1, 2, 3])

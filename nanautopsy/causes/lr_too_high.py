@@ -29,6 +29,7 @@ from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.detectors.rl_metrics import is_reinforcement
 from nanautopsy.learning_rates import (
     Rate,
+    breaks_at_once,
     endless_momentum,
     from_the_start,
     highest,
@@ -193,7 +194,8 @@ def _weigh_rivals(
 ) -> None:
     """``rises``: whether the rate was rising, so that, where it is far above the usual, some step
     was the first that was too long by much; ``factor``: the rate over the usual."""
-    climbs = rises and factor >= thresholds.HIGH_LR_FACTOR
+    breaks = breaks_at_once(case.run, factor)
+    climbs = rises and breaks
     for finding in case.found(*EXPLANATIONS):
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     steep = steep_gradient(case.run)
@@ -217,7 +219,7 @@ def _weigh_rivals(
         )
     elif case.found("loss-growth", "grad-norm-growth", "parameter-norm-growth") or climbs:
         return
-    elif factor >= thresholds.HIGH_LR_FACTOR and _hides_the_climb(case, onset):
+    elif breaks and _hides_the_climb(case, onset):
         weighing.speaks_for(
             thresholds.MODERATE,
             phrase(
