@@ -43,6 +43,9 @@ FP16_MAX = 65504.0
 """Largest finite float16 (IEEE 754 binary16: (2 - 2**-10) * 2**15)."""
 FP32_EXP_MAX = 88.72
 """Natural logarithm of float32's maximum: the largest number whose exponential is finite."""
+AT_CHANCE = 0.05
+"""Share by which a first cross-entropy may miss the logarithm of the number of classes: logits of
+a deviation of 0.3 add 0.05 to it."""
 KEYS_LOG = 9.0
 """Natural logarithm of the keys of a long row, 8,000: how far below the end of an exponential the
 sum of as many ends."""

@@ -33,8 +33,8 @@ from nanautopsy.circumstances import (
     losses_that_hide,
     mostly_spoiled,
 )
-from nanautopsy.model import Assessment, Finding, LogEvent, Run
-from nanautopsy.roles import words
+from nanautopsy.cross_entropies import is_cross_entropy
+from nanautopsy.model import Assessment, Finding, LogEvent
 from nanautopsy.wording import phrase
 
 _FUNCTION = re.compile(
@@ -48,10 +48,6 @@ _OFTEN_SOUND = re.compile(r"(Pow(?!Backward1)|Div)Backward", re.IGNORECASE)
 """Of these, the ones that a loss may end in, a squared error or an average: a NaN of the forward
 pass shows in the loss's own backward function first, before any other is called. PowBackward1 is
 of an exponent that is a tensor, and no square."""
-_OF_CLASSES = frozenset(
-    "acc accuracy top1 top5 ce xent nll crossentropy ppl perplexity f1 auc bce".split()
-)
-"""Words of metrics beside which the loss is a cross-entropy, and no squared error."""
 _MASKED = re.compile(r"\bwhere\(")
 """A choice between branches on the line of the forward call: the one that is not taken has a
 gradient too, of 0 times what may be Inf."""
@@ -75,7 +71,7 @@ def _assess(case: Case) -> Assessment:
                 _OFTEN_SOUND.match(function)
                 and not _exponents(finding)
                 and not masked
-                and not _is_of_classes(case.run)
+                and not is_cross_entropy(case.run)
             )
             handed_on = thresholds.MODERATE if ambiguous else thresholds.STRONG
             strength = thresholds.DECISIVE if finite else handed_on
@@ -106,10 +102,6 @@ def _assess(case: Case) -> Assessment:
         )
     _weigh_rivals(case, weighing)
     return weighing.fired()
-
-
-def _is_of_classes(run: Run) -> bool:
-    return any(not _OF_CLASSES.isdisjoint(words(s.tag)) for s in run.series)
 
 
 def _weigh_order(case: Case, weighing: Weighing) -> None:

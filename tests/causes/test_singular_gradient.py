@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from builders import INF, NAN, event, judge, make_run, named_cause, series
+from builders import INF, NAN, checkpoint, event, judge, make_run, named_cause, series, tensor
 
 from nanautopsy.model import LogEvent
 
@@ -205,3 +205,11 @@ def test_the_trace_of_a_search_behind_the_death() -> None:
     parts = series("mse", [0.36, NAN, NAN]), series("gnorm", [NAN, NAN, NAN])
     assert named_cause(*parts, trace) == "singular-gradient"
     assert named_cause(*parts) is None
+
+
+@pytest.mark.parametrize(("first", "named"), [(2.09, True), (3.0, False)])
+def test_a_power_beside_a_loss_that_begins_at_chance(first: float, named: bool) -> None:
+    """The logarithm of eight classes, which the last matrix has: no squared error."""
+    start = checkpoint(0, tensor("body.weight", (16, 16)), tensor("out.weight", (8, 16)))
+    parts = series("loss", [first, *CALM]), said("PowBackward0"), start
+    assert (named_cause(*parts) == "singular-gradient") is named
