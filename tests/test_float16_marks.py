@@ -104,6 +104,8 @@ def test_a_static_scale_that_overflows_at_every_step() -> None:
         ("nan_elements", [40 * s for s in STEPS]),
         ("nan_grad_frac", [float(s) for s in STEPS]),
         ("skipped", [float(s) for s in STEPS]),
+        ("nan_labels", [float(s) for s in STEPS]),
+        ("inf_steps", [float(s) for s in STEPS]),
     ],
 )
 def test_counters_of_sound_runs(tag: str, counts: list[float]) -> None:
@@ -116,3 +118,8 @@ def test_a_scaler_that_keeps_the_weights_leaves_the_forward_pass() -> None:
     config = {"deepspeed": {"fp16.enabled": True, "fp16.loss_scale": 0}}
     assert named_cause(loss, config=config) == "fp16-overflow"
     assert named_cause(loss, config={"training": {"bf16": True}}) != "fp16-overflow"
+
+
+def test_a_rise_that_was_logged_once_an_epoch_may_have_gone_on_to_anywhere() -> None:
+    loss = series("loss", [*RISING, INF], [1000 * i for i in range(21)])
+    assert named_cause(loss) is None

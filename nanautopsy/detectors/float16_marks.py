@@ -31,6 +31,8 @@ _FINITE_POINTS = 4
 _RECENT = 5
 _SMOOTH = 2.0
 """Largest ratio of neighbours on the way up; a wider format would have to be crossed in one."""
+_DENSE = 10
+"""Steps up to which a smooth rise goes on as it was; over a hundred anything may happen."""
 _RISEN = 1.5
 """The last finite value over the level of the first quarter."""
 
@@ -112,6 +114,8 @@ def _last_before_the_end(series: Series) -> int | None:
     """Index of the last finite value, where the next is Inf and float16's maximum explains it."""
     end = first_nonfinite(series)
     if end is None or end < _FINITE_POINTS or not np.isinf(series.values[end]):
+        return None
+    if series.axis == "epoch" or series.steps[end] - series.steps[end - 1] > _DENSE:
         return None
     before = np.abs(series.values[:end])
     recent = before[-_RECENT:]

@@ -17,8 +17,12 @@ from nanautopsy.model import Finding, Run, Series
 from nanautopsy.roles import words
 from nanautopsy.wording import phrase
 
-_NOT_FINITE = frozenset("overflow overflows nonfinite notfinite nan nans inf infs".split())
-_OF_ELEMENTS = frozenset("frac fraction ratio percent rate pct grad grads weight weights".split())
+_NOT_FINITE = frozenset("overflow overflows nonfinite notfinite nan nans".split())
+_OF_ELEMENTS = frozenset(
+    "frac fraction ratio percent rate pct grad grads weight weights label labels target targets"
+    " data sample samples token tokens pixel pixels input inputs feature features value values"
+    " row rows cell cells buffer capacity time".split()
+)
 _MOST_OFTEN = 0.5
 """Share of the steps that were skipped: half of them is no search for a scale."""
 _FEWEST_POINTS = 3

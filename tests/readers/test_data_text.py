@@ -154,3 +154,9 @@ def test_a_denial_is_no_failure(tmp_path: Path, text: str) -> None:
 def test_what_is_not_finite(tmp_path: Path, text: str, quantity: str) -> None:
     (event,) = events_of(read_text(tmp_path, text + "\n"), "nonfinite-text")
     assert event.data["quantity"] == quantity
+
+
+def test_a_line_of_numbers_that_is_no_array_takes_no_time(tmp_path: Path) -> None:
+    """One number may not be read as two in twice as many ways for each digit."""
+    line = "0.5 0.25 inf " + "1234567890123 " * 40 + "bytes\n"
+    assert not events_of(read_text(tmp_path, line), "odd-sample")

@@ -135,7 +135,7 @@ def test_a_scaler_that_gives_up(tmp_path: Path) -> None:
 
 def test_a_log_that_is_called_potential(tmp_path: Path) -> None:
     """Its rows are no speculation."""
-    rows = [f"I 15:23 potential: step {i} loss nan gnorm nan bad_updates={i}\n" for i in range(3)]
+    rows = [f"I 15:23 potential: step {i} loss nan gnorm nan bad_updates={i}\n" for i in (1, 2, 3)]
     points = points_of(read_text(tmp_path, "".join(rows)))
     assert len(points["loss", "step"][1]) == 3
 
@@ -159,3 +159,34 @@ def test_a_policy_of_keras(tmp_path: Path) -> None:
     text = "Policy: mixed_float16 compute dtype float16\n"
     (found,) = of_type(read_text(tmp_path, text), ConfigRecord)
     assert dict(found.values) == {"compute_dtype": "mixed_float16"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "step 500: nan check: grad nan 0, loss nan 0",
+        "step 500 checking for loss nan",
+    ],
+)
+def test_a_check_is_no_row(tmp_path: Path, line: str) -> None:
+    points = points_of(read_text(tmp_path, f"step 499 loss 2.25\n{line}\n"))
+    assert points["loss", "step"] == ([499], [2.25])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "learning rate scale at minimum 1e-6, stopping early",
+        "MinMaxScaler: min 0.0, stopping at 1.0",
+        "saving in half precision",
+    ],
+)
+def test_other_scales(tmp_path: Path, line: str) -> None:
+    records = read_text(tmp_path, f"step 7 loss 2.25\n{line}\n")
+    assert not events_of(records, "loss-scale-minimum")
+    assert not of_type(records, ConfigRecord)
+
+
+def test_scores_are_read_without_a_loss_beside_them(tmp_path: Path) -> None:
+    rows = [f"it {i}: ce=1.4; qk max={10 * i + 1}.5; |Wq|=4.7; scaler=1024\n" for i in range(3)]
+    assert points_of(read_text(tmp_path, "".join(rows)))["qk max", "step"][0] == [0, 1, 2]

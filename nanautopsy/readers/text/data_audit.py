@@ -23,9 +23,11 @@ _ENTRIES = re.compile(r"^\s*(?:Range|Int64|Datetime|Multi)?Index: (\d{1,12}) ent
 _COLUMN = re.compile(r"^\s*(?:\d+\s+)?\S.*?\s(\d{1,12}) non-null\b")
 _COUNTS = re.compile(r"^\s*count((?:\s+\d{1,12}(?:\.0+)?){2,})\s*$")
 _ARRAY = re.compile(
-    r"^[\w .,:()=-]{0,60}?[\s\[(]*(?:[-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|nan|inf)[\s,]*){4,}[\s\])]*$",
+    r"^[\w .,:()=-]{0,60}?[\s\[(]*(?:[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan|inf)[\s,]+){3,}"
+    r"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan|inf)[\s,\])]*$",
     re.IGNORECASE,
 )
+"""No way to read one number as two: the time would double with each of a long line."""
 _DEFECT = re.compile(r"(?<![\w-])(?:nan|inf)(?!\w)", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d+\.\d*(?![\w.])")
 _FEWEST_NUMBERS = 2

@@ -105,6 +105,8 @@ _SPAN = re.compile(
 _ENDS_VALUE = re.compile(
     r"\s*(?:$|\\[nrt]|:(?=\s)|[,;|)%\]}\"'>!.(]|\s{2,}|[A-Za-z-](?![\d])|/\w)|\s+[A-Za-z(\[]|\s*[^\x00-\x7f]"
 )
+_COUNTER = re.compile(r"\b(?:global_)?(?:step|iter(?:ation)?|epoch|update|batch)\b", re.IGNORECASE)
+"""Where a row begins, behind the name of its log, which may be ``potential``."""
 _RANKS = frozenset(("rank", "global_rank", "global rank"))
 _WRAPPED = re.compile(r"\b(?:tensor|[Aa]rray|float(?:16|32|64))\(\s*$")
 """A number as Python prints an object that holds it: ``loss tensor(nan, device='cuda:0')``."""
@@ -119,11 +121,9 @@ def _plan(line: Line, lower: str) -> Handler | None:
     found = _grouped(shared([_scaled(_without_place(field)) for field in found]))
     if is_vague(text):
         # "its loss is inf and was zeroed" is a sentence, and no number of the row.
-        found = [
-            f
-            for f in found
-            if f.explicit or f.index >= 0 or _stands_before(f) or _WRAPPED.search(f.before)
-        ]
+        row = _COUNTER.search(text)
+        if row is None or is_vague(text[row.start() :]):
+            found = [f for f in found if f.explicit or f.index >= 0 or _WRAPPED.search(f.before)]
     basis, family, used = counters_of(found)
     n, total, epoch = used
     if basis is None and said_value(text) is not None:
@@ -150,12 +150,6 @@ def _plan(line: Line, lower: str) -> Handler | None:
     rank = next((f for f in found if f.key.lower() in _RANKS and f.index >= 0), None)
     rank = rank or _of_device(found)
     return Row(basis, family, n, total, epoch, tuple(tagged), tuple(tagged.values()), rank)
-
-
-def _stands_before(field: Field) -> bool:
-    """Whether nothing stands between a metric's name and its number, as in a row and as in no
-    sentence, whose log may be called ``potential``."""
-    return is_metric(field.key) and field.before.rstrip().endswith(field.key)
 
 
 def _only_rates(points: list[tuple[str, Field]], total: Field | None) -> bool:
@@ -191,6 +185,7 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
         if (
             not key
             or not _usable(field)
+            or _is_count(found, i)
             or (is_best(key) and field.const == math.inf and not field.negative)
         ):
             continue
@@ -280,6 +275,14 @@ def _usable(field: Field) -> bool:
     return _ENDS_VALUE.match(after) is not None
 
 
+def _is_count(found: list[Field], i: int) -> bool:
+    """Whether the word says what is counted by the number behind it: ``loss nan 0``."""
+    if found[i].index >= 0 or found[i].explicit or found[i].after.strip() or i + 1 == len(found):
+        return False
+    behind = found[i + 1]
+    return behind.whole and not behind.key and behind.after[:1] in ("", ",", ";", ")", "|", " ")
+
+
 def _with_phase(
     points: list[tuple[str, Field]], found: list[Field]
 ) -> tuple[tuple[str, Field], ...]:
@@ -320,10 +323,10 @@ DIALECT = Dialect(
         "it/s, ", "s/it, ", "it=", "it:", "[it ", "mse", "bce", "elbo", "msle", "mae", "bpd",
         "xent", "objective", "huber", "hinge", "recon", "infonce", "supcon", "contrastive", "focal",
         "ctc", "cox", "triplet", "pinball", "chamfer", "tversky", "ntxent", "crps", "orpo", "dpo",
-        "mlm", "mpjpe", "ranknet", "listnet", "bpr", "episode", "|grad", *LOSSES,
+        "mlm", "mpjpe", "ranknet", "listnet", "bpr", "episode", "|grad", "qk", *LOSSES,
 
 
-        "mlm", "episode", "|grad", "|g|", *LOSSES,
+        "mlm", "episode", "|grad", "qk", "|g|", *LOSSES,
     ),
     plan=_plan,
     metrics=True,

@@ -65,7 +65,11 @@ _HALF = re.compile(
     re.I,
 )
 """Two bytes for a number; who means bfloat16 says so."""
-_NO_HALF = re.compile(r"\b(?:no|without|disabl\w*|off|false|bf16|bfloat\w*|b?float\d+)\b", re.I)
+_NO_HALF = re.compile(
+    r"\b(?:no|without|disabl\w*|off|false|bf16|bfloat\w*|b?float\d+|sav\w*|export\w*|stor\w*"
+    r"|writ\w*|upload\w*|onnx|snapshot\w*)\b",
+    re.I,
+)
 _PARAMETERS = re.compile(r"\bparam(?:eter)?s?[ _.'-]{0,3}(?:dtype|precision)", re.I)
 _MEMORY = "precision"
 _MOST = 4

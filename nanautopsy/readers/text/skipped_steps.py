@@ -46,9 +46,10 @@ _AT_STEP = re.compile(
     r"\b(?:step|iter(?:ation)?|update)s? *[:#=]? *#?(\d+)(?![\d.]*\w)", re.IGNORECASE
 )
 _GAVE_UP = re.compile(
-    rf"\bscaler?\b[^.;:\d]{{0,40}}\bmin(?:imum)?\b(?:[^;\d]{{0,12}}{_NUMBER})?[^;]{{0,24}}"
+    r"\b(?:(?:loss|grad(?:ient)?|amp|fp16)[ _-]?scaler?|gradscaler)\b[^.;:\d]{0,40}\bmin(?:imum)?\b"
+    rf"(?:[^;\d]{{0,12}}{_NUMBER})?[^;]{{0,24}}"
     r"\b(?:giv(?:e|es|ing) up|exit\w*|abort\w*|stopp\w*|rais(?:e|es|ing))"
-    "|"
+    r"|"
     rf"\bMinimum loss scale reached \({_NUMBER}\)|\bgrad_scale is too small, exiting: {_NUMBER}"
 )
 
