@@ -13,17 +13,13 @@ _OF_CLASSES = frozenset(
     "acc accuracy top1 top5 ce xent nll crossentropy ppl perplexity f1 auc bce".split()
 )
 """Words of metrics that stand beside such a loss, or are its name."""
-_HEAD = re.compile(
-    r"(?:^|[./])(?:\w*head|out(?:put)?|out_?proj|classifier|fc_?out|logits?|score|cls|proj_?out)"
-    r"[./](?:weight|kernel|w)$",
-    re.IGNORECASE,
-)
-"""Names of the last matrix, of shape (classes, width), or (width, classes) as ``kernel``."""
+_GATES = re.compile(r"weight_[ih]h|(?:^|[._/])(?:qkv|in_proj|c_attn)", re.IGNORECASE)
+"""Matrices whose rows are those of several, and no width."""
 
 
 def is_cross_entropy(run: Run) -> bool:
     """By the name of the loss or of a metric beside it, or because the loss begins at chance: at
-    the logarithm of the number of classes that the last matrix has."""
+    the logarithm of the number of classes that the weights have."""
     if any(not _OF_CLASSES.isdisjoint(words(series.tag)) for series in run.series):
         return True
     chances = {math.log(n) for c in run.checkpoints[:1] for n in _classes(c) if n > 1}
@@ -35,7 +31,13 @@ def is_cross_entropy(run: Run) -> bool:
     )
 
 
-def _classes(checkpoint: Checkpoint) -> list[int]:
-    """What the shapes of the last matrix give; several where two bear such a name."""
-    heads = [t for t in checkpoint.tensors if len(t.shape) == 2 and _HEAD.search(t.name)]
-    return [t.shape[-1 if t.name.lower().endswith("kernel") else 0] for t in heads]
+def _classes(checkpoint: Checkpoint) -> set[int]:
+    """Widths that some matrix gives and none takes: the classes, or the vocabulary."""
+    matrices = [t for t in checkpoint.tensors if len(t.shape) == 2 and not _GATES.search(t.name)]
+    given, taken = set(), set()
+    for tensor in matrices:
+        first, last = tensor.shape
+        flipped = tensor.name.lower().endswith("kernel")  # of shape (width, classes)
+        given.add(last if flipped else first)
+        taken.add(first if flipped else last)
+    return given - taken
