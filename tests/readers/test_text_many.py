@@ -240,8 +240,10 @@ def test_everyday_words_make_no_candidates() -> None:
         b"the model reads a bunch of words and writes what it found into another file again "
         b"there was nothing to say about it so that we took more of them for this time "
     )
-    triggers = [word for dialect in DIALECTS for word in dialect.triggers]
-    quiet = [word for dialect in DIALECTS for word in dialect.counters]
+    without_digits = str.maketrans("", "", "0123456789")  # as the lines are compared
+    triggers = [w.translate(without_digits) for dialect in DIALECTS for w in dialect.triggers]
+    quiet = [w.translate(without_digits) for dialect in DIALECTS for w in dialect.counters]
+    assert min(map(len, triggers)) > 1
     assert not Prefilter(triggers, quiet).candidates([prose]).any()
 
 

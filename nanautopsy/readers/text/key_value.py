@@ -318,15 +318,12 @@ def _by_section(points: list[tuple[str, Field]], found: list[Field]) -> Iterator
 DIALECT = Dialect(
     name="key-value",
     triggers=(
-        "reward", "return=", "[ep ",
-        "loss", "step", "iter", "epoch", "norm", "perplexity", "ppl", "nll", "update", "batch",
+        "reward", "return=", "[ep ", "loss", "step", "iter", "epoch", "norm", "perplexity", "ppl",
+        "nll", "update", "batch",
         "it/s, ", "s/it, ", "it=", "it:", "[it ", "mse", "bce", "elbo", "msle", "mae", "bpd",
         "xent", "objective", "huber", "hinge", "recon", "infonce", "supcon", "contrastive", "focal",
         "ctc", "cox", "triplet", "pinball", "chamfer", "tversky", "ntxent", "crps", "orpo", "dpo",
-        "mlm", "mpjpe", "ranknet", "listnet", "bpr", "episode", "|grad", "qk", *LOSSES,
-
-
-        "mlm", "episode", "|grad", "qk", "|g|", *LOSSES,
+        "mlm", "mpjpe", "ranknet", "listnet", "bpr", "episode", "|grad", "|g|", "qk", *LOSSES,
     ),
     plan=_plan,
     metrics=True,

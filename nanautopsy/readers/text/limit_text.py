@@ -66,7 +66,9 @@ def _plan(line: Line, lower: str) -> Handler | None:
 
 DIALECT = Dialect(
     name="limit-text",
-    triggers=("65504", "65500", "fp16 max", "fp16 range", "fp16 limit", "fp16's", "float16 max",
-              "float16 range", "float16 limit", "float16's", "half max", "half precision"),
+    # Digits are no part of a trigger: of the number itself nothing would be left.
+    triggers=("headroom", "limit=", "limit:", "limit is", "exceeds", "fp16 max", "fp16 range",
+              "fp16 limit", "fp16's", "float16 max", "float16 range", "float16 limit", "float16's",
+              "half max", "half precision"),
     plan=_plan,
 )  # fmt: skip
