@@ -49,6 +49,8 @@ SAID = [
     ("RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory", "checkpoint-damaged"),
     ("[load] model-00002.safetensors sha256=0f8971e2750c != manifest fe8e527157d8", "checkpoint-damaged"),
     ("batch: n_graphs=16 min_degree=0; attention rows with nan per layer: [1, 1]", "empty-sequence"),
+    ("loaded ckpt_600.pt: model ok; optimizer: key not found; start_step=600", "state-not-restored"),
+    ("loaded ckpt_600.pt: model ok; optimizer: ok; start_step=600", "run-resumed"),
     ("optimizer.npz: loaded 45 of 90 state tensors", "state-not-restored"),
     ("2026-11-29 15:10:48,476 kws INFO: param am_head.weight (12, 32) mean +0.0e+00 std 0.0e+00 max 0.0e+00", "zero-parameter"),
     ("restored 0/38 parameters from /models/enc_base.pt", "weights-newly-initialized"),

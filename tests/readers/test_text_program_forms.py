@@ -28,6 +28,13 @@ FORMS: list[tuple[str, str, Expected]] = [
         {("mpjpe", "step"): ([1, 2], [0.9, NAN]), ("gnorm", "step"): ([1, 2], [0.5, 0.5])},
     ),
     (
+        "a label between bars",
+        "".join(
+            f"| denoise | {n:5d} | mse {v} | gnorm 0.5 |\n" for n, v in ((20, 0.9), (40, "nan"))
+        ),
+        {("mse", "step"): ([20, 40], [0.9, NAN]), ("gnorm", "step"): ([20, 40], [0.5, 0.5])},
+    ),
+    (
         "a list of layers",
         "[  20/4000] mlm=3.2 attn_max=(1680, 1860) lr=[0.1, 0.1]\n"
         "[  40/4000] mlm=2.7 attn_max=(3872, inf) lr=[0.1, 0.1]\n",

@@ -40,7 +40,9 @@ _LEADS = re.compile(
     r"\s+(?:\|\s*)?[A-Za-z|][\w/|.\- ]{0,40}?(?:[:=]|\s$|\s+$)|(?:\s*[|;]\s*|:\s+)[A-Za-z]"
 )
 """Behind a step that stands at the beginning of the line without a name."""
-_TAGGED = re.compile(r"\s*\[(?:train|training|trn|fit)\]:?\s+", re.IGNORECASE)
+_TAGGED = re.compile(
+    r"\s*(?:\[(?:train|training|trn|fit)\]:?\s+|\|\s*[A-Za-z][\w.-]{0,24}\s*\|\s*)", re.IGNORECASE
+)
 _ORDINAL = re.compile(r"\s*个?(步|轮|次迭代|批)")
 _ORDINALS = {"步": "step", "次迭代": "step", "轮": "epoch", "批": "batch"}
 _SLASH = re.compile(r"\s*(?:/|of|out of)\s*")

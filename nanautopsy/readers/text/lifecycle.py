@@ -147,7 +147,7 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
                 r"|successfully loaded checkpoint"
                 r"|\bcheckpoint (?:was )?(?:loaded|restored)\b.*\b(?:step|iter(?:ation)?|epoch)\b"
                 rf"|\b(?:load|restor)(?:ed|ing) (?:from )?[\"'`]?{_SAVED}\b.*"
-                r"\b(?:step|iter(?:ation)?|update|epoch)s?\b\W{0,3}\d"
+                r"(?:\b|_)(?:step|iter(?:ation)?|update|epoch)s?\b\W{0,3}\d"
                 rf"|\brestor(?:ed|ing) (?:from )?[\"'`]?(?:[\w.~-]*/)*[\w.-]*\d[\w.-]*\."
                 rf"(?:ckpt|pth?)\b"
                 rf"|\bcontinu(?:e[sd]?|ing) from (?:the )?(?:checkpoint |snapshot )?"

@@ -55,6 +55,7 @@ NOT_RESTORED = re.compile(
     rf"|\b{_PUT_ASIDE}(?: (?:the|of|loading|saved|its))*\s+{_STATE}{_MORE}\b"
     r"(?! (?:every|each|after))(?!['\u2019]?s?[ ._-]*(?:steps?|updates?|iterations?)\b)"
     rf"|\b{_STATE}{_MORE}\b[\w ,.'\"()/>-]{{0,40}}\b{_GONE}"
+    rf"|\b{_STATE}{_MORE}\s?[:=]\s?(?:(?:key|state|entry) )?{_GONE}"
     rf"|\b(?:fresh|new|empty|blank|re-?initiali[sz](?:ed|ing))\s+(?:the )?{_STATE}\b(?: state)?"
     rf"|\bKeyError\W{{1,3}}{_STATE}\b"
     r"|\bresum\w*\b.*\b(?:weights|model|params|parameters)(?: weights)?[ -]only\b"
