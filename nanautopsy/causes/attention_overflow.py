@@ -68,7 +68,9 @@ def _assess(case: Case) -> Assessment:
         )
     _weigh_prediction(case, weighing)
     onset = case.onset
-    if onset is not None and onset.layer is not None and onset.quantity != "attention logits":
+    # A layer that is known by its logits alone says nothing beside them.
+    by_logits = {s.layer for s in case.run.by_role("attention_logit")}
+    if onset is not None and onset.layer is not None and onset.layer not in by_logits:
         if ATTENTION.search(onset.layer) or QUERY_KEY.search(onset.layer):
             weighing.speaks_for(
                 thresholds.MODERATE,

@@ -81,7 +81,11 @@ def _past_exponentials(run: Run) -> Iterator[Finding]:
         reached = np.flatnonzero(before >= thresholds.FP32_EXP_MAX - thresholds.KEYS_LOG)
         ends = len(before) < len(series) and not np.isfinite(series.values[len(before) :]).any()
         last = len(before) - 1
-        if not ends or last < thresholds.GROWTH_POINTS or reached.tolist() != [last]:
+        at_the_end = list(range(last + 1))[-len(reached) :] if len(reached) else []
+        first_time = 0 < len(reached) <= thresholds.CALM_POINTS and reached.tolist() == at_the_end
+        if not ends or last < thresholds.GROWTH_POINTS or not first_time:
+            continue
+        if before[last] < before.max():
             continue
         yield Finding(
             id="attention-logits-past-exp",
