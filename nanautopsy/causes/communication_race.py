@@ -24,6 +24,7 @@ from __future__ import annotations
 import numpy as np
 
 from nanautopsy import thresholds
+from nanautopsy.causes._once import weigh_once
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.circumstances import backward_made_it, calm_before
 from nanautopsy.model import Assessment, Fact, Finding, Run, Scalar
@@ -68,9 +69,7 @@ def _assess(case: Case) -> Assessment:
         )
     for finding in case.grew_alike("grad-norm-growth", "loss-growth", "lr-jump", "hardware-error"):
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
-    for finding in case.near_onset("reproducible"):
-        weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
-    _weigh_calm(case, weighing)
+    weigh_once(case, weighing)
     return weighing.fired()
 
 
@@ -136,16 +135,6 @@ def _weigh_suspect(case: Case, overlap: Fact, weighing: Weighing) -> None:
                 "whether the overlap is one that is known to do that"
             ),
             overlap.source,
-        )
-
-
-def _weigh_calm(case: Case, weighing: Weighing) -> None:
-    norm = None if case.onset is None else calm_before(case.run, case.onset)
-    if norm is not None:
-        weighing.speaks_for(
-            thresholds.WEAK,
-            phrase("{tag} was at its usual level right before", tag=norm.tag),
-            norm.source,
         )
 
 

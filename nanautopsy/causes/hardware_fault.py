@@ -23,8 +23,8 @@ from __future__ import annotations
 import re
 
 from nanautopsy import thresholds
+from nanautopsy.causes._once import weigh_once
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
-from nanautopsy.circumstances import calm_before
 from nanautopsy.model import Assessment, LogEvent
 from nanautopsy.wording import phrase
 
@@ -96,9 +96,7 @@ def _assess(case: Case) -> Assessment:
         )
     for finding in case.grew_alike("grad-norm-growth", "lr-jump", "loss-scale-collapse"):
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
-    for finding in case.near_onset("reproducible"):
-        weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
-    _weigh_calm(case, weighing)
+    weigh_once(case, weighing)
     return weighing.fired()
 
 
@@ -146,16 +144,6 @@ def _weigh_flipped(case: Case, weighing: Weighing) -> None:
                     finding.source,
                 )
                 return
-
-
-def _weigh_calm(case: Case, weighing: Weighing) -> None:
-    norm = None if case.onset is None else calm_before(case.run, case.onset)
-    if norm is not None:
-        weighing.speaks_for(
-            thresholds.WEAK,
-            phrase("{tag} was at its usual level right before", tag=norm.tag),
-            norm.source,
-        )
 
 
 def _is_before(case: Case, event: LogEvent) -> bool:
