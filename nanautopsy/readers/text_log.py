@@ -89,7 +89,8 @@ def rank_of(path: str, location: Path) -> int | None:
 
 def _may_be_read(head: bytes, is_log: bool) -> bool:
     """A log may have been damaged behind its beginning, where other files are what they are."""
-    return _is_text(head, is_log) or (is_log and _is_text(head[:_BEGINNING], is_log))
+    beginning = head[: min(_BEGINNING, len(head) // 2)]  # of a short one, too
+    return _is_text(head, is_log) or (is_log and _is_text(beginning, is_log))
 
 
 def _is_text(head: bytes, may_be_hole: bool) -> bool:

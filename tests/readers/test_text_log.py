@@ -296,6 +296,13 @@ def test_garbage_behind_a_log_costs_nothing_of_it(tmp_path: Path) -> None:
     assert (problem.source.line, problem.source.offset) == (401, len(text))
 
 
+def test_garbage_behind_a_short_log_leaves_it_a_log() -> None:
+    """Less than a page in all: what a node that died appends may be a good part of it."""
+    head = b"[train] iter=5 nll=nan gnorm=nan lr=1e-05\n" * 20 + bytes(range(256))
+    assert READER.claim(FileHead("stdout_r0.log", len(head), head)) is not None
+    assert READER.claim(FileHead("weights.bin", len(head), head)) is None
+
+
 def test_public_deepspeed_configuration_and_version() -> None:
     paths = sorted(REAL.glob("dsx-randomltd-nan/**/*.log"))
     if not paths:
