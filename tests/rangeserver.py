@@ -26,10 +26,34 @@ class Served:
     """Habits of the first requests, one each."""
     asked: list[tuple[str, int, int]] = field(default_factory=list)
     """(path, first byte, byte past the last) of each request that was answered with bytes."""
-    sent: int = 0
-    """Bytes of all bodies."""
     headers: list[dict[str, str]] = field(default_factory=list)
     url: str = ""
+    bodies: list[int] = field(default_factory=list)
+    """Bytes of each body that went out whole."""
+    answering: int = 0
+    """How many answers are on their way."""
+    quiet: threading.Condition = field(default_factory=threading.Condition)
+
+    @property
+    def sent(self) -> int:
+        """Bytes of all bodies, once no answer is on its way: a client can have the last byte
+        before the thread that sent it goes on.
+        """
+        with self.quiet:
+            assert self.quiet.wait_for(lambda: not self.answering, timeout=10)
+            return sum(self.bodies)
+
+    @contextmanager
+    def answer(self) -> Iterator[None]:
+        """Around each answer."""
+        with self.quiet:
+            self.answering += 1
+        try:
+            yield
+        finally:
+            with self.quiet:
+                self.answering -= 1
+                self.quiet.notify_all()
 
     def ranges(self, path: str) -> list[tuple[int, int]]:
         """What was asked of one file, in order of place."""
@@ -96,16 +120,17 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(206, body, headers)
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        try:
-            self.wfile.write(body)
-            self.served.sent += len(body)
-        except OSError:
-            self.close_connection = True
+        with self.served.answer():
+            self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            try:
+                self.wfile.write(body)
+                self.served.bodies.append(len(body))
+            except OSError:
+                self.close_connection = True
 
 
 class _Server(ThreadingHTTPServer):
