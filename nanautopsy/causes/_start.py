@@ -5,7 +5,7 @@ from __future__ import annotations
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Weighing
 from nanautopsy.circumstances import at_first_steps
-from nanautopsy.model import Onset
+from nanautopsy.model import Finding, LogEvent, Onset
 from nanautopsy.signal import index_at
 from nanautopsy.wording import phrase
 
@@ -15,22 +15,40 @@ SOON = 10
 
 def was_loaded(case: Case, path: str) -> bool:
     """Whether the log says that this checkpoint was loaded."""
-    said = case.run.events_of("weights-loaded", "run-resumed")
-    loaded = [str(e.data["checkpoint"]).strip("./") for e in said if e.data.get("checkpoint")]
+    return bool(_loads(case, path))
+
+
+def _loads(case: Case, path: str) -> list[LogEvent]:
+    """What the log says of loading this checkpoint."""
     own = path.strip("./")
-    return any(
-        name.endswith(own)
-        or own.endswith(name)
-        or own in name
-        or name.rpartition("/")[2] in own.split("/")
-        for name in loaded
+    found = []
+    for event in case.run.events_of("weights-loaded", "run-resumed"):
+        name = str(event.data.get("checkpoint") or "").strip("./")
+        held = name.endswith(own) or own.endswith(name) or own in name
+        if name and (held or name.rpartition("/")[2] in own.split("/")):
+            found.append(event)
+    return found
+
+
+def loaded_before(case: Case, finding: Finding) -> bool:
+    """Whether the checkpoint of a finding was loaded right before the onset: within a few steps
+    of its own, or between the last finite row and the first that is not."""
+    onset = case.onset
+    if onset is None or onset.step is None:
+        return False
+    loads = _loads(case, finding.source.path)
+    if finding.step is not None and loads and 0 <= onset.step - finding.step <= SOON:
+        return True
+    last = onset.last_finite
+    return last is not None and any(
+        e.step is not None and last <= e.step <= onset.step for e in loads
     )
 
 
-def was_loaded_then(case: Case, onset: Onset) -> bool:
+def was_loaded_then(case: Case) -> bool:
     """Whether a checkpoint that holds the damage was loaded right before the onset."""
-    return onset.step is not None and any(
-        f.step is not None and 0 <= onset.step - f.step <= SOON and was_loaded(case, f.source.path)
+    return any(
+        loaded_before(case, f)
         for f in case.found("nonfinite-parameters", "flipped-weight", "absurd-weight")
     )
 

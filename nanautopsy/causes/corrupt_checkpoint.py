@@ -31,6 +31,7 @@ from nanautopsy.causes._start import (
     dead_with_what_was_loaded,
     finite_before,
     from_before,
+    loaded_before,
     trained_until,
     was_loaded,
     was_loaded_then,
@@ -112,7 +113,7 @@ def _assess(case: Case) -> Assessment:
     if onset is not None and onset.step is not None:
         if at_first_steps(case.run, onset) and not was_sound(case):
             dead_with_what_was_loaded(onset, weighing)
-        elif was_loaded_then(case, onset):
+        elif was_loaded_then(case):
             pass  # what was finite before was so with other weights
         elif onset.last_finite is not None and trained_until(case, onset.last_finite):
             finite_before(onset, thresholds.MODERATE, weighing)
@@ -130,6 +131,12 @@ def _weigh_flipped(case: Case, finding: Finding, weighing: Weighing) -> None:
         weighing.speaks_for(
             thresholds.MODERATE,
             phrase("it began within {steps} steps of it", steps=death - finding.step + 1),
+            finding.source,
+        )
+    elif loaded_before(case, finding):
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            phrase("no finite row stands between the load and the onset"),
             finding.source,
         )
 

@@ -268,6 +268,8 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
     for finding in case.found("weights-not-used"):
         if finding.data.get("quantized"):
             weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
+    for finding in case.found("integer-weights"):
+        weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     for finding in case.found("newly-initialized"):
         if finding.data.get("blocks"):
             weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)

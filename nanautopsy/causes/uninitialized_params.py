@@ -26,7 +26,7 @@ from __future__ import annotations
 import re
 
 from nanautopsy import thresholds
-from nanautopsy.causes._start import weigh_time
+from nanautopsy.causes._start import from_before, weigh_time
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.circumstances import at_first_steps
 from nanautopsy.detectors.absurd_curves import has_parameter_sizes
@@ -48,12 +48,12 @@ def _assess(case: Case) -> Assessment:
         if finding.data.get("few"):
             continue
         within = _within(finding, new)
+        # Of a run that trained, huge numbers beside tiny ones may be its own.
+        garbage = finding.data.get("garbage") and from_before(case, finding.step)
+        told = within or _is_grown(finding) or garbage
         weighing.speaks_for(
-            # Tables and heads are what gains rows, or is added, after an initializer ran.
-            thresholds.STRONG if within or _is_grown(finding) else thresholds.MODERATE,
-            phrase("{finding}, and it was newly initialized", finding=finding.text)
-            if within
-            else finding.text,
+            thresholds.STRONG if told else thresholds.MODERATE,
+            _absurd_text(finding, within),
             finding.source,
         )
         break
@@ -163,7 +163,19 @@ _GROWN = re.compile(_TABLE.pattern + r"|lm_head|classifier|score|(^|[._/])head([
 
 
 def _is_grown(finding: Finding) -> bool:
+    """Tables and heads are what gains rows, or is added, after an initializer ran; a table and the
+    head of the same vocabulary gain them together."""
+    if finding.data.get("grown") or (finding.data.get("one_count") and finding.step == 0):
+        return True
     return finding.layer is not None and bool(_GROWN.search(finding.layer))
+
+
+def _absurd_text(finding: Finding, within: bool) -> str:
+    if finding.data.get("grown"):
+        return phrase("{finding}; a smaller one was ordinary", finding=finding.text)
+    if within:
+        return phrase("{finding}, and it was newly initialized", finding=finding.text)
+    return finding.text
 
 
 def _weigh_damage(finding: Finding, new: set[str], weighing: Weighing) -> None:
@@ -208,8 +220,10 @@ def _weigh_damage(finding: Finding, new: set[str], weighing: Weighing) -> None:
 
 def _only_rows(case: Case) -> bool:
     """Whether only whole rows are damaged before training: those of an embedding are read when
-    their token appears, which may be late."""
+    their token appears, which may be late, and what grew may have grown in the middle."""
     absurd = [f for f in case.found("absurd-weight") if not f.data.get("few")]
+    if absurd and absurd[0].data.get("grown"):
+        return True
     if absurd and absurd[0].step == 0 and absurd[0].layer and _TABLE.search(absurd[0].layer):
         return True
     damage = [f for f in case.found("nonfinite-parameters") if f.data.get("first_checkpoint")]

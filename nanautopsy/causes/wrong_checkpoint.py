@@ -8,8 +8,9 @@ nothing of the learning rate explains it.
 
 Evidence for: "newly initialized" lists the model's blocks, not just a head; "not used" lists
 keys that differ from them by a prefix only; `architectures` in the checkpoint's config.json is
-not the class that was built; the program says that the weights were made for another model; the
-first loss is many times what the source had; non-finite at the first step.
+not the class that was built; the matrices of the first checkpoint reach exactly 127, as integers
+without their scales do; the program says that the weights were made for another model; the first
+loss is many times what the source had; non-finite at the first step.
 
 Evidence against: only a head, pooler or classifier is new, which fine-tuning does on purpose;
 the run trained well for a while; a file of
@@ -30,6 +31,7 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.causes._start import weigh_time
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.detectors.integer_weights import integer_weights
 from nanautopsy.model import Assessment, Finding, Run
 from nanautopsy.wording import phrase
 
@@ -66,6 +68,8 @@ def _assess(case: Case) -> Assessment:
             finding.source,
         )
         unused = ()
+    for finding in case.found("integer-weights"):
+        weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
     told = bool(weighing.evidence)
     level = _weigh_level(case, weighing)
     if not weighing.evidence:
@@ -165,7 +169,8 @@ def _family(class_name: str) -> str:
 
 
 def _has_report(run: Run) -> bool:
-    return bool(run.events_of(*_LOAD_EVENTS, "weights-of-another", "level-stated"))
+    said = run.events_of(*_LOAD_EVENTS, "weights-of-another", "level-stated")
+    return bool(said) or any(integer_weights(run))
 
 
 CAUSE = Cause(

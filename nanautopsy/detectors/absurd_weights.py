@@ -90,8 +90,22 @@ def _of_the_first(run: Run) -> Iterator[Finding]:
             data={
                 "tensors": tuple(parameter_name(t) for t in absurd),
                 "few": few is not None and few <= thresholds.HANDFUL and not _is_garbage(tensor),
+                "grown": any(_gained(tensor, other, usual) for other in run.checkpoints),
+                "garbage": _is_garbage(tensor),
+                "one_count": len(absurd) > 1 and len({t.shape[0] for t in absurd}) == 1,
             },
         )
+
+
+def _gained(tensor: TensorHealth, other: Checkpoint, usual: float) -> bool:
+    """Whether another checkpoint holds it with fewer rows, or columns, and ordinary."""
+    for smaller in weights(other):
+        if smaller.name == tensor.name and len(smaller.shape) == len(tensor.shape):
+            fewer = [a - b for a, b in zip(tensor.shape, smaller.shape, strict=True) if a != b]
+            ordinary = (smaller.max_abs or 0.0) < thresholds.ABSURD_WEIGHT * usual
+            if len(fewer) == 1 and fewer[0] > 0 and ordinary and not smaller.nonfinite:
+                return True
+    return False
 
 
 def _is_garbage(tensor: TensorHealth) -> bool:

@@ -125,3 +125,13 @@ def test_a_flipped_bit_in_what_the_run_resumed_from_is_no_lost_state() -> None:
     resumed = event("run-resumed", "resuming", 30, checkpoint="checkpoints/step30.pt")
     assert named_cause(loss, saved, resumed) == "corrupt-checkpoint"
     assert named_cause(loss, resumed) == "resume-mismatch"
+
+
+@pytest.mark.parametrize(("at", "cause"), [(10, "corrupt-checkpoint"), (4, None)])
+def test_damage_that_was_loaded_between_two_rows(at: int, cause: str | None) -> None:
+    """What was finite before the load was so with other weights; behind it, with these."""
+    tensors = tuple(replace(t, path="unet_a.safetensors") for t in FLIPPED.tensors)
+    saved = Checkpoint("unet_a.safetensors", "safetensors", None, tensors)
+    loaded = event("run-resumed", "resuming from unet_a.safetensors", at, checkpoint=saved.path)
+    loss = series("loss", [2.0] * 10 + [NAN] * 10)
+    assert named_cause(loss, saved, loaded) == cause

@@ -56,6 +56,33 @@ def test_absurd_rows_of_a_table_that_are_read_late() -> None:
     assert named_cause(loss, block) != "uninitialized-params"
 
 
+def test_a_head_that_grew_in_the_middle_of_a_run() -> None:
+    """The smaller one was ordinary: what is absurd are its new columns."""
+    loss = series("loss", [2.3] * 11 + [NAN] * 20)
+    rest = [tensor(f"h.{i}.weight", (32, 32)) for i in range(3)]
+    before = checkpoint(None, tensor("intents.w", (512, 24)), *rest)
+    after = checkpoint(0, garbage("intents.w"), *rest)
+    assert named_cause(loss, before, after) == "uninitialized-params"
+    same = checkpoint(None, tensor("intents.w", (512, 32)), *rest)
+    assert named_cause(loss, same, after) != "uninitialized-params"
+
+
+def test_a_table_and_a_head_that_gained_the_same_rows() -> None:
+    rest = [tensor(f"h.{i}.weight", (32, 32)) for i in range(5)]
+    both = checkpoint(0, garbage("a.weight"), garbage("z.weight"), *rest)
+    dead = checkpoint(9, *(tensor(t.name, t.shape, nan=t.numel) for t in both.tensors))
+    assert named_cause(both, dead) == "uninitialized-params"
+
+
+def test_huge_numbers_beside_tiny_ones_are_memory() -> None:
+    rest = [tensor(f"h.{i}.weight", (32, 32)) for i in range(3)]
+    filled = replace(garbage("rel.weight"), min_abs=3e-37, subnormal=12)
+    dead = checkpoint(9, *(tensor(t.name, t.shape, nan=t.numel) for t in (filled, *rest)))
+    assert named_cause(checkpoint(0, filled, *rest), dead) == "uninitialized-params"
+    plain = replace(filled, min_abs=1e-4, subnormal=0)
+    assert named_cause(checkpoint(0, plain, *rest), dead) != "uninitialized-params"
+
+
 def test_whole_tensors_before_training() -> None:
     loss = series("loss", [NAN] * 20)
     rows = BadRows(32, ((0, 32),), True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builders import NAN, named_cause, series
+from builders import NAN, checkpoint, named_cause, series, tensor
 from textlogs import events_of, read_text
 
 from nanautopsy.model import LogEvent
@@ -57,3 +57,14 @@ def test_blocks_of_another_size(tmp_path: Path) -> None:
     kind = "weights-mismatched"
     assert named_cause(loss, *events_of(read_text(tmp_path, blocks), kind)) == "wrong-checkpoint"
     assert named_cause(loss, *events_of(read_text(tmp_path, head), kind)) is None
+
+
+def test_integers_that_were_read_without_their_scales() -> None:
+    loss = series("loss", [NAN] * 10)
+    names = [f"h.{i}.w" for i in range(4)]
+    integers = checkpoint(0, *(tensor(n, (8, 8), max_abs=127.0) for n in names))
+    assert named_cause(loss, integers) == "wrong-checkpoint"
+    clipped = checkpoint(0, *(tensor(n, (8, 8), max_abs=126.4) for n in names))
+    assert named_cause(loss, clipped) != "wrong-checkpoint"
+    one = checkpoint(0, *(tensor(n, (8, 8), max_abs=127.0 - i) for i, n in enumerate(names)))
+    assert named_cause(loss, one) != "wrong-checkpoint"

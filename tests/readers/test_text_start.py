@@ -215,3 +215,19 @@ def test_steps_behind_a_tag_and_of_one_letter(tmp_path: Path, row: str) -> None:
 def test_a_rank_behind_a_tag_is_no_step(tmp_path: Path) -> None:
     records = read_text(tmp_path, "[train] 8 GPUs, loss 2.5\n" * 3)
     assert not [r for r in records if isinstance(r, Series) and r.axis == "step"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "load_state_dict(strict=False): 0 missing, 4 unexpected\n"
+        "  unexpected: h.0.scales, h.0.zeros, h.1.scales ...\n",
+        "4 unexpected keys\n  - h.0.scales\n  - h.0.zeros\n  - h.1.scales\nstep 1 loss 2.0\n",
+        "4 unexpected keys\n['h.0.scales', 'h.0.zeros', 'h.1.scales', and 1 more]\n",
+    ],
+)
+def test_keys_that_stand_below_their_count(tmp_path: Path, text: str) -> None:
+    (said,) = events_of(read_text(tmp_path, text), "weights-not-used")
+    assert said.data["keys"] == ("h.0.scales", "h.0.zeros", "h.1.scales")
+    assert said.data["count"] == 4
+    assert not events_of(read_text(tmp_path, text), "weights-newly-initialized")

@@ -9,6 +9,7 @@ Samples::
     skip loading head.weight: checkpoint shape (1000, 768) vs model (10, 768)
     model.pt does not match the model: missing ['blocks.0.w'], unexpected ['layers.0.w']
     state dict: 14 missing, 3 unexpected
+      unexpected: layers.0.scales, layers.0.zeros, layers.1.scales
     A total of 2 objects could not be loaded.                                            (Keras)
 """
 
@@ -34,7 +35,7 @@ _SHARE_FIRST = re.compile(
 )
 _BARE = (
     r"\b{0}\b(?: (?:ones|names|tensors|entries|params?|parameters?|weights))?"
-    r"(?:\s*[:=]?\s*(?=[\[{{]\s*['\"\w])|\s*[:=]\s*(\d{{1,7}})\b)"
+    r"(?:\s*[:=]?\s*(?=[\[{{]\s*['\"\w])|\s*[:=]\s*(?:(\d{{1,7}})\b|(?=\w+\.[\w.]+\w, )))"
     r"|(?<![\w.])(\d{{1,7}}) {0}(?=\s*(?:$|[,;/.)&]|and\b))"
 )
 """A list or a count behind or before the word alone, as programs that compare key sets print it;
@@ -78,6 +79,12 @@ _OWN_WORDS = (
 _QUOTED = re.compile(r"['\"]([^'\"]{1,300})['\"]")
 _BRACKET = re.compile(r"[\[{(]([^\[\]{}()]*)[\]})]")
 _NAME = re.compile(r"(?<![\w./])[A-Za-z_]\w*(?:[./]\w+)+")
+_LISTED = re.compile(
+    r"\W*(?:(missing|unexpected|unused|extra)\b(?: \w+)?\s*[:=]\W*)?"
+    rf"({_NAME.pattern}['\"]?(?:[,;]? ['\"]?{_NAME.pattern}['\"]?)*)\W*(?:and \d+ more.*)?$",
+    re.IGNORECASE,
+)
+"""A line of keys alone, or behind the word for them."""
 _SKIPPED = re.compile(
     r"(?:\bskip(?:ping|ped)?\b|\bignor(?:ing|ed)\b|\bsize mismatch for\b|\bshape mismatch\b)"
     r"(?: (?:loading|key|param(?:eter)?|weight|layer|tensor|for))*[ :'\"`]+([A-Za-z_][\w.]*\.\w+)"
@@ -102,25 +109,47 @@ def _on_share(log: Log, line: Line) -> None:
 
 
 def _on_keys(log: Log, line: Line) -> None:
-    """Keys that a program lists, or counts, by itself."""
+    """Keys that a program lists, or counts, by itself; a count's keys may stand below it."""
     text = line.raw.decode("utf-8", "replace")
     found = [(match, kind) for kind, words in _OWN_WORDS if (match := words.search(text))]
     found.sort(key=lambda pair: pair[0].start())
     ends = [match.start() for match, _ in found[1:]] + [len(text)]
+    counts: dict[str, int] = {}
+    listed: dict[str, Keys] = {}
     for (match, kind), end in zip(found, ends, strict=True):
-        keys = Keys()
-        listed = text[match.start() : end]
-        keys.extend(_QUOTED.findall(listed) or _unquoted(listed))
-        stated = next((group for group in match.groups() if group), None)
-        count = max(int(stated or 0), keys.count)
-        if count:
-            log.event(kind, line, keys=keys.names, count=count)
+        keys = listed.setdefault(kind, Keys())
+        part = text[match.start() : end]
+        keys.extend(_QUOTED.findall(part) or _unquoted(part))
+        counts[kind] = int(next((group for group in match.groups() if group), None) or 0)
+
+    def take(line: Line) -> Take:
+        match = _LISTED.match(line.text)
+        kind = _kind_of(match[1]) if match and match[1] else next(reversed(listed))
+        if match is None or kind not in listed or listed[kind].count >= counts[kind]:
+            return Take.NOT_MINE
+        listed[kind].extend(_NAME.findall(match[2]))
+        return Take.MORE
+
+    def end_of_list() -> None:
+        for kind, keys in listed.items():
+            if count := max(counts[kind], keys.count):
+                log.event(kind, line, keys=keys.names, count=count)
+
+    if any(counts[kind] > keys.count for kind, keys in listed.items()):
+        log.follow(line, take, end_of_list, REPORT_LINES)
+    else:
+        end_of_list()
+
+
+def _kind_of(word: str) -> str:
+    return "weights-newly-initialized" if word.lower() == "missing" else "weights-not-used"
 
 
 def _unquoted(text: str) -> list[str]:
     """The names of a list that is printed without quotes."""
     bracket = _BRACKET.search(text)
-    names = [] if bracket is None else re.split(r",\s*", bracket[1].strip())
+    listed = text.partition(":")[2] if bracket is None else bracket[1]
+    names = re.split(r",\s*", listed.strip())
     return names if all(_NAME.fullmatch(name) for name in names) else []
 
 
