@@ -105,7 +105,7 @@ def _blown(series: Series) -> Finding | None:
         text=phrase(
             "{tag} rises from about {usual} to {last} by step {step}",
             tag=series.tag,
-            usual=shown(usual),
+            usual=shown(min(usual, float(values[0]))),
             last=shown(float(values[-1])),
             step=int(series.steps[end - 1]),
         ),
