@@ -7,29 +7,21 @@ from collections.abc import Iterator
 import numpy as np
 
 from nanautopsy.detectors.interface import Detector
+from nanautopsy.launches import of_ranks
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.quantities import position
-from nanautopsy.readers._step_keys import rank_of_tag
 from nanautopsy.signal import first_nonfinite, kind_of, shown
-from nanautopsy.wording import phrase
+from nanautopsy.wording import counted, phrase
 
 
 def _detect(run: Run) -> Iterator[Finding]:
-    by_tag: dict[tuple[str, str], list[Series]] = {}
-    for series in run.by_role("loss", "grad_norm"):
-        if series.rank is not None:
-            named = rank_of_tag(series.tag)
-            tag = series.tag if named is None else named[0]
-            by_tag.setdefault((tag, series.axis), []).append(series)
-    for ranks in by_tag.values():
+    for ranks in of_ranks(run.by_role("loss", "grad_norm")):
         finding = _alone(run, ranks)
         if finding is not None:
             yield finding
 
 
 def _alone(run: Run, ranks: list[Series]) -> Finding | None:
-    if len({s.rank for s in ranks}) < 2:
-        return None
     turned = [(int(s.steps[i]), s, i) for s in ranks if (i := first_nonfinite(s)) is not None]
     if not turned:
         return None
@@ -41,12 +33,14 @@ def _alone(run: Run, ranks: list[Series]) -> Finding | None:
     return Finding(
         id="rank-alone",
         text=phrase(
-            "{tag} of rank {rank} is {value} at {place}, where the other {count} ranks are finite",
+            "{tag} of rank {rank} is {value} at {place}, where {others}",
             tag=series.tag,
             rank=series.rank,
             value=shown(value),
             place=position(series.axis, step),
-            count=len(others),
+            others=counted(
+                len(others), "the other rank is finite", "the other {n} ranks are finite"
+            ),
         ),
         source=series.at(index),
         step=step,

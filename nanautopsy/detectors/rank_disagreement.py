@@ -13,6 +13,7 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
+from nanautopsy.launches import of_ranks
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.quantities import position
 from nanautopsy.signal import shown
@@ -20,24 +21,22 @@ from nanautopsy.wording import phrase
 
 
 def _detect(run: Run) -> Iterator[Finding]:
-    by_tag: dict[tuple[str, str], list[Series]] = {}
     # Losses may be equal as well, of ranks that were given the same data.
-    for series in run.by_role("grad_norm", "other"):
-        if series.rank is not None and series.missing is None:
-            by_tag.setdefault((series.tag, series.axis), []).append(series)
-    found = [f for ranks in by_tag.values() if (f := _parted(ranks)) is not None]
+    reduced = (s for s in run.by_role("grad_norm", "other") if s.missing is None)
+    found = [f for ranks in of_ranks(reduced) if (f := _parted(ranks)) is not None]
     if found:
         yield min(found, key=lambda f: f.step or 0)
 
 
 def _parted(ranks: list[Series]) -> Finding | None:
     """The first step at which ranks that had agreed did not."""
-    if len({s.rank for s in ranks}) < 2 or len(ranks) != len({s.rank for s in ranks}):
+    if len(ranks) != len({s.rank for s in ranks}):
         return None
-    steps = ranks[0].steps
-    if not all(np.array_equal(s.steps, steps) for s in ranks[1:]):
+    length = min(map(len, ranks))  # one may have been stopped before the others
+    steps = ranks[0].steps[:length]
+    if not all(np.array_equal(s.steps[:length], steps) for s in ranks[1:]):
         return None
-    rows = np.stack([s.values for s in ranks])
+    rows = np.stack([s.values[:length] for s in ranks])
     one = rows[:1]
     same = (rows == one) | (np.isnan(rows) & np.isnan(one))
     agree = same.all(axis=0)
@@ -51,7 +50,7 @@ def _parted(ranks: list[Series]) -> Finding | None:
         text=phrase(
             "{tag} was the same on all {count} ranks before; at {place} they differ: {values}",
             tag=ranks[0].tag,
-            count=len(ranks),
+            count=len(rows),
             place=position(ranks[0].axis, int(steps[first])),
             values=", ".join(values[:4]),
         ),

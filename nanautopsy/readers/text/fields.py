@@ -40,7 +40,10 @@ _RANKED = re.compile(r"[A-Za-z]@$")
 _VALUE_FOLLOWS = re.compile(r"(?:\s*[:=]\s*|\s+)-?$")
 """Nothing but the space between a name and its number."""
 _ORDINAL_END = re.compile(r"^\s*个?(?:步|轮|次迭代|批)\s+")
-_PHASE_LABEL = re.compile(r"\((train|val|valid|test|eval)\)", re.IGNORECASE)
+_LABEL = re.compile(
+    r"\((?:train|val|valid|test|eval|(?:after|before|pre|post)[ _-][a-z]{1,12})\)", re.IGNORECASE
+)
+"""Behind a name: ``loss(train) 0.3``, ``grad_norm(after reduce) 0.6``."""
 _STOP = frozenset(
     "with and the a an of is was were got has had on in from to by for while when info warning"
     " debug root this that reached at after its new my current metric monitored final finished"
@@ -54,8 +57,8 @@ _OF_GROUPS = frozenset("lr rate mom momentum beta betas".split())
 """Words of lists over parameter groups, of which the first stands for all."""
 _GOES_ON = re.compile(r",\s*-?")
 """Between the numbers of a list."""
-_PLUS = re.compile(r"(?<=[:=])\s*\+$")
-"""Of a number that is written with its sign: ``loss=+0.31``."""
+_PLUS = re.compile(r"(?<=[:=])\s*\+$|(?<=[A-Za-z_]\s)\+$")
+"""Of a number that is written with its sign: ``loss=+0.31``, ``elbo +1.2``."""
 _CARRIED = re.compile(r"([A-Za-z][\w/.\- ]*?)\s+(?:at|after|in|for|on|@)\s+[\w ]*$")
 
 
@@ -205,7 +208,7 @@ def name_before(text: str) -> tuple[str, bool]:
         return f"{of_quantity[1]} {of_quantity[2]}", explicit
     if bars := _BARS.search(text.rstrip()) or _BARS_OF.search(text.rstrip()):
         return bars[1], explicit
-    text = _PHASE_LABEL.sub("", text)
+    text = _LABEL.sub("", text)
     return _trim(_DELIMITERS.split(text)[-1]), explicit
 
 

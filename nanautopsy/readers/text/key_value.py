@@ -78,16 +78,16 @@ _PHASE = re.compile(
     re.IGNORECASE,
 )
 _CELL = re.compile(
-    r"(?:[|,;]\s*|\s-\s+|\s{2,})[A-Za-z][\w/.]*(?: (?:abs)?max| amax| norm| rms| std)?\s+-?$"
-    r"|(?:\|\s*|\s{2,})[A-Za-z][\w/.]*(?: [A-Za-z][\w/.]*){1,2}\s+-?$"
+    r"(?:[|,;]\s*|\s-\s+|\s{2,})[A-Za-z][\w/.]*(?: (?:abs)?max| amax| norm| rms| std)?\s+[+-]?$"
+    r"|(?:\|\s*|\s{2,})[A-Za-z][\w/.]*(?: [A-Za-z][\w/.]*){1,2}\s+[+-]?$"
 )
 """A cell of a delimited row that is a name and its number: ``| scale 1024 |``."""
-_PAIR = re.compile(r"\s+(?=\S*[_/.])[A-Za-z][\w/.]*\s+-?")
+_PAIR = re.compile(r"\s+(?=\S*[_/.])[A-Za-z][\w/.]*\s+[+-]?")
 """The same without a delimiter, where the name is no word of a sentence: ``batch_max 3.2``."""
-_WORD = re.compile(r"%?\s+[^\W\d_]\w*\s+")
+_WORD = re.compile(r"%?\s+[^\W\d_]\w*\s+[+-]?")
 """Nothing but a metric's name between two numbers: ``loss 2.5 scale 1024 lr 0.1``."""
 _WORD_OR_PAIR = re.compile(
-    r"/|[:%]?\s+(?!(?:of|in|on|at|to|from|after|by|for)\s)[A-Za-z][\w/.]*\s+-?"
+    r"/|[:%]?\s+(?!(?:of|in|on|at|to|from|after|by|for)\s)[A-Za-z][\w/.]*\s+[+-]?"
 )
 _FEWEST_WORDS = 3
 """Names between numbers, and nothing else, that make a row of them, as no sentence is."""
