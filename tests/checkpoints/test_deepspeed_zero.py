@@ -288,3 +288,9 @@ def test_analyze_places_the_onset(name: str, rank: int | None) -> None:
     assert (autopsy.onset.layer, autopsy.onset.step) == ("b.weight", 3)
     assert rank is None or autopsy.onset.rank == rank
     assert autopsy.run.packages["deepspeed"].version == "0.19.8"
+
+
+def test_optimizer_files_alone_say_how_many_ranks_share_the_state(tmp_path: Path) -> None:
+    run = copied(FIXTURES / "zero2-bf16-planted", tmp_path)
+    (run / TAG / "mp_rank_00_model_states.pt").unlink()
+    assert checkpoint_of(records_of(run)).state["world_size"] == 2

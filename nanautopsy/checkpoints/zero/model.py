@@ -122,6 +122,9 @@ def stated(files: Iterable[StateFile]) -> dict[str, Scalar]:
         for key, name in _STATED.items():
             _note(state, name, source, content.get(key))
         inside = source.mapping("optimizer_state_dict") or source.mapping("optimizer")
+        shares = (whole_number(n) for n in items(inside.get("partition_count")))
+        if (most := max((n for n in shares if n), default=0)) > 1:
+            state.setdefault("world_size", most)
         stage = whole_number(inside.get("zero_stage"))
         if stage is None:
             settings = mapping(source.mapping("ds_config").get("zero_optimization"))
