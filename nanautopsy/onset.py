@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -44,9 +45,17 @@ def _verdict(run: Run, onset: Onset | None, findings: Iterable[Finding]) -> Verd
         return "diverged"
     seen = any(len(s) for s in run.by_role("loss", "eval_loss", "grad_norm"))
     seen = seen or any(map(_tells_of_learning, run.by_role("other")))
-    if seen or any(c.tensors for c in run.checkpoints):
+    if seen or (any(c.tensors for c in run.checkpoints) and not _has_unread_log(run)):
         return "healthy"
     return "undetermined"
+
+
+_LOGS = re.compile(r"\.(?:log|out|err|wandb)(?:\.\d+)?$|tfevents", re.IGNORECASE)
+
+
+def _has_unread_log(run: Run) -> bool:
+    """Whether a log lies there that nothing was read of: it may tell what the weights do not."""
+    return any(a.status == "skipped" and a.bytes and _LOGS.search(a.path) for a in run.artifacts)
 
 
 def _tells_of_learning(series: Series) -> bool:

@@ -11,7 +11,7 @@ from builders import INF, NAN, checkpoint, event, judge, make_run, series, tenso
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanautopsy.model import Run, Source
+from nanautopsy.model import ArtifactReport, Run, Source
 
 FALLING = [4.0, 3.6, 3.3, 3.1, 3.0, 2.9, 2.85, 2.8, 2.77, 2.75, 2.74, 2.73]
 NORMS = [1.3, 1.2, 1.1, 1.15, 1.0, 0.9, 0.95, 0.9, 0.85, 0.9, 0.8, 0.85]
@@ -719,3 +719,12 @@ def test_a_whole_sentinel_beside_a_loss_that_is_nan() -> None:
     onset = judge(make_run(loss, norm)).onset
     assert onset is not None
     assert onset.step == 5
+
+
+def test_a_log_that_could_not_be_read_may_tell_what_finite_weights_do_not() -> None:
+    saved = make_run(checkpoint(0, tensor("a.weight", (4, 4))))
+    unread = ArtifactReport("train.log", "unknown", 3000, "skipped")
+    assert judge(saved).verdict == "healthy"
+    assert judge(replace(saved, artifacts=(unread,))).verdict == "undetermined"
+    picture = replace(unread, path="samples.png")
+    assert judge(replace(saved, artifacts=(picture,))).verdict == "healthy"
