@@ -228,7 +228,7 @@ def _weigh_rivals(
             ),
             onset.source,
         )
-    else:
+    elif not _hides_growth(case, onset, factor):
         weighing.speaks_against(
             thresholds.STRONG, phrase("nothing grew before it: it came at once"), onset.source
         )
@@ -242,6 +242,19 @@ def _hides_the_climb(case: Case, onset: Onset) -> bool:
     if not losses or onset.step - onset.last_finite <= thresholds.FIRST_STEPS:
         return False
     return onset.last_finite <= min(int(s.steps[0]) for s in losses if len(s)) <= 1
+
+
+def _hides_growth(case: Case, onset: Onset, factor: float) -> bool:
+    """Whether all that was finite are the weights as they began, and the updates behind them, of a
+    rate that is a mistake, are not seen: two of these, or one of a rate past all measure."""
+    if onset.axis != "step" or onset.step is None or onset.last_finite is None:
+        return False
+    updates = onset.step - onset.last_finite
+    enough = updates > 1 or factor >= thresholds.EXTREME_LR_FACTOR**3
+    if factor < thresholds.EXTREME_LR_FACTOR or not enough:
+        return False
+    starts = [int(s.steps[0]) for s in case.run.by_role("loss") if len(s)]
+    return bool(starts) and onset.last_finite <= min(starts) <= thresholds.FIRST_STEPS
 
 
 def _updated_before(onset: Onset) -> bool:

@@ -147,3 +147,20 @@ def test_the_first_of_two_jumps_where_trouble_began_behind_it() -> None:
     climbing = [float(v) for v in 3.0 ** np.arange(24)]
     parts = series("loss", [4.0] * 40 + climbing + [INF, NAN]), series("lr", rates)
     assert named_cause(*parts) == "lr-spike"
+
+
+@pytest.mark.parametrize(
+    ("rate", "steps", "cause"),
+    [
+        (50.0, [1, 3, 5, 7], "lr-too-high"),  # two updates lie between, and none of them is seen
+        (0.5, [1, 3, 5, 7], None),
+        (50.0, [1, 2, 3, 4], None),  # one update of that length makes the loss large, not NaN
+        (1e18, [1, 2, 3, 4], "lr-too-high"),
+    ],
+)
+def test_a_rate_that_is_a_mistake_needs_no_growth_that_was_logged(
+    rate: float, steps: list[int], cause: str | None
+) -> None:
+    parts = series("loss", [2.3, NAN, NAN, NAN], steps), series("lr", [rate] * 4, steps)
+    config = {"training": {"optimizer": "SGD", "learning_rate": rate}}
+    assert named_cause(*parts, config=config) == cause
