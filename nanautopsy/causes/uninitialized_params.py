@@ -74,6 +74,7 @@ def _assess(case: Case) -> Assessment:
                 "no parameter of the first checkpoint is non-finite or absurd in its new part alone"
             )
         )
+    _weigh_other_model(case, weighing)
     if not _only_rows(case):
         weigh_time(case, weighing)
     _weigh_defect(case, weighing)
@@ -216,6 +217,15 @@ def _weigh_damage(finding: Finding, new: set[str], weighing: Weighing) -> None:
             phrase("only rank {rank}'s part is non-finite", rank=rank),
             finding.source,
         )
+
+
+def _weigh_other_model(case: Case, weighing: Weighing) -> None:
+    """Blocks that have no place in the model, beside blocks that it lacks: it was given another
+    model's file, and that parameters are new follows from it."""
+    lacks = any(f.data.get("blocks") for f in case.found("newly-initialized"))
+    for finding in case.found("weights-not-used")[:1]:
+        if lacks and finding.data.get("blocks"):
+            weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)
 
 
 def _only_rows(case: Case) -> bool:

@@ -75,7 +75,10 @@ def _assess(case: Case) -> Assessment:
     if not weighing.evidence:
         return quiet(phrase("only a head was newly initialized, as for fine-tuning"))
     if unused:
-        weighing.speaks_for(thresholds.MODERATE, unused[0].text, unused[0].source)
+        # A model that lost blocks, and a file that has others: they are two models.
+        other = any(_int(f, "blocks") for f in new) and _int(unused[0], "blocks")
+        strength = thresholds.STRONG if other else thresholds.MODERATE
+        weighing.speaks_for(strength, unused[0].text, unused[0].source)
     if told or not level:
         _weigh_damage(case, weighing)
     if not level:
