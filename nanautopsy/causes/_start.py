@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Weighing
+from nanautopsy.checkpoints.damage import weights
 from nanautopsy.circumstances import at_first_steps
-from nanautopsy.model import Finding, LogEvent, Onset
+from nanautopsy.model import Finding, LogEvent, Onset, TensorHealth
 from nanautopsy.signal import index_at
 from nanautopsy.wording import phrase
 
@@ -76,6 +77,24 @@ def was_sound(case: Case) -> bool:
     )
 
 
+def never_updated(case: Case) -> TensorHealth | None:
+    """Where weights are non-finite that were saved before training: one beside them that is still
+    as it was initialized, ones or zeros throughout, as no update leaves it."""
+    onset = case.onset
+    if onset is None or onset.quantity != "parameters" or not from_before(case, onset.step):
+        return None
+    for checkpoint in case.run.checkpoints:
+        if checkpoint.step == onset.step and any(t.nonfinite for t in weights(checkpoint)):
+            return next((t for t in weights(checkpoint) if _is_initial(t)), None)
+    return None
+
+
+def _is_initial(tensor: TensorHealth) -> bool:
+    if len(tensor.shape) != 1 or tensor.numel < 2 or tensor.nonfinite or "running_" in tensor.name:
+        return False
+    return tensor.all_zero or (tensor.max_abs == 1.0 and tensor.rms == 1.0)
+
+
 def trained_until(case: Case, step: int) -> bool:
     """Whether a number of training says that the run was finite at a step; that the weights that
     were loaded are finite says nothing of it."""
@@ -100,6 +119,20 @@ def _is_first_row(case: Case, step: int) -> bool:
     lies between it and the next is not seen."""
     starts = [int(s.steps[0]) for s in case.run.by_role("loss", "grad_norm") if len(s)]
     return bool(starts) and step <= min(starts) <= thresholds.FIRST_STEPS
+
+
+def weigh_untouched(case: Case, weighing: Weighing) -> None:
+    """Speaks against what only an update does to weights."""
+    tensor = never_updated(case)
+    if tensor is not None:
+        weighing.speaks_against(
+            thresholds.STRONG,
+            phrase(
+                "weights were non-finite before any update: {tensor} is as it was initialized",
+                tensor=tensor.name,
+            ),
+            tensor.at(),
+        )
 
 
 def dead_with_what_was_loaded(onset: Onset, weighing: Weighing) -> None:

@@ -33,6 +33,7 @@ from nanautopsy.causes._half import (
     updated_soundly,
 )
 from nanautopsy.causes._half_magnitudes import overflowed, weigh_magnitudes
+from nanautopsy.causes._start import weigh_untouched
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.circumstances import at_first_steps, calm_before, gradients_were_finite_at
 from nanautopsy.model import Assessment, Checkpoint, Finding, Source
@@ -259,6 +260,7 @@ def _below_float32(growth: Finding) -> bool:
 
 def _weigh_rivals(case: Case, weighing: Weighing) -> None:
     """Facts that explain the magnitude without float16 being at fault first."""
+    weigh_untouched(case, weighing)
     for finding in case.found("lr-jump", "projection-growth"):
         weighing.speaks_against(
             thresholds.MODERATE,

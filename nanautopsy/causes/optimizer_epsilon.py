@@ -25,6 +25,7 @@ import re
 
 from nanautopsy import thresholds
 from nanautopsy.causes._half import half_weights
+from nanautopsy.causes._start import weigh_untouched
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.circumstances import at_first_steps, gradients_were_finite_at
 from nanautopsy.detectors.precision import saved
@@ -100,6 +101,7 @@ def _assess(case: Case) -> Assessment:
             phrase("a loss scaler is at work, which float16 weights do not go with"),
             scaler.source,
         )
+    weigh_untouched(case, weighing)
     for finding in case.found("grad-norm-growth", "loss-growth", "lr-jump"):
         weighing.speaks_against(
             thresholds.STRONG, phrase("{finding}, before it", finding=finding.text), finding.source

@@ -226,6 +226,8 @@ def _weigh_other_model(case: Case, weighing: Weighing) -> None:
     for finding in case.found("weights-not-used")[:1]:
         if lacks and finding.data.get("blocks"):
             weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)
+    for finding in case.found("base-renamed"):
+        weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)
 
 
 def _only_rows(case: Case) -> bool:

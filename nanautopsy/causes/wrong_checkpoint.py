@@ -31,6 +31,7 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.causes._start import weigh_time
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.detectors.base_weights import base_weights
 from nanautopsy.detectors.integer_weights import integer_weights
 from nanautopsy.model import Assessment, Finding, Run
 from nanautopsy.wording import phrase
@@ -68,7 +69,7 @@ def _assess(case: Case) -> Assessment:
             finding.source,
         )
         unused = ()
-    for finding in case.found("integer-weights"):
+    for finding in case.found("integer-weights", "base-renamed"):
         weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
     told = bool(weighing.evidence)
     level = _weigh_level(case, weighing)
@@ -173,7 +174,7 @@ def _family(class_name: str) -> str:
 
 def _has_report(run: Run) -> bool:
     said = run.events_of(*_LOAD_EVENTS, "weights-of-another", "level-stated")
-    return bool(said) or any(integer_weights(run))
+    return bool(said) or any(integer_weights(run)) or any(base_weights(run))
 
 
 CAUSE = Cause(

@@ -79,8 +79,8 @@ def _new_weights(event: LogEvent, unused: tuple[LogEvent, ...]) -> Finding:
     checkpoint does hold, under another prefix."""
     keys = keys_of(event)
     blocks = _in_blocks(keys)
-    left = {_tail(key) for other in unused for key in keys_of(other)}
-    renamed = [key for key in keys if _tail(key) in left] if left else []
+    left = {tail_of(key) for other in unused for key in keys_of(other)}
+    renamed = [key for key in keys if tail_of(key) in left] if left else []
     text = phrase("{count} parameters were newly initialized", count=_count(event))
     if _total(event):
         text = phrase(
@@ -130,14 +130,14 @@ def _total(event: LogEvent) -> int:
     return total if isinstance(total, int) else 0
 
 
-def _tail(key: str) -> str:
+def tail_of(key: str) -> str:
     """The key from its block on: what stays when a prefix was added or taken away."""
     match = _BLOCK.search(key)
     return key[match.start() :].lstrip(".") if match else key.rpartition(".")[0] or key
 
 
 def _same_tail(key: str, unused: tuple[LogEvent, ...]) -> str:
-    return next((k for e in unused for k in keys_of(e) if _tail(k) == _tail(key)), "")
+    return next((k for e in unused for k in keys_of(e) if tail_of(k) == tail_of(key)), "")
 
 
 DETECTOR = Detector("load-report", _detect)

@@ -68,3 +68,25 @@ def test_integers_that_were_read_without_their_scales() -> None:
     assert named_cause(loss, clipped) != "wrong-checkpoint"
     one = checkpoint(0, *(tensor(n, (8, 8), max_abs=127.0 - i) for i, n in enumerate(names)))
     assert named_cause(loss, one) != "wrong-checkpoint"
+
+
+def test_a_model_beside_the_run_that_names_its_tensors_otherwise() -> None:
+    """None of them was found; had they been loaded under new names, the numbers would be its."""
+    names = [f"layers.{i}.w" for i in range(6)]
+    dead = [tensor(n, (8, 8), nan=64 if i else 0) for i, n in enumerate(names)]
+    start = checkpoint(0, *dead, tensor("norm.weight", (8,), max_abs=1.0, rms=1.0))
+    base = checkpoint(None, *(tensor(f"lm.{n}", (8, 8), max_abs=0.3) for n in names))
+    assert named_cause(start, base) == "wrong-checkpoint"
+    alike = checkpoint(None, *(tensor(n, (8, 8), max_abs=0.3) for n in names))
+    assert named_cause(start, alike) != "wrong-checkpoint"
+    sound = checkpoint(0, *(tensor(n, (8, 8), max_abs=0.3) for n in names))
+    late = checkpoint(9, *(tensor(n, (8, 8), nan=64) for n in names))
+    assert named_cause(sound, late, base) != "wrong-checkpoint"
+
+
+def test_another_models_blocks_beside_blocks_that_it_lacks(tmp_path: Path) -> None:
+    """That just the new parameters are bad follows from the file that was loaded."""
+    said = loaded(tmp_path, BODY, OTHER)
+    dead = checkpoint(0, *(tensor(n, (8, 8), nan=64) for n in BODY), tensor("table", (8, 8)))
+    assert named_cause(series("loss", [NAN] * 10), dead, *said) == "wrong-checkpoint"
+    assert named_cause(series("loss", [NAN] * 10), dead, said[0]) == "uninitialized-params"
