@@ -15,20 +15,32 @@ _OF_CLASSES = frozenset(
 """Words of metrics that stand beside such a loss, or are its name."""
 _GATES = re.compile(r"weight_[ih]h|(?:^|[._/])(?:qkv|in_proj|c_attn)", re.IGNORECASE)
 """Matrices whose rows are those of several, and no width."""
+_COUNT = re.compile(
+    r"(?:^|[._])(?:n(?:um)?_?(?:classes|labels|tokens|cls)|vocab(?:ulary)?_?size|n_?vocab)$",
+    re.IGNORECASE,
+)
+"""Settings that say how many classes there are."""
 
 
 def is_cross_entropy(run: Run) -> bool:
     """By the name of the loss or of a metric beside it, or because the loss begins at chance: at
-    the logarithm of the number of classes that the weights have."""
+    the logarithm of the number of classes that the weights have, or the settings state."""
     if any(not _OF_CLASSES.isdisjoint(words(series.tag)) for series in run.series):
         return True
-    chances = {math.log(n) for c in run.checkpoints[:1] for n in _classes(c) if n > 1}
+    counts = {n for c in run.checkpoints[:1] for n in _classes(c)} | _stated(run)
+    chances = {math.log(n) for n in counts if n > 1}
     return any(
         abs(float(series.values[0]) - chance) <= thresholds.AT_CHANCE * chance
         for series in run.by_role("loss")
         if len(series) and series.axis == "step" and series.steps[0] <= thresholds.FIRST_STEPS
         for chance in chances
     )
+
+
+def _stated(run: Run) -> set[int]:
+    """What the settings say."""
+    values = (fact.value for key, fact in run.config.items() if _COUNT.search(key))
+    return {int(n) for n in values if isinstance(n, (int, float)) and 1 < n < 1e7}
 
 
 def _classes(checkpoint: Checkpoint) -> set[int]:

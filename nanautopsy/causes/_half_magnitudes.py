@@ -98,6 +98,7 @@ def _weigh_ends(case: Case, weighing: Weighing) -> None:
     for finding in case.found("ends-at-float16-max")[:1]:
         value = finding.data.get("value")
         near = isinstance(value, float) and abs(value) >= thresholds.FP16_MAX / 2
+        near = near and not finding.data.get("beside")  # another layer's number, at that step
         weighing.speaks_for(
             thresholds.DECISIVE if near else thresholds.STRONG, finding.text, finding.source
         )

@@ -91,7 +91,7 @@ def _of_the_first(run: Run) -> Iterator[Finding]:
                 "tensors": tuple(parameter_name(t) for t in absurd),
                 "few": few is not None and few <= thresholds.HANDFUL and not _is_garbage(tensor),
                 "grown": any(_gained(tensor, other, usual) for other in run.checkpoints),
-                "garbage": _is_garbage(tensor),
+                "garbage": _is_garbage(tensor) or _is_past_scaling(tensor, usual),
                 "one_count": len(absurd) > 1 and len({t.shape[0] for t in absurd}) == 1,
             },
         )
@@ -113,6 +113,11 @@ def _is_garbage(tensor: TensorHealth) -> bool:
     holds addresses and counts, and a flipped bit leaves the others as they were."""
     tiny = tensor.min_abs is not None and 0 < tensor.min_abs < 1 / thresholds.ABSURD_WEIGHT**3
     return tiny or (tensor.subnormal or 0) > 0
+
+
+def _is_past_scaling(tensor: TensorHealth, usual: float) -> bool:
+    """Whether no scale that was left out, and no format that was read as another, gives it."""
+    return (tensor.max_abs or 0.0) >= thresholds.ABSURD_WEIGHT**2 * usual
 
 
 def _dominating(tensor: TensorHealth) -> int | None:

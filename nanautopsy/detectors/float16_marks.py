@@ -1,9 +1,10 @@
 """Marks that float16 leaves in numbers that are logged, whatever is said of the precision.
 
-Two of them. A number that a float16 held is a multiple of its last binary place: losses of 34304
+Three of them. A number that a float16 held is a multiple of its last binary place: losses of 34304
 and 55776 are multiples of 32, and a norm of 0.150634765625 is one of 2**-13; wider formats hit
 that grid by chance only. And a number that rises to some ten thousands and is Inf next has met the
-end of float16 at 65504; float32 and bfloat16 hold 33 decades more.
+end of float16 at 65504; float32 and bfloat16 hold 33 decades more. The same is seen along
+the layers of one step, some ten thousands in one and Inf in another.
 """
 
 from __future__ import annotations
@@ -71,6 +72,47 @@ def _detect(run: Run) -> Iterator[Finding]:
                 layer=series.layer,
                 data={"axis": series.axis, "value": float(series.values[last])},
             )
+
+    yield from _along_layers(run)
+
+
+def _along_layers(run: Run) -> Iterator[Finding]:
+    """The first step at which a layer holds Inf, beside others at some ten thousands."""
+    layers = run.by_role("layer_activation")
+    infinite = [(int(s.steps[i]), s, int(i)) for s in layers for i in np.flatnonzero(_inf(s))[:1]]
+    if not infinite:
+        return
+    step, first, index = min(infinite, key=lambda found: found[0])
+    finite = {
+        s.tag: float(abs(s.values[at[0]]))
+        for s in layers
+        if len(at := np.flatnonzero((s.steps == step) & np.isfinite(s.values)))
+    }
+    if len(finite) < _FINITE_POINTS:
+        return
+    tag, largest = max(finite.items(), key=lambda pair: pair[1])
+    if not thresholds.FP16_LARGE <= largest <= thresholds.FP16_MAX:
+        return
+    yield Finding(
+        id="ends-at-float16-max",
+        text=phrase(
+            "{tag} is Inf at step {step}, where the largest finite one, {other}, is {value}: "
+            "float16 ends at {largest:.0f}, other formats do not",
+            tag=first.tag,
+            step=step,
+            other=tag,
+            value=shown(largest),
+            largest=thresholds.FP16_MAX,
+        ),
+        source=first.at(index),
+        step=step,
+        layer=first.layer,
+        data={"axis": first.axis, "value": largest, "beside": True},
+    )
+
+
+def _inf(series: Series) -> NDArray[np.bool_]:
+    return np.isinf(series.values)
 
 
 def is_on_grid(values: NDArray[np.float64]) -> bool:

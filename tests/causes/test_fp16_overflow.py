@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from builders import NAN, checkpoint, event, named_cause, series, tensor
+from builders import INF, NAN, checkpoint, event, named_cause, series, tensor
 
 from nanautopsy.model import Checkpoint
 
@@ -47,3 +47,14 @@ def test_the_program_names_a_magnitude_beside_the_limit() -> None:
     late = event("magnitude-near-limit", "ffn peak=61216 limit=65504", 35, value=61216.0)
     assert named_cause(LOSS, said) == "fp16-overflow"
     assert named_cause(LOSS, late) is None
+
+
+@pytest.mark.parametrize(("largest", "named"), [(23100.0, True), (410.0, False), (2e9, False)])
+def test_some_ten_thousands_in_one_layer_and_inf_in_another(largest: float, named: bool) -> None:
+    """One step, as a forward trace prints it; nothing says the precision."""
+    layers = [2.6, 0.1, largest, 2.9, INF, NAN]
+    parts = [series(f"act_max/h.{i}.mlp", [value], [20]) for i, value in enumerate(layers)]
+    loss = series("loss", [3.4] * 19 + [NAN] * 3)
+    assert (named_cause(loss, *parts) == "fp16-overflow") is named
+    exact = {"training": {"bf16": True}}
+    assert named_cause(loss, *parts, config=exact) != "fp16-overflow"

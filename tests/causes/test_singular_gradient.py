@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from builders import INF, NAN, checkpoint, event, judge, make_run, named_cause, series, tensor
 
-from nanautopsy.model import LogEvent
+from nanautopsy.model import LogEvent, Scalar
 
 CALM = [2.0, 1.9, 2.1, 1.8, 1.9, 1.7, 1.8, 1.6, 1.7, 1.6]
 
@@ -213,3 +213,12 @@ def test_a_power_beside_a_loss_that_begins_at_chance(first: float, named: bool) 
     start = checkpoint(0, tensor("body.weight", (16, 16)), tensor("out.weight", (8, 16)))
     parts = series("loss", [first, *CALM]), said("PowBackward0"), start
     assert (named_cause(*parts) == "singular-gradient") is named
+
+
+@pytest.mark.parametrize(("classes", "named"), [(8, True), (40, False)])
+def test_a_power_beside_a_loss_that_begins_at_the_chance_that_settings_state(
+    classes: int, named: bool
+) -> None:
+    parts = series("loss", [2.09, *CALM]), said("PowBackward0")
+    config: dict[str, dict[str, Scalar]] = {"training": {"model.num_classes": classes}}
+    assert (named_cause(*parts, config=config) == "singular-gradient") is named

@@ -76,11 +76,14 @@ def test_a_table_and_a_head_that_gained_the_same_rows() -> None:
 
 def test_huge_numbers_beside_tiny_ones_are_memory() -> None:
     rest = [tensor(f"h.{i}.weight", (32, 32)) for i in range(3)]
-    filled = replace(garbage("rel.weight"), min_abs=3e-37, subnormal=12)
+    filled = replace(garbage("rel.weight", 3e8), min_abs=3e-37, subnormal=12)
     dead = checkpoint(9, *(tensor(t.name, t.shape, nan=t.numel) for t in (filled, *rest)))
     assert named_cause(checkpoint(0, filled, *rest), dead) == "uninitialized-params"
     plain = replace(filled, min_abs=1e-4, subnormal=0)
     assert named_cause(checkpoint(0, plain, *rest), dead) != "uninitialized-params"
+    # No scale that was left out gives such a number.
+    far = replace(plain, max_abs=3e30, rms=3e29)
+    assert named_cause(checkpoint(0, far, *rest), dead) == "uninitialized-params"
 
 
 def test_whole_tensors_before_training() -> None:
