@@ -8,7 +8,9 @@ import numpy as np
 
 from nanautopsy.model import Axis, Finding, Run
 from nanautopsy.objectives import is_named_total
+from nanautopsy.roles import words
 from nanautopsy.scaler_skips import is_scaled
+from nanautopsy.signal import stretches
 
 QUANTITY = {
     "nonfinite-layer-activation": ("activations", 0),
@@ -71,7 +73,7 @@ def _counts(run: Run, finding: Finding, findings: Sequence[Finding]) -> bool:
     if finding.id == "nonfinite-eval-loss":
         return _is_evaluation_failure(run, finding)
     if finding.id == "nonfinite-loss":
-        return not _is_outside_the_total(run, finding)
+        return not (_is_outside_the_total(run, finding) or _is_empty_mean(run, finding))
     if finding.id == "nonfinite-metric":
         # What is NaN until there is something to measure is a placeholder, and so is what never is
         # beside what always is: the score of a class that does not occur.
@@ -82,6 +84,8 @@ def _counts(run: Run, finding: Finding, findings: Sequence[Finding]) -> bool:
         if _is_preamble(run, finding):
             return False
         if finding.data.get("quantity") == "gradient" and _says_a_skip(run, finding, findings):
+            return False
+        if finding.data.get("beside_moving"):
             return False
         return not (finding.data.get("quantity") == "input" and _is_passed_over(run, finding))
     return True
@@ -133,13 +137,12 @@ def _is_refuted(weak: Finding, found: Iterable[Finding]) -> bool:
 
 
 def _is_preamble(run: Run, said: Finding) -> bool:
-    """Whether it was said before the first step of a training that stayed sound: of data that were
-    then mended, or of a check that is switched on."""
-    line = said.source.line
+    """Whether it was said before the first step of a training that stayed sound, and not behind it:
+    of data that were then mended, of a check that is switched on, of what was changed in a code."""
+    line = said.data.get("last_line")
     return (
         said.step is None
-        and said.data.get("count") == 1
-        and line is not None
+        and isinstance(line, int)
         and _loss_is_sound(run)
         and any(
             s.source.path == said.source.path and s.lines is not None and line < int(s.lines[0])
@@ -150,9 +153,11 @@ def _is_preamble(run: Run, said: Finding) -> bool:
 
 
 def _is_outside_the_total(run: Run, finding: Finding) -> bool:
-    """Whether a term was non-finite for a time while the total was finite at the same steps: it
-    was not added yet, and a placeholder was logged."""
-    if finding.data.get("persistent"):
+    """Whether a term was non-finite for a time, or from the first step to the last, while the total
+    was finite at the same steps: it is not added yet, or never, and a placeholder is logged."""
+    points = finding.data.get("points")
+    never = finding.last_good is None and isinstance(points, int) and points >= _PERIODS
+    if finding.data.get("persistent") and not never:
         return False
     losses = [s for s in run.by_role("loss") if s.axis == axis_of(finding)]
     terms = [s for s in losses if s.tag == finding.data.get("tag") and s.rank is None]
@@ -161,6 +166,30 @@ def _is_outside_the_total(run: Run, finding: Finding) -> bool:
         return False
     bad = terms[0].steps[~np.isfinite(terms[0].values)]
     return any(np.isin(bad, s.steps[np.isfinite(s.values) & (s.values != 0)]).all() for s in totals)
+
+
+_MEAN = frozenset("avg average mean running moving smoothed smooth smoothened ema window".split())
+
+
+def _is_empty_mean(run: Run, finding: Finding) -> bool:
+    """Whether a mean of the last losses was NaN at its first point alone, or at the first of each
+    epoch as well: of no loss yet. One that holds a NaN holds it for as long as its window."""
+    found = [s for s in run.by_role("loss") if s.tag == finding.data.get("tag")]
+    if finding.data.get("persistent") or finding.last_good is not None or len(found) != 1:
+        return False
+    values, steps = found[0].values, found[0].steps
+    bad = ~np.isfinite(values)
+    if _MEAN.isdisjoint(words(found[0].tag)) or not np.isnan(values[bad]).all():
+        return False
+    begins, ends = np.array(list(stretches(bad))).T
+    gaps = np.diff(steps[begins])
+    regular = (gaps == gaps[:1]).all()
+    # A bar shows the text of its last change with a count that went on.
+    short = (ends - begins).max() <= _REPAINTED
+    return bool(begins[0] == 0 and regular and short and (~bad).sum() >= _PERIODS * bad.sum())
+
+
+_REPAINTED = 3
 
 
 def _has_sound_metric(run: Run) -> bool:

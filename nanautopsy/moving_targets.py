@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from nanautopsy import thresholds
 from nanautopsy.model import Run, Series
 from nanautopsy.roles import words
 
@@ -34,7 +37,32 @@ def is_unbound(series: Series) -> bool:
 
 def is_running_sum(series: Series) -> bool:
     """Whether it sums up all steps so far."""
-    return not _RUNNING.isdisjoint(words(series.tag))
+    return not _RUNNING.isdisjoint(words(series.tag)) or _is_count(series)
+
+
+_PLAIN = frozenset({"loss", "train", "training"})
+
+
+def _is_count(series: Series) -> bool:
+    """Whether it counts: losses of games, batches whose loss was left out. Only whole numbers, that
+    never fall and grow no faster in the second half than by a share of the first.
+
+    A loss that is printed in whole numbers falls now and then, and one that explodes grows ever
+    faster.
+    """
+    values = series.values
+    if len(values) < thresholds.DIVERGED_MIN_POINTS or frozenset(words(series.tag)) <= _PLAIN:
+        return False
+    if not np.isfinite(values).all() or (values != np.floor(values)).any() or values[0] < 0:
+        return False
+    grown = np.diff(values)
+    half = len(grown) // 2
+    first, second = float(grown[:half].sum()), float(grown[half:].sum())
+    return bool((grown >= 0).all()) and first > 0 and second <= _STEADY * first
+
+
+_STEADY = 4
+"""Times that a count may grow faster in the second half: what it counts may become more common."""
 
 
 def is_moving_target(run: Run, series: Series) -> bool:

@@ -101,6 +101,7 @@ _NOT_A_LOSS = frozenset(
         "std",
     }
     | {"var", "frac", "fraction", "num", "nan", "finite", "best", "tokens", "toks", "mask", "masks"}
+    | {"packet", "packets", "stop", "hits", "pct", "percent"}
 )
 """Words beside *loss* that make it a property of a loss; the best one starts at Inf by custom."""
 _LEARNING_RATE = ("learning_rate", "learn_rate", "learnrate", "global_schedule")

@@ -14,19 +14,27 @@ _MASK_BUFFER = re.compile(
 )
 
 _EXTREMES = frozenset("best min minimum lowest max maximum highest".split())
+_BOUNDS = frozenset("low high lower upper lb ub bound bounds limit limits".split())
 
 
 def damaged(checkpoint: Checkpoint) -> list[TensorHealth]:
     """Its non-finite weights and buffers, without the mask buffers that hold -Inf by design, and
-    the running extremes that begin at Inf."""
+    the running extremes that begin at Inf, and open bounds."""
     bad = (t for t in weights(checkpoint) if t.nonfinite)
-    return [t for t in bad if not (is_mask(t) or _is_running_extreme(t))]
+    return [t for t in bad if not (is_mask(t) or _is_running_extreme(t) or _is_open_bound(t))]
 
 
 def _is_running_extreme(tensor: TensorHealth) -> bool:
     """``best_loss``, ``metric.min_value``: of nothing it is Inf."""
     named = frozenset(words(tensor.name))
     return tensor.numel == 1 and not tensor.nan and not named.isdisjoint(_EXTREMES)
+
+
+def _is_open_bound(tensor: TensorHealth) -> bool:
+    """``action_space.high``, ``normalizer.low``: Inf throughout, with the sign of its side."""
+    if tensor.nan or tensor.nonfinite < tensor.numel or (tensor.pos_inf and tensor.neg_inf):
+        return False
+    return not _BOUNDS.isdisjoint(words(tensor.name.rpartition(".")[2]))
 
 
 def damaged_moments(checkpoint: Checkpoint) -> list[TensorHealth]:

@@ -122,6 +122,12 @@ def _left(values: np.ndarray) -> int | None:
     return int(below[0]) if len(below) and below[0] >= thresholds.INPUT_HISTORY else None
 
 
+def _left_fractions(values: np.ndarray) -> int | None:
+    """The same of numbers that are not all whole, as counts and lengths are."""
+    known = values[np.isfinite(values)]
+    return None if (known == np.floor(known)).all() else _left(values)
+
+
 def _reached(values: np.ndarray) -> int | None:
     """The first 1 of shares that were below it up to then."""
     full = np.flatnonzero(values == 1)
@@ -244,8 +250,14 @@ _RULES = (
     ),
     _Rule(
         "left-domain",
-        lambda have: bool(have & _ARGUMENT) and not have & _NEITHER,
+        lambda have: bool(have & _ARGUMENT - _LEAST) and not have & _NEITHER,
         _left,
+        phrase("positive up to then"),
+    ),
+    _Rule(
+        "left-domain",
+        lambda have: bool(have & _ARGUMENT & _LEAST) and not have & _NEITHER,
+        _left_fractions,
         phrase("positive up to then"),
     ),
 )

@@ -13,6 +13,7 @@ from nanautopsy.detectors.interface import Detector
 from nanautopsy.layers import from_the_loss
 from nanautopsy.model import Finding, LogEvent, Run, Series
 from nanautopsy.places import interval, place_of
+from nanautopsy.roles import words
 from nanautopsy.scaler_skips import is_scaled
 from nanautopsy.signal import index_at
 from nanautopsy.wording import phrase
@@ -50,7 +51,35 @@ def _detect(run: Run) -> Iterator[Finding]:
     for quantity, said in _WEAK.items():
         events = tuple(e for e in statements if e.data.get("quantity") == quantity)
         if events:
-            yield _finding(run, "reported-nonfinite", said, events)
+            finding = _finding(run, "reported-nonfinite", said, events)
+            if quantity == "value" and _has_moving_siblings(events):
+                finding = replace(finding, data=dict(finding.data) | {"beside_moving": True})
+            yield finding
+
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_NAMED_NUMBER = re.compile(
+    r"['\"]([\w /.-]+)['\"]: (-?\d+\.\d+(?:e[+-]?\d+)?|nan)(?=\s*[,}]|$)", re.IGNORECASE
+)
+_FEWEST_TIMES = 4
+
+
+def _has_moving_siblings(events: Sequence[LogEvent]) -> bool:
+    """Whether it is a member of one dictionary that is printed again and again, in which another
+    member is finite and goes on changing: a score that has no value, in a model that has others."""
+    if len(events) < _FEWEST_TIMES:
+        return False
+    last = events[len(events) // 2 :]
+    told = [dict(_NAMED_NUMBER.findall("".join(_BRACES.findall(e.text)))) for e in last]
+    alike = all(t.keys() == told[0].keys() for t in told)
+    return alike and any(
+        len({t[name] for t in told}) == len(told)
+        for name in told[0]
+        if _NOT_OF_THE_MODEL.isdisjoint(words(name))
+    )
+
+
+_NOT_OF_THE_MODEL = frozenset("lr rate time epoch step elapsed speed sec per".split())
 
 
 def _was_survived(run: Run, event: LogEvent) -> bool:
@@ -117,6 +146,9 @@ def _finding(run: Run, kind: str, said: str, events: tuple[LogEvent, ...]) -> Fi
     layers = _layers(events, partial or not _loss_was_lost(run, step))
     data = dict(first.data) | {"count": len(events), "step_exact": first.step_exact}
     data["layers"] = tuple(layers)
+    here = [e.source.line for e in events if e.source.path == first.source.path]
+    if len(here) == len(events):
+        data["last_line"] = max((line for line in here if line is not None), default=None)
     function = data.get("function")
     if function is not None:
         # Standard output may quote what standard error traces.

@@ -14,6 +14,7 @@ from nanautopsy.model import Axis, Record, Series, Skipped
 from nanautopsy.readers._cell_columns import Nested, Numbers, numbers_of, steps_of
 from nanautopsy.readers._clock import clock_time
 from nanautopsy.readers._damage import Damage
+from nanautopsy.readers._filler_cells import without_fillers
 from nanautopsy.readers._json_numbers import leaves, number_of, parse_number
 from nanautopsy.readers._layer_objects import LAYER_SET, family_of, is_layer, layer_suffix, of_lists
 from nanautopsy.readers._step_keys import axis_of, rank_in_name, step_key, step_number
@@ -171,7 +172,7 @@ class MetricRows:
         """The series, then what was damaged; ``Skipped`` when there is neither."""
         if self.left_out:
             damage.note(phrase("more than {most} metrics; the rest is left out", most=_MOST_TAGS))
-        series = _by_rows(list(self.columns.series()))
+        series = _by_rows(without_fillers(list(self.columns.series())))
         problems = list(damage.problems())
         if not series and not problems:
             yield Skipped(phrase("no number in it"))

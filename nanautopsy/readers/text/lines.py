@@ -23,6 +23,8 @@ _PREFIX = re.compile(
     rb"|\[\d+,\d{1,5}\]<std(?:out|err)>:"  # mpirun --tag-output
     rb"|\(\w{1,64} pid=\d+(?:, ip=[\d.a-f:]+)?\)"  # ray
     rb"|[\w.-]{1,64}: (?=\[(?:\d{4}-|rank|default))"  # pdsh
+    rb"|\[?(?:\d{4}-\d\d-\d\d[ T])?\d\d?:\d\d(?::\d\d(?:[.,]\d+)?|[AP]M)(?:Z| ?[+-]\d\d:?\d\d)?\]?"
+    rb" \[?(?:VRB|TRC|DBG|INF|WRN|ERR|FTL)\]?(?= )"  # Serilog, zerolog: INF is a level there
     rb"|\[\d{4}-\d\d-\d\d[ T][\d:.,]+\]"
     rb"|\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?(?::(?= ))?"
     rb"|\[?\d\d/\d\d(?:/\d{2,4})? \d\d:\d\d:\d\d(?:\.\d+)?\]?"

@@ -37,6 +37,7 @@ from nanautopsy.readers.text.skipped_steps import is_skip
 from nanautopsy.readers.text.soundness import forward_sound, sound_input
 from nanautopsy.readers.text.tensor_flags import (
     flagged,
+    named_flags,
     without_denials,
     without_flags,
 )
@@ -132,7 +133,8 @@ def _on_line(log: Log, line: Line) -> None:
     if step is None and batch and (epoch := _EPOCH.search(text)) and int(epoch[1]) == 0:
         step = batch  # of the first epoch
     module = _MODULE.search(text)
-    listed, cut = layers_of(text)
+    flags = named_flags(text)
+    listed, cut = (flags, False) if flags else layers_of(text)
 
     def tell(below: Sequence[str] = ()) -> None:
         log.event(
@@ -177,7 +179,7 @@ def _follow_list(log: Log, line: Line, tell: Callable[[Sequence[str]], None]) ->
 def said_value(text: str) -> str | None:
     """``nan`` or ``inf`` when the line states that something is, ``None`` otherwise."""
     text = without_denials(_MESSAGE.sub(r"(\1)", text[:2000]))
-    if _KERAS in text or is_untrue(text):
+    if _KERAS in text or is_untrue(text) or named_flags(text):
         return "nan"
     text = _LEFT_OUT.sub("", _SPEAKER.sub("", text))
     # Advice may follow, or stand before: "... is nan. Check your data."

@@ -15,11 +15,12 @@ from __future__ import annotations
 import re
 
 DENIED = re.compile(
-    r"(?:\b(?:has|have|any|is|contains?)\s+)?-?\b\w*(?:nan|inf)s?(?:_\w+)?\s*[:=]\s*"
-    r"(?:0|False|None|no)\b(?!\.\d)",
+    r"(?:\b(?:has|have|any|is|contains?)\s+)?-?\b\w*(?:nan|inf)s?(?:_\w+)?"
+    r"(?:\s*[\[(](?P<of>[\w., ]+)[\])])?\s*[:=]\s*(?:\w+\()?"
+    r"(?:[\[(]\s*(?:(?:False|0)\s*(?:,\s*|(?=[\])])))+[\])]|(?:0|False|None|no)\b(?!\.\d))",
     re.IGNORECASE,
 )
-"""``has nan: False``, which leaves what else the line says."""
+"""``has nan: False``, ``nan[q, k]=[False, False]``: leaves what else the line says."""
 _ZERO = re.compile(
     r"(?<![\w.,/])0 (?:nan|inf)s?\b(?: (?:values?|entries|elements))?"
     r"|\b(?:nan|inf)s?\s?[:=]?\s?0\s?/\s?\d+",
@@ -48,6 +49,25 @@ _COUNTED = re.compile(
     re.IGNORECASE,
 )
 """``inf=403 nan=0``, ``nan: 64/64``, ``nan 12.5%``, ``16/256 NaNs``, ``12 NaNs, 0 Infs``"""
+
+
+_FLAG_LIST = re.compile(
+    r"\b(?:nan|inf|non_?finite)s?\s*[\[(](?P<of>[\w./]+(?:[, ]+[\w./]+)+)[\])]\s*[:=]\s*"
+    r"[\[(](?P<flags>(?:True|False|\d+)(?:[, ]+(?:True|False|\d+))*)[\])]",
+    re.IGNORECASE,
+)
+
+
+def named_flags(text: str) -> tuple[str, ...]:
+    """The names that are told to be NaN or Inf by a list of flags beside a list of names:
+    ``attn`` and ``head`` of ``nan[emb,attn,head]=[False, True, True]``."""
+    found: list[str] = []
+    for match in _FLAG_LIST.finditer(text):
+        names, flags = (re.split(r"[, ]+", match[part]) for part in ("of", "flags"))
+        if len(names) == len(flags):
+            told = (flag.lower() not in ("false", "0") for flag in flags)
+            found += [name for name, is_set in zip(names, told, strict=True) if is_set]
+    return tuple(dict.fromkeys(found))
 
 
 def without_denials(text: str) -> str:

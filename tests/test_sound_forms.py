@@ -1,0 +1,157 @@
+"""What looks like a failure in a log, a table or a checkpoint of a sound run, and its failing
+twin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from factories import tensor
+
+from nanautopsy.autopsy import analyze
+from nanautopsy.checkpoints.damage import damaged
+from nanautopsy.model import Autopsy, Checkpoint
+from nanautopsy.readers._filler_cells import without_fillers
+from nanautopsy.readers.text.lines import strip_prefix
+from nanautopsy.readers.text.tensor_flags import named_flags, without_denials
+
+
+def judged(folder: Path, text: str, name: str = "train.log") -> Autopsy:
+    (folder / name).write_text(text)
+    return analyze(folder)
+
+
+def rows(form: str, count: int = 30, dead: int | None = None) -> str:
+    losses = [2 - 0.05 * n + 0.01 * (n % 3) for n in range(count)]
+    told = ["nan" if dead is not None and n >= dead else f"{v:.4f}" for n, v in enumerate(losses)]
+    return "".join(form.format(n=n, loss=loss) for n, loss in enumerate(told))
+
+
+@pytest.mark.parametrize(
+    "stamp", ["[10:00:15 INF]", "10:04AM INF", "2026-01-02 10:00:15.123 [INF]"]
+)
+def test_a_level_that_is_called_inf_is_no_number(tmp_path: Path, stamp: str) -> None:
+    assert strip_prefix(f"{stamp} step 3".encode(), False)[0].strip() == b"step 3"
+    form = f"{stamp} Iteration {{n}} loss {{loss}} acc 0.512 inf/s 812.1\n"
+    assert judged(tmp_path, rows(form)).verdict == "healthy"
+    onset = judged(tmp_path, rows(form, dead=20)).onset
+    assert onset is not None and onset.step == 20
+
+
+def test_tests_that_pass_print_what_they_expect(tmp_path: Path) -> None:
+    session = (
+        "===== test session starts =====\ntests/test_a.py::test_log_zero PASSED\n"
+        "loss = tensor(nan), as expected\ngrad = tensor([nan, inf])\n"
+        "===== 8 passed, 1 xfailed in 3.12s =====\n"
+    )
+    smoke = rows("smoke step {n} loss {loss}\n")
+    assert judged(tmp_path, session + smoke).verdict == "healthy"
+    broken = session.replace("8 passed, 1 xfailed", "1 failed, 7 passed")
+    assert judged(tmp_path, broken).verdict == "non-finite"
+    onset = judged(tmp_path, session + rows("smoke step {n} loss {loss}\n", dead=12)).onset
+    assert onset is not None and onset.step == 12
+
+
+QUOTED = (
+    "<|user|> The loss became nan at step 12, what should I do?",
+    "<|assistant|> nan, with RuntimeWarning: invalid value encountered in divide",
+    "Generated: 'the loss: nan means that step 42 loss inf was reached'",
+    "Completion: loss is nan because the gradient was inf at step 3",
+)
+
+
+@pytest.mark.parametrize("line", QUOTED)
+def test_conversations_are_no_statements(tmp_path: Path, line: str) -> None:
+    form = "step {n}/30 - loss {loss}\n"
+    text = rows(form, 15)
+    assert judged(tmp_path, text + line + "\n" + rows(form)[len(text) :]).verdict == "healthy"
+    assert judged(tmp_path, text + line + "\nstep 15/30 - loss nan\n").verdict == "non-finite"
+
+
+def test_what_is_said_of_changes_before_training_is_no_statement(tmp_path: Path) -> None:
+    log = (
+        "git: 9f31c2a NaN loss in attention found\ngit: 77ab01e sqrt gave NaN gradients, add eps\n"
+    )
+    form = "step {n} loss {loss}\n"
+    assert judged(tmp_path, log + rows(form)).verdict == "healthy"
+    assert judged(tmp_path, log + rows(form) + log).verdict == "non-finite"
+
+
+def test_flags_in_a_list_deny_or_name(tmp_path: Path) -> None:
+    assert "nan" not in without_denials("loss 1.2 nan[emb,attn]=[False, False]")
+    assert "nan" not in without_denials("any_nan: tensor(False)")
+    assert named_flags("loss nan nan[emb,attn,head]=[False, True, True]") == ("attn", "head")
+    assert named_flags("nan[a,b]=[0, 3]") == ("b",)
+    flags = "step {n} loss {loss} nan[emb,attn,head]=[False, False, False]\n"
+    assert judged(tmp_path, rows(flags)).verdict == "healthy"
+    dead = "step 30 loss nan nan[emb,attn,head]=[False, True, True]\n"
+    onset = judged(tmp_path, rows(flags) + dead).onset
+    assert onset is not None and (onset.step, onset.layer) == (30, "attn")
+
+
+@pytest.mark.parametrize("tag", ["total_losses", "zeroed_inf_losses", "loss_batches_left_out"])
+def test_counts_with_loss_in_their_name_do_not_diverge(tmp_path: Path, tag: str) -> None:
+    counts = np.cumsum([1, 0, 2, 1, 1, 3, 0, 1] * 5)
+    head = f"step,{tag},reward\n"
+    text = head + "".join(f"{n},{c},{n * 0.1:.2f}\n" for n, c in enumerate(counts))
+    assert judged(tmp_path, text, "log.csv").verdict != "diverged"
+    grown = f"step,{tag}\n" + "".join(f"{n},{1.4**n // 1:.0f}\n" for n in range(3, 40))
+    assert judged(tmp_path, grown, "log.csv").verdict == "diverged"
+
+
+def test_a_term_that_never_was_a_number_is_not_added(tmp_path: Path) -> None:
+    form = "epoch {n}: loss_ctc=nan, loss_att={loss}, loss={loss}, grad_norm=1.5\n"
+    assert judged(tmp_path, rows(form)).verdict == "healthy"
+    assert judged(tmp_path, rows(form, dead=10)).verdict == "non-finite"
+
+
+def test_a_mean_of_no_losses_is_a_placeholder(tmp_path: Path) -> None:
+    def epochs(tag: str) -> str:
+        told = ["nan" if n % 40 == 0 else str(2 - n % 40 / 40) for n in range(0, 120, 4)]
+        return "".join(f"step {4 * n} {tag}={loss}\n" for n, loss in enumerate(told))
+
+    assert judged(tmp_path, epochs("avg_loss")).verdict == "healthy"
+    assert judged(tmp_path, epochs("loss")).verdict == "non-finite"
+
+
+def test_a_score_without_a_value_beside_those_that_move(tmp_path: Path) -> None:
+    scores = "".join(
+        f"{{'Train': 0.{50 + n}, 'Valid': 0.{40 + n}, 'Test': nan}}\n" for n in range(8)
+    )
+    assert judged(tmp_path, scores).verdict != "non-finite"
+    still = "".join(f"{{'Train': 0.50, 'time': 0.{40 + n}, 'Test': nan}}\n" for n in range(8))
+    assert judged(tmp_path, still).verdict == "non-finite"
+
+
+def table(dead: int = 99) -> str:
+    lines = ["step,train/loss,eval/loss"]
+    for n in range(1, 31):
+        loss = "NaN" if n >= dead else f"{2 - n / 20:.3f}"
+        lines.append(f"{n},{loss},NaN")
+        if n % 5 == 0:
+            lines.append(f"{n},NaN,{loss}")
+    return "\n".join(lines) + "\n"
+
+
+def test_holes_that_a_table_writes_as_nan(tmp_path: Path) -> None:
+    assert judged(tmp_path, table(), "history.csv").verdict == "healthy"
+    onset = judged(tmp_path, table(dead=18), "history.csv").onset
+    assert onset is not None and onset.step == 18
+    assert without_fillers([]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "health", "sound"),
+    [
+        ("obs_normalizer.high", {"pos_inf": 12}, True),
+        ("action_space.low", {"neg_inf": 12}, True),
+        ("action_space.low", {"neg_inf": 11}, False),
+        ("action_space.low", {"nan": 12}, False),
+        ("layers.0.bias", {"pos_inf": 12}, False),
+    ],
+)
+def test_open_bounds_are_no_damage(name: str, health: dict[str, int], sound: bool) -> None:
+    bound = tensor(name, (12,), **({"zero": 0} | health))
+    checkpoint = Checkpoint("agent.pt", "torch", "model", tensors=(tensor("fc.weight"), bound))
+    assert (damaged(checkpoint) == []) is sound
