@@ -42,7 +42,9 @@ def skipped_points(run: Run, norm: Series) -> NDArray[np.bool_]:
     probing = False
     for start, end in stretches(~np.isfinite(norm.values)):
         length = end - start
-        if end == len(norm) or not _loss_is_sound(run, norm, start, end):
+        if end == len(norm) and not (start == 0 and _is_searching(run)):
+            continue
+        if not _loss_is_sound(run, norm, start, min(end, len(norm) - 1)):
             continue
         if start == 0 and length <= thresholds.SCALER_WARMUP_SKIPS:
             skipped[start:end] = True
@@ -57,6 +59,13 @@ _SEARCH = 2
 """Leading skips that are a search for the scale; one alone may be anything."""
 _PROBE = 1
 """Points that one doubling of a settled scale costs."""
+
+
+def _is_searching(run: Run) -> bool:
+    """Whether the last scale that was logged is still where sound models have theirs: a log that
+    ends there was cut short, and tells no failure."""
+    scales = [s for s in run.by_role("loss_scale") if len(s)]
+    return bool(scales) and all(s.values[-1] >= thresholds.SEARCHING_SCALE for s in scales)
 
 
 def _loss_is_sound(run: Run, norm: Series, start: int, end: int) -> bool:

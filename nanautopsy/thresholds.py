@@ -80,6 +80,9 @@ ORDINARY_LOSS = 0.1
 SCALER_WARMUP_SKIPS = 16
 """Skips that finding the scale takes from 2**16 to 1 (halving each time): torch's GradScaler and
 DeepSpeed start at 2**16; apex at 2**16 too."""
+SEARCHING_SCALE = 2.0**7
+"""A loss scale down to which a search that begins at 2**16 and above need not be over. By
+judgement: scales that settle below it leave gradients of 1e-6 less than three binary places."""
 SCALE_LEAST_INTERVAL = 100
 """Steps between two probes of a settled scale, at least: torch and apex double it after 2000 good
 steps, DeepSpeed after 1000, hand-written loops after some hundred."""

@@ -728,3 +728,10 @@ def test_a_log_that_could_not_be_read_may_tell_what_finite_weights_do_not() -> N
     assert judge(replace(saved, artifacts=(unread,))).verdict == "undetermined"
     picture = replace(unread, path="samples.png")
     assert judge(replace(saved, artifacts=(picture,))).verdict == "healthy"
+
+
+@pytest.mark.parametrize(("last", "verdict"), [(4096.0, "healthy"), (2.0, "non-finite")])
+def test_a_log_that_ends_within_the_search_for_a_scale(last: float, verdict: str) -> None:
+    norms = series("grad_norm", [INF] * 4)
+    scales = series("loss_scale", [last * 2.0 ** (4 - i) for i in range(1, 5)])
+    assert judge(make_run(series("loss", [2.0] * 4), norms, scales)).verdict == verdict
