@@ -10,7 +10,7 @@ from nanautopsy.model import Axis, Finding, Run
 from nanautopsy.objectives import is_named_total
 from nanautopsy.roles import words
 from nanautopsy.scaler_skips import is_scaled
-from nanautopsy.signal import stretches
+from nanautopsy.signal import first_nonfinite, stretches
 
 QUANTITY = {
     "nonfinite-layer-activation": ("activations", 0),
@@ -73,7 +73,8 @@ def _counts(run: Run, finding: Finding, findings: Sequence[Finding]) -> bool:
     if finding.id == "nonfinite-eval-loss":
         return _is_evaluation_failure(run, finding)
     if finding.id == "nonfinite-loss":
-        return not (_is_outside_the_total(run, finding) or _is_empty_mean(run, finding))
+        early = _is_refuted_by_rows(run, finding)
+        return not (early or _is_outside_the_total(run, finding) or _is_empty_mean(run, finding))
     if finding.id == "nonfinite-metric":
         # What is NaN until there is something to measure is a placeholder, and so is what never is
         # beside what always is: the score of a class that does not occur.
@@ -149,6 +150,26 @@ def _is_preamble(run: Run, said: Finding) -> bool:
             for s in run.by_role("loss")
             if len(s)
         )
+    )
+
+
+def _is_refuted_by_rows(run: Run, finding: Finding) -> bool:
+    """Whether the same loss, which another artifact gives row by row, was finite at that step and
+    the next: a progress bar shows its last count beside numbers of later steps."""
+    axis, step, tag = axis_of(finding), finding.step, finding.data.get("tag")
+    points = finding.data.get("points")
+    if step is None or not isinstance(points, int):
+        return False
+    return any(
+        s.tag == tag
+        and s.axis == axis
+        and s.rank == finding.data.get("rank")
+        and s.source.path != finding.source.path
+        and len(s) > points
+        and bool(np.isfinite(s.values[(s.steps >= step) & (s.steps <= step + 1)]).all())
+        and {step, step + 1} <= set(s.steps.tolist())
+        and first_nonfinite(s) is not None
+        for s in run.by_role("loss")
     )
 
 

@@ -8,7 +8,8 @@ Evidence for: the container of the checkpoint that was loaded is damaged (cut sh
 or overlapping); a handful of values in a single tensor, or one stretch of it that does not end with
 a row, is non-finite or absurd before the first step, or in the checkpoint that was loaded right
 before it; the first loss is absurd; the sizes contradict the index; the program says that a
-checksum does not match.
+checksum does not match; the bytes of an absurd tensor do not have the checksum that their archive
+states, and the next checkpoint is broken.
 
 Evidence against: the damaged file was written at or after the onset, by a run that was dying;
 training was finite for long, or its first loss was ordinary with these weights; many tensors are
@@ -22,6 +23,7 @@ Fix: download or copy it again; keep checksums beside the shards.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import numpy as np
 
@@ -38,6 +40,7 @@ from nanautopsy.causes._start import (
     was_sound,
 )
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.checkpoints.lineages import lineages
 from nanautopsy.circumstances import at_first_steps
 from nanautopsy.model import ArtifactReport, Assessment, Checkpoint, Finding, Run, Source
 from nanautopsy.signal import shown
@@ -93,11 +96,12 @@ def _assess(case: Case) -> Assessment:
             phrase("the program says that its weights are damaged: {line}", line=event.text),
             event.source,
         )
-    damaged = _damaged_start(case)
+    damaged = _damaged_start(case) or _rewritten(case)
     if damaged is not None:
         report, text = damaged
         weighing.speaks_for(
-            thresholds.STRONG,
+            # No optimizer writes bytes past the archive's own checksum.
+            thresholds.DECISIVE if _CHECKSUM.search(text) else thresholds.STRONG,
             phrase(
                 "{path}, which the run started from, is damaged: {text}",
                 path=report.path,
@@ -209,6 +213,22 @@ def _damaged_start(case: Case) -> tuple[ArtifactReport, str] | None:
             text = next((p for p in report.problems if _DAMAGE.search(p)), None)
             if text is not None:
                 return report, text
+    return None
+
+
+_CHECKSUM = re.compile(r"do not have the checksum")
+
+
+def _rewritten(case: Case) -> tuple[ArtifactReport, str] | None:
+    """A checkpoint whose bytes changed since they were written, and behind which the next one of
+    its kind is broken: the run went on from it."""
+    first = next(iter(case.found("nonfinite-parameters")), None)
+    for line in lineages([c for c in case.run.checkpoints if c.tensors]):
+        for before, after in pairwise(line):
+            own = [r for r in case.run.artifacts if _is_of(r, before)]
+            text = next((p for r in own for p in r.problems if _CHECKSUM.search(p)), None)
+            if text is not None and first is not None and first.source.path == after.path:
+                return own[0], text
     return None
 
 

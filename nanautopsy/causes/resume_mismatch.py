@@ -6,8 +6,9 @@ again or starts at the peak; a loss scale of 2**16 overflows where it had settle
 steps later the run is where it was, or it is not.
 
 Evidence for: loss, learning rate or gradient norm jumps at the very point where the run resumed,
-and the failure follows within a few points; the program says that a state was not restored, or
-that other code or another number of devices saved it.
+and the failure follows within a few points; what was calm up to the resume is not finite in the
+first row behind it; the program says that a state was not restored, or that other code or another
+number of devices saved it.
 
 Evidence against: the run went on smoothly after the resume; the failure comes long after it, or
 before; nothing grew from the resume to the onset: a new stage raises rate and loss on purpose.
@@ -39,7 +40,7 @@ def _assess(case: Case) -> Assessment:
     if not jumps and lost is None and elsewhere is not None and death is not None:
         return _assess_lost(case, elsewhere, death)
     if not jumps and lost is None:
-        return quiet(phrase("nothing jumps where the run resumed"))
+        return _assess_dead(case)
     if death is None:
         return quiet(
             phrase("something jumps where the run resumed, but no step is known for the failure")
@@ -76,6 +77,23 @@ def _assess(case: Case) -> Assessment:
             break
     if _counts_alike(case, first):
         _weigh_calm(case, first.step, death, weighing)
+    return weighing.fired()
+
+
+def _assess_dead(case: Case) -> Assessment:
+    """What was calm up to the resume and dead in the first row behind it, and nothing between that
+    could have jumped: rows may lie an epoch apart."""
+    weighing = Weighing()
+    for finding in case.found("dead-at-resume")[:1]:
+        weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+    if not weighing.evidence:
+        return quiet(phrase("nothing jumps where the run resumed"))
+    for finding in case.found("absurd-weight", "flipped-weight")[:1]:
+        weighing.speaks_against(
+            thresholds.STRONG,
+            phrase("{finding}: the weights are what changed", finding=finding.text),
+            finding.source,
+        )
     return weighing.fired()
 
 

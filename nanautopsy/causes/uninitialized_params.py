@@ -45,9 +45,9 @@ def _assess(case: Case) -> Assessment:
             _weigh_damage(finding, new, weighing)
             break
     for finding in case.found("absurd-weight"):
-        if finding.data.get("few"):
-            continue
         within = _within(finding, new)
+        if finding.data.get("few") and not within:
+            continue
         # Of a run that trained, huge numbers beside tiny ones may be its own.
         garbage = finding.data.get("garbage") and from_before(case, finding.step)
         told = within or _is_grown(finding) or garbage

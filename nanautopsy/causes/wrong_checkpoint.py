@@ -10,7 +10,8 @@ Evidence for: "newly initialized" lists the model's blocks, not just a head; "no
 keys that differ from them by a prefix only; `architectures` in the checkpoint's config.json is
 not the class that was built; the matrices of the first checkpoint reach exactly 127, as integers
 without their scales do; the program says that the weights were made for another model; the first
-loss is many times what the source had; non-finite at the first step.
+loss is many times what the source had; layers of the checkpoint's blocks have no place in the
+model, and the first loss is one that no sound weights give; non-finite at the first step.
 
 Evidence against: only a head, pooler or classifier is new, which fine-tuning does on purpose;
 the run trained well for a while; a file of
@@ -25,6 +26,7 @@ its submodule.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -34,7 +36,8 @@ from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.detectors.base_weights import base_weights
 from nanautopsy.detectors.integer_weights import integer_weights
 from nanautopsy.model import Assessment, Finding, Run
-from nanautopsy.wording import phrase
+from nanautopsy.signal import shown
+from nanautopsy.wording import Phrase, phrase
 
 _LOAD_EVENTS = ("weights-newly-initialized", "weights-not-used", "weights-mismatched")
 _MANY = 10
@@ -70,11 +73,14 @@ def _assess(case: Case) -> Assessment:
         )
         unused = ()
     for finding in case.found("integer-weights", "base-renamed"):
-        weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
+        whole = finding.data.get("whole")
+        strength = thresholds.DECISIVE if whole else thresholds.STRONG
+        weighing.speaks_for(strength, finding.text, finding.source)
+    _weigh_left(case, unused, weighing)
     told = bool(weighing.evidence)
     level = _weigh_level(case, weighing)
     if not weighing.evidence:
-        return quiet(phrase("only a head was newly initialized, as for fine-tuning"))
+        return quiet(_nothing(case.run))
     if unused:
         # A model that lost blocks, and a file that has others: they are two models.
         other = any(_int(f, "blocks") for f in new) and _int(unused[0], "blocks")
@@ -85,6 +91,28 @@ def _assess(case: Case) -> Assessment:
     if not level:
         weigh_time(case, weighing)
     return weighing.fired()
+
+
+def _weigh_left(case: Case, unused: Sequence[Finding], weighing: Weighing) -> None:
+    """Layers of the checkpoint's blocks that the model that was built does not have, and a first
+    loss that no sound weights give: the others were trained to work with them."""
+    left = [f for f in unused if _int(f, "blocks") >= thresholds.CORE_SHARE_NEW * _int(f, "count")]
+    if not left or not any(f.data.get("keys") for f in left):
+        return
+    for series in case.run.by_role("loss"):
+        at = int(series.steps[0]) if len(series) else thresholds.FIRST_ROW
+        if at <= thresholds.FIRST_STEPS and abs(series.values[0]) > thresholds.FIRST_LOSS_MAX:
+            weighing.speaks_for(
+                thresholds.STRONG,
+                phrase(
+                    "{left}, layers of its blocks, and with the others {tag} begins at {first}",
+                    left=left[0].text,
+                    tag=series.tag,
+                    first=shown(float(series.values[0])),
+                ),
+                left[0].source,
+            )
+            return
 
 
 def _weigh_level(case: Case, weighing: Weighing) -> bool:
@@ -170,6 +198,12 @@ def _weigh_architecture(case: Case, new: list[Finding], weighing: Weighing) -> N
 def _family(class_name: str) -> str:
     """The model family in a class name: ``OPTForCausalLM`` is OPT."""
     return re.split(r"For[A-Z]|Model|LMHead", class_name, maxsplit=1)[0].lower()
+
+
+def _nothing(run: Run) -> Phrase:
+    if run.events_of(*_LOAD_EVENTS):
+        return phrase("only a head was newly initialized, as for fine-tuning")
+    return phrase("nothing that was read tells that the weights are another model's")
 
 
 def _has_report(run: Run) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from nanautopsy.checkpoints.bisection import between, probe_history, spread
+from nanautopsy.checkpoints.checksums import broken_checksums
 from nanautopsy.checkpoints.damage import constant_infinities, damaged, damaged_moments
 from nanautopsy.checkpoints.formats import FORMATS
 from nanautopsy.checkpoints.lineages import lineages
@@ -55,8 +56,8 @@ class _Gauge:
             advance = self.progress.advance
         results = list(measure_all(stored.tensors, depth, advance))
         problems = [result for result in results if isinstance(result, Problem)]
-        self.problems[id(stored)] = problems
         lost = [problem.source.tensor or "" for problem in problems]
+        self.problems[id(stored)] = [*problems, *broken_checksums(stored, results)]
         return replace(
             _unmeasured(stored, ""),
             tensors=tuple(result for result in results if isinstance(result, TensorHealth)),

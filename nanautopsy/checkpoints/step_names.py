@@ -85,6 +85,12 @@ def step_of(path: str) -> int | None:
     return None
 
 
+def names_step(path: str) -> bool:
+    """Whether a step or an iteration is named by that word."""
+    split = (_tokens(part.lower()) for part in path.split("/"))
+    return any(not _STEP_WORDS.isdisjoint(tokens) for tokens, _ in split)
+
+
 def _stem(name: str) -> str:
     """A file's name without its extension where the number in it can hardly be an epoch."""
     match = _FILE.fullmatch(name)

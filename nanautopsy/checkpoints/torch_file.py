@@ -11,7 +11,7 @@ from nanautopsy.checkpoints.pickle_danger import dangers
 from nanautopsy.checkpoints.pickles.opcodes import OPCODES
 from nanautopsy.checkpoints.shard_index import check_index
 from nanautopsy.checkpoints.state_dicts import Contents, describe
-from nanautopsy.checkpoints.step_names import step_of
+from nanautopsy.checkpoints.step_names import names_step, step_of
 from nanautopsy.checkpoints.stored import Holds, StoredCheckpoint, StoredTensor
 from nanautopsy.checkpoints.torch_load import ZIP_MAGIC, NotTorch, TorchFile, load_torch
 from nanautopsy.checkpoints.torch_objects import BadTensor, Storages, tensor_of
@@ -24,6 +24,7 @@ from nanautopsy.model import (
     FileHead,
     Problem,
     Record,
+    Scalar,
     Skipped,
     Source,
 )
@@ -140,6 +141,8 @@ def _checkpoint(artifact: Artifact, gathered: _Gathered) -> StoredCheckpoint:
         path = path.rpartition("/")[0] or "."
     step = step_of(artifact.path)
     stated = gathered.state.get("global_step")
+    if stated is None and _is_epoch(step, gathered.state.get("epoch"), artifact.path):
+        step = None
     if step is None and isinstance(stated, (int, float)) and 0 <= stated < 1e9:
         step = int(stated)
     return StoredCheckpoint(
@@ -152,6 +155,14 @@ def _checkpoint(artifact: Artifact, gathered: _Gathered) -> StoredCheckpoint:
         state=gathered.state,
         groups=gathered.groups,
     )
+
+
+def _is_epoch(number: int | None, epoch: Scalar | None, path: str) -> bool:
+    """Whether the number in ``checkpoint_3.pth`` is the epoch that the file states, or the one
+    behind it, and no step."""
+    if number is None or not isinstance(epoch, (int, float)) or isinstance(epoch, bool):
+        return False
+    return 0 <= number - epoch <= 1 and not names_step(path)
 
 
 def _holds(path: str, gathered: _Gathered) -> Holds:

@@ -15,7 +15,7 @@ from nanautopsy.wording import phrase
 
 _PARAMETER = re.compile(
     r"(?:^|[._/ -])(?:weights?|params?|parameters?|kernel|emb(?:ed\w*)?|rows?|wte|lm_head"
-    r"|head|theta"
+    r"|head|theta|codebooks?|prototypes?|centroids?|queries|tokens?|anchors?|memory_?bank"
     r"|init)(?=$|[._/ -])",
     re.IGNORECASE,
 )
@@ -43,7 +43,7 @@ def _detect(run: Run) -> Iterator[Finding]:
         # What was logged beside the first loss may be of the weights behind the first update.
         first, own = min(starts, default=0), int(series.steps[0])
         late = own > first or (own == first and not _OF_THE_START.search(series.tag))
-        if late and not _stands_above(run, series):
+        if late and not (_stands_above(run, series) or _stays(series)):
             continue
         yield Finding(
             id="absurd-start",
@@ -66,6 +66,14 @@ def _sizes(run: Run) -> Iterator[Series]:
         named = _PARAMETER.search(series.tag) and _SIZE.search(series.tag)
         if len(series) and named and series.role in _ROLES and not _OF_OTHERS.search(series.tag):
             yield series
+
+
+def _stays(series: Series) -> bool:
+    """Whether it is absurd in its first row and no other number in the rows behind: an update that
+    had made it so would have been followed by others."""
+    first = series.values[: thresholds.CALM_POINTS]
+    flat = len(first) == thresholds.CALM_POINTS and np.isfinite(first).all()
+    return bool(flat and np.ptp(first) <= thresholds.SUM_MISFIT * abs(float(first[0])))
 
 
 def _stands_above(run: Run, series: Series) -> bool:

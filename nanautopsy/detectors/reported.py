@@ -104,13 +104,22 @@ def _placed(run: Run, event: LogEvent) -> tuple[int | None, bool]:
     return place_of(run, event)
 
 
+def _epoch_of(run: Run, event: LogEvent) -> int | None:
+    """The epoch that the line names, where rows of whole epochs are all that the run logged."""
+    epoch = event.data.get("epoch")
+    losses = [s for s in run.by_role("loss", "grad_norm") if len(s)]
+    alone = bool(losses) and all(s.axis == "epoch" for s in losses)
+    return epoch if event.step is None and alone and isinstance(epoch, int) else None
+
+
 def _after_the_last(losses: list[Series]) -> int | None:
     """The step that an exception ended: the one after the last that was logged elsewhere, where
     everything was still finite."""
     if not losses or not all(np.isfinite(s.values).all() for s in losses):
         return None
     longest = max(losses, key=len)
-    return int(longest.steps[-1]) + interval(longest)
+    usual, last = interval(longest), int(np.diff(longest.steps[-2:]).sum())
+    return int(longest.steps[-1]) + (min(usual, last) if last > 0 else usual)
 
 
 def _last_good(run: Run, event: LogEvent, step: int | None) -> int | None:
@@ -138,6 +147,8 @@ def _sound_before(run: Run, step: int | None) -> int | None:
 def _finding(run: Run, kind: str, said: str, events: tuple[LogEvent, ...]) -> Finding:
     first = _stated(events)
     partial = _is_partial(events)
+    epoch = _epoch_of(run, first)
+    first = first if epoch is None else replace(first, step=epoch, step_exact=True)
     step, ended = _placed(run, first)
     if partial and not ended and step is not None and first.step == step - 1:
         # All of them are bad at a step whose loss is.
@@ -149,6 +160,7 @@ def _finding(run: Run, kind: str, said: str, events: tuple[LogEvent, ...]) -> Fi
     here = [e.source.line for e in events if e.source.path == first.source.path]
     if len(here) == len(events):
         data["last_line"] = max((line for line in here if line is not None), default=None)
+    data |= {"axis": "epoch"} if epoch is not None else {}
     function = data.get("function")
     if function is not None:
         # Standard output may quote what standard error traces.
@@ -210,19 +222,24 @@ def _is_partial(events: tuple[LogEvent, ...]) -> bool:
     if share is not None and 0 < int(share[1]) < int(share[2]):
         return True
     first = {name for e in _first_pass(named) for name in _names(e)}
-    later = {name for e in named if e.step != named[0].step for name in _names(e)}
+    later = {name for e in named if _moment(e) != _moment(named[0]) for name in _names(e)}
     return bool(first) and first < later
 
 
 def _first_pass(named: Sequence[LogEvent]) -> list[LogEvent]:
     """The statements of the first step, without those of a pass that followed before another row
     was logged: it begins with what the passes behind that row begin with."""
-    together = [e for e in named if e.step == named[0].step]
-    later = next((e for e in named if e.step != named[0].step and _names(e)), None)
+    together = [e for e in named if _moment(e) == _moment(named[0])]
+    later = next((e for e in named if _moment(e) != _moment(named[0]) and _names(e)), None)
     if later is None:
         return together
     again = (i for i, e in enumerate(together) if i and _names(e) == _names(later))
     return together[: next(again, len(together))]
+
+
+def _moment(event: LogEvent) -> tuple[object, object]:
+    """Step and epoch that the line is of."""
+    return event.step, event.data.get("epoch")
 
 
 def _layers(events: tuple[LogEvent, ...], in_backward: bool) -> list[str]:

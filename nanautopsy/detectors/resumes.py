@@ -20,8 +20,8 @@ _ROLES: tuple[SeriesRole, ...] = ("learning_rate", "loss", "grad_norm", "loss_sc
 
 def _detect(run: Run) -> Iterator[Finding]:
     for event in run.events_of("run-resumed"):
-        for axis, step in _places(event):
-            found = list(_jumps(run, event, axis, step))
+        for axis, step in (*_places(event), *_before_the_file(run, event)):
+            found = list(_jumps(run, event, axis, step)) or list(_deaths(run, event, axis, step))
             yield from found
             if found:
                 break
@@ -36,6 +36,38 @@ def _jumps(run: Run, event: LogEvent, axis: Axis, step: int) -> Iterator[Finding
             if finding is not None:
                 yield finding
                 break
+
+
+def _deaths(run: Run, event: LogEvent, axis: Axis, step: int) -> Iterator[Finding]:
+    """A number of training that was calm up to the resume, and not finite in the first row behind
+    it: weights that had died before would not have been calm."""
+    for series in run.by_role("loss", "grad_norm"):
+        whole = _with_earlier(run, series, step)
+        if series.axis != axis or series.earlier_deaths:
+            continue
+        behind = _behind(whole, event, step)
+        before, after = np.abs(whole.values[~behind]), whole.values[behind]
+        if len(before) < thresholds.CALM_POINTS or not len(after) or np.isfinite(after[0]):
+            continue
+        usual = float(np.median(before[-thresholds.CALM_POINTS :]))
+        if not np.isfinite(before).all() or before[-1] > thresholds.SUDDEN_FACTOR * usual:
+            continue
+        index = int(np.argmax(behind))
+        yield Finding(
+            id="dead-at-resume",
+            text=phrase(
+                "{tag} was about {usual} up to the resume at {place}, and is not finite in the "
+                "first row behind it",
+                tag=series.tag,
+                usual=shown(usual),
+                place=position(axis, step),
+            ),
+            source=whole.at(index),
+            step=int(whole.steps[index]),
+            last_good=int(whole.steps[~behind][-1]),
+            data={"what": series.role, "axis": axis},
+        )
+        return
 
 
 def _with_earlier(run: Run, series: Series, step: int) -> Series:
@@ -64,6 +96,16 @@ def _places(event: LogEvent) -> Iterator[tuple[Axis, int]]:
         yield "step", step
     if isinstance(epoch, int):
         yield from (("epoch", epoch - 1), ("epoch", epoch))
+
+
+def _before_the_file(run: Run, event: LogEvent) -> Iterator[tuple[Axis, int]]:
+    """Right before the first row, where the log of the resumed run holds none above the line."""
+    line = event.source.line
+    for series in run.by_role("loss"):
+        if series.source.path == event.source.path and series.lines is not None and line:
+            if len(series) and series.lines[0] > line and series.steps[0] > 0:
+                yield series.axis, int(series.steps[0]) - 1
+                return
 
 
 def _jump(series: Series, event: LogEvent, step: int) -> Finding | None:

@@ -36,13 +36,26 @@ def _detect(run: Run) -> Iterator[Finding]:
 
 def _like(run: Run, event: LogEvent, tag: str) -> Iterator[Series]:
     """The losses of this kind of which the line stands before the first."""
-    if not is_before_training(run, event):
+    own = [s for s in run.by_role("loss", "grad_norm") if s.source.path == event.source.path]
+    if own and not is_before_training(run, event):
         return
     kind = _KIND.intersection(words(tag))
-    for series in run.by_role("loss", "eval_loss"):
-        if series.source.path == event.source.path and len(series):
-            if kind & set(words(series.tag)) & _KIND:
-                yield series
+    alike = [
+        s
+        for s in run.by_role("loss", "eval_loss")
+        if len(s) and kind & set(words(s.tag)) & _KIND and not _is_of(s, event)
+    ]
+    yield from (s for s in alike if s.source.path == event.source.path)
+    # The rows may have a file of their own, and begin where training begins.
+    others = [s for s in alike if s.source.path != event.source.path]
+    yield from (s for s in others if s.axis == "step" and s.steps[0] <= thresholds.FIRST_STEPS)
+
+
+def _is_of(series: Series, event: LogEvent) -> bool:
+    """Whether the stated level itself was read as the first point."""
+    if series.source.path != event.source.path or series.lines is None:
+        return False
+    return int(series.lines[0]) == event.source.line
 
 
 def _finding(event: LogEvent, series: Series, value: float, first: float) -> Finding:

@@ -107,9 +107,14 @@ def _logged(run: Run) -> Iterator[Finding]:
             return
 
 
+_COUNTS = "#nonfinite"
+"""How many of a histogram's elements were left out, as the TensorBoard reader names it."""
+
+
 def parameter_sizes(run: Run) -> list[Series]:
-    """The logged sizes of single parameters."""
-    return [s for s in run.by_role("layer_parameter") if len(s) and s.layer]
+    """The logged sizes of single parameters; histograms have counts beside them."""
+    named = [s for s in run.by_role("layer_parameter") if len(s) and s.layer]
+    return [s for s in named if not s.tag.endswith(_COUNTS)]
 
 
 def _repeated(zero: list[TensorHealth], tensors: Sequence[TensorHealth]) -> set[str]:

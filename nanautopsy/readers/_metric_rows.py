@@ -19,6 +19,7 @@ from nanautopsy.readers._json_numbers import leaves, number_of, parse_number
 from nanautopsy.readers._layer_objects import LAYER_SET, family_of, is_layer, layer_suffix, of_lists
 from nanautopsy.readers._step_keys import axis_of, rank_in_name, step_key, step_number
 from nanautopsy.readers.columns import Columns
+from nanautopsy.readers.text.epochs import every_batch
 from nanautopsy.readers.text.words import counter_kind
 from nanautopsy.wording import phrase
 
@@ -35,20 +36,34 @@ _MOST_TAGS = 20_000
 
 
 def _by_rows(series: list[Series]) -> list[Series]:
-    """Rows of one epoch, whose batches are counted anew in each: only the rows count on."""
+    """Rows of one epoch, whose batches are counted anew in each: only the rows count on. Where each
+    batch has its row, and all epochs are as long, they count steps."""
     inner = [s for s in series if s.axis == "epoch" and counter_kind(s.tag) == "batch"]
     if not any(
         2 * len(np.unique(s.steps)) <= len(s) and len(np.unique(s.values)) > 1 for s in inner
     ):
         return series
-    places = [s.lines for s in series if s.axis == "epoch" and s.lines is not None]
-    numbers = np.unique(np.concatenate(places)) if places else np.empty(0, np.int64)
+    lines = [s.lines for s in series if s.axis == "epoch" and s.lines is not None]
+    numbers = np.unique(np.concatenate(lines)) if lines else np.empty(0, np.int64)
+    steps = _of_batches(inner, numbers)
+    axis: Axis = "record" if steps is None else "step"
+    places = np.arange(len(numbers)) if steps is None else steps
     return [
         s
         if s.axis != "epoch" or s.lines is None
-        else replace(s, axis="record", steps=np.searchsorted(numbers, s.lines))
+        else replace(s, axis=axis, steps=places[np.searchsorted(numbers, s.lines)])
         for s in series
     ]
+
+
+def _of_batches(inner: list[Series], numbers: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Steps of the rows, where batches of whole epochs stand on all of them."""
+    for batches in inner:
+        if batches.lines is None or not np.array_equal(batches.lines, numbers):
+            continue
+        if np.isfinite(batches.values).all():
+            return every_batch(batches.steps, batches.values.astype(np.int64))
+    return None
 
 
 class MetricRows:

@@ -49,6 +49,8 @@ class Member:
     """Byte of the file at which its content starts, where that is known already."""
     streamed: bool = False
     """A data descriptor follows the content."""
+    crc: int | None = None
+    """CRC-32 of the content, where the central directory was read."""
 
 
 @dataclass(slots=True)
@@ -200,7 +202,7 @@ def _central_entry(table: bytes, at: int, shift: int) -> tuple[Member, int]:
         size, stored, header = _zip64(extra, size, stored, header)
     at += name_size + extra_size + comment_size
     streamed = bool(fields[3] & STREAMED)
-    return Member(name, header + shift, stored, size, method, streamed=streamed), at
+    return Member(name, header + shift, stored, size, method, streamed=streamed, crc=fields[7]), at
 
 
 def _zip64(extra: bytes, size: int, stored: int, header: int) -> tuple[int, int, int]:

@@ -324,6 +324,7 @@ DIALECT = Dialect(
         "xent", "objective", "huber", "hinge", "recon", "infonce", "supcon", "contrastive", "focal",
         "ctc", "cox", "triplet", "pinball", "chamfer", "tversky", "ntxent", "crps", "orpo", "dpo",
         "mlm", "mpjpe", "ranknet", "listnet", "bpr", "episode", "|grad", "|g|", "qk", *LOSSES,
+        "] ce ", "| ce ", " ce=", " ce:",
     ),
     plan=_plan,
     metrics=True,

@@ -132,6 +132,7 @@ def _on_line(log: Log, line: Line) -> None:
     batch = _BATCH.search(text)
     if step is None and batch and (epoch := _EPOCH.search(text)) and int(epoch[1]) == 0:
         step = batch  # of the first epoch
+    whole_epoch = _EPOCH.search(text) if step is None and batch is None and not in_row else None
     module = _MODULE.search(text)
     flags = named_flags(text)
     listed, cut = (flags, False) if flags else layers_of(text)
@@ -153,6 +154,7 @@ def _on_line(log: Log, line: Line) -> None:
             node=node[1] if node else None,
             after_step=int(within[1]) if within else None,
             batch=int(batch[1]) if batch else None,
+            epoch=int(whole_epoch[1]) if whole_epoch else None,
             module_class=module[1] if module else None,
         )
 

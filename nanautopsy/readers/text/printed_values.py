@@ -31,6 +31,17 @@ _SETTING = re.compile(
 """What is written where there is no value, and what has none over 0."""
 
 
+_SCORE = re.compile(
+    r"(?:^|[\W_\d])(?:k?fid|inception|au(?:ro)?c|auprc|m?ap\d*|f1|r2|psnr|ssim|lpips|bleu|rouge\w*|wer|cer"
+    r"|m?iou|dice|ndcg|mrr|pearson|spearman|corr\w*|acc\w*|precision|recall|hit\w*|(?:val|valid|test|eval|best)\w*)"
+    r"(?:$|[\W_])",
+    re.IGNORECASE,
+)
+"""Scores that many programs compute every few epochs, and print as NaN until the first of them."""
+_SOUND = 2
+"""Finite numbers with a fraction beside a score that make the line a row of a sound training."""
+
+
 def _on_line(log: Log, line: Line) -> None:
     text = line.text
     tensor = _TENSOR.search(text)
@@ -58,7 +69,14 @@ def _plan(line: Line, lower: str) -> Handler | None:
         return None
     if tensor:
         return _on_line
-    return _on_line if _named(line) else None
+    named = _named(line)
+    return _on_line if named and not _is_unscored(line, named) else None
+
+
+def _is_unscored(line: Line, bad: list[Field]) -> bool:
+    """Whether only scores are NaN, beside numbers of training that are not."""
+    sound = [f for f in fields(line.parts) if f.index >= 0 and f.explicit and not f.whole]
+    return len(sound) >= _SOUND and all(_SCORE.search(field.key) for field in bad)
 
 
 def _named(line: Line) -> list[Field]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanautopsy.model import Axis, Series, Source
-from nanautopsy.readers.text.epochs import every_batch
+from nanautopsy.readers.text.epochs import every_batch, from_the_end
 
 _EXACT, _MOSTLY = 2.0**53, 0.9
 _PAST = 1 << 63
@@ -329,6 +329,8 @@ def _unfold(basis: Basis, n: Ints, total: Ints, epoch: Floats) -> tuple[Axis, In
             base = 0 if whole.min() <= 0 else 1
             return "step", (whole - base) * length + n
         return "step", n
+    if (unfolded := from_the_end(n, total)) is not None:
+        return "step", unfolded
     if basis is Basis.BATCH and (np.diff(n) < 0).any():
         return "record", np.arange(len(n))
     return "step", n

@@ -8,6 +8,8 @@ Samples::
     base model mismatch: adapter_config says llama-7b, loaded mistral-7b
     [convert] source metrics from card: val_mse 0.2650
     checkpoint meta: step 300, loss 0.99627
+    init from converted.pt (source: jax run 31, step 600, val_mse 12.0652)
+    => loaded weights/best.pth (epoch 38, val_loss 0.412)
 
 New rows that a line says to be filled in (``mean of the old ones``) were initialized. A level that
 the source reached is one to compare the first loss with.
@@ -78,7 +80,9 @@ _OF_SOURCE = re.compile(
     r"|published"
     r"|reference|original|upstream|reported|teacher run|in its (?:own )?run|adapter|when "
     r"(?:it was )?saved"
-    r"|at save(?: time)?|stored|base model)\b",
+    r"|at save(?: time)?|stored|base model)\b"
+    r"|\b(?:load(?:ed|ing)?|restor(?:ed|ing)|init\w*|warm[- ]?start\w*|start\w*|weights) .{0,40}?"
+    r"\.(?:pt|pth|ckpt|bin|tar|safetensors|npz)\b",
     re.IGNORECASE,
 )
 _FUTURE = re.compile(
@@ -135,7 +139,8 @@ DIALECT = Dialect(
     triggers=(
         "embedding", "vocab", "lm_head", "embed_tokens", "adapter", "lora", "backbone", "base ",
         "architecture", "fingerprint", "mismatch", "checkpoint", "metrics", "metadata", " meta",
-        "pretrained", "pre-trained", "reference",
+        "pretrained", "pre-trained", "reference", "init from", "initialized from", "loaded ",
+        "restored ", "warm start", "warm-start", "starting from",
     ),
     plan=_plan,
 )  # fmt: skip

@@ -1,0 +1,202 @@
+"""Whole runs as hand-written training scripts leave them, and healthy ones like them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import (
+    INF,
+    NAN,
+    checkpoint,
+    detect,
+    event,
+    judge,
+    make_run,
+    named_cause,
+    series,
+    tensor,
+)
+
+from nanautopsy import analyze
+from nanautopsy.checkpoints.step_names import names_step
+from nanautopsy.checkpoints.torch_file import _is_epoch
+from nanautopsy.model import Autopsy, Source
+from nanautopsy.readers.text.epochs import from_the_end
+
+NEVER = "_IncompatibleKeys(missing_keys={}, unexpected_keys={})\n"
+
+
+def judged(folder: Path, text: str) -> Autopsy:
+    (folder / "train.log").write_text(text)
+    return analyze(folder)
+
+
+def first(autopsy: Autopsy) -> str | None:
+    return autopsy.causes[0].id if autopsy.causes else None
+
+
+# --- codes of a quantized model -----------------------------------------------------------------
+
+
+def codes(name: str, largest: float = 127.0, least: float = 1.0) -> object:
+    return tensor(name, (16, 16), max_abs=largest, min_abs=least, rms=40.0)  # type: ignore[arg-type]
+
+
+def test_codes_without_their_scales() -> None:
+    names = ["stem.weight", "body.0.weight", "body.1.weight"]
+    dead = checkpoint(20, *(tensor(n, (16, 16), nan=256, first_nonfinite=(0, 0)) for n in names))  # type: ignore[arg-type]
+    start = checkpoint(0, *map(codes, names))  # type: ignore[arg-type]
+    assert named_cause(start, dead) == "wrong-checkpoint"
+    drawn = checkpoint(0, *(codes(n, 0.3, 1e-5) for n in names))  # type: ignore[arg-type]
+    assert named_cause(drawn, dead) is None
+
+
+@pytest.mark.parametrize(("largest", "least"), [(1.0, 1.0), (127.4, 1.0), (90.0, 0.2), (4e4, 1.0)])
+def test_other_weights_are_no_codes(largest: float, least: float) -> None:
+    run = make_run(checkpoint(0, codes("a", largest, least), codes("b", largest, least)))  # type: ignore[arg-type]
+    assert not [f for f in detect(run) if f.id == "integer-weights"]
+
+
+# --- weights that do not belong -----------------------------------------------------------------
+
+
+def test_blocks_that_the_model_has_no_layers_for(tmp_path: Path) -> None:
+    keys = [f"layers.{i}.ln.{p}" for i in range(4) for p in ("weight", "bias")]
+    rows = "step 0 loss {} grad_norm 1e7\n" + "".join(f"step {i} loss nan\n" for i in range(1, 20))
+    text = NEVER.format([], keys)
+    assert first(judged(tmp_path, text + rows.format(2522557.75))) == "wrong-checkpoint"
+    assert first(judged(tmp_path, text + rows.format(2.31))) != "wrong-checkpoint"
+
+
+def test_a_level_that_stands_beside_the_file_of_weights(tmp_path: Path) -> None:
+    said = "=> loaded weights/best.pth (epoch 38, val_loss 0.412)\n"
+    rows = "step 0 loss {}\nstep 1 loss 4.2e12\nstep 2 loss inf\n" + "step 3 loss nan\n" * 20
+    assert first(judged(tmp_path, said + rows.format(9183.2))) == "wrong-checkpoint"
+    assert first(judged(tmp_path, said + rows.format(0.6))) != "wrong-checkpoint"
+
+
+def test_a_new_head_that_is_absurd_in_a_late_checkpoint() -> None:
+    said = event("weights-newly-initialized", keys=("head.weight", "head.bias"), count=2)
+    last = checkpoint(
+        60,
+        tensor("body.weight"),
+        tensor("out.weight"),
+        tensor("head.weight", max_abs=4e35, rms=1e35),
+        tensor("body.bias", (4,), nan=4, first_nonfinite=(0,)),  # type: ignore[arg-type]
+    )
+    assert named_cause(said, last) == "uninitialized-params"
+    other = replace(said, data={"keys": ("aux.weight",), "count": 1})
+    assert named_cause(other, last) != "uninitialized-params"
+
+
+def test_a_table_that_no_update_moves() -> None:
+    loss = series("loss", [NAN] * 20)
+    assert named_cause(loss, series("codebook_absmax", [2.5e38] * 20)) == "uninitialized-params"
+    grown = [2.5e7 * 3.0**k for k in range(20)]
+    assert named_cause(loss, series("codebook_absmax", grown)) is None
+
+
+# --- a resume -----------------------------------------------------------------------------------
+
+
+def resumed(before: list[float], after: list[float]) -> str | None:
+    said = event("run-resumed", "restored last.pt at epoch 12", epoch=12)
+    own = series("train_mse", before, range(len(before)))
+    later = series("train_mse", after, range(len(before), len(before) + len(after)))
+    path = said.source.path
+    lines = np.arange(len(after)) + 8
+    later = replace(later, source=Source(path, tag="train_mse"), lines=lines)
+    return named_cause(own, later, said)
+
+
+def test_dead_in_the_first_row_behind_a_resume() -> None:
+    calm = [0.9 - 0.05 * i for i in range(12)]
+    assert resumed(calm, [NAN] * 6) == "resume-mismatch"
+    assert resumed(calm, [0.3, NAN, NAN, NAN]) != "resume-mismatch"
+    assert resumed([*calm, NAN], [NAN] * 6) != "resume-mismatch"
+    assert resumed([*calm, 40.0], [NAN] * 6) != "resume-mismatch"
+
+
+# --- what counts --------------------------------------------------------------------------------
+
+
+def test_a_gradient_at_an_epoch_whose_loss_is_finite(tmp_path: Path) -> None:
+    rows = "".join(
+        f"Epoch: {i:03d}, Loss: {0.9 - 0.01 * i + 0.02 * (i % 3):.4f}, Val: 0.7\n"
+        for i in range(1, 31)
+    )
+    bad = "  !! epoch {}: grads not finite for {}/4 tensors: {}\n"
+    names = "conv1.weight, conv1.bias"
+    text = rows + bad.format(30, 2, names)
+    for i in range(31, 36):
+        text += f"Epoch: {i:03d}, Loss: nan, Val: 0.3\n"
+        text += bad.format(i, 4, names + ", out.weight, out.bias")
+    found = judged(tmp_path, text)
+    assert first(found) == "singular-gradient"
+    assert found.onset is not None
+    assert (found.onset.axis, found.onset.step, found.onset.last_finite) == ("epoch", 30, 29)
+    assert set(found.onset.layers) == {"conv1.weight", "conv1.bias"}
+
+
+def test_an_epoch_in_the_name_of_a_checkpoint_is_no_step() -> None:
+    assert _is_epoch(1, 1, "checkpoint_1.pth.tar") and _is_epoch(2, 1, "checkpoint_2.pth.tar")
+    assert not _is_epoch(500, 3, "checkpoint_500.pth")
+    assert not _is_epoch(3, 3, "step_3.pt") and not _is_epoch(3, None, "checkpoint_3.pt")
+    assert names_step("ckpt/iter_0003/rank0.pt") and not names_step("checkpoint_3.pt")
+
+
+def test_a_counter_that_starts_again_at_its_end() -> None:
+    n, total = np.array([10, 20, 30] * 3), np.full(9, 30)
+    steps = from_the_end(n, total)
+    assert steps is not None and steps.tolist() == list(range(10, 91, 10))
+    cut = np.array([10, 20, 30, 40, 10, 20, 30])
+    assert from_the_end(cut, np.full(7, 500)) is None  # died, and begun anew
+    assert from_the_end(np.array([10, 20, 30]), np.full(3, 30)) is None
+
+
+def test_batches_below_a_heading_of_their_epoch(tmp_path: Path) -> None:
+    text = "".join(
+        f"\nEpoch: {e}\n" + "".join(f" Step {n}/30 | Loss: {v}\n" for n in (10, 20, 30))
+        for e, v in enumerate(["2.41", "2.35", "nan"])
+    )
+    onset = judged(tmp_path, text).onset
+    assert onset is not None and (onset.last_finite, onset.step) == (60, 70)
+
+
+def test_batches_of_epochs_in_a_table(tmp_path: Path) -> None:
+    places = [(e, b) for e in range(3) for b in range(8)]
+    rows = [f"{e},{b},{NAN if (e, b) >= (1, 4) else 2.0 - e / 9}" for e, b in places]
+    (tmp_path / "batches.csv").write_text("epoch,batch,xent\n" + "\n".join(rows) + "\n")
+    onset = analyze(tmp_path).onset
+    assert onset is not None and (onset.axis, onset.last_finite, onset.step) == ("step", 11, 12)
+
+
+def test_a_bar_that_lags_behind_its_numbers() -> None:
+    exact = series("bce", [0.7] * 61 + [NAN] * 31, range(92))
+    lagging = replace(series("bce", [0.8, 0.7, NAN, NAN], [15, 34, 57, 78]), source=Source("err"))
+    onset = judge(make_run(exact, lagging)).onset
+    assert onset is not None and (onset.last_finite, onset.step) == (60, 61)
+    alone = judge(make_run(lagging)).onset
+    assert alone is not None and alone.step == 57
+
+
+def test_a_score_without_a_value_yet(tmp_path: Path) -> None:
+    rows = "".join(
+        f"[{i}/40] disc: {0.8 + 0.3 * math.sin(i):.4f} gen: {0.7 + 0.1 * i % 1:.4f} FID: "
+        f"{'nan' if i < 10 else '41.20'}\n"
+        for i in range(1, 41)
+    )
+    assert judged(tmp_path, rows).verdict != "non-finite"
+    dead = "".join(f"[{i}/40] disc: nan gen: nan FID: 41.20\n" for i in range(20, 41))
+    assert judged(tmp_path, rows + dead).verdict == "non-finite"
+
+
+def test_what_a_histogram_left_out_is_no_size() -> None:
+    left = series("weights/out#nonfinite", [0.0, 0.0, 0.0], [0, 100, 200])
+    size = series("weights/out#max", [0.2, 0.3, 0.3], [0, 100, 200])
+    loss = series("loss", [0.5] * 300 + [INF], range(301))
+    assert not [f for f in detect(make_run(left, size, loss)) if f.id == "zero-weight"]
