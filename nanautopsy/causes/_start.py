@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Weighing
 from nanautopsy.checkpoints.damage import weights
 from nanautopsy.circumstances import at_first_steps
 from nanautopsy.model import Finding, LogEvent, Onset, TensorHealth
-from nanautopsy.signal import index_at
+from nanautopsy.signal import index_at, up_to
 from nanautopsy.wording import phrase
 
 SOON = 10
@@ -110,7 +112,11 @@ def weigh_time(case: Case, weighing: Weighing) -> None:
         if onset.last_finite is not None and was_sound(case):
             return  # an ordinary loss came first: an update may have done it
         dead_with_what_was_loaded(onset, weighing)
-    elif onset.last_finite and not _is_first_row(case, onset.last_finite):
+    elif (
+        onset.last_finite
+        and not _is_first_row(case, onset.last_finite)
+        and not _only_blew_up(case, onset)
+    ):
         finite_before(onset, thresholds.STRONG, weighing)
 
 
@@ -133,6 +139,17 @@ def weigh_untouched(case: Case, weighing: Weighing) -> None:
             ),
             tensor.at(),
         )
+
+
+def _only_blew_up(case: Case, onset: Onset) -> bool:
+    """Whether all rows before the onset, a few, tell of one rise from the first on: no level of
+    training was ever seen."""
+    for series in case.run.by_role("loss"):
+        before = up_to(series, onset.step)
+        if series.axis == onset.axis and 1 < len(before) <= thresholds.EARLY_POINTS:
+            rises = bool((np.diff(before) > 0).all()) and before[0] > 0
+            return rises and bool(before[-1] >= thresholds.GROWTH_FACTOR * before[0])
+    return False
 
 
 def dead_with_what_was_loaded(onset: Onset, weighing: Weighing) -> None:

@@ -78,7 +78,7 @@ def _assess(case: Case) -> Assessment:
 
 def _weigh_batch(case: Case, weighing: Weighing) -> None:
     """What is known of the batch that died: keys that are missing, padding that others had not."""
-    for finding in case.at_onset("no-keys")[:1]:
+    for finding in case.at_onset("no-keys", since=True)[:1]:
         weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
     if has_attention(case.run):
         for finding in case.at_onset("no-elements")[:1]:

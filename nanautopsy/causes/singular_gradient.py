@@ -24,6 +24,8 @@ from __future__ import annotations
 import re
 
 from nanautopsy import thresholds
+from nanautopsy.causes._linear_backward import was_handed_inf, weigh_linear
+from nanautopsy.causes._published import published
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.circumstances import (
     backward_made_it,
@@ -91,6 +93,7 @@ def _assess(case: Case) -> Assessment:
                 phrase("{finding}: an operation of the backward pass", finding=finding.text),
                 finding.source,
             )
+    weigh_linear(case, weighing)
     _weigh_order(case, weighing)
     _weigh_search(case, weighing)
     if not weighing.evidence:
@@ -210,7 +213,8 @@ def _exponents(finding: Finding) -> list[float]:
 def _weigh_rivals(case: Case, weighing: Weighing) -> None:
     for finding in case.found("backward-nonfinite"):
         function = str(finding.data.get("function", ""))
-        if not _FUNCTION.match(function) and not _is_handed_inf(finding):
+        told = _is_handed_inf(finding) or was_handed_inf(finding)
+        if not _FUNCTION.match(function) and not told:
             weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     for finding in case.at_onset("nonfinite-metric")[:1]:
         if finding.data.get("value") in ("inf", "-inf") and finding.last_good is not None:
@@ -249,7 +253,7 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
             phrase("communication overlaps with computation, which spoils gradients too"),
             overlap.source,
         )
-    model = case.fact("model_type")
+    model = published(case)
     if model is not None:
         weighing.speaks_against(
             thresholds.MODERATE,

@@ -27,8 +27,8 @@ import re
 
 from nanautopsy import thresholds
 from nanautopsy.causes._start import from_before, weigh_time
+from nanautopsy.causes._unfilled import are_unread, weigh_own, weigh_resized
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
-from nanautopsy.circumstances import at_first_steps
 from nanautopsy.detectors.absurd_curves import has_parameter_sizes
 from nanautopsy.detectors.load_report import keys_of
 from nanautopsy.known_issues.match import possible
@@ -42,7 +42,7 @@ def _assess(case: Case) -> Assessment:
     new = {k for e in case.run.events_of("weights-newly-initialized") for k in keys_of(e)}
     for finding in case.found("nonfinite-parameters"):
         if finding.data.get("first_checkpoint"):
-            _weigh_damage(finding, new, weighing)
+            _weigh_damage(case, finding, new, weighing)
             break
     for finding in case.found("absurd-weight"):
         within = _within(finding, new)
@@ -59,7 +59,8 @@ def _assess(case: Case) -> Assessment:
         break
     _weigh_statement(case, new, weighing)
     _weigh_curve(case, weighing)
-    _weigh_resized(case, weighing)
+    weigh_resized(case, weighing)
+    weigh_own(case, weighing)
     for event in case.run.events_of("weights-newly-initialized"):
         if event.data.get("meta"):
             weighing.speaks_for(
@@ -145,20 +146,6 @@ def _weigh_curve(case: Case, weighing: Weighing) -> None:
         weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
 
 
-def _weigh_resized(case: Case, weighing: Weighing) -> None:
-    """A vocabulary that grew, where nothing finite was ever seen behind it."""
-    onset = case.onset
-    if weighing.evidence or onset is None or onset.last_finite is not None:
-        return
-    for event in case.run.events_of("embeddings-resized")[:1]:
-        if is_before_training(case.run, event) and at_first_steps(case.run, onset):
-            weighing.speaks_for(
-                thresholds.MODERATE,
-                phrase("rows were added, and nothing says what they hold: {line}", line=event.text),
-                event.source,
-            )
-
-
 _TABLE = re.compile(r"emb|wte|(^|[._/])(tok\w*|vocab\w*)([._/]|$)", re.IGNORECASE)
 _GROWN = re.compile(_TABLE.pattern + r"|lm_head|classifier|score|(^|[._/])head([._/]|$)", re.I)
 
@@ -179,7 +166,7 @@ def _absurd_text(finding: Finding, within: bool) -> str:
     return finding.text
 
 
-def _weigh_damage(finding: Finding, new: set[str], weighing: Weighing) -> None:
+def _weigh_damage(case: Case, finding: Finding, new: set[str], weighing: Weighing) -> None:
     rows = finding.data.get("rows")
     if finding.data.get("everything"):
         return
@@ -188,6 +175,17 @@ def _weigh_damage(finding: Finding, new: set[str], weighing: Weighing) -> None:
             thresholds.DECISIVE,
             phrase(
                 "{finding}: just the parameters that were newly initialized", finding=finding.text
+            ),
+            finding.source,
+        )
+    elif are_unread(case, finding):
+        weighing.speaks_for(
+            thresholds.DECISIVE,
+            phrase(
+                "of {layer} only {rows} are non-finite, throughout: the last ones, which training "
+                "had not read up to then, since it went on finite behind them",
+                layer=finding.layer,
+                rows=rows,
             ),
             finding.source,
         )
@@ -239,6 +237,8 @@ def _only_rows(case: Case) -> bool:
     if absurd and absurd[0].step == 0 and absurd[0].layer and _TABLE.search(absurd[0].layer):
         return True
     damage = [f for f in case.found("nonfinite-parameters") if f.data.get("first_checkpoint")]
+    if damage and are_unread(case, damage[0]):
+        return True
     if not damage or damage[0].step != 0:
         return False
     return bool(damage[0].data.get("rows")) and bool(damage[0].data.get("whole_rows"))
@@ -269,7 +269,7 @@ def _weigh_defect(case: Case, weighing: Weighing) -> None:
 
 def _can_tell(run: Run) -> bool:
     said = run.events_of("weights-newly-initialized")
-    told = bool(_statements(run)) or any(e.data.get("meta") for e in said)
+    told = bool(_statements(run)) or any(e.data.get("meta") or e.data.get("table") for e in said)
     told = told or bool(run.events_of("embeddings-resized")) or has_parameter_sizes(run)
     return told or any(c.tensors for c in run.checkpoints)
 

@@ -45,7 +45,7 @@ _MANY = 10
 
 
 def _assess(case: Case) -> Assessment:
-    new = [f for f in case.found("newly-initialized") if not f.data.get("only_heads")]
+    new = [f for f in case.found("newly-initialized") if not f.data.get("only_added")]
     mismatched = case.found("weights-mismatched")
     unused = case.found("weights-not-used")
     weighing = Weighing()

@@ -19,6 +19,8 @@ _SAID: dict[str, Phrase] = {
     "odd-sample": phrase("the program says that a sample is odd: {line}"),
 }
 
+_AHEAD = 4
+"""Batches: a loader without workers fetches one before its step, one with two workers four."""
 _AUDIT = phrase("what is printed of the data has defects: {line}")
 
 
@@ -37,7 +39,7 @@ def _detect(run: Run) -> Iterator[Finding]:
 def _finding(run: Run, said: Phrase, events: tuple[LogEvent, ...], deaths: set[int]) -> Finding:
     """Of one kind of statement: the first where the run died, each time that it did, if nowhere
     more was said, or the first of all."""
-    places = [place_of(run, event)[0] for event in events]
+    places = [_place(run, event, deaths) for event in events]
     often = Counter(step for step in places if step is not None)
     fatal = [step for step in places if step in deaths]
     elsewhere = max((n for step, n in often.items() if step not in deaths), default=0)
@@ -54,6 +56,17 @@ def _finding(run: Run, said: Phrase, events: tuple[LogEvent, ...], deaths: set[i
             "before": is_before_training(run, told),
         },
     )
+
+
+def _place(run: Run, event: LogEvent, deaths: set[int]) -> int | None:
+    """The step of what a line says. Loaders fetch batches ahead of the step, and bars are painted
+    late: where the line names its batch, counted from 0 or from 1, and a death is that one's, it
+    is what the line is about."""
+    step, _ = place_of(run, event)
+    batch = event.data.get("batch")
+    if isinstance(batch, int) and step is not None and abs(batch - step) <= _AHEAD:
+        return next((b for b in (batch, batch + 1) if b in deaths), step)
+    return step
 
 
 def _deaths(run: Run) -> set[int]:

@@ -76,6 +76,7 @@ def _turned(line: Sequence[Checkpoint], first: int) -> Finding:
             "elements": sum(t.nonfinite for t in bad),
             "throughout": all(t.nonfinite == t.numel for t in bad),
             "rows": rows_of(bad[0]) if len(bad) == 1 else None,
+            "last_rows": len(bad) == 1 and _are_last(bad[0]),
             "stretch": len(bad) == 1 and _is_stretch(bad[0]),
             "flipped": len(bad) == 1 and _is_flipped(bad[0]),
             "whole_rows": len(bad) == 1 and bad[0].bad_rows is not None and bad[0].bad_rows.whole,
@@ -112,6 +113,14 @@ def rows_of(tensor: TensorHealth) -> str:
         rows=listed(runs),
         all=tensor.shape[0],
     )
+
+
+def _are_last(tensor: TensorHealth) -> bool:
+    """Whether the damaged rows are the last ones of a table, which is where it grew."""
+    rows = tensor.bad_rows
+    if rows is None or len(tensor.shape) < 2 or rows.count == tensor.shape[0]:
+        return False
+    return len(rows.ranges) == 1 and rows.ranges[0][1] == tensor.shape[0]
 
 
 def _is_flipped(tensor: TensorHealth) -> bool:

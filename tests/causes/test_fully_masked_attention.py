@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import pytest
 from builders import INF, NAN, event, named_cause, series
 
+from nanautopsy import analyze
 from nanautopsy.model import Series
+
+
+def cause_of(text: str) -> str | None:
+    """The first cause of a log."""
+    with TemporaryDirectory() as folder:
+        Path(folder, "train.log").write_text(text)
+        causes = analyze(folder).causes
+    return causes[0].id if causes else None
+
 
 CALM = [2.0, 1.9, 2.1, 1.8, 1.9, 1.7, 1.8, 1.6, 1.7, 1.6]
 
@@ -85,3 +98,16 @@ def test_the_output_projection_is_nan_and_its_queries_are_not() -> None:
     assert behind([1.0] * 11 + [NAN]) == "fully-masked-attention"
     assert behind([1.0] * 10 + [NAN, NAN]) != "fully-masked-attention"
     assert behind([1.0] * 11 + [NAN], "fc1") != "fully-masked-attention"
+
+
+def test_a_length_that_fell_to_0_in_rows_of_whole_numbers() -> None:
+    """The program prints them beside its bar, every so often and where it is 0; counted from 0."""
+
+    def named(shortest: int) -> str | None:
+        sizes = "".join(f"[data] step {s} hyp_len min=2 max=7\n" for s in range(0, 50, 10))
+        odd = f"[data] step 56 hyp_len min={shortest} max=7\n"
+        rows = [f"step {s} loss {0.7 if s <= 56 else NAN} grad_norm 1.0" for s in range(2, 80, 2)]
+        return cause_of(sizes + odd + "\n".join(rows))
+
+    assert named(0) == "fully-masked-attention"
+    assert named(2) != "fully-masked-attention"

@@ -222,3 +222,31 @@ def test_a_power_beside_a_loss_that_begins_at_the_chance_that_settings_state(
     parts = series("loss", [2.09, *CALM]), said("PowBackward0")
     config: dict[str, dict[str, Scalar]] = {"training": {"model.num_classes": classes}}
     assert (named_cause(*parts, config=config) == "singular-gradient") is named
+
+
+@pytest.mark.parametrize(
+    ("function", "output", "named"),
+    [
+        ("AddmmBackward0", 0, True),  # the bias: a sum over what came in
+        ("AddmmBackward0", 2, False),  # the weight: the input may be NaN where a mask hides it
+        ("ConvolutionBackward0", 2, True),
+        ("SoftmaxBackward0", 0, False),
+    ],
+)
+def test_a_linear_function_that_was_handed_inf(function: str, output: int, named: bool) -> None:
+    data = {"function": function, "value": "nan", "output": output}
+    text = f"Function '{function}' returned nan values in its {output}th output."
+    said = event("backward-nonfinite", text, 11, **data)
+    norm = series("grad_norm", [1.0, 1.1] * 5)
+    assert (named_cause(series("loss", CALM), norm, said) == "singular-gradient") is named
+    grown = series("grad_norm", [1.0, 1.1] * 4 + [1e3, 1e6])
+    assert named_cause(series("loss", CALM), grown, said) != "singular-gradient"
+
+
+def test_a_class_of_its_own_on_a_published_base_has_a_loss_of_its_own() -> None:
+    def named(architecture: str) -> str | None:
+        config = {"model": {"model_type": "bert", "architectures": [architecture]}}
+        return named_cause(*BACKWARD, config=config)
+
+    assert named("BertForMaskedLM") is None
+    assert named("BertModel") == named("GeoRegressor") == "singular-gradient"

@@ -130,3 +130,28 @@ def test_ranks_that_were_never_filled_from_the_first() -> None:
     rows = [f"step {s} loss nan grad_norm nan\n" for s in range(10)]
     assert cause_of("".join(parts + rows)) == "uninitialized-params"
     assert cause_of(text.format(0, "14.2213") + "".join(rows)) is None
+
+
+def test_last_rows_that_training_had_not_read_yet() -> None:
+    """They were non-finite all along: the loss went on finite behind the checkpoint."""
+    grown, head = embedding(*range(100, 108)), tensor("head.weight", (4, 4))
+    loss = series("loss", [2.3] * 31 + [NAN] * 20)
+    assert named_cause(loss, checkpoint(12, grown, head)) == "uninitialized-params"
+    middle = embedding(*range(40, 48))
+    assert named_cause(loss, checkpoint(12, middle, head)) != "uninitialized-params"
+
+
+def test_a_parameter_of_its_own_that_the_checkpoint_lacks() -> None:
+    """From transformers 5 on it has no memory until the model fills it."""
+
+    def named(loss: list[float], *keys: str, table: bool = True) -> str | None:
+        data = {"keys": keys, "count": len(keys), "model_class": "Scorer"}
+        if table:
+            data["table"] = True
+        return named_cause(series("loss", loss), event("weights-newly-initialized", **data))
+
+    assert named([NAN] * 10, "temperature", "out_proj.weight") == "uninitialized-params"
+    assert named([NAN] * 10, "out_proj.bias", "out_proj.weight") is None
+    assert named([NAN] * 10, "crf.transitions", "classifier.weight", table=False) is None
+    assert named([2.0] * 5 + [NAN] * 10, "temperature") is None
+    assert named([2.0] * 30, "temperature") is None

@@ -7,6 +7,7 @@ from pathlib import Path
 from builders import NAN, checkpoint, named_cause, series, tensor
 from textlogs import events_of, read_text
 
+from nanautopsy import analyze
 from nanautopsy.model import LogEvent
 
 BODY = ["body.0.weight", "body.2.weight", "body.4.weight", "out.weight"]
@@ -90,3 +91,31 @@ def test_another_models_blocks_beside_blocks_that_it_lacks(tmp_path: Path) -> No
     dead = checkpoint(0, *(tensor(n, (8, 8), nan=64) for n in BODY), tensor("table", (8, 8)))
     assert named_cause(series("loss", [NAN] * 10), dead, *said) == "wrong-checkpoint"
     assert named_cause(series("loss", [NAN] * 10), dead, said[0]) == "uninitialized-params"
+
+
+def test_a_count_of_missing_keys_out_of_all(tmp_path: Path) -> None:
+    """A loss that only rose since its first row shows no level that the weights had."""
+    text = "   missing keys: {} / 49\n   unexpected keys: 45\n"
+    most, few = (
+        [e for kind in (NEW, "weights-not-used") for e in events_of(records, kind)]
+        for records in (read_text(tmp_path, text.format(n)) for n in (45, 2))
+    )
+    assert most[0].data["total"] == 49
+    blew_up = series("loss", [352.3, 5.4e5, NAN, NAN, NAN])
+    assert named_cause(blew_up, *most) == "wrong-checkpoint"
+    assert named_cause(blew_up, *few) != "wrong-checkpoint"
+    sound = series("loss", [2.3, 2.2, 2.1, 2.0, NAN, NAN])
+    assert named_cause(sound, *most) != "wrong-checkpoint"
+
+
+def test_what_a_class_of_its_own_puts_on_a_base_is_no_other_model(tmp_path: Path) -> None:
+    text = (
+        "Some weights of the model checkpoint at base were not used when initializing "
+        "BertCrfForNer: ['cls.predictions.bias', 'cls.predictions.transform.dense.weight']\n"
+        "Some weights of BertCrfForNer were not initialized from the model checkpoint at base and "
+        "are newly initialized: ['classifier.bias', 'classifier.weight', 'crf.start', 'crf.trans']"
+        "\n" + "".join(f"step {s} loss nan\n" for s in range(1, 9))
+    )
+    (tmp_path / "train.log").write_text(text)
+    (tmp_path / "config.json").write_text('{"architectures": ["BertForPreTraining"]}')
+    assert [c.id for c in analyze(tmp_path).causes] == []

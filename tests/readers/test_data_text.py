@@ -18,6 +18,8 @@ SAID = [
     ("Found 0 trainable tokens in batch 33", "labels-mismatch"),
     ("[step 34] src_len=[12, 9, 0, 7]", "empty-sequence"),
     ("clip spk3_0412.wav: peak=inf rms=inf", "odd-sample"),
+    ("batch 27: peak amplitude inf (['spk36/utt_00517.wav'])", "odd-sample"),
+    ("warning: max pixel value 3.1e+38 in tile 12", "odd-sample"),
     ("  micro 3/4 file=shard_011.npz feat[min=-2.310 max=2.011 nan=7] l=0.5", "odd-sample"),
     ("sanity: q_proj.lora_B absmax=3.4e+37 (expected 0)", "absurd-parameter"),
     ("model-00003-of-00004.bin is 1207959552 bytes, index says 1979711488", "checkpoint-damaged"),

@@ -42,6 +42,14 @@ _ELEMENTS = (
     r"(?:frames?|points?|nodes?|edges?|pixels?|atoms?|voxels?|vertices|items?|interactions?|clicks?"
     r"|neighbou?rs?|words?|residues?|audio samples?)"
 )
+_LEVEL = (
+    r"\b(?:(?:peak|max(?:imum)?|min(?:imum)?|abs ?max|largest|highest)[ _-](?:abs(?:olute)? )?"
+    r"(?:amplitudes?|intensit(?:y|ies)|pixel(?: values?)?|sample values?|input values?"
+    r"|sound pressure|waveform)"
+    r"|(?:amplitude|intensity|waveform|pixel|audio)[ _-](?:peak|max(?:imum)?|abs ?max|range))"
+)
+"""How far what is fed reaches: ``peak amplitude``."""
+_NO_LEVEL = r"(?:nan|inf(?:inity)?|\d(?:\.\d+)?e\+(?:[1-9]\d))\b"
 _SUMS_TO_0 = (
     r"(?:[. ]?(?:sum|any)(?:\([^()]*\))?(?:\.\w+\(\))*|[ _]total)\s*(?:==?|is|:)?\s*"
     r"(?:0(?!\.?\d)(?:\.0*)?|False)\b"
@@ -103,6 +111,7 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             rf"|\b{_SAMPLE}\b.{{0,20}}\b(?:contains?|has|have|with)\b.{{0,12}}\b(?:nan|inf)s?\b(?!\s*[:=])"
             rf"|\b{_SAMPLE}\b(?:(?!loss|grad|nll).){{0,60}}\b(?:max|min|peak|rms|mean|std|sum|absmax)"
             r"\s*[=:]\s*-?(?:nan|inf)\b"
+            rf"|{_LEVEL}\s*(?:is|of|[=:])?\s*[-+]?{_NO_LEVEL}"
             rf"|\b{_SAMPLE}\b.{{0,40}}\b(?:(?:is|are) (?:all )?(?:constant|zeros?|blank|silent"
             r"|corrupt(?:ed)?|invalid|broken)|coincide|out of range|outside)\b"
             rf"|\b(?:could not|cannot|can't|failed to|unable to) (?:\w+ )?(?:decode|read|parse)\b"
@@ -139,6 +148,12 @@ _HARMLESS = re.compile(
 """What is done with the sample instead of training on it; a response that was removed is lost."""
 
 
+_NAMED = re.compile(
+    r"\b(?:global[ _])?(?:batch|step|iter(?:ation)?|update)(?:[ _](?:idx|index|no|num(?:ber)?))?"
+    r"\.?\s*[=:#]?\s*(\d{1,9})\b(?![.\d])(?!\s*(?:%|empty|samples|sequences|items))",
+    re.IGNORECASE,
+)
+"""Which batch the line is about."""
 _NUMBER = re.compile(r"\b\d+(?:\.\d+)?\b")
 
 
@@ -153,9 +168,11 @@ def kind_of(text: str) -> str | None:
 
 
 def _on_line(log: Log, line: Line) -> None:
-    kind = kind_of(line.text[:2000])
+    text = line.text[:2000]
+    kind = kind_of(text)
     if kind is not None:
-        log.event(kind, line)
+        named = _NAMED.search(text)
+        log.event(kind, line, batch=int(named[1]) if named else None)
 
 
 def _plan(line: Line, lower: str) -> Handler | None:

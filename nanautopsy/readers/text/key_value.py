@@ -91,6 +91,11 @@ _WORD_OR_PAIR = re.compile(
 )
 _FEWEST_WORDS = 3
 """Names between numbers, and nothing else, that make a row of them, as no sentence is."""
+_LEAST = frozenset("min minimum shortest smallest fewest".split())
+_SIZES = frozenset(
+    "len lens length lengths seqlen seqlens tokens toks keys labels targets frames words points"
+    " nodes edges boxes pairs".split()
+)
 _TERSE = frozenset("lr acc accuracy kl reward entropy norm sse mse hinge huber mape smape".split())
 _UNIT = re.compile(
     r"\s?(?:s|[\u00b5\u03bc]s|secs?|seconds?|ms|min|minutes?|h|hrs?|hours?|[KMGT]i?B|it/s"
@@ -208,10 +213,18 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
         points = [p for p in points if not is_setting(p[0]) and p[1].explicit]
         return points[:_MAX_POINTS]
     strangers = sum(field.explicit and not field.whole for _, field in joining)
-    if not points and strangers < _FEWEST_STRANGERS:
+    sizes = any(field.explicit and _is_least_size(key) for key, field in joining)
+    if not points and strangers < _FEWEST_STRANGERS and not sizes:
         return []
     order = {id(field): place for place, field in enumerate(found)}
     return sorted(points + joining, key=lambda p: order[id(p[1])])[:_MAX_POINTS]
+
+
+def _is_least_size(key: str) -> bool:
+    """Whether it is the smallest of a batch's lengths or counts: ``hyp_len min=2``, a whole number
+    that a row of its own may be printed for."""
+    have = frozenset(words(key))
+    return bool(have & _LEAST) and bool(have & _SIZES)
 
 
 def _without_place(field: Field) -> Field:

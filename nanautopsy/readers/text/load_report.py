@@ -209,6 +209,7 @@ def _on_report(log: Log, line: Line) -> None:
                     count=keys.count,
                     checkpoint=checkpoint,
                     model_class=model_class,
+                    table=True,
                 )
 
     log.follow(line, take, end, REPORT_LINES)

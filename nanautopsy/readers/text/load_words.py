@@ -76,6 +76,8 @@ _OWN_WORDS = (
         ),
     ),
 )
+_OF_ALL = re.compile(r"\s*(?:/|of|out of)\s*(?:the )?(\d{1,7})\b")
+"""Behind a count: of how many."""
 _QUOTED = re.compile(r"['\"]([^'\"]{1,300})['\"]")
 _BRACKET = re.compile(r"[\[{(]([^\[\]{}()]*)[\]})]")
 _NAME = re.compile(r"(?<![\w./])[A-Za-z_]\w*(?:[./]\w+)+")
@@ -115,12 +117,15 @@ def _on_keys(log: Log, line: Line) -> None:
     found.sort(key=lambda pair: pair[0].start())
     ends = [match.start() for match, _ in found[1:]] + [len(text)]
     counts: dict[str, int] = {}
+    totals: dict[str, int | None] = {}
     listed: dict[str, Keys] = {}
     for (match, kind), end in zip(found, ends, strict=True):
         keys = listed.setdefault(kind, Keys())
         part = text[match.start() : end]
         keys.extend(_QUOTED.findall(part) or _unquoted(part))
         counts[kind] = int(next((group for group in match.groups() if group), None) or 0)
+        share = _OF_ALL.match(text, match.end()) if counts[kind] else None
+        totals[kind] = int(share[1]) if share else None
 
     def take(line: Line) -> Take:
         match = _LISTED.match(line.text)
@@ -133,7 +138,7 @@ def _on_keys(log: Log, line: Line) -> None:
     def end_of_list() -> None:
         for kind, keys in listed.items():
             if count := max(counts[kind], keys.count):
-                log.event(kind, line, keys=keys.names, count=count)
+                log.event(kind, line, keys=keys.names, count=count, total=totals[kind])
 
     if any(counts[kind] > keys.count for kind, keys in listed.items()):
         log.follow(line, take, end_of_list, REPORT_LINES)
