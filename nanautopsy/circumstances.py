@@ -82,12 +82,22 @@ def gradients_were_finite_at(run: Run, step: int) -> bool:
 
 
 def gradients_recovered(run: Run, onset: Onset) -> bool:
-    """Whether a gradient norm was finite again behind the onset."""
+    """Whether a gradient norm was finite again behind the onset, at a step whose loss was: a layer
+    that a NaN of its input switches off (a ReLU's) has a gradient of 0."""
     step = onset.step
-    return step is not None and any(
-        norm.axis == onset.axis and bool(np.isfinite(norm.values[norm.steps > step]).any())
-        for norm in run.by_role("grad_norm")
-    )
+    if step is None:
+        return False
+    lost = {
+        int(at)
+        for loss in run.by_role("loss")
+        if loss.axis == onset.axis
+        for at in loss.steps[~np.isfinite(loss.values) & (loss.steps > step)]
+    }
+    for norm in run.by_role("grad_norm"):
+        sound = norm.steps[np.isfinite(norm.values) & (norm.steps > step)]
+        if norm.axis == onset.axis and not lost.issuperset(sound.tolist()):
+            return True
+    return False
 
 
 def mostly_spoiled(run: Run, onset: Onset) -> bool:

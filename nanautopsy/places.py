@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from nanautopsy.model import LogEvent, Run, Series
-from nanautopsy.signal import index_at
+from nanautopsy.signal import first_nonfinite, index_at
 
 
 def place_of(run: Run, event: LogEvent) -> tuple[int | None, bool]:
@@ -31,7 +33,17 @@ def place_of(run: Run, event: LogEvent) -> tuple[int | None, bool]:
     batch = event.data.get("batch")
     if isinstance(batch, int) and event.step < batch < after:
         return batch, ends  # the batch that it names lies between what was logged
-    return after, ends
+    return (_of_the_loss(losses, after) if event.data.get("quantity") == "loss" else after), ends
+
+
+def _of_the_loss(losses: Sequence[Series], step: int) -> int:
+    """Of a line that says that the loss is non-finite: where a log with closer rows shows that it
+    was finite at ``step`` still, the step at which it no longer was."""
+    for series in losses:
+        index, dead = index_at(series, step), first_nonfinite(series)
+        if series.role == "loss" and index is not None and dead is not None and index < dead:
+            return int(series.steps[dead])
+    return step
 
 
 def interval(series: Series) -> int:
@@ -40,10 +52,12 @@ def interval(series: Series) -> int:
 
 
 def is_before_training(run: Run, event: LogEvent) -> bool:
-    """Whether the line stands above the first number of training in its log."""
+    """Whether the line stands above the first number of training in its log; where nothing is known
+    to be a loss or a gradient norm, above the first row of any metric."""
     rows = [
-        int(s.lines[0])
-        for s in run.by_role("loss", "grad_norm")
-        if s.lines is not None and len(s) and s.source.path == event.source.path
+        (series.role in ("loss", "grad_norm"), int(series.lines[0]))
+        for series in run.series
+        if series.lines is not None and len(series) and series.source.path == event.source.path
     ]
-    return bool(rows) and event.source.line is not None and event.source.line < min(rows)
+    known = [line for of_training, line in rows if of_training] or [line for _, line in rows]
+    return bool(known) and event.source.line is not None and event.source.line < min(known)

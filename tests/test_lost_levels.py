@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from builders import INF, NAN, checkpoint, detect, judge, make_run, named_cause, series, tensor
+from builders import (
+    INF,
+    NAN,
+    checkpoint,
+    detect,
+    event,
+    judge,
+    make_run,
+    named_cause,
+    series,
+    tensor,
+)
 
 from nanautopsy.model import Checkpoint
 
@@ -167,3 +178,23 @@ def test_saved_weights_that_grew_all_together() -> None:
     assert named_cause(*grew, config=rate) == "lr-too-high"
     stayed = [saved(5 * k, size) for k, size in enumerate((0.2, 0.5, 2.0, 1e31))]
     assert named_cause(*stayed, config=rate) != "lr-too-high"
+
+
+def test_a_few_rows_around_chance_behind_a_rate_that_jumped() -> None:
+    sound = [2.37, 2.51, 2.28, *[2.0 * 0.9**k for k in range(57)]]
+    behind = [6.3, 59.3, 9.2, 2.73, 2.35, 2.61, 2.51, 2.58, 2.74, 2.59]
+    rate = series("lr", [1e-3] * 60 + [0.5] * 10)
+    assert named_cause(series("loss", sound + behind), rate) == "lr-spike"
+    back = [6.3, 59.3, 9.2, 2.73, 2.0, 1.6, 1.1, 0.8, 0.6, 0.5]
+    assert verdict(series("loss", sound + back), rate) == "healthy"
+
+
+def test_rows_behind_a_resume_far_above_all_before() -> None:
+    resumed = event("run-resumed", "restored params, step=32", 32)
+    before = [9.1, 8.1, 5.1, *[5.0 * 0.8**k for k in range(17)], *[0.2, 0.23] * 6]
+    loss = series("loss", [*before, 3353.0, 614.0, 78.0, 124.0, 264.0, 344.0, 10.8, 3.7])
+    assert named_cause(loss, resumed) == "resume-mismatch"
+    back = series("loss", [*before, 3353.0, 614.0, 78.0, 12.0, 2.6, 1.4, 0.5, 0.3])
+    assert verdict(back, resumed) == "healthy"
+    task = series("loss", [*before, 30.0, 28.0, 26.0, 24.0, 22.0, 20.0, 19.0, 18.0])
+    assert verdict(task, resumed) == "healthy"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes._half import survivor
 from nanautopsy.causes.interface import Case, Weighing
 from nanautopsy.checkpoints.damage import weights
-from nanautopsy.model import TensorHealth
+from nanautopsy.layers import in_forward_order
+from nanautopsy.model import Run, Series, TensorHealth
 from nanautopsy.roles import words
-from nanautopsy.signal import shown, up_to
+from nanautopsy.signal import index_at, shown, up_to
 from nanautopsy.wording import phrase
 
 _ACTIVATION = frozenset("act acts activation activations hidden logit logits".split())
@@ -49,6 +52,7 @@ def weigh_magnitudes(case: Case, weighing: Weighing) -> None:
                 series.at(index),
             )
             break
+    _weigh_depth(case, weighing)
     dtype, sound = case.fact("compute_dtype"), survivor(case)
     half = dtype is not None and dtype.value == "F16"
     for series in case.run.by_role("grad_norm") if half else ():
@@ -75,6 +79,51 @@ def weigh_magnitudes(case: Case, weighing: Weighing) -> None:
         beyond = isinstance(largest, float) and largest > thresholds.FP16_MAX
         strength = thresholds.DECISIVE if half and beyond else thresholds.STRONG
         weighing.speaks_for(strength, finding.text, finding.source)
+
+
+def _weigh_depth(case: Case, weighing: Weighing) -> None:
+    """In front of the first bad layer of a float16 forward pass, magnitudes that rise from layer to
+    layer: what is multiplied once more ends past the maximum. Bad data have no such order."""
+    onset = case.onset
+    if onset is None or onset.step is None or onset.quantity != "activations":
+        return
+    if case.states("compute_dtype", "F16") is None:
+        return
+    rising = _risen_in_front(case.run, onset.step, onset.layers)
+    if rising is not None:
+        first, last = rising
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            phrase(
+                "at step {step} magnitudes rise from {low} in {first} to {high} in {last}, and the "
+                "layer behind it is the first that is non-finite",
+                step=onset.step,
+                low=shown(_size(first, onset.step)),
+                first=first.layer or first.tag,
+                high=shown(_size(last, onset.step)),
+                last=last.layer or last.tag,
+            ),
+            last.source,
+        )
+
+
+def _risen_in_front(run: Run, step: int, bad: Sequence[str]) -> tuple[Series, Series] | None:
+    """The first and the last of the layers that are finite at ``step``, if each is larger than the
+    one before it and the last is many times the first."""
+    logged = {s.layer: s for s in run.by_role("layer_activation") if s.layer}
+    order = in_forward_order(list(logged))
+    end = min((order.index(name) for name in bad if name in logged), default=0)
+    front = [logged[name] for name in order[:end]]
+    sizes = [_size(series, step) for series in front]
+    if len(front) < 2 or not np.isfinite(sizes).all() or not (np.diff(sizes) > 0).all():
+        return None
+    risen = sizes[-1] >= thresholds.GROWTH_FACTOR * sizes[0] > 0
+    return (front[0], front[-1]) if risen else None
+
+
+def _size(series: Series, step: int) -> float:
+    index = index_at(series, step)
+    return float("nan") if index is None else abs(float(series.values[index]))
 
 
 def _weigh_stated(case: Case, weighing: Weighing) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
-from nanautopsy.circumstances import loss_was_finite_at
+from nanautopsy.circumstances import backward_made_it, loss_was_finite_at
 from nanautopsy.experts import has_experts, is_routing
 from nanautopsy.model import Assessment, Finding, Run
 from nanautopsy.quantities import quantity_words
@@ -81,7 +81,9 @@ def _assess(case: Case) -> Assessment:
             break
     _weigh_value(case, weighing)
     _weigh_logarithm(case, weighing)
-    domain = case.at_onset("left-domain", since=True)
+    # Beside a finite loss the edge that was reached is one of the derivative alone.
+    behind = case.onset is not None and backward_made_it(case.run, case.onset)
+    domain = () if behind else case.at_onset("left-domain", since=True)
     for finding in [f for f in domain if not _is_router(case.run, f)][:1]:
         weighing.speaks_for(
             thresholds.STRONG,

@@ -120,6 +120,7 @@ def _weigh_order(case: Case, weighing: Weighing) -> None:
         ),
         onset.source,
     )
+    _weigh_edge(case, weighing)
     if gradients_recovered(case.run, onset) and not mostly_spoiled(case.run, onset):
         weighing.speaks_against(
             thresholds.WEAK,
@@ -150,6 +151,24 @@ def _weigh_order(case: Case, weighing: Weighing) -> None:
             ),
             calm.source,
         )
+
+
+def _weigh_edge(case: Case, weighing: Weighing) -> None:
+    """A number that reached the edge of its domain at that very step, a distance or a variance of
+    0, a cosine of 1: a root or an arc cosine is finite there, and its derivative is not."""
+    onset = case.onset
+    for finding in case.at_onset("left-domain"):
+        at_edge = abs(float(str(finding.data.get("value")))) in (0.0, 1.0)
+        if at_edge and onset is not None and finding.step == onset.step:
+            weighing.speaks_for(
+                thresholds.STRONG,
+                phrase(
+                    "{finding}: a root or an angle is finite there, and its derivative is not",
+                    finding=finding.text,
+                ),
+                finding.source,
+            )
+            return
 
 
 def _weigh_search(case: Case, weighing: Weighing) -> None:

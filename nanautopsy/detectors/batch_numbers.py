@@ -25,6 +25,8 @@ _Words = frozenset[str]
 _SPAN = frozenset("dur durs duration durations".split())
 _BOUNDED = frozenset("y target targets label labels prob probs p pred preds".split())
 _PERCENT = 100.0
+_ROUNDED_ONE = 1 + 1e-5
+"""What a cosine of float32 vectors comes to at most."""
 
 
 def _of(text: str) -> _Words:
@@ -77,6 +79,8 @@ _ARGUMENT = _of(
     "min minimum std stddev sigma sigma2 var variance scale rate prob probability p density det"
     " determinant denominator denom"
 )
+_COSINE = _of("cos cosine cosines cosang cosangle costheta dot")
+_EXTREME = _of("min max minimum maximum largest highest abs")
 _POSITIVE = _of("std stddev sigma sigma2 var variance prob probability density rate scale")
 """What is negative by its definition nowhere."""
 _NO_ARGUMENT = _of(
@@ -135,6 +139,16 @@ def _reached(values: np.ndarray) -> int | None:
         return None
     before = values[: full[0]]
     return int(full[0]) if ((before >= 0) & (before < 1)).all() else None
+
+
+def _aligned(values: np.ndarray) -> int | None:
+    """The first cosine of 1 or -1 of those that lay between them up to then; rounding may lead a
+    little past."""
+    sizes = np.abs(values)
+    at = np.flatnonzero((sizes >= 1) & (sizes <= _ROUNDED_ONE))
+    if not len(at) or at[0] < thresholds.INPUT_HISTORY:
+        return None
+    return int(at[0]) if (sizes[: at[0]] < 1).all() else None
 
 
 def _ended(values: np.ndarray) -> int | None:
@@ -244,6 +258,12 @@ _RULES = (
     _Rule("left-domain", _is_highest_probability, _reached, phrase("below 1 up to then")),
     _Rule(
         "left-domain",
+        lambda have: bool(have & _COSINE and have & _EXTREME) and not have & _NO_ARGUMENT,
+        _aligned,
+        phrase("below 1 up to then"),
+    ),
+    _Rule(
+        "left-domain",
         lambda have: bool(have & _POSITIVE) and not have & _NO_ARGUMENT,
         _negative,
         phrase("cannot be negative"),
@@ -290,7 +310,7 @@ def _finding(rule: _Rule, series: Series, index: int) -> Finding:
         source=series.at(index),
         step=int(series.steps[index]),
         last_good=int(series.steps[index - 1]) if index else None,
-        data={"tag": series.tag, "axis": series.axis},
+        data={"tag": series.tag, "axis": series.axis, "value": float(series.values[index])},
     )
 
 

@@ -18,10 +18,10 @@ _BLOCK = re.compile(
 """A numbered block, or a numbered member of anything but a head; the load report of transformers 5
 folds numbers as ``layers.{0, 1}.``"""
 _HEAD = re.compile(
-    r"(^|\.)((\w+_)?(classifier|heads?|pooler|projector)|score|qa_outputs|cls|logits?_proj|classif)"
-    r"(\.|$)"
-    r"|^(?:module\.|model\.)?(?:fc|linear|out(?:put)?(?:_\w+)?|regress\w*|predict\w*)"
-    r"\.(?:weight|bias)$"
+    r"(^|[./])((\w+_)?(classifier|heads?|pooler|projector)|score|qa_outputs|cls|logits?_proj|classif"
+    r"|logits?)([./]|$)"
+    r"|^(?:module[./]|model[./]|params[./])?(?:fc|linear|out(?:put)?(?:_\w+)?|regress\w*|predict\w*)"
+    r"[./](?:weight|bias|kernel)$"
 )
 """A head by its name; the last layer of torchvision's models, and of many hand-written ones, stands
 beside the body under a name that says less."""

@@ -17,6 +17,7 @@ from nanautopsy.attempts import take
 from nanautopsy.detectors.divergence import DETECTOR as DIVERGENCE
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.detectors.lr_schedule import DETECTOR as LR_SCHEDULE
+from nanautopsy.detectors.resumes import behind
 from nanautopsy.kept_success import keeps_success, never_rose
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.moving_targets import is_moving_target, is_running_sum, is_unbound
@@ -38,7 +39,7 @@ def _detect(run: Run) -> Iterator[Finding]:
             continue
         if not np.isfinite(values).all() or (values <= 0).any():
             continue
-        found = _behind_a_jump(series, jumps)
+        found = _behind_a_jump(series, jumps) or _behind_a_resume(run, series)
         if found is None and not stage_changes(run) and not is_any_unplaced(run):
             found = _with_the_rate(run, series)
         if found is not None and keeps_success(run, series):
@@ -61,15 +62,58 @@ def _behind_a_jump(series: Series, jumps: Sequence[int]) -> Finding | None:
         if len(before) < thresholds.LOST_POINTS or len(after) < thresholds.LOST_POINTS:
             continue
         initial, best = float(np.median(before[:3])), float(before[1:].min())
+        if best > thresholds.LEARNED_SHARE * initial:
+            continue
         share = len(after) >= thresholds.DIVERGED_TAIL * len(values)
-        if share and best <= thresholds.LEARNED_SHARE * initial and after.min() >= before[0]:
+        if (share and after.min() >= before[0]) or _fell_back(after, initial, best):
             how = phrase(
                 "since the learning rate jumped it never came below {first}, where it began, "
                 "after it had come to {best}",
-                first=shown(float(before[0])),
+                first=shown(min(float(before[0]), float(after.min()))),
                 best=shown(best),
             )
             return _finding(series, at, how)
+    return None
+
+
+def _fell_back(after: NDArray[np.float64], initial: float, best: float) -> bool:
+    """Whether a loss was thrown above its beginning and settled at that level again, that of
+    chance, around which small batches scatter."""
+    if len(after) < 2 * thresholds.LOST_POINTS:
+        return False
+    level = float(np.median(after[-len(after) // 4 :]))
+    thrown = float(after[: len(after) // 2].max()) >= thresholds.OVERSHOOT_FACTOR * initial
+    return (
+        thrown
+        and level >= (1 - thresholds.BACK_AT_START) * initial
+        and float(after.min()) >= (initial + best) / 2
+    )
+
+
+def _behind_a_resume(run: Run, series: Series) -> Finding | None:
+    """Rows behind a resume that begin far above all that the loss had ever been, and end many times
+    above where it had come to. A new task may begin above the old one's beginning, not a hundred
+    times as high."""
+    values = series.values
+    resumes = run.events_of("run-resumed")
+    staged = set(stage_changes(run)) - {event.step for event in resumes}
+    for event in resumes if not staged else ():
+        if event.step is None:
+            continue
+        resumed = behind(series, event, event.step)
+        before, after = values[~resumed], values[resumed]
+        if len(before) < thresholds.LOST_POINTS or len(after) < thresholds.LOST_POINTS:
+            continue
+        usual = float(np.median(before[-thresholds.RESUME_WINDOW :]))
+        thrown = float(after[: thresholds.RESUME_WINDOW].max())
+        lost = float(after.min()) >= thresholds.DIVERGED_FACTOR * usual
+        if lost and thrown >= thresholds.GROWTH_FACTOR**2 * float(before.max()):
+            how = phrase(
+                "since it resumed, where it went from {usual} to {thrown}",
+                usual=shown(usual),
+                thrown=shown(thrown),
+            )
+            return _finding(series, int(np.argmax(resumed)), how)
     return None
 
 

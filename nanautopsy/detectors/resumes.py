@@ -113,11 +113,11 @@ def _jump(series: Series, event: LogEvent, step: int) -> Finding | None:
 
     A learning rate counts in both directions; the others only upward.
     """
-    behind = _behind(series, event, step)
+    after_it = behind(series, event, step)
     usable = np.isfinite(series.values)
     values = np.abs(series.values)
-    before = values[usable & ~behind][-thresholds.RESUME_WINDOW :]
-    after = values[usable & behind][: thresholds.RESUME_WINDOW]
+    before = values[usable & ~after_it][-thresholds.RESUME_WINDOW :]
+    after = values[usable & after_it][: thresholds.RESUME_WINDOW]
     if len(before) < 2 or not len(after):
         return None
     old, new = float(np.median(before)), float(np.median(after))
@@ -125,7 +125,7 @@ def _jump(series: Series, event: LogEvent, step: int) -> Finding | None:
     lower = series.role == "learning_rate" and new > 0 and old / new >= factor
     if old <= 0 or not (new / old >= factor or lower):
         return None
-    index = int(np.argmax(behind))
+    index = int(np.argmax(after_it))
     return Finding(
         id="resume-jump",
         text=phrase(
@@ -137,13 +137,13 @@ def _jump(series: Series, event: LogEvent, step: int) -> Finding | None:
         ),
         source=series.at(index),
         step=int(series.steps[index]),
-        last_good=int(series.steps[~behind][-1]),
+        last_good=int(series.steps[~after_it][-1]),
         data={"what": series.role, "ratio": new / old, "resumed": str(event.source)}
         | {"axis": series.axis},
     )
 
 
-def _behind(series: Series, event: LogEvent, step: int) -> NDArray[np.bool_]:
+def behind(series: Series, event: LogEvent, step: int) -> NDArray[np.bool_]:
     """(points,) which of them the resumed run logged: those behind its line, where both stand in
     one file, since some programs repeat the step that they resume at; else those behind the step.
     """

@@ -58,3 +58,16 @@ def test_some_ten_thousands_in_one_layer_and_inf_in_another(largest: float, name
     assert (named_cause(loss, *parts) == "fp16-overflow") is named
     exact = {"training": {"bf16": True}}
     assert named_cause(loss, *parts, config=exact) != "fp16-overflow"
+
+
+@pytest.mark.parametrize(("sizes", "named"), [((11.4, 24.1, 364.0), True), ((11.4, 9, 10), False)])
+def test_magnitudes_that_rise_from_layer_to_layer(sizes: tuple[float, ...], named: bool) -> None:
+    dead = [NAN] * 3
+    parts = [
+        series(f"activations/blocks.{k}/absmax", [*[size / 2] * 30, size, *dead[1:]])
+        for k, size in enumerate(sizes)
+    ]
+    parts.append(series("activations/blocks.3/absmax", [500.0] * 30 + dead))
+    parts += [series("loss", [2.3] * 30 + dead), series("grad_norm", [1.0] * 30 + dead)]
+    found = named_cause(*parts, config={"training": {"dtype": "float16", "lr": 1e-3}})
+    assert (found == "fp16-overflow") is named

@@ -250,3 +250,26 @@ def test_a_class_of_its_own_on_a_published_base_has_a_loss_of_its_own() -> None:
 
     assert named("BertForMaskedLM") is None
     assert named("BertModel") == named("GeoRegressor") == "singular-gradient"
+
+
+@pytest.mark.parametrize(
+    ("tag", "usual", "edge"),
+    [("min_eigengap", 0.1, 0.0), ("dist_min", 0.4, 0.0), ("cos_angle_max", 0.98, 1.0)],
+)
+def test_a_number_at_the_edge_of_its_domain(tag: str, usual: float, edge: float) -> None:
+    there = series(tag, [*[usual + 0.001 * (i % 3) for i in range(10)], edge, NAN])
+    beside = series("min_norm", [*[0.3 + 0.01 * (i % 3) for i in range(10)], 0.32, NAN])
+    half = {"training": {"fp16": True}}
+    assert named_cause(*BACKWARD, there, config=half) == "singular-gradient"
+    assert named_cause(*BACKWARD, beside, config=half) != "singular-gradient"
+
+
+def test_a_layer_that_nan_switches_off_has_not_recovered() -> None:
+    loss = series("loss", [*CALM, 1.5, NAN, NAN, NAN])
+    off = series("grad_norm_enc", [*[1.0] * 10, NAN, NAN, 0.0, 0.0])
+    assert named_cause(loss, off) == "singular-gradient"
+
+
+def test_the_curve_places_what_the_program_says_of_the_loss() -> None:
+    said = event("nonfinite-text", "loss is nan - stopping", 9, value="nan", quantity="loss")
+    assert named_cause(*BACKWARD, said) == "singular-gradient"

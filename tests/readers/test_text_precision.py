@@ -28,6 +28,8 @@ def _dtype(tmp_path: Path, line: str) -> object:
         ("Using bfloat16 Automatic Mixed Precision (AMP)", "BF16"),
         ("Mixed precision compatibility check (mixed_float16): OK", "F16"),
         ("Mixed precision compatibility check (mixed_bfloat16): OK", "BF16"),
+        ("Keras 3.15.1 backend jax policy mixed_float16", "F16"),
+        ("global dtype policy: mixed_bfloat16", "BF16"),
         ("training precision = bf16", "BF16"),
         ("compute dtype: float32", "F32"),
         ("param dtype: torch.float16", "F16"),

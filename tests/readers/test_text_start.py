@@ -231,3 +231,74 @@ def test_keys_that_stand_below_their_count(tmp_path: Path, text: str) -> None:
     assert said.data["keys"] == ("h.0.scales", "h.0.zeros", "h.1.scales")
     assert said.data["count"] == 4
     assert not events_of(read_text(tmp_path, text), "weights-newly-initialized")
+
+
+def test_parameters_in_a_list_under_a_heading(tmp_path: Path) -> None:
+    text = "param absmax:\n  dense/kernel  0.41\n  head/kernel   nan\nstep 1 loss 2.1\n"
+    (said,) = events_of(read_text(tmp_path, text), "nonfinite-text")
+    assert (said.data["layer"], said.data["quantity"]) == ("head/kernel", "parameters")
+    other = "grad norms:\n  dense/kernel  0.41\n  head/kernel   0.3\nstep 1 loss 2.1\n"
+    assert not events_of(read_text(tmp_path, other), "nonfinite-text")
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "count"),
+    [
+        ("[ckpt] missing in file: ['block_0/qkv/kernel', 'out/bias']", "newly-initialized", 2),
+        ("[ckpt] unused keys in file: ['block_0/mix/kernel']", "not-used", 1),
+        (
+            "Ignoring checkpoint entry l_0/post/scale (no such parameter in the model)",
+            "not-used",
+            1,
+        ),
+        ("restored 12 of 38 leaves", "newly-initialized", 26),
+        ("tree mismatch: 14 leaves only in model, 6 only in checkpoint", "newly-initialized", 14),
+        ("tree mismatch: 14 leaves only in model, 6 only in checkpoint", "not-used", 6),
+        ("param head/kernel not restored (shape: ckpt (48, 12), model (48, 20))", "mismatched", 1),
+        ("not in checkpoint, left as allocated: head/kernel", "newly-initialized", 1),
+    ],
+)
+def test_trees_that_differ(tmp_path: Path, line: str, kind: str, count: int) -> None:
+    (said,) = events_of(read_text(tmp_path, f"{line}\nstep 1 loss 2.1\n"), f"weights-{kind}")
+    assert said.data["count"] == count
+
+
+@pytest.mark.parametrize(
+    ("line", "another"),
+    [
+        ('Checkpoint architecture "lm_post" does not match model "lm_pre"; by shape', True),
+        ("checkpoint arch: mixer_s, model arch: vit_s", True),
+        ('ckpt is from model "mixer_s16", this run builds "vit_s16"', True),
+        ("checkpoint arch=vit_s, config arch=vit_s", False),
+        ("checkpoint model vit_s16 loaded into model vit_s16", False),
+        ("checkpoint architecture matches the model", False),
+    ],
+)
+def test_models_by_name(line: str, another: bool) -> None:
+    assert of_another(line) is another
+
+
+@pytest.mark.parametrize(
+    ("line", "step"),
+    [
+        ("== launch 2: restored params, opt_state, step=600 from ckpts/600", 600),
+        ("I1129 17:41:55.1 123 train.py:20] Restored state at step 400", 400),
+        ("TrainState restored (step=4000)", 4000),
+        ("Found checkpoint at step 400, restoring", 400),
+        ("Picking up at step 4000", 4000),
+        ("restored params at step 0", None),
+        ("Found 12 checkpoints", None),
+    ],
+)
+def test_train_states(tmp_path: Path, line: str, step: int | None) -> None:
+    found = events_of(read_text(tmp_path, f"{line}\nstep 5000 loss 2.1\n"), "run-resumed")
+    assert [event.step for event in found] == ([] if step is None else [step])
+
+
+def test_a_row_of_words_and_numbers_alone(tmp_path: Path) -> None:
+    records = read_text(
+        tmp_path, "step 0: total 2.9 cls 2.1 aux 0.8\nstep 1: total 2.8 cls 2.0 aux 0.8\n"
+    )
+    assert {s.tag for s in records if isinstance(s, Series)} >= {"cls", "aux"}
+    prose = "step 0 took 2.5 seconds\nstep 1 took 2.4 seconds\n"
+    assert not [s for s in read_text(tmp_path, prose) if isinstance(s, Series)]

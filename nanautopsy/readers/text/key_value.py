@@ -46,7 +46,8 @@ from nanautopsy.readers.text.words import (
 
 _MAX_POINTS = 256
 _FEWEST_STRANGERS = 2
-"""Numbers with a fraction, or NaN, that make a row where no name is known: ``gen=2.1, mel=0.4``."""
+"""Numbers with a fraction, or NaN, that make a row where no name is known: ``gen=2.1, mel=0.4``; or
+``step 3: total 2.5 cls 2.1 aux 0.4``, where nothing but such names stands between numbers."""
 _NOT_A_ROW = re.compile(
     # A file named by its metrics: best-epoch=3-val_loss=0.41.ckpt.
     r"[=_-]\d+(?:\.\d+)?[^\s,;|]*\.(?:ckpt|pth?|bin|safetensors|npz|h5|tar|msgpack|onnx)\b"
@@ -212,7 +213,7 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
     if not counted:
         points = [p for p in points if not is_setting(p[0]) and p[1].explicit]
         return points[:_MAX_POINTS]
-    strangers = sum(field.explicit and not field.whole for _, field in joining)
+    strangers = sum((field.explicit or worded) and not field.whole for _, field in joining)
     sizes = any(field.explicit and _is_least_size(key) for key, field in joining)
     if not points and strangers < _FEWEST_STRANGERS and not sizes:
         return []

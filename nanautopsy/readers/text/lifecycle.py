@@ -86,7 +86,8 @@ _DAMAGED = re.compile(
     rf"^(?!.*\b(?:re-?download|re-?try|re-?fetch|again|fetching|downloading)).*(?:"
     rf"\b{_SUM}\b.{{0,80}}\b(?:mismatch|(?:does|do|did) not match|differs?|failed|invalid)\b"
     rf"|\b{_SUM} mismatch\b)"
-    r"|\b(?:file|checkpoint|shard|\w+\.(?:bin|safetensors|pth?|ckpt))\b.{0,80}\b(?:incomplete|truncated"
+    r"|\b(?:file|checkpoint|shard|\w+\.(?:bin|safetensors|pth?|ckpt))\b.{0,80}\b(?:incomplete"
+    r"|truncated"
     r"|cut short|bytes, (?:but )?(?:the )?index says)"
     r"|^(?=.*(?:\.(?:bin|safetensors|pth?|ckpt|npz|msgpack|h5)\b|\b(?:file|shard|checkpoint)\b))"
     rf".*\b{_SUM}\W{{1,3}}(?:0x)?[0-9a-f]{{4,64}}\b\W{{0,3}}(?:!=|<>|\u2260|instead of\b)"
@@ -119,6 +120,13 @@ _STAGE = re.compile(
 _SAVED = r"(?:[\w.~-]*/)*[\w.-]+\.(?:pth?|ckpt|bin|safetensors|npz|msgpack|h5|tar)"
 """A file of saved weights."""
 
+_KEPT = (
+    r"(?:the )?(?:full |whole |run )?(?:train[ _-]?state|state|params?|parameters|weights|opt_state"
+    r"|optimizer(?: state)?)\b"
+)
+_AT_STEP = r"\b(?:step|iter(?:ation)?|update|epoch)s?\W{0,3}[1-9]\d*\b"
+"""Not the first one: what is loaded at step 0 is where a run begins."""
+
 _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
     (
         ("running training", "start training", "starting training", "start of training step"),
@@ -133,7 +141,9 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
     ),
     (
         ("continuing ", "continues ", "resum", "loaded ", "loading ", "restor",
-         "checkpoint loaded", "checkpoint was loaded",
+         "checkpoint loaded", "checkpoint was loaded", "state loaded", "picking up", "found"
+         " checkpoint", "found existing",
+         "found latest", "found a checkpoint", "found an existing", "found the latest",
          "latest checkpoint", "last checkpoint", "training checkpoint"),
         _Rule(
             "run-resumed",
@@ -152,9 +162,19 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
                 rf"(?:ckpt|pth?)\b"
                 rf"|\bcontinu(?:e[sd]?|ing) from (?:the )?(?:checkpoint |snapshot )?"
                 rf"[\"'`]?{_SAVED}\b"
-                rf"|^\W*(?:\[?\w+\]?\W+)?resume:\s.*(?:{_SAVED}|\b(?:step|epoch|iter\w*)\W{{0,3}}\d)"
+                rf"|^\W*(?:\[?\w+\]?\W+)?resume:\s.*(?:{_SAVED}|\b(?:step|epoch"
+                rf"|iter\w*)\W{{0,3}}\d)"
                 r"|=> loaded checkpoint .* \(epoch|Restored (?:all states )?from"
-                r"|\brestor(?:ed|ing) (?:[\w-]+ ){0,3}(?:checkpoint|training state|train state)\b",
+                r"|\brestor(?:ed|ing) (?:[\w-]+ ){0,3}(?:checkpoint|training state|train state)\b"
+                rf"|\b(?:restor|load)(?:ed|ing) {_KEPT}.{{0,60}}{_AT_STEP}"
+                rf"|\b(?:train[ _-]?state|checkpoint|snapshot) (?:was )?(?:restored"
+                rf"|loaded)\b.{{0,24}}"
+                rf"{_AT_STEP}"
+                r"|\bfound (?:an? |the )?(?:existing |latest |last )?(?:checkpoint|snapshot)\b.*"
+                r"\b(?:restor|resum|continu)ing\b"
+                r"|\b(?:picking up|continu(?:es|ing))(?: (?:again|run|training|the run))* (?:at"
+                r"|from) "
+                r"(?:global[ _])?(?:step|iter(?:ation)?|update|epoch)\W{0,3}[1-9]\d*\b",
                 re.IGNORECASE,
             ),
             names_step=True,

@@ -11,6 +11,8 @@ Samples::
     state dict: 14 missing, 3 unexpected
       unexpected: layers.0.scales, layers.0.zeros, layers.1.scales
     A total of 2 objects could not be loaded.                                            (Keras)
+    Ignoring checkpoint entry layers_0/post_norm/scale (no such parameter in the model)
+    14 leaves only in model, 6 only in checkpoint
 """
 
 from __future__ import annotations
@@ -23,18 +25,22 @@ from nanautopsy.readers.text.load_report import REPORT_LINES, Keys
 _SHARE = re.compile(
     r"\b(?:load(?:ed|ing)|restored|restoring|initiali[sz]ed|copied|matched|found)\b\W{0,3}"
     r"(?:weights? (?:for|of)\s+)?(\d{1,7})\s*(?:/|of|out of)\s*(\d{1,7})\s+(?:\w+ )?"
-    r"(?:param(?:eter)?s?|tensors?|keys?|weights?|layers?|modules?|variables?|arrays?)\b",
+    r"(?:param(?:eter)?s?|tensors?|keys?|weights?|layers?|modules?|variables?|arrays?|leaves"
+    r"|entries)\b",
     re.IGNORECASE,
 )
 _SHARE_FIRST = re.compile(
     r"(?<![\w.])(\d{1,7})\s*(?:/|of|out of)\s*(?:the )?(\d{1,7})\s+(?:\w+ )?"
-    r"(?:param(?:eter)?s?|tensors?|keys?|weights?|layers?|modules?|variables?|arrays?|leaves|entries)"
+    r"(?:param(?:eter)?s?|tensors?|keys?|weights?|layers?|modules?|variables?|arrays?|leaves"
+    r"|entries)"
     r"\b (?:(?:were|are|was|could be) )?(?:load(?:ed)?|restored|initiali[sz]ed|copied|matched|found"
     r"|taken|used|transferred|from)\b",
     re.IGNORECASE,
 )
 _BARE = (
-    r"\b{0}\b(?: (?:ones|names|tensors|entries|params?|parameters?|weights))?"
+    r"\b{0}\b(?: (?:ones|names|tensors|entries|params?|parameters?|weights|leaves|arrays?|keys?))?"
+    r"(?: (?:in|from) (?:the )?(?:file|checkpoint|ckpt|model|source|target|archive"
+    r"|state(?:_dict)?))?"
     r"(?:\s*[:=]?\s*(?=[\[{{]\s*['\"\w])|\s*[:=]\s*(?:(\d{{1,7}})\b|(?=\w+\.[\w.]+\w, )))"
     r"|(?<![\w.])(\d{{1,7}}) {0}(?=\s*(?:$|[,;/.)&]|and\b))"
 )
@@ -43,6 +49,10 @@ that it is of keys, the other words of the line say."""
 _LEFT_AS_IS = (
     r"\b(?:left|kept|remain(?:ing|s)?|stay(?:ing|s)?) (?:at|as|with|on) (?:their |its )?"
     r"(?:initial|random|fresh|init)\w*(?: \w+)?\s*:\s*(?=[\[{(]\s*['\"]?\w+[./])"
+)
+_ONLY_IN = (
+    r"(?<![\w.])(\d{{1,7}})(?: (?:leaves|leaf|keys?|param\w*|tensors?|arrays?|entries|weights))? "
+    r"(?:are |is |exist )?only in (?:the )?{0}\b"
 )
 _OF_STATE = re.compile(r"optim|schedul|slot|moment|accumulator|scaler", re.IGNORECASE)
 _OF_KEYS = re.compile(
@@ -58,7 +68,8 @@ _OWN_WORDS = (
             r"|(\d{1,7}) keys? (?:are |were )?missing\b|\bmissing (\d{1,7}) keys?\b"
             rf"|{_BARE.format('missing')}|{_LEFT_AS_IS}|\bweights (?:of|in) [^\[:]{{1,80}}?"
             rf" not initiali[sz]ed\b"
-            r"|(\d{1,7}) (?:objects?|layers?|variables?) could not be loaded\b",
+            r"|(\d{1,7}) (?:objects?|layers?|variables?) could not be loaded\b"
+            rf"|{_ONLY_IN.format('(?:model|target|template|tree|module)')}",
             re.IGNORECASE,
         ),
     ),
@@ -71,7 +82,8 @@ _OWN_WORDS = (
             rf"|{_BARE.format('(?:unexpected|unused|extra)')}"
             r"|\bnot (?:consumed|used|needed|matched|taken)\b\s*:\s*(?=[\[{(]\s*['\"]?\w+[./])"
             r"|(?:(\d{1,7})\s+)?\bkeys? (?:in|of|from) (?:the )?(?:checkpoint|state_?dict)\b"
-            r".{0,20}\bnot (?:found|in|used|present|matched)\b",
+            r".{0,20}\bnot (?:found|in|used|present|matched)\b"
+            rf"|{_ONLY_IN.format('(?:checkpoint|ckpt|file|source|archive|saved tree)')}",
             re.IGNORECASE,
         ),
     ),
@@ -96,6 +108,26 @@ _SKIPPED = re.compile(
     r"\b(?:left out|skipp?(?:ed|ing)|ignor(?:ed|ing)|not (?:loaded|copied|restored|used)"
     r"|mismatch\w*"
     r"|differ(?:s|ent)?|dropped|discarded|kept|re-?init\w*)\b",
+    re.IGNORECASE,
+)
+
+
+_PLACE = r"[A-Za-z_]\w*(?:[./]\w+)+(?<!\.json)(?<!\.txt)(?<!\.yml)(?<!\.yaml)(?<!\.py)"
+_UNPLACED = re.compile(
+    r"\b(?:ignor|skipp?|drop?p)(?:ed|ing)\b(?! load)[^.;:(]{0,40}?[ '\"`]"
+    rf"(?P<first>{_PLACE})['\"`]?[\s:,(-]+(?:\w+ )?"
+    r"(?:no such \w+|not in|no (?:matching |such )?(?:param\w*|place|variable)|unknown|unexpected"
+    r"|has no) ?(?:param\w*|place|variable|counterpart)? ?(?:in )?(?:the )?(?:model|module|target"
+    r"|tree)\b"
+    rf"|(?P<second>{_PLACE})['\"`]?[\s:,(-]+(?:is |are )?(?:in (?:the )?(?:checkpoint|ckpt"
+    rf"|file) but )?"
+    r"not (?:a |part of )?(?:in |used by )?(?:the )?(?:model|module|target)\b(?!\w*\.)",
+    re.IGNORECASE,
+)
+"""One tensor of the checkpoint that the model has no place for."""
+_NOT_TAKEN = re.compile(
+    rf"(?P<first>{_PLACE})['\"`]?\W{{1,3}}(?:was |is )?not (?:restored|loaded|copied|taken)\b"
+    r".{0,12}\b(?:shape|size)s?\b.*\d",
     re.IGNORECASE,
 )
 
@@ -177,6 +209,29 @@ def _on_skipped(log: Log, line: Line) -> None:
     log.follow(line, take, end, REPORT_LINES)
 
 
+def _one_by_one(kind: str, pattern: re.Pattern[str]) -> Handler:
+    """A reader of lines that name one tensor each: those that follow each other are one event."""
+
+    def on_line(log: Log, line: Line) -> None:
+        keys = Keys()
+        origin = line
+
+        def take(line: Line) -> Take:
+            match = pattern.search(line.text)
+            if match is None:
+                return Take.NOT_MINE
+            keys.add(next(filter(None, match.groups())))
+            return Take.MORE
+
+        def end() -> None:
+            log.event(kind, origin, keys=keys.names, count=keys.count)
+
+        take(line)
+        log.follow(line, take, end, REPORT_LINES)
+
+    return on_line
+
+
 def _plan(line: Line, lower: str) -> Handler | None:
     text = line.text
     if "incompatiblekeys(" in lower or "some weights of" in lower:
@@ -185,6 +240,9 @@ def _plan(line: Line, lower: str) -> Handler | None:
         return _on_share
     if _SKIPPED.search(text) is not None:
         return _on_skipped
+    for kind, pattern in (("weights-not-used", _UNPLACED), ("weights-mismatched", _NOT_TAKEN)):
+        if len(text) <= 400 and pattern.search(text) is not None:
+            return _one_by_one(kind, pattern)
     named = any(pattern.search(text) for _, pattern in _OWN_WORDS)
     listed = _NAME.search(text) is not None
     return _on_keys if named and (listed or _OF_KEYS.search(text)) else None
@@ -198,6 +256,7 @@ DIALECT = Dialect(
         "left at", "left out", "not consumed", "differ", "not be loaded", "not used",
         "not initiali", " parameters", " params", " tensors", " keys", " weights", " layers",
         " modules", " variables", " arrays", "skip", "ignor", "mismatch",
+        "not restored", "not copied",
     ),
     plan=_plan,
 )  # fmt: skip

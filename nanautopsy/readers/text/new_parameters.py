@@ -6,6 +6,7 @@ Samples::
     Param 'blocks.0.attn.qkv.weight' is missing from the checkpoint
     Randomly initialized: head.weight, head.bias
     head.kernel: no such array in the checkpoint, kept as created
+    not in checkpoint, left as allocated: head/kernel
 
 Lines that follow each other are one statement.
 """
@@ -31,9 +32,12 @@ _AFTER = re.compile(
     re.IGNORECASE,
 )
 _BEFORE = re.compile(
-    rf"\b(?:(?:newly|randomly|freshly) initiali[sz](?:ed|ing)|not in (?:the )?{_SOURCE}"
-    rf"|missing (?:from|in) (?:the )?{_SOURCE})(?: (?:the|module|layer|param\w*|weights?"
-    rf"|tensors?))*"
+    rf"\b(?:(?:newly|randomly|freshly) initiali[sz](?:ed|ing)|(?:not (?:found |present )?in"
+    rf"|missing (?:from|in)"
+    rf"|absent (?:from|in)) (?:the )?{_SOURCE})"
+    rf"(?:,? (?:so )?(?:left|kept|remains?|stays?|using|uses) (?:at|as|with"
+    rf"|on)? ?(?:\w+ ?){{1,3}})?"
+    rf"(?: (?:the|module|layer|param\w*|weights?|tensors?))*"
     rf"\s*[:=]?\s*[\[(]?(?P<names>['\"`]?{_NAME}['\"`]?(?:,\s*['\"`]?{_NAME}['\"`]?)*)",
     re.IGNORECASE,
 )

@@ -8,6 +8,12 @@ Samples::
     embedding_head/kernel        |w|max=0
     lm_head.weight | 132x32 | absmax 3.1e+37
 
+or a list under a heading that says what it gives::
+
+    param absmax:
+      Dense_0/kernel   0.4553
+      head/kernel      nan
+
 What is NaN, absurdly large or zero throughout in one of them was so before the first step; whether
 the row stands before it, those ask who weigh it. A gradient's or an activation's row is none.
 """
@@ -18,7 +24,8 @@ import math
 import re
 
 from nanautopsy import thresholds
-from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
+from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
+from nanautopsy.readers.text.load_report import REPORT_LINES
 from nanautopsy.readers.text.numbers import parse
 
 _SHAPE = (
@@ -55,6 +62,19 @@ _OF_OTHERS = re.compile(
 )
 _PARAMETER = re.compile(rf"(?:^|[./]){_LAST}$", re.IGNORECASE)
 _OFFSET = re.compile(r"(?:^|[./_])(?:bias|b|beta|mean)$", re.IGNORECASE)
+
+
+_HEADING = re.compile(
+    r"[^:]{0,40}?\b(?:param(?:eter)?s?|weights?)[ _/]+(?:L2[ _])?"
+    r"(?P<key>abs[ _]?max|max[ _]?abs|largest|norms?|rms|magnitudes?)\b"
+    r"(?: (?:by|per|of each) \w+| \([^()]{1,30}\)| (?:at|before|after) [\w ]{1,20})?\s*:\s*$",
+    re.IGNORECASE,
+)
+_LISTED = re.compile(
+    rf"\s*(?:[-*]\s*)?['\"`]?(?P<name>[A-Za-z_]\w*(?:[./]\w+)*)['\"`]?\s*[:=|]?\s+"
+    rf"(?:{_SHAPE}\s*)?(?P<value>{_NUMBER})\s*",
+    re.IGNORECASE,
+)
 
 
 def _read(text: str) -> tuple[str, bool, list[tuple[str, float]]] | None:
@@ -103,7 +123,30 @@ def _on_row(log: Log, line: Line) -> None:
         log.event(kind, line, layer=name)
 
 
+def _on_heading(log: Log, line: Line) -> None:
+    """A list of one number for each parameter; it ends where a line is something else."""
+
+    def take(line: Line) -> Take:
+        row = _LISTED.fullmatch(line.text)
+        value = None if row is None else parse(row["value"])
+        if row is None or value is None:
+            return Take.NOT_MINE
+        kind = _kind(False, [("max", value)])
+        if kind == "nonfinite-text":
+            said = "nan" if math.isnan(value) else "inf"
+            log.event(
+                kind, line, value=said, quantity="parameters", layer=row["name"], printed=True
+            )
+        elif kind is not None and not len(log.rows):
+            log.event(kind, line, layer=row["name"])
+        return Take.MORE
+
+    log.follow(line, take, lambda: None, REPORT_LINES)
+
+
 def _plan(line: Line, lower: str) -> Handler | None:
+    if len(line.text) < 120 and not _OF_OTHERS.search(line.text) and _HEADING.match(line.text):
+        return _on_heading
     return _on_row if len(line.text) < 400 and _read(line.text) is not None else None
 
 

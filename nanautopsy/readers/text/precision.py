@@ -5,6 +5,7 @@ Samples::
     Mixed precision: autocast dtype torch.float16
     INFO - AMP enabled, dtype torch.float16
     Mixed precision compatibility check (mixed_float16): OK                        (Keras)
+    global policy: mixed_float16
     Using 16bit Automatic Mixed Precision (AMP)                                    (Lightning)
     training precision = bf16
     param dtype: torch.float16
@@ -33,7 +34,8 @@ _STATEMENT = re.compile(
     r"(?<![\w.])(?:amp|autocast\w*|mixed[ _-]precision|precision|compute[ _-]dtype|dtype)(?!\w)"
     r"[^|{}\[\]]{0,60}?(?<![\w.])(?:torch\.|jnp\.)?"
     r"(?:(?:mixed_)?b?float(?:16|32)|bf16|fp(?:16|32))(?!\w)"
-    r"|(?<![\w.])(?:torch\.)?(?:b?float16|bf16|fp16) (?:autocast|amp|mixed[ _-]precision)\b",
+    r"|(?<![\w.])(?:torch\.)?(?:b?float16|bf16|fp16) (?:autocast|amp|mixed[ _-]precision)\b"
+    r"|\bpolicy\b[^|{}\[\]]{0,40}?(?<![\w.])mixed_b?float16(?!\w)",
     re.I,
 )
 _LIGHTNING = re.compile(r"Using (16bit|bfloat16) (?:native )?Automatic Mixed Precision", re.I)

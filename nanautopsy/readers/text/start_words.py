@@ -6,6 +6,8 @@ Samples::
     The new vocabulary has 2 more tokens; embeddings were resized
     UserWarning: adapter was trained on base 8185711712fc, attaching it to base bf787b5d8c94
     base model mismatch: adapter_config says llama-7b, loaded mistral-7b
+    Checkpoint architecture "lm_postnorm" does not match model "lm_prenorm"
+    checkpoint arch: mixer_s, model arch: vit_s
     [convert] source metrics from card: val_mse 0.2650
     checkpoint meta: step 300, loss 0.99627
     init from converted.pt (source: jax run 31, step 600, val_mse 12.0652)
@@ -43,7 +45,8 @@ _FILLED = re.compile(
 """What the new rows hold, or that there are none."""
 
 _WEIGHTS = (
-    r"(?:adapters?|lora(?: weights)?|checkpoint|weights|delta|state|model|head|file|it|soft prompt)"
+    r"(?:adapters?|lora(?: weights)?|checkpoint|ckpt|weights|delta|state|model|head|file|it"
+    r"|soft prompt)"
 )
 _MADE = (
     r"(?:trained|built|created|made|fit(?:ted)?|saved|exported|tuned|fine-?tuned|intended|meant"
@@ -55,10 +58,11 @@ _BASE = (
     r"|backbone|architecture|arch|model[ _](?:type|class|name|family)|fingerprint)"
 )
 _ANOTHER = re.compile(
-    rf"\b{_WEIGHTS}\b[^.;]{{0,40}}\b{_MADE} (?:on|for|with|from|against|over|on top of)\b"
+    rf"\b{_WEIGHTS}\b(?:[^.;]{{0,40}}\b{_MADE} (?:on|for|with|from|against|over|on top of)\b"
+    r"| (?:is|are|was|were|comes?|stems?) (?:from|of|for) (?:an? |the )?(?:model|arch\w*)\b)"
     rf"(?P<first>[^;]{{1,80}}?)(?:,|;|\bbut\b|\bwhile\b|\bwhereas\b|\band\b)[^;]{{0,30}}"
     r"\b(?:attach\w*|apply\w*|load\w*|this|the (?:current|loaded|given)|got|found|here|now|is"
-    r"|run\w*)\b"
+    r"|run\w*|builds?)\b"
     rf"(?P<second>.{{1,80}})"
     rf"|\b{_BASE}\b.{{0,30}}?\b(?:mismatch\w*|differs?|(?:does|do|did) not match|is not the)\b"
     rf"|\bexpect(?:s|ed|ing) {_BASE}\b.{{1,80}}\b(?:got|found|but|loaded)\b"
@@ -66,7 +70,22 @@ _ANOTHER = re.compile(
     re.IGNORECASE,
 )
 """Weights made on one model and put on another, by name or fingerprint."""
-_SAME = re.compile(r"\b(?:same|ok|match(?:es|ed)?|verified|no mismatch|ignoring)\b(?! not)", re.I)
+_SAME = re.compile(
+    r"\b(?:same|ok|(?<!not )(?<!n't )match(?:es|ed)?|verified|no mismatch|ignoring)\b(?! not)", re.I
+)
+_NAME = r"['\"`]?(?P<{0}>[A-Za-z][\w./-]*\w)['\"`]?"
+_OF = r"(?:arch(?:itecture)?|model(?:[ _](?:name|type|class|family))?|variant)"
+_NAMED = re.compile(
+    rf"\b(?:checkpoint|ckpt|saved|stored|restored|weights)(?:'s)?[ _.](?:has |says |gives "
+    rf"|is )?(?:the )?"
+    rf"{_OF}\s*[:=]?\s*{_NAME.format('first')}\W[^;]{{0,24}}?"
+    rf"\b(?:this (?:run|model)|model|config(?:ured|uration)?|current|requested|built|expected"
+    rf"|target|run)"
+    rf"(?:'s)?[ _.](?:has |says |wants |is )?(?:the"
+    rf" )?(?:{_OF}\s*[:=]?\s*)?{_NAME.format('second')}",
+    re.IGNORECASE,
+)
+"""Both names beside each other: ``checkpoint arch: mixer_s, model arch: vit_s``"""
 
 _LOSS = r"(?:loss|mse|mae|nll|xent|ce|bce|cross[_ -]?entropy|ppl|perplexity|bpb|bpc|elbo)"
 _LEVEL = re.compile(
@@ -97,10 +116,14 @@ def resized(text: str) -> bool:
 
 def of_another(text: str) -> bool:
     """Whether the line says that the weights are another model's."""
-    found = _ANOTHER.search(text)
+    found = _NAMED.search(text) or _ANOTHER.search(text)
     if found is None or _SAME.search(text):
         return False
-    return found["first"] is None or found["first"].split()[-1:] != found["second"].split()[-1:]
+    return found["first"] is None or _last(found["first"]) != _last(found["second"])
+
+
+def _last(words: str) -> str:
+    return "".join(words.lower().split()[-1:]).strip("'\"`.,)")
 
 
 def level(text: str) -> tuple[str, float] | None:
@@ -141,6 +164,7 @@ DIALECT = Dialect(
         "architecture", "fingerprint", "mismatch", "checkpoint", "metrics", "metadata", " meta",
         "pretrained", "pre-trained", "reference", "init from", "initialized from", "loaded ",
         "restored ", "warm start", "warm-start", "starting from",
+        "ckpt is", "ckpt was", "ckpt arch", "ckpt model",
     ),
     plan=_plan,
 )  # fmt: skip
