@@ -45,14 +45,14 @@ def _deaths(run: Run, event: LogEvent, axis: Axis, step: int) -> Iterator[Findin
         whole = _with_earlier(run, series, step)
         if series.axis != axis or series.earlier_deaths:
             continue
-        behind = _behind(whole, event, step)
-        before, after = np.abs(whole.values[~behind]), whole.values[behind]
+        resumed = behind(whole, event, step)
+        before, after = np.abs(whole.values[~resumed]), whole.values[resumed]
         if len(before) < thresholds.CALM_POINTS or not len(after) or np.isfinite(after[0]):
             continue
         usual = float(np.median(before[-thresholds.CALM_POINTS :]))
         if not np.isfinite(before).all() or before[-1] > thresholds.SUDDEN_FACTOR * usual:
             continue
-        index = int(np.argmax(behind))
+        index = int(np.argmax(resumed))
         yield Finding(
             id="dead-at-resume",
             text=phrase(
@@ -64,7 +64,7 @@ def _deaths(run: Run, event: LogEvent, axis: Axis, step: int) -> Iterator[Findin
             ),
             source=whole.at(index),
             step=int(whole.steps[index]),
-            last_good=int(whole.steps[~behind][-1]),
+            last_good=int(whole.steps[~resumed][-1]),
             data={"what": series.role, "axis": axis},
         )
         return
