@@ -71,7 +71,7 @@ def evened(series: Series, changes: Changes) -> Series:
         ):
             continue
         # At chance where the run resumed: no other objective, but what was not restored.
-        if changes.resumed(series, at) and _is_back(series.values, at):
+        if changes.resumed(series, at) and is_back(series.values, at):
             continue
         ratio = float(np.median(after) / np.median(before))
         if 1 < ratio <= changes.most(series, at):
@@ -79,10 +79,12 @@ def evened(series: Series, changes: Changes) -> Series:
     return replace(series, values=values)
 
 
-def _is_back(values: NDArray[np.float64], at: int) -> bool:
-    """Whether the level from ``at`` on is that of the beginning."""
-    initial = float(np.median(values[:3]))
-    return abs(float(np.median(values[at:])) / initial - 1) <= thresholds.BACK_AT_START
+def is_back(values: NDArray[np.float64], at: int) -> bool:
+    """Whether the level from ``at`` on is that of the beginning, which in a run that learns fast
+    only its first row shows."""
+    level = float(np.median(values[at:]))
+    begun = (float(values[0]), float(np.median(values[:3])))
+    return any(abs(level / initial - 1) <= thresholds.BACK_AT_START for initial in begun)
 
 
 def is_new_objective(series: Series, changes: Changes) -> bool:

@@ -38,27 +38,34 @@ def is_total(series: Series, losses: Sequence[Series]) -> bool:
 
 
 def _is_sum(series: Series, others: Sequence[Series]) -> bool:
-    """Whether positive multiples of two or more of the others give it, at all steps that they
-    share, to within what printing rounds off. A term is never such a sum: the total minus the
-    other terms gives it."""
+    """Whether positive multiples of two or more of the others give it. A term is never such a sum:
+    the total minus the other terms gives it."""
+    return bool(parts_of(series, others))
+
+
+def parts_of(series: Series, others: Sequence[Series]) -> list[Series]:
+    """Those of the others of which two or more, times positive weights, add up to it at all steps
+    that they share, to within what printing rounds off; empty where none do."""
     terms = [s for s in others if len(s) and not is_named_total(s.tag)]
     if len(terms) < 2 or len(terms) > thresholds.MOST_TERMS:
-        return False
+        return []
     steps = reduce(np.intersect1d, [s.steps for s in (series, *terms)])
     rows = np.stack([_at(s, steps) for s in (series, *terms)])
     rows = rows[:, np.isfinite(rows).all(axis=0)]
     if rows.shape[1] < thresholds.SUM_POINTS * len(terms):
-        return False
+        return []
     total, parts = rows[0], rows[1:].T
     weights, misfit = _fit(parts, total)
     # Terms that move against each other leave the total nearly still.
     spread = float(max(total.std(), *(np.abs(weights) * parts.std(axis=0))))
     if not 0 < spread or misfit > thresholds.SUM_MISFIT * spread:
-        return False
+        return []
     # A term counts when the sum is much worse without it.
     least = thresholds.SUM_WORSE * max(misfit, thresholds.SUM_ROUNDING * spread)
     used = [_fit(np.delete(parts, i, axis=1), total)[1] > least for i in range(len(terms))]
-    return sum(used) >= 2 and bool((weights[np.array(used)] > 0).all())
+    if sum(used) < 2 or (weights[np.array(used)] <= 0).any():
+        return []
+    return [term for term, counts in zip(terms, used, strict=True) if counts]
 
 
 def _fit(parts: np.ndarray, total: np.ndarray) -> tuple[np.ndarray, float]:

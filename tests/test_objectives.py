@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from builders import NAN, detect, make_run, series
 
-from nanautopsy.objectives import is_total
+from nanautopsy.objectives import is_total, parts_of
 
 RANDOM = np.random.default_rng(5)
 RECON = 2.0 * 0.97 ** np.arange(60) + RANDOM.normal(0, 0.02, 60)
@@ -58,3 +58,12 @@ def test_terms_that_turn_together_tell_nothing() -> None:
         column[50:] = NAN
     run = make_run(*(series(t, c) for t, c in zip(("nll", "kl", "recon"), columns, strict=True)))
     assert not [f for f in detect(run) if f.id == "loss-term-alone"]
+
+
+def test_which_terms_add_up_to_it() -> None:
+    rng = np.random.default_rng(1)
+    one, other, stranger = (rng.uniform(0.5, 1.5, 80) for _ in range(3))
+    terms = [series("a", list(one)), series("b", list(other)), series("c", list(stranger))]
+    total = series("loss", list(one + 0.1 * other))
+    assert [s.tag for s in parts_of(total, terms)] == ["a", "b"]
+    assert parts_of(series("loss", list(one - 0.1 * other)), terms) == []

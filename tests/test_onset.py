@@ -586,6 +586,16 @@ def test_back_at_chance_where_it_resumed() -> None:
     assert judge(make_run(series("loss", [*LEARNS, *learns]), resumed)).verdict == "healthy"
 
 
+def test_back_at_chance_that_only_the_first_row_shows() -> None:
+    """A run that learned within its first rows; its second is far below chance already."""
+    learns = [1.38, 0.74, 0.41, 0.40, 0.26, *[0.1, 0.02, 0.3] * 12]
+    resumed = event("run-resumed", "resumed", len(learns))
+    lost = [21.5, *[1.42, 1.5, 1.38, 1.45] * 10]
+    assert judge(make_run(series("loss", learns + lost), resumed)).verdict == "diverged"
+    harder = [0.8, *[0.75, 0.7, 0.8, 0.72] * 10]
+    assert judge(make_run(series("loss", learns + harder), resumed)).verdict == "healthy"
+
+
 def test_a_loss_that_loses_most_behind_a_peak_diverged() -> None:
     values = [*LEARNS, 9.0, 7.0, *[v - 1.2 for v in AT_CHANCE]]
     assert judge(make_run(series("loss", values))).verdict == "diverged"

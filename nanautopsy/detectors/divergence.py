@@ -14,7 +14,7 @@ from nanautopsy.detectors.lr_schedule import DETECTOR as LR_SCHEDULE
 from nanautopsy.kept_success import keeps_success
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.moving_targets import is_moving_target, is_unbound
-from nanautopsy.objective_changes import Changes, changes_of, evened, is_new_objective
+from nanautopsy.objective_changes import Changes, changes_of, evened, is_back, is_new_objective
 from nanautopsy.objectives import minimized
 from nanautopsy.signal import shown
 from nanautopsy.wording import phrase
@@ -147,11 +147,11 @@ def _loses_it(series: Series, changes: Changes) -> int | None:
     if changes.rate_jumped(series, start):
         return start
     back = abs(level / initial - 1) <= thresholds.BACK_AT_START
-    lost = back and changes.resumed(series, start)
+    lost = changes.resumed(series, start) and is_back(values, start)
     if not lost and changes.stage_began(series, start) and is_new_objective(series, changes):
         return None
     peak = float(after[: 2 * settle].max())
-    return start if back or peak >= thresholds.OVERSHOOT_FACTOR * level else None
+    return start if back or lost or peak >= thresholds.OVERSHOOT_FACTOR * level else None
 
 
 DETECTOR = Detector("divergence", _detect)

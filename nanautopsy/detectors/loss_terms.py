@@ -10,7 +10,7 @@ from nanautopsy.detectors.interface import Detector
 from nanautopsy.detectors.rl_metrics import is_reinforcement
 from nanautopsy.experts import has_experts, is_auxiliary
 from nanautopsy.model import Finding, Run, Series
-from nanautopsy.objectives import is_total
+from nanautopsy.objectives import is_named_total, is_total, parts_of
 from nanautopsy.quantities import position
 from nanautopsy.roles import words
 from nanautopsy.signal import first_nonfinite, kind_of, shown
@@ -50,15 +50,36 @@ def _detect(run: Run) -> Iterator[Finding]:
     by_writer: dict[tuple[str, str, int | None], list[Series]] = {}
     for series in run.by_role("loss"):
         by_writer.setdefault((series.source.path, series.axis, series.rank), []).append(series)
-    others = [s for s in run.by_role("other") if s.layer is None and _is_term(s.tag)]
-    for series in [] if is_reinforcement(run) else others:
-        beside = by_writer.get((series.source.path, series.axis, series.rank))
-        if beside is not None:
-            beside.append(series)
+    strangers: dict[tuple[str, str, int | None], list[Series]] = {}
+    for series in [] if is_reinforcement(run) else run.by_role("other"):
+        writer = series.source.path, series.axis, series.rank
+        if series.layer is not None or writer not in by_writer:
+            continue
+        if _is_term(series.tag):
+            by_writer[writer].append(series)
+        else:
+            strangers.setdefault(writer, []).append(series)
+    for key, losses in by_writer.items():
+        losses.extend(_added_up(losses, strangers.get(key, [])))
     for losses in by_writer.values():
         finding = _alone(run, losses)
         if finding is not None:
             yield finding
+
+
+def _added_up(losses: list[Series], others: list[Series]) -> list[Series]:
+    """Those of the others that are terms by their numbers, whatever their names: with the losses
+    they add up to the total. Asked where one of them turned with it."""
+    for total in losses:
+        dead = first_nonfinite(total)
+        if dead is None or not is_named_total(total.tag):
+            continue
+        step = int(total.steps[dead])
+        if any((i := first_nonfinite(s)) is not None and s.steps[i] == step for s in others):
+            known = {id(s) for s in losses}
+            beside = [s for s in losses if s is not total]
+            return [s for s in parts_of(total, [*beside, *others]) if id(s) not in known]
+    return []
 
 
 def _alone(run: Run, losses: list[Series]) -> Finding | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from builders import INF, NAN, case_of, event, make_run, named_cause, series
 
@@ -121,5 +122,20 @@ def test_a_probability_that_reaches_1_where_its_term_dies(highest: float, named:
         series("rec", [4.0] * 30 + [NAN] * 3),
         series("kl", [16.0] * 31 + [NAN] * 2),
         series("p_max", [0.97] * 30 + [highest] + [NAN] * 2),
+    )
+    assert (named_cause(*parts) == "loss-domain-error") is named
+
+
+@pytest.mark.parametrize(("weight", "named"), [(0.1, True), (0.0, False)])
+def test_terms_that_only_their_sum_tells(weight: float, named: bool) -> None:
+    """No word says that they are terms of the loss; that they add up to it does."""
+    rng = np.random.default_rng(0)
+    nce, spread = rng.uniform(0.2, 1.0, 60), rng.uniform(-3.0, -1.0, 60)
+    nce[50:], spread[51:] = [INF, *[NAN] * 9], NAN
+    parts = (
+        series("loss", list(nce + weight * spread if weight else nce**2)),
+        series("nce", list(nce)),
+        series("uniformity", list(spread)),
+        series("sim_max", list(rng.uniform(90.0, 99.0, 60))),
     )
     assert (named_cause(*parts) == "loss-domain-error") is named
