@@ -129,6 +129,8 @@ def backward_made_it(run: Run, onset: Onset) -> bool:
 def calm_before(run: Run, onset: Onset) -> Series | None:
     """A gradient norm, or where none was logged a loss, at its usual level before the onset."""
     measured = run.by_role("grad_norm") or run.by_role("loss")
+    if (told := _told_calm(run, onset)) is not None:
+        return told
     if not any(s.axis == onset.axis and len(up_to(s, onset.step)) for s in measured):
         measured = run.by_role("other")
     for series in measured:
@@ -138,6 +140,27 @@ def calm_before(run: Run, onset: Onset) -> Series | None:
         usual = float(np.median(before)) if len(before) else 0.0
         settled = len(before) >= thresholds.CALM_POINTS
         if settled and before[-1] <= thresholds.SUDDEN_FACTOR * usual:
+            return series
+    return None
+
+
+_TOLD = re.compile(
+    r"\b(?P<tag>[a-z_]*loss|\w*(?:bce|mse|nll|ce))\b(?: (?:was|is|of))? ?[(=:]? ?"
+    r"(?P<value>\d+\.\d+(?:e[-+]?\d+)?)",
+    re.IGNORECASE,
+)
+
+
+def _told_calm(run: Run, onset: Onset) -> Series | None:
+    """A loss of few rows that the statement of bad gradients gives once more, on its usual level:
+    a forward pass that is about to overflow gives none."""
+    told = _TOLD.search(onset.source.excerpt or "")
+    if told is None or onset.quantity not in ("gradient", "gradients"):
+        return None
+    for series in run.by_role("loss"):
+        before = up_to(series, onset.step)
+        few = 2 <= len(before) < thresholds.CALM_POINTS and np.isfinite(before).all()
+        if few and 0 <= float(told["value"]) <= thresholds.SUDDEN_FACTOR * abs(before[-1]):
             return series
     return None
 

@@ -113,8 +113,9 @@ def give_roles(
 def _falls(values: np.ndarray) -> bool:
     """Whether a number that training changes is minimized: it falls, or is past what a share or a
     percentage can be."""
-    if len(values) < _PHASE_POINTS:
-        return False
+    if len(values) < _PHASE_POINTS:  # whole numbers may count samples
+        counted = (values == np.floor(values)).all()
+        return bool(len(values) and not counted and values.max() > _PERCENT)
     first, *_, last = np.array_split(values, 3)
     return bool(np.median(last) < np.median(first)) or float(values.max()) > _PERCENT
 

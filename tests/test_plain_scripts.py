@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +122,51 @@ def test_dead_in_the_first_row_behind_a_resume() -> None:
     assert resumed([*calm, 40.0], [NAN] * 6) != "resume-mismatch"
 
 
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        (
+            "RESUME rec_0300.pt\nrec_0300.pt has no entry 'target_scaler', uses identity",
+            True,
+        ),
+        ("resuming from out/rec_300.pt\nobs normalizer was not saved, starts from zero", True),
+        ("saved rec_0300.pt", False),
+    ],
+)
+def test_a_scaler_of_the_data_that_a_resume_lost(tmp_path: Path, said: str, cause: bool) -> None:
+    calm = [0.6 + 0.2 * math.sin(i) for i in range(300)]
+    rows = [
+        {"global_step": i, "mse": v, "gn": 2 * v, "lr": 0.02}
+        for i, v in enumerate([*calm, 7e5, 1.7e6, 9e18, INF, *[NAN] * 20])
+    ]
+    for row, norm in zip(rows[300:], [4776.0, 4e5, 1e16, NAN], strict=False):
+        row["gn"] = norm
+    (tmp_path / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = first(judged(tmp_path, f"recommender | sgd lr 2e-2\n{said}\n"))
+    assert (found == "resume-mismatch") is cause
+    assert found != "gradient-explosion"  # no update leaps so far behind an ordinary gradient
+
+
+# --- gradients beside a finite loss -------------------------------------------------------------
+
+
+def test_a_value_at_which_a_root_has_no_derivative() -> None:
+    norm = series("grad_l2", [5.0, 6.0, 5.5] * 10 + [NAN] * 20)
+    loss = series("loss", [7.0, 6.5, 6.8] * 10 + [6.9] + [NAN] * 19)
+    for tag, usual, end in (("feat_std_min", 0.6, 0.0), ("pose/cos_max", 0.98, 1.0)):
+        reached = series(tag, [usual, usual * 0.9, usual] * 10 + [end] + [NAN] * 19)
+        run = make_run(norm, loss, reached)
+        assert [f.step for f in detect(run) if f.id == "left-domain"] == [31]
+        assert named_cause(norm, loss, reached) == "singular-gradient"
+
+
+def test_a_guard_that_gives_the_loss_of_the_step(tmp_path: Path) -> None:
+    rows = "".join(f"step {20 * i}: bce = {0.5 - 0.1 * i:.4f}, tv = 0.03\n" for i in (1, 2, 3))
+    said = "AssertionError: NaN in gradient of encoder.2.weight at global step 69 (loss={})\n"
+    assert first(judged(tmp_path, rows + said.format("0.1328"))) == "singular-gradient"
+    assert first(judged(tmp_path, rows + said.format("8123.5"))) is None
+
+
 # --- what counts --------------------------------------------------------------------------------
 
 
@@ -200,3 +246,14 @@ def test_what_a_histogram_left_out_is_no_size() -> None:
     size = series("weights/out#max", [0.2, 0.3, 0.3], [0, 100, 200])
     loss = series("loss", [0.5] * 300 + [INF], range(301))
     assert not [f for f in detect(make_run(left, size, loss)) if f.id == "zero-weight"]
+
+
+def test_a_phase_of_few_rows_that_no_share_reaches(tmp_path: Path) -> None:
+    rows = "".join(f"ep {i + 1}/8  trn {v}  val_rmse {v}\n" for i, v in enumerate([93.1, 1e28]))
+    dead = "".join(f"ep {i}/8  trn nan  val_rmse nan\n" for i in range(3, 9))
+    judged(tmp_path, rows + dead)
+    roles = {s.tag: s.role for s in analyze(tmp_path).run.series}
+    assert roles["trn"] == "loss"
+    few = rows.replace("93.1", "0.3").replace("1e+28", "0.4")
+    judged(tmp_path, few + dead)
+    assert {s.tag: s.role for s in analyze(tmp_path).run.series}["trn"] == "other"

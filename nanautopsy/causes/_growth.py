@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from nanautopsy import thresholds
 from nanautopsy.causes._resume import lost_state
 from nanautopsy.causes.interface import Case, Weighing
 from nanautopsy.learning_rates import from_a_resume
-from nanautopsy.model import Finding
+from nanautopsy.model import Finding, Run
 from nanautopsy.wording import phrase
 
 EXPLANATIONS = (
@@ -38,3 +40,17 @@ def weigh_resume(case: Case, growth: Finding, weighing: Weighing) -> None:
             phrase("the program says what was lost: {line}", line=event.text),
             event.source,
         )
+
+
+def leapt(run: Run, loss: Finding, calm_until: int) -> bool:
+    """Whether the loss rose ten thousandfold from one step to the next, while the gradient had
+    its usual level up to there: data, weights or their scale were changed from outside."""
+    for series in run.by_role("loss"):
+        at = np.flatnonzero(series.steps == loss.step)
+        if series.tag != loss.source.tag or not len(at) or not at[0]:
+            continue
+        (before, now), step = np.abs(series.values[at[0] - 1 : at[0] + 1]), series.steps[at[0]]
+        follows = step - series.steps[at[0] - 1] == 1 and calm_until >= step - 1
+        if follows and 0 < thresholds.GROWTH_FACTOR**4 * before <= now < np.inf:
+            return True
+    return False

@@ -28,7 +28,7 @@ from __future__ import annotations
 import re
 
 from nanautopsy import thresholds
-from nanautopsy.causes._growth import EXPLANATIONS, weigh_resume
+from nanautopsy.causes._growth import EXPLANATIONS, leapt, weigh_resume
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.circumstances import backward_made_it
 from nanautopsy.experts import has_experts, is_auxiliary
@@ -139,6 +139,16 @@ def _weigh_loss(case: Case, growth: Finding, weighing: Weighing) -> None:
     loss = next(iter(case.found("loss-growth")), None)
     if loss is None or loss.step is None or growth.step is None:
         return
+    if leapt(case.run, loss, _began(growth)):
+        weighing.speaks_against(
+            thresholds.DECISIVE,
+            phrase(
+                "{loss}, of which it leapt most in one step behind an ordinary gradient: no "
+                "update did that",
+                loss=loss.text,
+            ),
+            loss.source,
+        )
     if loss.data.get("descends"):
         weighing.speaks_for(
             thresholds.STRONG,

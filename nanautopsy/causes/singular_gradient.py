@@ -140,6 +140,16 @@ def _weigh_order(case: Case, weighing: Weighing) -> None:
             ),
             hidden.source,
         )
+    for finding in case.at_onset("left-domain")[:1] if onset.value == "nan" else ():
+        weighing.speaks_for(
+            thresholds.STRONG,
+            phrase(
+                "{finding}: a value that the loss can take, where a root, a norm or an angle has "
+                "no derivative",
+                finding=finding.text,
+            ),
+            finding.source,
+        )
     calm = calm_before(case.run, onset)
     if calm is not None and onset.value == "nan":
         weighing.speaks_for(

@@ -166,6 +166,12 @@ def _at_bound(values: np.ndarray) -> int | None:
     return int(at[0]) if ((known >= 0) & (known <= 1)).all() else None
 
 
+def _at_one(values: np.ndarray) -> int | None:
+    """The first cosine of 1 or more in magnitude, of which the others were below it."""
+    ends = np.flatnonzero(np.abs(values) >= 1)
+    return int(ends[0]) if len(ends) and ends[0] >= thresholds.INPUT_HISTORY else None
+
+
 def _negative(values: np.ndarray) -> int | None:
     """The first negative number."""
     below = np.flatnonzero(values < 0)
@@ -219,6 +225,11 @@ def _is_highest_probability(have: _Words) -> bool:
     )
 
 
+def _is_cosine(have: _Words) -> bool:
+    extreme = have & (_LEAST | _of("max maximum largest"))
+    return bool(have & _of("cos cosine cosines") and extreme) and not have & _NO_ARGUMENT
+
+
 _RULES = (
     _Rule("no-targets", _is_target, _fallen, phrase("{usual} as a rule")),
     _Rule("no-targets", _is_share, _vanished, phrase("{usual} as a rule")),
@@ -255,6 +266,7 @@ _RULES = (
         _risen,
         phrase("0 up to then"),
     ),
+    _Rule("left-domain", _is_cosine, _at_one, phrase("below 1 up to then")),
     _Rule("left-domain", _is_highest_probability, _reached, phrase("below 1 up to then")),
     _Rule(
         "left-domain",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from nanautopsy.quantities import position
 from nanautopsy.signal import shown
 from nanautopsy.wording import phrase
 
+_NUMBER = re.compile(r"(?<!\d)(\d{2,9})(?!\d)(?=\D*$)")
 _ROLES: tuple[SeriesRole, ...] = ("learning_rate", "loss", "grad_norm", "loss_scale")
 
 
@@ -94,6 +96,10 @@ def _places(event: LogEvent) -> Iterator[tuple[Axis, int]]:
     step = stated if isinstance(stated, int) else event.step
     if step is not None:
         yield "step", step
+    name = str(event.data.get("checkpoint") or "").rpartition("/")[2]
+    if step is None and (number := _NUMBER.search(name)) is not None:
+        # What the number counts, the jump at it tells.
+        yield from (("step", int(number[1]) - 1), ("step", int(number[1])))
     if isinstance(epoch, int):
         yield from (("epoch", epoch - 1), ("epoch", epoch))
 

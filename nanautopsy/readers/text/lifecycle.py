@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
 
 _PATH = re.compile(
-    r"(?:to|from|at|in|:|loaded|loading|restored)\s+[\"'`]?"
+    r"(?:to|from|at|in|:|loaded|loading|restored|(?i:resum(?:e|ed|ing)))\s+[\"'`]?"
     r"((?:[\w.~-]*/)[^\s\"'`,;]+|[\w.-]+\.(?:pth?|ckpt|bin|safetensors))"
 )
 _STEP = re.compile(
@@ -162,6 +162,7 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
                 rf"(?:ckpt|pth?)\b"
                 rf"|\bcontinu(?:e[sd]?|ing) from (?:the )?(?:checkpoint |snapshot )?"
                 rf"[\"'`]?{_SAVED}\b"
+                rf"|^\W*(?:\[?\w+\]?\W+)?resum(?:e|ed|ing)(?: from)?:?\s+[\"'`]?{_SAVED}"
                 rf"|^\W*(?:\[?\w+\]?\W+)?resume:\s.*(?:{_SAVED}|\b(?:step|epoch"
                 rf"|iter\w*)\W{{0,3}}\d)"
                 r"|=> loaded checkpoint .* \(epoch|Restored (?:all states )?from"

@@ -5,6 +5,7 @@ Samples::
     restored 12/38 parameters from /models/base.pt
     Loaded 0 of 291 tensors
     Missing keys: ['head.weight', 'head.bias']
+    params not in checkpoint, left as constructed: ['mask_token', 'decoder.weight']
     213 keys of the checkpoint were not found in the model
     skip loading head.weight: checkpoint shape (1000, 768) vs model (10, 768)
     model.pt does not match the model: missing ['blocks.0.w'], unexpected ['layers.0.w']
@@ -48,7 +49,8 @@ _BARE = (
 that it is of keys, the other words of the line say."""
 _LEFT_AS_IS = (
     r"\b(?:left|kept|remain(?:ing|s)?|stay(?:ing|s)?) (?:at|as|with|on) (?:their |its )?"
-    r"(?:initial|random|fresh|init)\w*(?: \w+)?\s*:\s*(?=[\[{(]\s*['\"]?\w+[./])"
+    r"(?:initial|random|fresh|init|built|construct|creat|default|declar)\w*(?: \w+)?\s*:\s*"
+    r"(?=[\[{(]\s*(?:['\"]\w|\w+[./]))"
 )
 _ONLY_IN = (
     r"(?<![\w.])(\d{{1,7}})(?: (?:leaves|leaf|keys?|param\w*|tensors?|arrays?|entries|weights))? "

@@ -8,6 +8,7 @@ Samples::
     6 parameter tensors restored, 0 of 6 accumulator slots restored
     8 of 8 momentum buffers had another shape and were zeroed
     scheduler restarted from step 0
+    rec_0800.pt has no entry 'target_scaler', going on with identity
     resuming with model weights only
 
 and of the circumstances under which what it loads was saved::
@@ -27,7 +28,10 @@ _STATE = (
     r"|(?:(?:lr|learning[ -]rate)[_ ])schedule"
     r"|(?:loss |grad(?:ient)? ?|amp )?scalers?|loss[_ ]scale|ema|exp_avg(?:_sq)?"
     r"|(?:(?:first|second|adam) )?moments?|accumulators?|slots?|momentum|velocity"
-    r"|(?:momentum|velocity|moment|accumulator|slot) (?:buffers?|slots?|variables?))"
+    r"|(?:momentum|velocity|moment|accumulator|slot) (?:buffers?|slots?|variables?)"
+    r"|(?:(?:target|input|feature|reward|obs(?:ervation)?|state|data|label|y|x)[ _-])?"
+    r"(?:normali[sz]ers?|scalers?)|(?:obs|ret|reward|input)_rms"
+    r"|running[ _](?:mean|stat\w*|norm\w*))"
 )
 _MORE = r"(?:[ _.-](?:states?|dict|file|entr(?:y|ies)|keys?|slots?|buffers?|variables?|\w+\.pt))*"
 _GONE = (
@@ -154,7 +158,7 @@ DIALECT = Dialect(
         "optimizer", "optimiser", "opt_state", "optim_state", "scheduler", "scaler", "ema state",
         "exp_avg", "moments", "momentum", "accumulator", " slots", "lr schedule", "rate schedule",
         "loss scale", "loss_scale", "'optim'", "resum", "world_size", "world size", "saved by",
-        "saved with", "written by", "restor",
+        "saved with", "written by", "restor", "normalizer", "normaliser", "obs_rms", "running_m",
     ),
     plan=_plan,
 )  # fmt: skip
