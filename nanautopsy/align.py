@@ -68,7 +68,7 @@ def align(
     notes.extend(setting_conflicts(configs, environments, facts))
     notes.extend(machine_conflicts(environments))
     series = count_steps(series, facts, notes)
-    if not any(event.kind == "run-resumed" for event in events):
+    if not any(event.kind == "run-resumed" and _is_placed(event) for event in events):
         # Files of one writer are joined by now; rows of others have their steps only now.
         events += tuple(continuations(named) or continuations(series))
     checkpoints = sorted(
@@ -100,6 +100,11 @@ def _of_type(readings: Iterable[Reading], kind: type[_Record]) -> Iterable[_Reco
 
 
 # --- series -----------------------------------------------------------------------------------
+
+
+def _is_placed(resume: LogEvent) -> bool:
+    """Whether it says where the run went on."""
+    return resume.step is not None or not {"step", "epoch"}.isdisjoint(resume.data)
 
 
 def _series(readings: Sequence[Reading], notes: list[str]) -> list[Series]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from nanautopsy import thresholds
@@ -31,8 +33,11 @@ _COMPANION_LOSSES = frozenset({"d", "g", "dis", "gen", "gan", "adv", "adversaria
 
 
 def is_unbound(series: Series) -> bool:
-    """Whether its own name says that its level is no measure of success."""
-    return not (_UNBOUND | _RUNNING).isdisjoint(words(series.tag))
+    """Whether its own name says that its level is no measure of success; a cross-entropy's is."""
+    named = words(series.tag)
+    if ("cross", "entropy") in pairwise(named):
+        named = tuple(word for word in named if word != "entropy")
+    return not (_UNBOUND | _RUNNING).isdisjoint(named)
 
 
 def is_running_sum(series: Series) -> bool:

@@ -131,6 +131,9 @@ the 255 first rows of the corpus' tuning part whose weights were sound."""
 UNSCALED_LOSS = 1e4
 """A loss before any update above which the usual rates of plain gradient descent, whose steps grow
 with the loss, are not usual."""
+STAYS_DEAD = 0.9
+"""Share of the points behind the first non-finite one that are so too, where single batches with
+bad numbers would let most others pass."""
 CALM_POINTS = 5
 """Gradient norms or losses before a sudden end that show their usual level."""
 DIVERGED_FACTOR = 3.0

@@ -9,7 +9,7 @@ from nanautopsy.causes.interface import Case
 from nanautopsy.checkpoints.damage import damaged, weights
 from nanautopsy.circumstances import at_first_steps, gradients_were_finite_at
 from nanautopsy.model import Checkpoint, Series
-from nanautopsy.signal import first_nonfinite, persistent
+from nanautopsy.signal import first_nonfinite
 
 
 def half_weights(case: Case) -> Checkpoint | None:
@@ -44,11 +44,24 @@ def survivor(case: Case) -> Checkpoint | None:
     """Sound weights from after the step at which the loss died for good: steps are skipped since,
     and neither a bad batch nor bad weights explain why the loss stays so."""
     onset = case.onset
-    if onset is None or onset.step is None or not onset.persistent or onset.quantity != "loss":
+    if onset is None or onset.step is None or onset.quantity != "loss":
+        return None
+    if not onset.persistent and not any(
+        (first := first_nonfinite(s)) is not None and _stays_dead(s, first)
+        for s in case.run.by_role("loss")
+        if s.tag == onset.source.tag
+    ):
         return None
     later = [c for c in case.run.checkpoints if c.step is not None and c.step > onset.step]
     sound = [c for c in later if c.tensors and c.holds == "model" and not damaged(c)]
     return sound[0] if sound else None
+
+
+def _stays_dead(series: Series, first: int) -> bool:
+    """Whether nearly all points from the first that is non-finite on are: where magnitudes lie at
+    the edge of the format, a batch now and then has smaller ones."""
+    after = ~np.isfinite(series.values[first:])
+    return bool(after.mean() >= thresholds.STAYS_DEAD)
 
 
 def kept_by_scaler(case: Case) -> Series | None:
@@ -65,7 +78,6 @@ def kept_by_scaler(case: Case) -> Series | None:
         return None
     for series in case.run.by_role("loss"):
         first = first_nonfinite(series)
-        dead = first is not None and persistent(series, first)
-        if first and dead and len(series) - first >= thresholds.CALM_POINTS:
+        if first and _stays_dead(series, first) and len(series) - first >= thresholds.CALM_POINTS:
             return series
     return None

@@ -15,8 +15,18 @@ from nanautopsy.wording import phrase, shortlist
 
 
 def weigh_resized(case: Case, weighing: Weighing) -> None:
-    """A vocabulary that grew, where nothing finite was ever seen behind it."""
+    """A vocabulary that grew, where nothing finite was ever seen behind it; or whose rows are said
+    to hold nothing, which shows when their token appears."""
     onset = case.onset
+    for event in case.run.events_of("embeddings-resized"):
+        placed = event.step is not None and not is_before_training(case.run, event)
+        if event.data.get("unfilled") and not placed:
+            weighing.speaks_for(
+                thresholds.STRONG,
+                phrase("rows were added that nothing fills: {line}", line=event.text),
+                event.source,
+            )
+            return
     if weighing.evidence or onset is None or onset.last_finite is not None:
         return
     for event in case.run.events_of("embeddings-resized")[:1]:
@@ -26,6 +36,11 @@ def weigh_resized(case: Case, weighing: Weighing) -> None:
                 phrase("rows were added, and nothing says what they hold: {line}", line=event.text),
                 event.source,
             )
+
+
+def are_unfilled_rows(case: Case) -> bool:
+    """Whether the program says that only new rows of a vocabulary were left so."""
+    return any(event.data.get("unfilled") for event in case.run.events_of("embeddings-resized"))
 
 
 def weigh_own(case: Case, weighing: Weighing) -> None:

@@ -223,7 +223,7 @@ def _weigh_rivals(
         weighing.speaks_for(
             thresholds.MODERATE,
             phrase(
-                "it died within its first {count} steps, of which one row was logged",
+                "it died within its first {count} steps, of which hardly a row was logged",
                 count=onset.step,
             ),
             onset.source,
@@ -235,13 +235,15 @@ def _weigh_rivals(
 
 
 def _hides_the_climb(case: Case, onset: Onset) -> bool:
-    """Whether the only row before the onset is that of the beginning, and updates lie between."""
+    """Whether one or two rows are all that was logged before the onset, beginning with that of the
+    beginning, and several updates lie between the last of them and the onset."""
     if onset.axis != "step" or onset.step is None or onset.last_finite is None:
         return False
-    losses = case.run.by_role("loss")
+    losses = [s for s in case.run.by_role("loss") if len(s) and s.steps[0] <= 1]
     if not losses or onset.step - onset.last_finite <= thresholds.FIRST_STEPS:
         return False
-    return onset.last_finite <= min(int(s.steps[0]) for s in losses if len(s)) <= 1
+    rows = max(int(np.count_nonzero(s.steps <= onset.last_finite)) for s in losses)
+    return rows < thresholds.EARLY_POINTS
 
 
 def _hides_growth(case: Case, onset: Onset, factor: float) -> bool:

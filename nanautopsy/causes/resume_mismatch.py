@@ -67,17 +67,23 @@ def _assess(case: Case) -> Assessment:
     for said in (lost, elsewhere):
         if said is not None:
             _weigh_lost(said, weighing)
+    if lost is None:
+        _weigh_weights(case, death, weighing)
+    if _counts_alike(case, first):
+        _weigh_calm(case, first.step, death, weighing)
+    return weighing.fired()
+
+
+def _weigh_weights(case: Case, death: int, weighing: Weighing) -> None:
+    """A checkpoint from before the failure that is broken itself."""
     for finding in case.found("absurd-weight", "flipped-weight", "nonfinite-parameters"):
-        if finding.step is not None and finding.step <= death and lost is None:
+        if finding.step is not None and finding.step <= death:
             weighing.speaks_against(
                 thresholds.STRONG,
                 phrase("{finding}: the weights are what changed", finding=finding.text),
                 finding.source,
             )
-            break
-    if _counts_alike(case, first):
-        _weigh_calm(case, first.step, death, weighing)
-    return weighing.fired()
+            return
 
 
 def _assess_dead(case: Case) -> Assessment:

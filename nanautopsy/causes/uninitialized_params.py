@@ -27,7 +27,7 @@ import re
 
 from nanautopsy import thresholds
 from nanautopsy.causes._start import from_before, weigh_time
-from nanautopsy.causes._unfilled import are_unread, weigh_own, weigh_resized
+from nanautopsy.causes._unfilled import are_unfilled_rows, are_unread, weigh_own, weigh_resized
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.detectors.absurd_curves import has_parameter_sizes
 from nanautopsy.detectors.load_report import keys_of
@@ -76,7 +76,7 @@ def _assess(case: Case) -> Assessment:
             )
         )
     _weigh_other_model(case, weighing)
-    if not _only_rows(case):
+    if not _only_rows(case) and not are_unfilled_rows(case):
         weigh_time(case, weighing)
     _weigh_defect(case, weighing)
     return weighing.fired()

@@ -53,9 +53,8 @@ def _assess(case: Case) -> Assessment:
         _weigh_new(finding, weighing)
     for finding in mismatched:
         # A head of another size is new on purpose; blocks of another size are another model's.
-        core = _int(finding, "blocks") >= thresholds.CORE_SHARE_NEW * _int(finding, "count") > 1
         other = thresholds.WEAK if finding.data.get("only_heads") else thresholds.MODERATE
-        strength = thresholds.STRONG if core else other
+        strength = thresholds.STRONG if _is_core(finding) else other
         weighing.speaks_for(strength, finding.text, finding.source)
     _weigh_architecture(case, new, weighing)
     for event in case.run.events_of("weights-of-another")[:1]:
@@ -98,6 +97,14 @@ def _weigh_left(case: Case, unused: Sequence[Finding], weighing: Weighing) -> No
     loss that no sound weights give: the others were trained to work with them."""
     left = [f for f in unused if _int(f, "blocks") >= thresholds.CORE_SHARE_NEW * _int(f, "count")]
     if not left or not any(f.data.get("keys") for f in left):
+        return
+    if case.onset is not None and case.onset.last_finite is None and _is_core(left[0]):
+        # A smaller model may take the first blocks of a larger one on purpose.
+        weighing.speaks_for(
+            thresholds.MODERATE,
+            phrase("{finding}, among them whole blocks", finding=left[0].text),
+            left[0].source,
+        )
         return
     for series in case.run.by_role("loss"):
         at = int(series.steps[0]) if len(series) else thresholds.FIRST_ROW
@@ -149,8 +156,10 @@ def _weigh_new(finding: Finding, weighing: Weighing) -> None:
     listed, blocks = _int(finding, "listed"), _int(finding, "blocks")
     renamed = _int(finding, "renamed")
     if renamed and renamed >= thresholds.CORE_SHARE_NEW * listed:
+        # Another part of the same make, as the decoder of another task, has the same endings.
+        by_ending = bool(finding.data.get("by_ending"))
         weighing.speaks_for(
-            thresholds.DECISIVE,
+            thresholds.STRONG if by_ending else thresholds.DECISIVE,
             phrase(
                 "{finding}; the checkpoint holds {renamed} of them under another prefix "
                 "({example_old} for {example_new})",
@@ -169,6 +178,11 @@ def _weigh_new(finding: Finding, weighing: Weighing) -> None:
         weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
     elif listed or _int(finding, "total"):
         weighing.speaks_for(thresholds.WEAK, finding.text, finding.source)
+
+
+def _is_core(finding: Finding) -> bool:
+    """Whether most of the several tensors are of the model's blocks."""
+    return _int(finding, "blocks") >= thresholds.CORE_SHARE_NEW * _int(finding, "count") > 1
 
 
 def _int(finding: Finding, name: str) -> int:

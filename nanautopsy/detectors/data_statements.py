@@ -42,7 +42,10 @@ def _finding(run: Run, said: Phrase, events: tuple[LogEvent, ...], deaths: set[i
     places = [_place(run, event, deaths) for event in events]
     often = Counter(step for step in places if step is not None)
     fatal = [step for step in places if step in deaths]
-    elsewhere = max((n for step, n in often.items() if step not in deaths), default=0)
+    dead = _dead_steps(run)
+    elsewhere = max(
+        (n for step, n in often.items() if step not in deaths and step not in dead), default=0
+    )
     only = bool(fatal) and often[fatal[0]] > elsewhere
     told = events[places.index(fatal[0])] if only else events[0]
     return Finding(
@@ -74,6 +77,13 @@ def _deaths(run: Run) -> set[int]:
     and of a run that goes on the others, too."""
     logged = [s for s in run.by_role("loss", "grad_norm") if s.axis == "step"]
     return {int(s.steps[start]) for s in logged for start, _ in stretches(~np.isfinite(s.values))}
+
+
+def _dead_steps(run: Run) -> set[int]:
+    """All logged steps at which they were non-finite: what is said there is no more of the data
+    than of what is computed from it."""
+    logged = [s for s in run.by_role("loss", "grad_norm") if s.axis == "step"]
+    return {int(step) for s in logged for step in s.steps[~np.isfinite(s.values)]}
 
 
 DETECTOR = Detector("data-statements", _detect)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 from nanautopsy.detectors.interface import Detector
@@ -90,6 +91,9 @@ def _new_weights(event: LogEvent, unused: tuple[LogEvent, ...]) -> Finding:
     blocks = _in_blocks(keys)
     left = {tail_of(key) for other in unused for key in keys_of(other)}
     renamed = [key for key in keys if tail_of(key) in left] if left else []
+    moved = not renamed and not _are_heads(keys) and _are_moved(keys, unused)
+    if moved:
+        renamed = list(keys)
     text = phrase("{count} parameters were newly initialized", count=_count(event))
     if _total(event):
         text = phrase(
@@ -115,6 +119,7 @@ def _new_weights(event: LogEvent, unused: tuple[LogEvent, ...]) -> Finding:
             "blocks": len(blocks),
             "listed": len(keys),
             "renamed": len(renamed),
+            "by_ending": moved,
             "only_added": bool(keys) and all(_HEAD.search(k) or is_own(k) for k in keys),
             "model_class": str(event.data.get("model_class", "")),
             "checkpoint": str(event.data.get("checkpoint", "")),
@@ -151,8 +156,20 @@ def tail_of(key: str) -> str:
     return key[match.start() :].lstrip(".") if match else key.rpartition(".")[0] or key
 
 
+def _are_moved(keys: tuple[str, ...], unused: tuple[LogEvent, ...]) -> bool:
+    """Whether the checkpoint holds a tensor for each of them that ends in the same two names."""
+    left = Counter(_ending(key) for event in unused for key in keys_of(event))
+    return len(keys) > 1 and not Counter(map(_ending, keys)) - left
+
+
+def _ending(key: str) -> str:
+    return ".".join(key.split(".")[-2:])
+
+
 def _same_tail(key: str, unused: tuple[LogEvent, ...]) -> str:
-    return next((k for e in unused for k in keys_of(e) if tail_of(k) == tail_of(key)), "")
+    held = [k for event in unused for k in keys_of(event)]
+    same = [k for k in held if tail_of(k) == tail_of(key)]
+    return next(iter(same or [k for k in held if _ending(k) == _ending(key)]), "")
 
 
 DETECTOR = Detector("load-report", _detect)

@@ -168,6 +168,9 @@ def _past_squares(run: Run, series: Series) -> Finding | None:
     give it, however far it falls with them."""
     first = series.values[: thresholds.EARLY_POINTS]
     at = int(first.argmax())
+    whole = len(series) >= thresholds.LOST_POINTS
+    if whole and series.values.min() >= thresholds.FLOAT32_SQUARE_MAX:
+        return _finding(series, 0, phrase("and so it was from its first row on"))
     if len(series) <= thresholds.EARLY_POINTS or not never_rose(run, series):
         return None
     if first[at] < thresholds.FLOAT32_SQUARE_MAX and not _thrown(series, at):

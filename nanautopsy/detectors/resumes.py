@@ -22,7 +22,7 @@ _ROLES: tuple[SeriesRole, ...] = ("learning_rate", "loss", "grad_norm", "loss_sc
 
 def _detect(run: Run) -> Iterator[Finding]:
     for event in run.events_of("run-resumed"):
-        for axis, step in (*_places(event), *_before_the_file(run, event)):
+        for axis, step in (*places(event), *_before_the_file(run, event)):
             found = list(_jumps(run, event, axis, step)) or list(_deaths(run, event, axis, step))
             yield from found
             if found:
@@ -33,7 +33,7 @@ def _jumps(run: Run, event: LogEvent, axis: Axis, step: int) -> Iterator[Finding
     """The first jump of each role."""
     for role in _ROLES:
         for series in run.by_role(role):
-            whole = _with_earlier(run, series, step)
+            whole = with_earlier(run, series, step)
             finding = _jump(whole, event, step) if series.axis == axis else None
             if finding is not None:
                 yield finding
@@ -44,7 +44,7 @@ def _deaths(run: Run, event: LogEvent, axis: Axis, step: int) -> Iterator[Findin
     """A number of training that was calm up to the resume, and not finite in the first row behind
     it: weights that had died before would not have been calm."""
     for series in run.by_role("loss", "grad_norm"):
-        whole = _with_earlier(run, series, step)
+        whole = with_earlier(run, series, step)
         if series.axis != axis or series.earlier_deaths:
             continue
         resumed = behind(whole, event, step)
@@ -72,7 +72,7 @@ def _deaths(run: Run, event: LogEvent, axis: Axis, step: int) -> Iterator[Findin
         return
 
 
-def _with_earlier(run: Run, series: Series, step: int) -> Series:
+def with_earlier(run: Run, series: Series, step: int) -> Series:
     """With what another file, which ends before it, holds of the same metric up to ``step``: a run
     that goes on begins a log of its own."""
     for other in run.by_role(series.role):
@@ -89,7 +89,7 @@ def _with_earlier(run: Run, series: Series, step: int) -> Series:
     return series
 
 
-def _places(event: LogEvent) -> Iterator[tuple[Axis, int]]:
+def places(event: LogEvent) -> Iterator[tuple[Axis, int]]:
     """Where the run may have gone on: behind a step, or an epoch. An epoch that is named may be
     the last one before, or the next."""
     stated, epoch = event.data.get("step"), event.data.get("epoch")

@@ -71,3 +71,13 @@ def test_magnitudes_that_rise_from_layer_to_layer(sizes: tuple[float, ...], name
     parts += [series("loss", [2.3] * 30 + dead), series("grad_norm", [1.0] * 30 + dead)]
     found = named_cause(*parts, config={"training": {"dtype": "float16", "lr": 1e-3}})
     assert (found == "fp16-overflow") is named
+
+
+def test_a_loss_that_is_finite_now_and_then() -> None:
+    """Magnitudes at the edge of the format: the weights stay sound, nearly every batch fails."""
+    loss = series("lm loss", [1.8] * 41 + [NAN] * 40 + [1.8] + [NAN] * 40)
+    sound = checkpoint(100, tensor("a.weight"), tensor("b.weight"))
+    half = {"training": {"fp16": True}}
+    assert named_cause(loss, sound, config=half) == "fp16-overflow"
+    seldom = series("lm loss", [1.8] * 41 + [NAN, 1.8, 1.8, 1.8] * 20)
+    assert named_cause(seldom, sound, config=half) != "fp16-overflow"

@@ -164,3 +164,13 @@ def test_a_rate_that_is_a_mistake_needs_no_growth_that_was_logged(
     parts = series("loss", [2.3, NAN, NAN, NAN], steps), series("lr", [rate] * 4, steps)
     config = {"training": {"optimizer": "SGD", "learning_rate": rate}}
     assert named_cause(*parts, config=config) == cause
+
+
+def test_two_rows_before_the_end_hide_a_climb() -> None:
+    high = {"training": {"optimizer": "sgd", "learning_rate": 2.0}}
+    loss = series("loss", [3.9, 3.3, *[NAN] * 9], range(0, 110, 10))
+    assert named_cause(loss, config=high) == "lr-too-high"
+    usual = {"training": {"optimizer": "sgd", "learning_rate": 0.2}}
+    assert named_cause(loss, config=usual) is None
+    close = series("loss", [3.9, 3.3, *[NAN] * 9], range(11))
+    assert named_cause(close, config=high) is None

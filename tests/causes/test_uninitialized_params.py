@@ -155,3 +155,12 @@ def test_a_parameter_of_its_own_that_the_checkpoint_lacks() -> None:
     assert named([NAN] * 10, "crf.transitions", "classifier.weight", table=False) is None
     assert named([2.0] * 5 + [NAN] * 10, "temperature") is None
     assert named([2.0] * 30, "temperature") is None
+
+
+def test_rows_that_are_said_to_hold_nothing() -> None:
+    """They show when their token appears."""
+    loss = series("loss", [1.8] * 30 + [NAN] * 5)
+    said = event("embeddings-resized", "embedding 48 -> 54, 6 new (torch.empty)", unfilled=True)
+    assert named_cause(loss, said) == "uninitialized-params"
+    filled = event("embeddings-resized", "embedding 48 -> 54")
+    assert named_cause(loss, filled) != "uninitialized-params"

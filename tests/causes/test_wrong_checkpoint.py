@@ -119,3 +119,14 @@ def test_what_a_class_of_its_own_puts_on_a_base_is_no_other_model(tmp_path: Path
     (tmp_path / "train.log").write_text(text)
     (tmp_path / "config.json").write_text('{"architectures": ["BertForPreTraining"]}')
     assert [c.id for c in analyze(tmp_path).causes] == []
+
+
+def test_names_that_moved_without_a_numbered_block(tmp_path: Path) -> None:
+    loss = series("loss", [1479.0, *[NAN] * 9], range(10))
+    new, old = (
+        ["inner.out.weight", "inner.out.bias"],
+        ["model.net.out.weight", "model.net.out.bias"],
+    )
+    assert named_cause(loss, *loaded(tmp_path, new, old)) == "wrong-checkpoint"
+    others = ["model.net.up.weight", "model.net.up.bias"]
+    assert named_cause(loss, *loaded(tmp_path, new, others)) is None

@@ -35,6 +35,7 @@ from nanautopsy.readers.text.words import (
     counter_kind,
     is_best,
     is_gradient,
+    is_group_rate,
     is_loss,
     is_metric,
     is_objective,
@@ -211,7 +212,9 @@ def _points(found: list[Field], counted: bool, used: set[int]) -> list[tuple[str
         ):
             joining.append((key, field))
     if not counted:
-        points = [p for p in points if not is_setting(p[0]) and p[1].explicit]
+        points = [
+            p for p in points if p[1].explicit and (not is_setting(p[0]) or is_group_rate(p[0]))
+        ]
         return points[:_MAX_POINTS]
     strangers = sum((field.explicit or worded) and not field.whole for _, field in joining)
     sizes = any(field.explicit and _is_least_size(key) for key, field in joining)
@@ -337,8 +340,8 @@ DIALECT = Dialect(
         "it/s, ", "s/it, ", "it=", "it:", "[it ", "mse", "bce", "elbo", "msle", "mae", "bpd",
         "xent", "objective", "huber", "hinge", "recon", "infonce", "supcon", "contrastive", "focal",
         "ctc", "cox", "triplet", "pinball", "chamfer", "tversky", "ntxent", "crps", "orpo", "dpo",
-        "mlm", "mpjpe", "ranknet", "listnet", "bpr", "episode", "|grad", "|g|", "qk", *LOSSES,
-        "] ce ", "| ce ", " ce=", " ce:",
+        "mlm", "mpjpe", "ranknet", "listnet", "bpr", "episode", "|grad", "|g|", "qk", "/group",
+        "rate_group", "lr (group", "] ce ", "| ce ", " ce=", " ce:", *LOSSES,
     ),
     plan=_plan,
     metrics=True,

@@ -27,9 +27,14 @@ _PREFIX = re.compile(
     rb" \[?(?:VRB|TRC|DBG|INF|WRN|ERR|FTL)\]?(?= )"  # Serilog, zerolog: INF is a level there
     rb"|\[\d{4}-\d\d-\d\d[ T][\d:.,]+\]"
     rb"|\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?(?::(?= ))?"
+    rb"|\[\d\d/\d\d \d\d:\d\d:\d\d [\w.-]{1,64}\]:(?= )(?: (?:WARNING|ERROR)(?= ))?"  # detectron2
     rb"|\[?\d\d/\d\d(?:/\d{2,4})? \d\d:\d\d:\d\d(?:\.\d+)?\]?"
     rb"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?: [\w.-]+ [\w./@-]+(?:\[\d+\])?:(?= ))?"  # syslog
     rb"|\[\d\d:\d\d:\d\d\]"
+    rb"|\[NeMo [IWED] \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [\w.<>-]{1,64}:\d+\]"
+    rb"|\[[\w.-]{1,64}\](?= \d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ \()"  # ESPnet: its host, and
+    rb"|\([\w.]{1,80}:\d+\) (?:DEBUG|INFO|WARNING|ERROR):(?= )"  # its module
+    rb"|\| (?:DEBUG|INFO|WARNING|ERROR) \| [\w.]{1,64} \|(?= )"  # fairseq
     rb"|\[(?:INFO|WARNING|ERROR|DEBUG)\|[\w./]+:\d+\]"  # transformers
     rb"|(?:DEBUG|INFO|WARNING|ERROR):[\w.]+:"  # logging.basicConfig
     rb"|[\w.]{1,40} (?:DEBUG|INFO|WARNING|ERROR|CRITICAL):(?= )"

@@ -11,6 +11,7 @@ Samples::
     model.pt does not match the model: missing ['blocks.0.w'], unexpected ['layers.0.w']
     state dict: 14 missing, 3 unexpected
       unexpected: layers.0.scales, layers.0.zeros, layers.1.scales
+    Filter out ctc.weight from pretrained dict because of name not found in target dict  (ESPnet)
     A total of 2 objects could not be loaded.                                            (Keras)
     Ignoring checkpoint entry layers_0/post_norm/scale (no such parameter in the model)
     14 leaves only in model, 6 only in checkpoint
@@ -71,7 +72,10 @@ _OWN_WORDS = (
             rf"|{_BARE.format('missing')}|{_LEFT_AS_IS}|\bweights (?:of|in) [^\[:]{{1,80}}?"
             rf" not initiali[sz]ed\b"
             r"|(\d{1,7}) (?:objects?|layers?|variables?) could not be loaded\b"
-            rf"|{_ONLY_IN.format('(?:model|target|template|tree|module)')}",
+            rf"|{_ONLY_IN.format('(?:model|target|template|tree|module)')}"
+            r"|\b(?:keys|param\w*|weights|tensors|modules) (?:absent|missing"
+            r"|not (?:found|present|contained|available)) (?:in|from) (?:the )?(?:\w+ ){0,2}"
+            r"(?:checkpoint|ckpt|state(?:[_ ]?dict)?|file|snapshot|archive)\s*:\s*(?=[\[{(])",
             re.IGNORECASE,
         ),
     ),
@@ -111,6 +115,21 @@ _SKIPPED = re.compile(
     r"|mismatch\w*"
     r"|differ(?:s|ent)?|dropped|discarded|kept|re-?init\w*)\b",
     re.IGNORECASE,
+)
+
+_DROPPED = re.compile(
+    r"\b(?:filter(?:ed|ing)? out|drop(?:ped|ping)?|discard(?:ed|ing)?|remov(?:ed|ing)"
+    r"|skip(?:ped|ping)?|ignor(?:ed|ing)|exclud(?:ed|ing))"
+    r"(?: (?:the|key|param(?:eter)?|weight|layer|tensor))*[ :'\"`]+"
+    r"([A-Za-z_]\w*(?:[./]\w+)+)['\"`]?.{0,60}?"
+    r"\b(?:not (?:found |present |used |existing )?in|no (?:such \w+|match\w*|place|counterpart) in"
+    r"|(?:absent|missing) (?:from|in)|unknown to)\b"
+    r".{0,24}\b(?:target|model|network|module|net|architecture)\b",
+    re.IGNORECASE,
+)
+"""A tensor of the checkpoint that the model has no place for."""
+_OF_TENSORS = re.compile(
+    r"\b(?:\w{0,20}dict|checkpoint|ckpt|pre-?trained|weights?|keys?|param\w*|tensors?)\b", re.I
 )
 
 
@@ -192,6 +211,11 @@ def _unquoted(text: str) -> list[str]:
     return names if all(_NAME.fullmatch(name) for name in names) else []
 
 
+def _dropped(text: str) -> re.Match[str] | None:
+    """What is left out: a tensor, where the line speaks of tensors, and no sample of the data."""
+    return _DROPPED.search(text) if _OF_TENSORS.search(text) else None
+
+
 def _on_skipped(log: Log, line: Line) -> None:
     """One line for each tensor of another shape: one event for those that follow each other."""
     keys = Keys()
@@ -240,6 +264,8 @@ def _plan(line: Line, lower: str) -> Handler | None:
         return None
     if not _OF_STATE.search(text) and (_SHARE.search(text) or _SHARE_FIRST.search(text)):
         return _on_share
+    if _dropped(text) is not None:
+        return _one_by_one("weights-not-used", _DROPPED)
     if _SKIPPED.search(text) is not None:
         return _on_skipped
     for kind, pattern in (("weights-not-used", _UNPLACED), ("weights-mismatched", _NOT_TAKEN)):
@@ -259,6 +285,7 @@ DIALECT = Dialect(
         "not initiali", " parameters", " params", " tensors", " keys", " weights", " layers",
         " modules", " variables", " arrays", "skip", "ignor", "mismatch",
         "not restored", "not copied",
+        "filter out", "filtered out", "discarding", "dropping key", "absent",
     ),
     plan=_plan,
 )  # fmt: skip

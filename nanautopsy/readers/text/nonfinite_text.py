@@ -265,7 +265,8 @@ DIALECT = Dialect(
     name="nonfinite-text",
     triggers=("nan", "nans", "inf", "infs", "not finite", "non-finite", "nonfinite", "non finite",
               "infinity", "infinite", "finite=false", "finite: false", "finite:false",
-              "finite = false", ")=false", "): false", "invalid loss", " rerun: unexpected"),
+              "finite = false", ")=false", "): false", "invalid loss",
+              "bad grad", "invalid grad", "broken grad", " rerun: unexpected"),
     plan=_plan,
     statement=True,
 )  # fmt: skip

@@ -18,7 +18,7 @@ _INPUT = re.compile(
 _FORWARD_SOUND = re.compile(
     r"\b(?:loss|forward)\b[^;|]{0,20}(?<!not )(?<!non )(?<!non-)(?<!\w)finite\b"
     r"(?!\s*[:=]\s*(?:False|no)\b)"
-    r"|\bloss\b(?: (?:was|is|of|at|there|there was))? ?[(=:]? ?-?\d+\.\d+",
+    r"|(?:\b|_)loss\b(?: (?:was|is|of|at|there|there was))? ?[(=:]? ?-?\d+\.\d+",
     re.IGNORECASE,
 )
 """What is said of a gradient beside a loss that is a number."""

@@ -3,6 +3,7 @@
 Samples::
 
     token embeddings resized from 300 to 304
+    embedding 32000 -> 32006 rows, 6 new (torch.empty)
     The new vocabulary has 2 more tokens; embeddings were resized
     UserWarning: adapter was trained on base 8185711712fc, attaching it to base bf787b5d8c94
     base model mismatch: adapter_config says llama-7b, loaded mistral-7b
@@ -43,6 +44,12 @@ _FILLED = re.compile(
     re.IGNORECASE,
 )
 """What the new rows hold, or that there are none."""
+_UNFILLED = re.compile(
+    r"\b(?:torch|np|numpy)\.empty\w*|\b(?:un|non-?)initiali[sz]ed\b"
+    r"|\bnot (?:yet )?(?:been )?(?:initiali[sz]ed|filled)\b|\bwithout init\w*",
+    re.IGNORECASE,
+)
+"""That they hold what the memory held."""
 
 _WEIGHTS = (
     r"(?:adapters?|lora(?: weights)?|checkpoint|ckpt|weights|delta|state|model|head|file|it"
@@ -111,7 +118,9 @@ _FUTURE = re.compile(
 
 def resized(text: str) -> bool:
     """Whether the line says that a vocabulary grew, and nothing of what its new rows hold."""
-    return _RESIZED.search(text) is not None and _FILLED.search(text) is None
+    if _RESIZED.search(text) is None:
+        return False
+    return _UNFILLED.search(text) is not None or _FILLED.search(text) is None
 
 
 def of_another(text: str) -> bool:
@@ -139,7 +148,8 @@ def _on_line(log: Log, line: Line) -> None:
     if of_another(text):
         log.event("weights-of-another", line)
     elif resized(text):
-        log.event("embeddings-resized", line)
+        unfilled = _UNFILLED.search(text) is not None
+        log.event("embeddings-resized", line, unfilled=unfilled or None)
 
 
 def _on_level(log: Log, line: Line) -> None:

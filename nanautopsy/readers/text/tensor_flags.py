@@ -50,6 +50,13 @@ _COUNTED = re.compile(
 )
 """``inf=403 nan=0``, ``nan: 64/64``, ``nan 12.5%``, ``16/256 NaNs``, ``12 NaNs, 0 Infs``"""
 
+_BAD_GRADIENT = re.compile(
+    r"(?<![\d.,/])[1-9]\d*(?:\s?(?:/|of|out of)\s?\d+)? (?:bad|invalid|broken) grad(?:ient)?s?"
+    r" (?:entries|elements|values|components)\b",
+    re.IGNORECASE,
+)
+"""``96/96 bad grad entries``: of a number, only what is none is called so."""
+
 
 _FLAG_LIST = re.compile(
     r"\b(?:nan|inf|non_?finite)s?\s*[\[(](?P<of>[\w./]+(?:[, ]+[\w./]+)+)[\])]\s*[:=]\s*"
@@ -83,6 +90,8 @@ def is_counted(text: str) -> bool:
 def flagged(text: str) -> frozenset[str]:
     """``nan`` and ``inf``, as far as flags and counts say that there are some."""
     found = {m["of"].lower() for m in _TRUE.finditer(text)}
+    if _BAD_GRADIENT.search(text):
+        found.add("nan")
     for m in _COUNTED.finditer(text):
         amounts = ("count", "share", "fraction", "some", "part", "number")
         if any(float(m[amount] or 0) for amount in amounts):

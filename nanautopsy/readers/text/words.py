@@ -11,6 +11,7 @@ _WORDS = re.compile(r"\b[lL][12](?![a-z0-9])|[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 _EXCEPTION = re.compile(r"[a-z](?:Error|Exception|Warning)$")
 """``AssertionError: nan gradient``"""
+_GROUP = re.compile(r"[/_ (-]group_? ?\d", re.IGNORECASE)
 _HASH = re.compile(r"\d{3}")
 """No counter has a number in its name, but garbage and identifiers have."""
 _BARS = re.compile(
@@ -144,6 +145,14 @@ def is_setting(name: str) -> bool:
     if parts[-3:] == ("value", "function", "loss"):  # of reinforcement learning
         parts = parts[:-2]
     return not _SETTINGS.isdisjoint(parts) or not is_loss(name)
+
+
+def is_group_rate(name: str) -> bool:
+    """The learning rate of a numbered group of parameters, which no setting is called:
+    ``optim/learning_rate_group0`` (OLMo), ``lr-DecoupledAdamW/group0`` (composer)."""
+    parts = words(name)
+    rate = "lr" in parts or ("learning" in parts and "rate" in parts)
+    return rate and _GROUP.search(name) is not None
 
 
 def is_best(name: str) -> bool:

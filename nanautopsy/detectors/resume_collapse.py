@@ -1,0 +1,80 @@
+"""A loss that was thrown up where the run resumed, and has not come back to where it had been.
+
+The rows behind a resume are often few: somebody looked and stopped. What tells a broken state from
+another objective, whose level may be as far above, is that it swings: wrong moments throw the
+weights far away, and each row shows another place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from nanautopsy import thresholds
+from nanautopsy.detectors.interface import Detector
+from nanautopsy.detectors.resumes import behind, places, with_earlier
+from nanautopsy.kept_success import keeps_success
+from nanautopsy.model import Finding, LogEvent, Run, Series
+from nanautopsy.moving_targets import is_moving_target, is_running_sum, is_unbound
+from nanautopsy.signal import shown
+from nanautopsy.stages import is_any_unplaced
+from nanautopsy.wording import phrase
+
+
+def _detect(run: Run) -> Iterator[Finding]:
+    if is_any_unplaced(run):
+        return
+    for event in run.events_of("run-resumed"):
+        for axis, step in places(event):
+            for series in run.by_role("loss"):
+                if series.axis != axis or is_unbound(series) or is_running_sum(series):
+                    continue
+                found = _collapse(with_earlier(run, series, step), event, step)
+                excused = is_moving_target(run, series) or keeps_success(run, series)
+                if found is not None and not excused:
+                    yield found
+                    return
+
+
+def _collapse(series: Series, event: LogEvent, step: int) -> Finding | None:
+    later = behind(series, event, step)
+    values = series.values
+    before, after = values[~later], values[later]
+    if len(before) < 2 * thresholds.RESUME_WINDOW or len(after) < thresholds.LOST_POINTS:
+        return None
+    if not np.isfinite(values).all() or (values <= 0).any():
+        return None
+    first = float(np.median(before[:3]))
+    recent = before[-2 * thresholds.RESUME_WINDOW :]
+    learned = float(np.median(recent)) <= thresholds.LEARNED_SHARE * first
+    thrown = after[: thresholds.RESUME_WINDOW].max() >= thresholds.GROWTH_FACTOR * before.max()
+    if not (learned and thrown and after.min() > recent.max() and _swings(recent, after)):
+        return None
+    at = int(np.argmax(later))
+    return Finding(
+        id="diverged-loss",
+        text=phrase(
+            "{tag} rises from about {old} to {peak} where the run resumed at step {step}, swings, "
+            "and never comes back",
+            tag=series.tag,
+            old=shown(float(np.median(recent))),
+            peak=shown(float(after.max())),
+            step=step,
+        ),
+        source=series.at(at),
+        step=int(series.steps[at]),
+        last_good=int(series.steps[at - 1]),
+        data={"from": first, "to": float(np.median(after[-3:])), "best": float(before.min())}
+        | {"resumed": str(event.source)},
+    )
+
+
+def _swings(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether a row lies above the one before it by far more than rows did before the resume."""
+    rise = float(np.diff(np.log(after)).max())
+    usual = float(np.abs(np.diff(np.log(before))).max())
+    return rise >= max(float(np.log(2)), 2 * usual)
+
+
+DETECTOR = Detector("resume-collapse", _detect)
