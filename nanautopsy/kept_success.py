@@ -11,7 +11,8 @@ from nanautopsy.model import Run, Series
 from nanautopsy.roles import words
 
 _SUCCESS = frozenset(
-    "acc accuracy top1 top5 f1 auc auroc iou miou map bleu rouge dice precision recall psnr".split()
+    "acc accuracy top1 top5 f1 auc auroc iou miou map bleu rouge dice precision recall psnr score"
+    " fscore uas las chrf mrr ndcg spearman pearson mcc kappa ssim".split()
 )
 """Words of metrics that rise with success and do not depend on how the loss is defined."""
 

@@ -138,6 +138,9 @@ CALM_POINTS = 5
 """Gradient norms or losses before a sudden end that show their usual level."""
 DIVERGED_FACTOR = 3.0
 """Final loss over initial loss, both medians, for a run that was destroyed while finite."""
+HARDER_EXCESS = 1.5
+"""Rise of a loss over the rise of the difficulty of its task, up to which the one explains the
+other: a sum over what is masked grows with the share of it, and somewhat more."""
 NEVER_LEARNED_FACTOR = 2.0
 """Final over initial loss for a run that never got better than it began."""
 NEVER_LEARNED_BEST = 0.9

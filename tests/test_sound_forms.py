@@ -100,6 +100,29 @@ def test_counts_with_loss_in_their_name_do_not_diverge(tmp_path: Path, tag: str)
     assert judged(tmp_path, grown, "log.csv").verdict == "diverged"
 
 
+def harder(path: float, name: str = "mask_ratio") -> str:
+    noise = [1 + 0.1 * (n % 3) for n in range(60)]
+    ratios = [0.05 + 0.9 * n / 60 for n in range(60)]
+    told = enumerate(zip(ratios, noise, strict=True))
+    return f"step,{name},loss\n" + "".join(f"{n},{r:.3f},{r**path * u:.4f}\n" for n, (r, u) in told)
+
+
+def test_a_task_that_is_made_harder_lifts_the_loss(tmp_path: Path) -> None:
+    assert judged(tmp_path, harder(0.8), "log.csv").verdict == "healthy"
+    assert judged(tmp_path, harder(2.0), "log.csv").verdict == "diverged"
+    assert judged(tmp_path, harder(0.8, "momentum"), "log.csv").verdict == "diverged"
+
+
+def test_a_first_row_of_few_examples_beside_a_score_that_rises(tmp_path: Path) -> None:
+    head = "E    #       LOSS NER   ENTS_F  SCORE \n---  ------  ---------  ------  ------\n"
+    rows_ = "".join(
+        f"  {n // 4}  {200 * n:>6}  {2600 / (n + 1) + 90 if n else 44.5:>9.2f}"
+        f"  {min(97.0, 12.0 * n):>6.2f}  {min(0.97, 0.12 * n):>6.2f}\n"
+        for n in range(16)
+    )
+    assert judged(tmp_path, head + rows_).verdict == "healthy"
+
+
 def test_a_term_that_never_was_a_number_is_not_added(tmp_path: Path) -> None:
     form = "epoch {n}: loss_ctc=nan, loss_att={loss}, loss={loss}, grad_norm=1.5\n"
     assert judged(tmp_path, rows(form)).verdict == "healthy"
@@ -149,6 +172,13 @@ def test_holes_that_a_table_writes_as_nan(tmp_path: Path) -> None:
         ("action_space.low", {"neg_inf": 11}, False),
         ("action_space.low", {"nan": 12}, False),
         ("layers.0.bias", {"pos_inf": 12}, False),
+        ("obs_rms.running_min", {"pos_inf": 12}, True),
+        ("lm_head.suppress_bias", {"neg_inf": 3}, True),
+        ("lm_head.suppress_bias", {"neg_inf": 3, "nan": 1}, False),
+        ("final_logits_bias", {"neg_inf": 3}, True),
+        ("lm_head.bias", {"neg_inf": 3}, False),
+        ("tracker.loss_history", {"nan": 5}, True),
+        ("history_encoder.weight", {"nan": 5}, False),
     ],
 )
 def test_open_bounds_are_no_damage(name: str, health: dict[str, int], sound: bool) -> None:

@@ -14,14 +14,19 @@ _MASK_BUFFER = re.compile(
 )
 
 _EXTREMES = frozenset("best min minimum lowest max maximum highest".split())
-_BOUNDS = frozenset("low high lower upper lb ub bound bounds limit limits".split())
+_BOUNDS = _EXTREMES | frozenset("low high lower upper lb ub bound bounds limit limits".split())
+_FORBIDDEN = frozenset("suppress suppressed forbidden banned blocked disallowed".split())
+_RECORDS = frozenset("history histories record records curve curves".split())
+_RECORDED = frozenset("loss losses metric metrics score scores reward rewards returns".split())
 
 
 def damaged(checkpoint: Checkpoint) -> list[TensorHealth]:
     """Its non-finite weights and buffers, without the mask buffers that hold -Inf by design, and
-    the running extremes that begin at Inf, and open bounds."""
+    the running extremes that begin at Inf, open bounds, biases that forbid tokens, and records of
+    metrics that are not full yet."""
     bad = (t for t in weights(checkpoint) if t.nonfinite)
-    return [t for t in bad if not (is_mask(t) or _is_running_extreme(t) or _is_open_bound(t))]
+    by_design = (is_mask, _is_running_extreme, _is_open_bound, _forbids, _is_record)
+    return [t for t in bad if not any(told(t) for told in by_design)]
 
 
 def _is_running_extreme(tensor: TensorHealth) -> bool:
@@ -31,10 +36,25 @@ def _is_running_extreme(tensor: TensorHealth) -> bool:
 
 
 def _is_open_bound(tensor: TensorHealth) -> bool:
-    """``action_space.high``, ``normalizer.low``: Inf throughout, with the sign of its side."""
+    """``action_space.high``, ``running_min`` before the first sample: Inf throughout, of one
+    sign."""
     if tensor.nan or tensor.nonfinite < tensor.numel or (tensor.pos_inf and tensor.neg_inf):
         return False
     return not _BOUNDS.isdisjoint(words(tensor.name.rpartition(".")[2]))
+
+
+def _forbids(tensor: TensorHealth) -> bool:
+    """``suppress_bias``, ``final_logits_bias``: -Inf at the tokens that may not come."""
+    named = words(tensor.name.rpartition(".")[2])
+    if tensor.nan or tensor.pos_inf or tensor.neg_inf == tensor.numel:
+        return False
+    return not _FORBIDDEN.isdisjoint(named) or ("logits" in named and "bias" in named)
+
+
+def _is_record(tensor: TensorHealth) -> bool:
+    """``tracker.loss_history``: NaN in the places that are still empty."""
+    named = frozenset(words(tensor.name))
+    return not (_RECORDS.isdisjoint(named) or _RECORDED.isdisjoint(named))
 
 
 def damaged_moments(checkpoint: Checkpoint) -> list[TensorHealth]:

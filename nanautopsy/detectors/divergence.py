@@ -11,6 +11,7 @@ from nanautopsy import thresholds
 from nanautopsy.attempts import take
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.detectors.lr_schedule import DETECTOR as LR_SCHEDULE
+from nanautopsy.difficulty import is_made_harder
 from nanautopsy.kept_success import keeps_success
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.moving_targets import is_moving_target, is_unbound
@@ -28,7 +29,8 @@ def _detect(run: Run) -> Iterator[Finding]:
     for series in objectives:
         if series.begins:
             series = take(series, slice(series.begins[-1], None))
-        diverged = _diverged(series, is_moving_target(run, series), changes)
+        moves = is_moving_target(run, series) or is_made_harder(run, series)
+        diverged = _diverged(series, moves, changes)
         if diverged is not None and (_is_beyond(series) or not keeps_success(run, series)):
             yield diverged
 
