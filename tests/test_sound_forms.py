@@ -78,6 +78,22 @@ def test_what_is_said_of_changes_before_training_is_no_statement(tmp_path: Path)
     assert judged(tmp_path, log + rows(form) + log).verdict == "non-finite"
 
 
+def test_a_speed_without_a_time_is_no_value_of_the_model(tmp_path: Path) -> None:
+    assert "nan" not in without_denials("out of memory; result: nan img/s")
+    form = "step {n} loss {loss}\n"
+    log = rows(form) + "CUDA out of memory; result: nan img/s\n"
+    assert judged(tmp_path, log).verdict == "healthy"
+    log = rows(form) + "result: nan logits\n"
+    assert judged(tmp_path, log).verdict == "non-finite"
+
+
+def test_a_name_of_two_words_between_numbers(tmp_path: Path) -> None:
+    form = "step {n} shard 7 lr 0.01 loss {loss} input absmax 3.{n:02d}\n"
+    dead = "step 30 shard 8 lr 0.01 loss nan input absmax inf\n"
+    found = judged(tmp_path, rows(form) + dead)
+    assert [cause.id for cause in found.causes[:1]] == ["bad-input-data"]
+
+
 def test_flags_in_a_list_deny_or_name(tmp_path: Path) -> None:
     assert "nan" not in without_denials("loss 1.2 nan[emb,attn]=[False, False]")
     assert "nan" not in without_denials("any_nan: tensor(False)")
@@ -139,11 +155,9 @@ def test_a_mean_of_no_losses_is_a_placeholder(tmp_path: Path) -> None:
 
 
 def test_a_score_without_a_value_beside_those_that_move(tmp_path: Path) -> None:
-    scores = "".join(
-        f"{{'Train': 0.{50 + n}, 'Valid': 0.{40 + n}, 'Test': nan}}\n" for n in range(8)
-    )
+    scores = "".join(f"{{'Train': 0.{50 + n}, 'Old': 0.{40 + n}, 'Rare': nan}}\n" for n in range(8))
     assert judged(tmp_path, scores).verdict != "non-finite"
-    still = "".join(f"{{'Train': 0.50, 'time': 0.{40 + n}, 'Test': nan}}\n" for n in range(8))
+    still = "".join(f"{{'Train': 0.50, 'time': 0.{40 + n}, 'Rare': nan}}\n" for n in range(8))
     assert judged(tmp_path, still).verdict == "non-finite"
 
 

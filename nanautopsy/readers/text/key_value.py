@@ -86,10 +86,11 @@ _CELL = re.compile(
 """A cell of a delimited row that is a name and its number: ``| scale 1024 |``."""
 _PAIR = re.compile(r"\s+(?=\S*[_/.])[A-Za-z][\w/.]*\s+[+-]?")
 """The same without a delimiter, where the name is no word of a sentence: ``batch_max 3.2``."""
-_WORD = re.compile(r"%?\s+[^\W\d_]\w*\s+[+-]?")
-"""Nothing but a metric's name between two numbers: ``loss 2.5 scale 1024 lr 0.1``."""
+_STATISTIC = r"(?:\s(?:abs_?max|max|min|amax|norm|rms|std|mean))?"
+_WORD = re.compile(rf"%?\s+[^\W\d_]\w*{_STATISTIC}\s+[+-]?")
+"""Nothing but a metric's name between two numbers: ``loss 2.5 scale 1024 input max 3.1``."""
 _WORD_OR_PAIR = re.compile(
-    r"/|[:%]?\s+(?!(?:of|in|on|at|to|from|after|by|for)\s)[A-Za-z][\w/.]*\s+[+-]?"
+    rf"/|[:%]?\s+(?!(?:of|in|on|at|to|from|after|by|for)\s)[A-Za-z][\w/.]*{_STATISTIC}\s+[+-]?"
 )
 _FEWEST_WORDS = 3
 """Names between numbers, and nothing else, that make a row of them, as no sentence is."""

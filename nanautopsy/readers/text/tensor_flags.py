@@ -77,9 +77,15 @@ def named_flags(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+_SPEED = re.compile(
+    r"\b(?:nan|inf)\s?[A-Za-z]{1,12}(?:/|\sper\s)(?:s|sec|seconds?|min|h|it|step)\b", re.IGNORECASE
+)
+
+
 def without_denials(text: str) -> str:
-    """The line without the flags that are false and the counts that are 0."""
-    return _ZERO.sub(" ", DENIED.sub(" ", text))
+    """The line without the flags that are false and the counts that are 0, and without speeds:
+    ``nan img/s``, of no time or of none that was measured."""
+    return _SPEED.sub(" ", _ZERO.sub(" ", DENIED.sub(" ", text)))
 
 
 def is_counted(text: str) -> bool:
