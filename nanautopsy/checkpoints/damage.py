@@ -44,11 +44,10 @@ def _is_open_bound(tensor: TensorHealth) -> bool:
 
 
 def _forbids(tensor: TensorHealth) -> bool:
-    """``suppress_bias``, ``final_logits_bias``: -Inf at the tokens that may not come."""
-    named = words(tensor.name.rpartition(".")[2])
+    """``suppress_bias``: -Inf at the tokens that may not come."""
     if tensor.nan or tensor.pos_inf or tensor.neg_inf == tensor.numel:
         return False
-    return not _FORBIDDEN.isdisjoint(named) or ("logits" in named and "bias" in named)
+    return not _FORBIDDEN.isdisjoint(words(tensor.name.rpartition(".")[2]))
 
 
 def _is_record(tensor: TensorHealth) -> bool:
