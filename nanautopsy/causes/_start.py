@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Weighing
 from nanautopsy.checkpoints.damage import weights
@@ -146,8 +144,8 @@ def _only_blew_up(case: Case, onset: Onset) -> bool:
     training was ever seen."""
     for series in case.run.by_role("loss"):
         before = up_to(series, onset.step)
-        if series.axis == onset.axis and 1 < len(before) <= thresholds.EARLY_POINTS:
-            rises = bool((np.diff(before) > 0).all()) and before[0] > 0
+        if series.axis == onset.axis and 1 < len(before) <= thresholds.CALM_POINTS:
+            rises = bool(before.min() == before[0] > 0)
             return rises and bool(before[-1] >= thresholds.GROWTH_FACTOR * before[0])
     return False
 

@@ -52,8 +52,10 @@ def _assess(case: Case) -> Assessment:
             phrase("{between} points were logged between the jump and the onset", between=between),
             jump.source,
         )
-    for growth in case.found("loss-growth", "grad-norm-growth"):
-        _weigh_growth(growth, jump, weighing)
+    for kind in ("loss-growth", "grad-norm-growth"):
+        # A log and a tracker tell the same rise twice.
+        for growth in _earliest(case.found(kind)):
+            _weigh_growth(growth, jump, weighing)
     if not jump.data.get("negative"):
         _weigh_calm(case, jump, death, weighing)
     # The same jump may be logged by steps and by epochs.
@@ -86,6 +88,12 @@ def _is_at(resumed: Finding, step: int) -> bool:
         and resumed.last_good is not None
         and resumed.last_good <= step <= resumed.step
     )
+
+
+def _earliest(grown: tuple[Finding, ...]) -> list[Finding]:
+    """The first to rise of several series of one kind."""
+    placed = [(f.step, f) for f in grown if f.step is not None]
+    return [min(placed, key=lambda pair: pair[0])[1]] if placed else []
 
 
 def _points_between(case: Case, start: int, end: int) -> int:

@@ -65,7 +65,11 @@ def _of_the_first(run: Run) -> Iterator[Finding]:
         return
     # The lower of two middle ones: of a small model half of the weights may be hit.
     usual = median_low(t.max_abs or 0.0 for t in matrices)
-    absurd = [t for t in matrices if (t.max_abs or 0.0) >= thresholds.ABSURD_WEIGHT * usual]
+    limit = thresholds.ABSURD_WEIGHT * usual
+    if first.step == 0:
+        # Of an adapter every tensor may be hit; no initializer gives what cannot be squared.
+        limit = min(limit, thresholds.FLOAT32_SQUARE_MAX)
+    absurd = [t for t in matrices if (t.max_abs or 0.0) >= limit]
     for tensor in sorted(absurd, key=lambda t: -(t.max_abs or 0.0))[:1]:
         few = _dominating(tensor)
         count = ""
@@ -75,26 +79,43 @@ def _of_the_first(run: Run) -> Iterator[Finding]:
             )
         yield Finding(
             id="absurd-weight",
-            text=phrase(
-                "{tensor} reaches {max_abs} in {path}, where the "
-                "weights reach {usual} (median){count}",
-                tensor=tensor.name,
-                max_abs=shown(tensor.max_abs or 0.0),
-                path=first.path,
-                usual=shown(usual),
-                count=count,
-            ),
+            text=_told(tensor, first, usual if usual < limit else None, count),
             source=Source(tensor.path, tensor=tensor.name),
             step=first.step,
             layer=parameter_name(tensor),
             data={
                 "tensors": tuple(parameter_name(t) for t in absurd),
-                "few": few is not None and few <= thresholds.HANDFUL and not _is_garbage(tensor),
+                # A bit that flips, or a page that is lost, leaves the other tensors as they were.
+                "few": len(absurd) < len(matrices)
+                and few is not None
+                and few <= thresholds.HANDFUL
+                and not _is_garbage(tensor),
                 "grown": any(_gained(tensor, other, usual) for other in run.checkpoints),
                 "garbage": _is_garbage(tensor) or _is_past_scaling(tensor, usual),
                 "one_count": len(absurd) > 1 and len({t.shape[0] for t in absurd}) == 1,
             },
         )
+
+
+def _told(tensor: TensorHealth, first: Checkpoint, usual: float | None, count: str) -> str:
+    """``usual``: what the other weights reach; ``None`` where they are as absurd."""
+    name, largest = tensor.name, shown(tensor.max_abs or 0.0)
+    if usual is None:
+        return phrase(
+            "{tensor} reaches {max_abs} in {path}, before training{count}",
+            tensor=name,
+            max_abs=largest,
+            path=first.path,
+            count=count,
+        )
+    return phrase(
+        "{tensor} reaches {max_abs} in {path}, where the weights reach {usual} (median){count}",
+        tensor=name,
+        max_abs=largest,
+        path=first.path,
+        usual=shown(usual),
+        count=count,
+    )
 
 
 def _gained(tensor: TensorHealth, other: Checkpoint, usual: float) -> bool:

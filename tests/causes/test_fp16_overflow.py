@@ -81,3 +81,15 @@ def test_a_loss_that_is_finite_now_and_then() -> None:
     assert named_cause(loss, sound, config=half) == "fp16-overflow"
     seldom = series("lm loss", [1.8] * 41 + [NAN, 1.8, 1.8, 1.8] * 20)
     assert named_cause(seldom, sound, config=half) != "fp16-overflow"
+
+
+@pytest.mark.parametrize(("output", "weight", "named"), [(INF, 5.3e3, True), (INF, 5.3e30, False)])
+def test_a_sum_that_no_other_format_ends(output: float, weight: float, named: bool) -> None:
+    """A module that is Inf of finite weights and inputs; in float32 they give some millions."""
+    name = "activation_max/model.decoder.layers.1.fc2"
+    parts = (
+        series(f"{name}.weight", [weight], [0]),
+        series(f"{name}.input[0]", [9.78], [0]),
+        series(f"{name}.output", [output], [0]),
+    )
+    assert (named_cause(*parts) == "fp16-overflow") is named

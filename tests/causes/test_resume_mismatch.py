@@ -120,3 +120,16 @@ def test_a_jump_that_is_logged_by_epochs_where_the_onset_counts_steps() -> None:
     )
     resumed = replace(event("run-resumed", "resume: start epoch 5"), data={"epoch": 5})
     assert named_cause(*parts, resumed) == "resume-mismatch"
+
+
+def test_a_rate_that_jumped_at_a_resume_and_what_rose_behind_it_is_counted_once() -> None:
+    """However many logs tell of the same rise, it is one sign for a jump of the schedule."""
+    calm = [2.0 - 0.01 * i for i in range(40)]
+    losses = [
+        series(tag, [*calm, *[200.0 + i for i in range(40)]]) for tag in ("loss", "train/loss")
+    ]
+    norms = [series(tag, [*[1.0] * 40, *[90.0] * 40]) for tag in ("grad_norm", "train/grad_norm")]
+    rate = series("learning_rate", [*[1e-3] * 40, *[2.0] * 40])
+    parts = *losses, *norms, rate
+    assert named_cause(*parts, event("run-resumed", "Resuming", 40)) == "resume-mismatch"
+    assert named_cause(*parts) == "lr-spike"

@@ -164,3 +164,16 @@ def test_rows_that_are_said_to_hold_nothing() -> None:
     assert named_cause(loss, said) == "uninitialized-params"
     filled = event("embeddings-resized", "embedding 48 -> 54")
     assert named_cause(loss, filled) != "uninitialized-params"
+
+
+def test_an_adapter_of_which_every_matrix_is_garbage() -> None:
+    """There are no others to compare with: its other half is 0."""
+
+    def named(step: int, largest: float) -> str | None:
+        new = [tensor(f"h.{i}.lora_A", (4, 32), max_abs=largest, rms=largest / 5) for i in range(4)]
+        zero = [tensor(f"h.{i}.lora_B", (32, 4), zero=128) for i in range(4)]
+        return named_cause(series("loss", [NAN] * 20), checkpoint(step, *new, *zero))
+
+    assert named(0, 3e38) == "uninitialized-params"
+    assert named(0, 3.0) is None
+    assert named(40, 3e38) != "uninitialized-params"

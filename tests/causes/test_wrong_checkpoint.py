@@ -108,6 +108,18 @@ def test_a_count_of_missing_keys_out_of_all(tmp_path: Path) -> None:
     assert named_cause(sound, *most) != "wrong-checkpoint"
 
 
+def test_the_keys_of_an_adapter(tmp_path: Path) -> None:
+    missing = [f"model.decoder.layers.{i}.q_proj.lora_A.default.weight" for i in range(4)]
+    unexpected = [f"transformer.h.{i}.q_proj.lora_A.weight" for i in range(4)]
+    records = read_text(
+        tmp_path, f"missing lora keys: 12 {missing}\nunexpected adapter keys: 12 {unexpected}\n"
+    )
+    said = [e for kind in (NEW, "weights-not-used") for e in events_of(records, kind)]
+    assert [(e.data["count"], len(e.data["keys"])) for e in said] == [(12, 4), (12, 4)]  # type: ignore[arg-type]
+    blew_up = series("loss", [9.1e6, 1.04e7, 5.2e9, 2.8e16, NAN, NAN])
+    assert named_cause(blew_up, *said) == "wrong-checkpoint"
+
+
 def test_what_a_class_of_its_own_puts_on_a_base_is_no_other_model(tmp_path: Path) -> None:
     text = (
         "Some weights of the model checkpoint at base were not used when initializing "

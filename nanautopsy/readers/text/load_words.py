@@ -62,7 +62,10 @@ _OF_KEYS = re.compile(
     r"keys?\b|state[_ ]?dict|\bload(?:ed|ing)?\b|checkpoint|ckpt|weights|\bmodel\b|tensors|param",
     re.IGNORECASE,
 )
-_WORDS = r"[_ ]key(?:s\b|\(s\)|\b)(?: in (?:the )?\w+)?(?!=)"
+_WORDS = (
+    r"(?:[_ ](?:lora|adapter|model|weight|param\w*|state[_ ]?dict))?[_ ]key(?:s\b|\(s\)|\b)"
+    r"(?: in (?:the )?\w+)?(?!=)"
+)
 _OWN_WORDS = (
     (
         "weights-newly-initialized",
