@@ -126,6 +126,32 @@ def backward_made_it(run: Run, onset: Onset) -> bool:
     return not onset.masked or onset.last_finite == onset.step - 1
 
 
+def sound_gradients_beside(run: Run, step: int) -> Series | None:
+    """A layer whose gradient was finite and not 0 at a step at which those of others were not: what
+    is between them and the loss was sound, and so was the forward pass."""
+    at = [(s, index_at(s, step)) for s in run.by_role("layer_gradient", "grad_norm")]
+    values = [(s, float(s.values[i])) for s, i in at if i is not None]
+    if all(np.isfinite(value) for _, value in values):
+        return None
+    return next((s for s, value in values if np.isfinite(value) and value != 0), None)
+
+
+def own_backward(run: Run, onset: Onset) -> Series | None:
+    """A gradient norm that turned where the loss of its own part of the model was finite, though
+    another part's was not: parts that train in turn hand on what the first one's update did."""
+    if onset.step is None or onset.quantity != "loss":
+        return None
+    for norm in run.by_role("grad_norm"):
+        turned, part = first_nonfinite(norm), norm.tag.rpartition("/")[0]
+        if norm.axis != onset.axis or not part or turned is None:
+            continue
+        own = [s for s in run.by_role("loss") if s.tag.rpartition("/")[0] == part]
+        at = [s.values[i] for s in own if (i := index_at(s, onset.step)) is not None]
+        if turned and int(norm.steps[turned]) == onset.step and at and np.isfinite(at).all():
+            return norm
+    return None
+
+
 def calm_before(run: Run, onset: Onset) -> Series | None:
     """A gradient norm, or where none was logged a loss, at its usual level before the onset."""
     measured = run.by_role("grad_norm") or run.by_role("loss")

@@ -29,11 +29,27 @@ def place_of(run: Run, event: LogEvent) -> tuple[int | None, bool]:
     if index is None:
         return event.step, False
     ends = index + 1 == len(longest)
+    if ends and _is_out_of_turn(longest, event):
+        return event.step, True
     after = event.step + interval(longest) if ends else int(longest.steps[index + 1])
     batch = event.data.get("batch")
     if isinstance(batch, int) and event.step < batch < after:
         return batch, ends  # the batch that it names lies between what was logged
     return (_of_the_loss(losses, after) if event.data.get("quantity") == "loss" else after), ends
+
+
+def _is_out_of_turn(series: Series, event: LogEvent) -> bool:
+    """Whether the last row breaks the interval of all others, right above the line: it was printed
+    for what the line says."""
+    gaps, line = np.diff(series.steps), event.source.line
+    if len(gaps) < _ROWS_OF_AN_INTERVAL or series.lines is None or line is None:
+        return False
+    behind = series.source.path == event.source.path and 0 < line - int(series.lines[-1]) <= 2
+    return behind and bool((gaps[:-1] == gaps[0]).all()) and bool(gaps[-1] < gaps[0])
+
+
+_ROWS_OF_AN_INTERVAL = 3
+"""Gaps between rows that show how many steps lie between two of them."""
 
 
 def _of_the_loss(losses: Sequence[Series], step: int) -> int:

@@ -35,7 +35,10 @@ _PHASES: Mapping[str, SeriesRole] = {
 are losses or accuracies."""
 _PHASE_POINTS = 6
 _PERCENT = 100.0
-_TERMS = frozenset("box cls dfl obj rpn kl recon reg adv dice focal iou giou".split())
+_TERMS = frozenset(
+    "box cls dfl obj rpn kl recon reg adv dice focal iou giou aux pde bc ic residual physics"
+    " boundary".split()
+)
 """Terms of losses, by names that say nothing alone."""
 _TOTAL = frozenset("total overall sum train training batch".split())
 _SCALE_WORDS = frozenset({"scale", "train", "fp", "opt", "optimizer", "mixed", "precision", "16"})

@@ -13,7 +13,7 @@ layer_gradient    *grad(ient)* with a layer's path left when the words for the q
 layer_activation  *activation*, *hidden*, *output* beside a statistic, with a path left
 layer_parameter   *param(eter)*, *weight* beside a statistic, with or without a path left
 learning_rate     *lr*, *learning rate*; ``step_size`` alone
-loss_scale        *scale* or *scaler* beside *loss*, *grad*, *amp* or *fp16*
+loss_scale        *scale* or *scaler* beside *loss*, *grad*, *amp*, *fp16* or *dynamic* (flax)
 skipped_steps     *skipped*
 counter           rates and times; *step*, *epoch*, *samples*, *tokens* and their kin alone
 grad_norm         *grad* alone or beside a statistic; *gnorm*, ``g_norm``, ``|g|``, ``||grad||``
@@ -320,7 +320,7 @@ def _global_role(parts: tuple[str, ...], have: frozenset[str]) -> SeriesRole:
     if "lr" in have or any(name in joined for name in _LEARNING_RATE) or joined in _STEP_SIZE:
         return "other" if have & _NOT_A_RATE else "learning_rate"
     if (
-        have & {"loss", "grad", "amp", "fp", "scaler", "gradscaler"}
+        have & {"loss", "grad", "amp", "fp", "scaler", "gradscaler", "dynamic"}
         and have & {"scale", "scaler", "gradscaler"}
         and not have & {"norm", "tracker"}
     ):

@@ -19,6 +19,7 @@ from nanautopsy.spellings import (
     flash_attention,
     is_asked,
     number,
+    policy_dtype,
     power_of_two,
     pure_precision,
     text,
@@ -47,7 +48,10 @@ def _rule(
 RULES = (
     _rule("published_dtype", r"torch_dtype|published_dtype", dtype_name),
     _rule("published_dtype", r"dtype", dtype_name, True),
-    _rule("compute_dtype", r"mixed_precision(_type)?|precision|mp_policy", dtype_name, False),
+    _rule("compute_dtype", r"mixed_precision(_type)?|precision", dtype_name, False),
+    _rule(
+        "compute_dtype", r"((jmp|mp|dtype|precision|mixed_precision)_)?policy", policy_dtype, False
+    ),
     _rule(
         "compute_dtype",
         r"(amp|autocast|compute|train\w*|activation)_?dtype|mixed_precision\.param_dtype"
@@ -173,7 +177,8 @@ AMP_FLAG = re.compile(r"(^|\.)((use_|enable_|native_)?amp|amp\.enabled)$")
 """On without a dtype: torch.cuda.amp, whose default is float16, with a GradScaler (Ultralytics,
 detectron2, timm)."""
 SCALER_PROGRAMS = re.compile(
-    r"(^|\.)(per_device_train_batch_size|initial_loss_scale|fp16_init_scale|logging_nan_inf_filter)$"
+    r"(^|\.)(per_device_train_batch_size|initial_loss_scale|fp16_init_scale"
+    r"|logging_nan_inf_filter)$"
 )
 """Settings of programs that put a dynamic scaler beside ``fp16: true``, unless a loss scale is
 given: the transformers Trainer (accelerate), Megatron-LM and fairseq."""

@@ -24,6 +24,7 @@ _DTYPES = {
     **dict.fromkeys(("bf16", "bfloat16"), "BF16"),
     **dict.fromkeys(("fp32", "float32", "float", "f32", "32"), "F32"),
 }
+_POLICY = re.compile(r"(?:^|[,;( ])c(?:ompute)?(?:_dtype)?\s*=\s*['\"]?([a-z]*\d{2})\b")
 _MOST_POWER = 64
 _NOT_STATED = ("", "none", "null", "auto", "~")
 
@@ -38,6 +39,13 @@ def dtype_name(value: Scalar) -> str | None:
     wrapped = _WRAPPED.fullmatch(_REMARK.sub("", str(value).strip().lower()))
     found = None if wrapped is None else _PRECISION.fullmatch(wrapped[1])
     return None if found is None else _DTYPES[found[1]]
+
+
+def policy_dtype(value: Scalar) -> str | None:
+    """What a policy computes in: jmp's ``params=float32,compute=float16,output=float32`` and its
+    short form ``p=f32,c=f16,o=f32``; else what :func:`dtype_name` reads."""
+    found = _POLICY.search(str(value).lower())
+    return dtype_name(value) if found is None else dtype_name(found[1])
 
 
 def truth(value: Scalar) -> bool | None:

@@ -65,6 +65,7 @@ GLOBAL: dict[SeriesRole, list[str]] = {
         "LR", "learningRate", "lr_0", "lr_group_1", "lr/encoder", "optimizer/lr",
     ],
     "loss_scale": [
+        "dynamic_scale", "train/dynamic_scale",  # flax
         "loss_scale", "loss-scale", "loss scale", "loss-scale vs samples", "train/loss_scale",
         "Train/Samples/loss_scale", "grad_scale", "grad_scaler/scale", "amp/scale", "loss_scaler",
         "scaler/scale", "amp_scale", "grad_scaler", "gradscaler_scale", "lossScale",

@@ -27,7 +27,7 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
-from nanautopsy.circumstances import backward_made_it, loss_was_finite_at
+from nanautopsy.circumstances import backward_made_it, loss_was_finite_at, own_backward
 from nanautopsy.experts import has_experts, is_routing
 from nanautopsy.model import Assessment, Finding, Run
 from nanautopsy.quantities import quantity_words
@@ -110,6 +110,13 @@ def _is_divergence(finding: Finding) -> bool:
 def _weigh_term(case: Case, finding: Finding, weighing: Weighing) -> None:
     """A term that turned alone: by its formula, by its target, or because it is a router's."""
     infinite = finding.data.get("value") in ("inf", "-inf")
+    if infinite and _grew_into_it(case, finding):
+        weighing.speaks_against(
+            thresholds.STRONG,
+            phrase("{finding}, towards which it grew", finding=finding.text),
+            finding.source,
+        )
+        return
     if finding.data.get("router"):
         weighing.speaks_for(
             thresholds.WEAK,
@@ -138,6 +145,18 @@ def _weigh_term(case: Case, finding: Finding, weighing: Weighing) -> None:
         weighing.speaks_for(
             thresholds.MODERATE, phrase("it is Inf, as the logarithm of 0 is"), finding.source
         )
+
+
+def _grew_into_it(case: Case, finding: Finding) -> bool:
+    """Whether the term rose many times over from one row to the next right before it was Inf: the
+    logarithm of 0 is Inf at once."""
+    for series in case.run.series:
+        if (series.source.path, series.tag) != (finding.source.path, finding.data.get("tag")):
+            continue
+        before = np.abs(series.values[series.steps < (finding.step or 0)])
+        if len(before) > 1 and np.isfinite(before).all():
+            return bool(before[-1] >= thresholds.GROWTH_FACTOR * before[-2])
+    return False
 
 
 def _weigh_function(case: Case, weighing: Weighing) -> None:
@@ -215,6 +234,13 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
             thresholds.MODERATE,
             phrase("{quantity} turned non-finite first", quantity=quantity_words(onset.quantity)),
             onset.source,
+        )
+    norm = None if onset is None else own_backward(case.run, onset)
+    if norm is not None:
+        weighing.speaks_against(
+            thresholds.MODERATE,
+            phrase("{tag} turned beside a loss of its part that was finite", tag=norm.tag),
+            norm.source,
         )
     half = case.states("compute_dtype", "F16")
     if half is not None:

@@ -26,6 +26,7 @@ import re
 from nanautopsy import thresholds
 from nanautopsy.causes._linear_backward import was_handed_inf, weigh_linear
 from nanautopsy.causes._published import published
+from nanautopsy.causes._way_back import weigh_beside, weigh_edge, weigh_own_part
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.circumstances import (
     backward_made_it,
@@ -110,7 +111,10 @@ def _assess(case: Case) -> Assessment:
 def _weigh_order(case: Case, weighing: Weighing) -> None:
     """Gradients that turned NaN from their usual level while the forward pass was finite."""
     onset = case.onset
-    if onset is None or onset.step is None or not backward_made_it(case.run, onset):
+    if onset is None or onset.step is None:
+        return
+    if not backward_made_it(case.run, onset):
+        weigh_own_part(case, onset, weighing)
         return
     weighing.speaks_for(
         thresholds.MODERATE,
@@ -120,7 +124,8 @@ def _weigh_order(case: Case, weighing: Weighing) -> None:
         ),
         onset.source,
     )
-    _weigh_edge(case, weighing)
+    weigh_edge(case, weighing)
+    weigh_beside(case, onset.step, weighing)
     if gradients_recovered(case.run, onset) and not mostly_spoiled(case.run, onset):
         weighing.speaks_against(
             thresholds.WEAK,
@@ -161,24 +166,6 @@ def _weigh_order(case: Case, weighing: Weighing) -> None:
             ),
             calm.source,
         )
-
-
-def _weigh_edge(case: Case, weighing: Weighing) -> None:
-    """A number that reached the edge of its domain at that very step, a distance or a variance of
-    0, a cosine of 1: a root or an arc cosine is finite there, and its derivative is not."""
-    onset = case.onset
-    for finding in case.at_onset("left-domain"):
-        at_edge = abs(float(str(finding.data.get("value")))) in (0.0, 1.0)
-        if at_edge and onset is not None and finding.step == onset.step:
-            weighing.speaks_for(
-                thresholds.STRONG,
-                phrase(
-                    "{finding}: a root or an angle is finite there, and its derivative is not",
-                    finding=finding.text,
-                ),
-                finding.source,
-            )
-            return
 
 
 def _weigh_search(case: Case, weighing: Weighing) -> None:

@@ -73,7 +73,9 @@ def growth(series: Series, death: int | None = None) -> Finding | None:
     early = float(np.median(values[: max(3, int(len(values) * thresholds.EARLY_SHARE))]))
     if 0 < early <= last / thresholds.RISEN_FOR_GOOD:
         base = min(base, early)  # most points lie behind the rise
-    if base <= 0 or last < thresholds.GROWTH_FACTOR ** (2 if short else 1) * base:
+    # Where Inf follows, growth went on.
+    on = end < len(series) and bool(np.isinf(series.values[end]))
+    if base <= 0 or last < thresholds.GROWTH_FACTOR ** (2 if short and not on else 1) * base:
         return None
     above = values >= thresholds.GROWTH_FACTOR * base
     start = len(values) - int((~above[::-1]).argmax()) if not above.all() else 0

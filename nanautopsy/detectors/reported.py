@@ -175,6 +175,8 @@ def _finding(run: Run, kind: str, said: str, events: tuple[LogEvent, ...]) -> Fi
     if all(_SKIPS.search(e.text) for e in events):
         data["skipped"] = True
         data["frequent"] = _is_frequent(run, events)
+    if partial:
+        data["partial"] = True
     if ended:
         data["persistent"] = True
     return Finding(
@@ -207,7 +209,7 @@ def _stated(events: tuple[LogEvent, ...]) -> LogEvent:
 
 
 _SHARE = re.compile(
-    r"\b(\d+)(?:\s?(?:/|of)\s?| (?:[\w-]+ ){1,3}(?:in|of|out of) )(\d+)\b(?! (?:nan|inf))",
+    r"(?<![\w:.])(\d+)(?:\s?(?:/|of)\s?| (?:[\w-]+ ){1,3}(?:in|of|out of) )(\d+)\b(?! (?:nan|inf))",
     re.IGNORECASE,
 )
 

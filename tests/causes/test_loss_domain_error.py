@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from builders import INF, NAN, case_of, event, make_run, named_cause, series
 
+from nanautopsy.model import Series
+
 CALM = [2.0, 1.9, 2.1, 1.8, 1.9, 1.7, 1.8, 1.6, 1.7, 1.6]
 
 
@@ -139,3 +141,13 @@ def test_terms_that_only_their_sum_tells(weight: float, named: bool) -> None:
         series("sim_max", list(rng.uniform(90.0, 99.0, 60))),
     )
     assert (named_cause(*parts) == "loss-domain-error") is named
+
+
+def test_a_term_that_grew_into_inf_is_no_logarithm_of_zero() -> None:
+    def parts(pde: list[float]) -> tuple[Series, ...]:
+        bc = [0.455, 2.4, 1.6e4, NAN]
+        total = [p + 10 * b for p, b in zip(pde, bc, strict=True)]
+        return series("pde_loss", pde), series("bc_loss", bc), series("total_loss", total)
+
+    assert named_cause(*parts([38.4, 2461.0, INF, NAN])) != "loss-domain-error"
+    assert named_cause(*parts([38.4, 30.0, INF, NAN])) == "loss-domain-error"

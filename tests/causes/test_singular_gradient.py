@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from builders import INF, NAN, checkpoint, event, judge, make_run, named_cause, series, tensor
 
+from nanautopsy.circumstances import sound_gradients_beside
 from nanautopsy.model import LogEvent, Scalar
 
 CALM = [2.0, 1.9, 2.1, 1.8, 1.9, 1.7, 1.8, 1.6, 1.7, 1.6]
@@ -273,3 +275,42 @@ def test_a_layer_that_nan_switches_off_has_not_recovered() -> None:
 def test_the_curve_places_what_the_program_says_of_the_loss() -> None:
     said = event("nonfinite-text", "loss is nan - stopping", 9, value="nan", quantity="loss")
     assert named_cause(*BACKWARD, said) == "singular-gradient"
+
+
+@pytest.mark.parametrize(("share", "named"), [("2/4", True), ("4/4", False)])
+def test_leaves_whose_gradients_were_sound(share: str, named: bool) -> None:
+    """A row out of turn is printed for what stands below it; of float16 the layers beside tell."""
+    rows = series("mse", [*CALM, 1.9], steps=[*range(0, 300, 30), 283])
+    rows = replace(rows, lines=np.arange(1, 12), source=replace(rows.source, path="train.log"))
+    text = f"18:27:59 non-finite grads in {share} leaves: ['encoder']['w']"
+    said = event("nonfinite-text", text, 283, value="nan", quantity="gradient", layer="encoder/w")
+    said = replace(said, source=replace(said.source, path="train.log", line=12))
+    run = make_run(rows, said)
+    located = judge(run)
+    assert located.onset is not None
+    assert located.onset.step == 283
+    beside = [f for f in located.findings if f.data.get("partial")]
+    assert bool(beside) is named
+    assert named_cause(rows, said) == "singular-gradient"
+
+
+def test_layers_nearer_to_the_loss_that_were_sound() -> None:
+    parts = [*BACKWARD, series("grad_norms/head/kernel", [1.0] * 11 + [NAN])]
+    parts.append(series("grad_norms/embed/kernel", [1.0] * 10 + [NAN, NAN]))
+    beside = sound_gradients_beside(make_run(*parts), 11)
+    assert beside is not None
+    assert beside.layer == "head/kernel"
+    assert named_cause(*parts) == "singular-gradient"
+    assert sound_gradients_beside(make_run(*parts), 10) is None
+
+
+def test_parts_that_train_in_turn() -> None:
+    """The second part of a step sees what the first one's update did."""
+    parts = (
+        series("critic/loss", [*CALM, 1.5, NAN]),
+        series("critic/grad_norm", [*[1.0] * 10, NAN, NAN]),
+        series("gen/loss", [*CALM, NAN, NAN]),
+    )
+    assert named_cause(*parts) == "singular-gradient"
+    both = (series("critic/loss", [*CALM, NAN, NAN]), *parts[1:])
+    assert named_cause(*both) != "singular-gradient"

@@ -14,6 +14,8 @@ Samples::
     dtype of weights: torch.float16
     model loaded, dtype = torch.float16
     Autoencoder in half precision
+    jmp policy p=f32,c=f16,o=f32
+    compute_dtype=<class 'jax.numpy.float16'> param_dtype=float32
 
 A line that names two formats, or that advises, warns or asks, states nothing. The Trainer's "Using
 auto half precision backend" stands for float16 and bfloat16 alike.
@@ -28,16 +30,28 @@ from nanautopsy.model import ConfigRecord, Source
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log
 
 _FORMAT = re.compile(
-    r"(?<![\w.])(?:torch\.|jnp\.)?((?:mixed_)?b?float(?:16|32)|bf16|fp(?:16|32))(?!\w)", re.I
+    r"(?<![\w.])(?:torch\.|jnp\.|jax\.numpy\.|np\.|numpy\.)?((?:mixed_)?b?float(?:16|32)|bf16|fp(?:16|32))(?!\w)",
+    re.I,
 )
 _STATEMENT = re.compile(
     r"(?<![\w.])(?:amp|autocast\w*|mixed[ _-]precision|precision|compute[ _-]dtype|dtype)(?!\w)"
-    r"[^|{}\[\]]{0,60}?(?<![\w.])(?:torch\.|jnp\.)?"
+    r"[^|{}\[\]]{0,60}?(?<![\w.])(?:torch\.|jnp\.|jax\.numpy\.|np\.|numpy\.)?"
     r"(?:(?:mixed_)?b?float(?:16|32)|bf16|fp(?:16|32))(?!\w)"
     r"|(?<![\w.])(?:torch\.)?(?:b?float16|bf16|fp16) (?:autocast|amp|mixed[ _-]precision)\b"
     r"|\bpolicy\b[^|{}\[\]]{0,40}?(?<![\w.])mixed_b?float16(?!\w)",
     re.I,
 )
+_DTYPE = (
+    r"(?:<class ')?(?:dtype\(')?['\"]?(?:torch\.|jnp\.|jax\.numpy\.|np\.|numpy\.)?"
+    r"(b?f(?:loat)?(?:16|32)|fp(?:16|32))(?!\w)"
+)
+_COMPUTES = re.compile(
+    rf"(?<![\w.])(?:compute|c)(?:_dtype)?['\"]?\s*[=:]\s*['\"]?{_DTYPE}", re.IGNORECASE
+)
+_HOLDS = re.compile(
+    rf"(?<![\w.])(?:param(?:eter)?s?|p)(?:_dtype)?['\"]?\s*[=:]\s*['\"]?{_DTYPE}", re.IGNORECASE
+)
+"""The two halves of a policy, as jmp and flax name them; one letter counts beside the other."""
 _LIGHTNING = re.compile(r"Using (16bit|bfloat16) (?:native )?Automatic Mixed Precision", re.I)
 _NO_STATEMENT = re.compile(
     r"\b(?:if|when|unless|should|could|must|may|might|can(?:not|'t)?|recommend\w*|consider|instead"
@@ -78,8 +92,17 @@ _MOST = 4
 """Statements kept; a program that repeats itself says no more."""
 
 
+def _policy(text: str) -> str | None:
+    """What a line computes in that says apart what its parameters are: ``p=f32,c=f16,o=f32``."""
+    computes, holds = _COMPUTES.search(text), _HOLDS.search(text)
+    if computes is None or holds is None or computes.start() == holds.start():
+        return None
+    return computes[1].lower()
+
+
 def _on_statement(log: Log, line: Line) -> None:
-    named = _named(line.text)
+    policy = _policy(line.text)
+    named = policy or _named(line.text)
     if named is None:
         return
     seen = log.memory.setdefault(_MEMORY, [])
@@ -87,7 +110,8 @@ def _on_statement(log: Log, line: Line) -> None:
         return
     seen.append(named)
     source = Source(log.path, line=line.number)
-    of_weights = any(p.search(line.text) for p in (_PARAMETERS, _CAST, _OF_WEIGHTS))
+    stated_of_weights = any(p.search(line.text) for p in (_PARAMETERS, _CAST, _OF_WEIGHTS))
+    of_weights = policy is None and stated_of_weights
     setting = "param_dtype" if of_weights else "compute_dtype"
     log.out.append(ConfigRecord("log", {setting: named}, replace(source, excerpt=line.excerpt)))
 
@@ -116,12 +140,14 @@ def _named(text: str) -> str | None:
 
 
 def _plan(line: Line, lower: str) -> Handler | None:
-    return _on_statement if len(line.text) <= 300 and _named(line.text) else None
+    stated = len(line.text) <= 300 and (_policy(line.text) or _named(line.text))
+    return _on_statement if stated else None
 
 
 DIALECT = Dialect(
     name="precision",
     triggers=("precision", "autocast", "amp ", "dtype", "float16", "bf16", "fp16", "half",
+              "c=f16", "c=bf16",
               "to fp32", "to float32"),
     plan=_plan,
 )  # fmt: skip
