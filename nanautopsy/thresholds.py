@@ -141,6 +141,8 @@ DIVERGED_FACTOR = 3.0
 HARDER_EXCESS = 1.5
 """Rise of a loss over the rise of the difficulty of its task, up to which the one explains the
 other: a sum over what is masked grows with the share of it, and somewhat more."""
+LEAP_FACTOR = 30.0
+"""Peak over first value of a loss that its first updates threw out of its range for good."""
 NEVER_LEARNED_FACTOR = 2.0
 """Final over initial loss for a run that never got better than it began."""
 NEVER_LEARNED_BEST = 0.9

@@ -139,6 +139,40 @@ def test_a_first_row_of_few_examples_beside_a_score_that_rises(tmp_path: Path) -
     assert judged(tmp_path, head + rows_).verdict == "healthy"
 
 
+def test_a_loss_that_leaps_at_once_and_scatters_far_above(tmp_path: Path) -> None:
+    after = [200, 580, 90, 400, 41, 120, 27, 70, 18, 33, 9, 21, 6, 14, 7.5, 5.8] * 3
+    text = "step,loss,lr\n0,1.39,3.0\n" + "".join(
+        f"{n + 1},{value},3.0\n" for n, value in enumerate(after)
+    )
+    assert judged(tmp_path, text, "log.csv").verdict == "diverged"
+    back = text + "".join(f"{n},{1.2 - n / 200},3.0\n" for n in range(50, 100))
+    assert judged(tmp_path, back, "log.csv").verdict == "healthy"
+
+
+def test_a_value_that_is_fitted_to_itself_blames_no_rate(tmp_path: Path) -> None:
+    grown = "".join(f"{n},{0.7 * 1.15**n:.5g},{3 * 1.1**n:.5g},0.04\n" for n in range(400))
+    for tag, first in (("td_loss", []), ("loss", ["lr-too-high"])):
+        found = judged(tmp_path, f"step,{tag},grad_norm,lr\n{grown}", "log.csv")
+        assert found.verdict == "diverged"
+        assert [cause.id for cause in found.causes[:1]] == first
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "predictions.csv",
+            "id,prediction,target,sample_loss\n1,0.2,0,0.3\n2,0.7,1,inf\n",
+        ),
+        ("sweep.csv", "trial,lr,width,final_loss\n0,0.1,32,0.3\n1,0.2,64,NaN\n2,0.1,64,0.2\n"),
+        ("notes.txt", "- run 14: loss became NaN at step 300 with lr 3e-4\n"),
+    ],
+)
+def test_files_beside_a_run_are_no_history_of_it(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert judged(tmp_path, rows("step {n} loss {loss}\n")).verdict == "healthy"
+
+
 def test_a_term_that_never_was_a_number_is_not_added(tmp_path: Path) -> None:
     form = "epoch {n}: loss_ctc=nan, loss_att={loss}, loss={loss}, grad_norm=1.5\n"
     assert judged(tmp_path, rows(form)).verdict == "healthy"

@@ -42,9 +42,11 @@ from nanautopsy.learning_rates import (
 )
 from nanautopsy.model import Assessment, Finding, Onset, Series
 from nanautopsy.quantities import quantity_words
+from nanautopsy.roles import words
 from nanautopsy.signal import up_to
 from nanautopsy.wording import phrase
 
+_BOOTSTRAPPED = frozenset({"td", "bellman"})
 _GROWTH = (
     "diverged-loss",
     "loss-growth",
@@ -265,8 +267,15 @@ def _updated_before(onset: Onset) -> bool:
 
 
 def _weigh_other_beginnings(case: Case, early: Finding, weighing: Weighing) -> None:
-    """A policy's losses follow what it meets, and a resumed run begins with what was restored."""
+    """A policy's losses follow what it meets, a value that is fitted to itself runs away at any
+    rate, and a resumed run begins with what was restored."""
     weigh_resume(case, early, weighing)
+    if not _BOOTSTRAPPED.isdisjoint(words(str(early.data.get("tag") or early.source.tag or ""))):
+        weighing.speaks_against(
+            thresholds.MODERATE,
+            phrase("what is fitted there is the value of the next step, which grows with it"),
+            early.source,
+        )
     if is_reinforcement(case.run):
         series = case.run.by_role("loss")[0] if case.run.by_role("loss") else case.run.series[0]
         weighing.speaks_against(

@@ -97,6 +97,8 @@ def _rises(values: NDArray[np.float64], tail: NDArray[np.float64]) -> bool:
     """A loss that left the range in which it had been, or never got better than it began."""
     initial, level = float(values[0]), float(np.median(tail))
     body = values[: -len(tail)]
+    if _leaps_at_once(values):
+        return True
     smoothed = np.convolve(values, np.ones(3) / 3, mode="valid")
     reference = max(initial, float(smoothed[: -len(tail)].min(initial=initial)))
     # Losses of small batches scatter by factors, and the first may be a low draw; none is that of
@@ -110,6 +112,16 @@ def _rises(values: NDArray[np.float64], tail: NDArray[np.float64]) -> bool:
         len(values) >= thresholds.NEVER_LEARNED_POINTS
         and level >= thresholds.NEVER_LEARNED_FACTOR * initial
         and float(smoothed.min()) >= thresholds.NEVER_LEARNED_BEST * initial
+    )
+
+
+def _leaps_at_once(values: NDArray[np.float64]) -> bool:
+    """A loss that is far above its first value from the second on, however it scatters there: of so
+    many draws the first is not by chance the lowest by so much."""
+    return (
+        len(values) >= thresholds.NEVER_LEARNED_POINTS
+        and float(values[1:].min()) >= thresholds.DIVERGED_FACTOR * float(values[0])
+        and float(values.max()) >= thresholds.LEAP_FACTOR * float(values[0])
     )
 
 

@@ -42,6 +42,12 @@ _TENSORBOARD = ("wall time", "step", "value")
 _ROW_NAMES = frozenset(
     {"run", "run_name", "run_id", "name", "model", "experiment", "trial", "config"}
 )
+_OF_SAMPLES = frozenset(
+    "prediction predictions predicted pred preds y_pred y_hat y_true target targets label labels"
+    " gold reference references hypothesis truth ground_truth".split()
+)
+"""Columns of what a model says of single samples, two of which no history has."""
+_TABLE_OF_SAMPLES = "one row a sample, not a row a step: a table of predictions"
 _TABLE_OF_RUNS = "one row a run, not a row a step: a table of results"
 _NO_COUNTER = "neither a step column nor metrics"
 
@@ -188,6 +194,10 @@ def _refusal(columns: Mapping[str, list[str]], key: str | None) -> str | None:
         return _TABLE_OF_RUNS if names_runs and _ROW_NAMES & {n.lower() for n in others} else None
     if not is_training_log(others):
         return _NO_COUNTER
+    if len(_OF_SAMPLES & {name.lower() for name in others}) > 1:
+        return _TABLE_OF_SAMPLES
+    if _ROW_NAMES & {name.lower() for name in others}:
+        return _TABLE_OF_RUNS
     # Without a counter only a table that is nothing but numbers can be a history.
     return _TABLE_OF_RUNS if texts else None
 

@@ -23,8 +23,10 @@ _OTHER_NAME = re.compile(
     r"|jl|r|m|swift|sql|tex|bib|lock|patch|diff|proto|prototxt|pbtxt|j2|jinja2?|template|model|vocab"
     r"|bpe|tokens|index|env|properties|gradle|cmake|mk|wandb|tfevents.*|pdf|eps|ps|srt|vtt|obj|ply)$"
     r"|^(?:merges|vocab|requirements|constraints|license|licence|copying|notice|authors|readme"
-    r"|changelog|manifest|sources|dependency_links|top_level|entry_points|labels|classes)"
-    r"\b.*\.txt$|^(?:license|licence|copying|notice|authors|readme|changelog|makefile|dockerfile"
+    r"|changelog|manifest|sources|dependency_links|top_level|entry_points|labels|classes|notes?|todo"
+    r"|faq|troubleshooting|ideas)"
+    r"\b.*\.txt$|^(?:license|licence|copying|notice|authors|readme|changelog|notes?|todo|makefile"
+    r"|dockerfile"
     r"|jenkinsfile|procfile|latest|checkpoint|\..*)$",
     re.IGNORECASE,
 )
