@@ -6,13 +6,15 @@ import math
 import re
 
 from nanautopsy import thresholds
-from nanautopsy.model import Checkpoint, Run
+from nanautopsy.model import Checkpoint, Run, Series
 from nanautopsy.roles import words
 
 _OF_CLASSES = frozenset(
     "acc accuracy top1 top5 ce xent nll crossentropy ppl perplexity f1 auc bce".split()
 )
 """Words of metrics that stand beside such a loss, or are its name."""
+_NAMES = frozenset("ce xent crossentropy".split())
+"""Names of the loss itself; a likelihood may be of densities, and summed over pixels."""
 _GATES = re.compile(r"weight_[ih]h|(?:^|[._/])(?:qkv|in_proj|c_attn)", re.IGNORECASE)
 """Matrices whose rows are those of several, and no width."""
 _COUNT = re.compile(
@@ -35,6 +37,17 @@ def is_cross_entropy(run: Run) -> bool:
         if len(series) and series.axis == "step" and series.steps[0] <= thresholds.FIRST_STEPS
         for chance in chances
     )
+
+
+def absurd_at_first(run: Run) -> Series | None:
+    """A cross-entropy that no update had touched, and that no initializer gives: logits of
+    thousands. The weights as they were loaded, or the inputs, have that size."""
+    for series in run.by_role("loss"):
+        first = series.steps[0] <= 1 if len(series) else False
+        if first and series.axis == "step" and not _NAMES.isdisjoint(words(series.tag)):
+            if thresholds.FIRST_LOSS_MAX < series.values[0] < math.inf:
+                return series
+    return None
 
 
 def _stated(run: Run) -> set[int]:

@@ -101,6 +101,22 @@ def test_a_table_that_no_update_moves() -> None:
     assert named_cause(loss, series("codebook_absmax", grown)) is None
 
 
+def test_a_count_of_keys_in_brackets(tmp_path: Path) -> None:
+    names = [f"blocks.{i}.{n}.weight" for i in range(2) for n in ("qkv", "proj")]
+    listed, other = ", ".join(names), ", ".join(n.replace("blocks", "m.layers") for n in names)
+    text = f"Missing keys (24): {listed}, ...\nUnexpected keys (24): {other}, ...\n"
+    rows = "it 0 | ce {} | lr 0.001\nit 1 | ce 2.5e9 | lr 0.001\nit 2 | ce 1.1e27 | lr 0.001\n"
+    dead = "".join(f"it {i} | ce nan | lr 0.001\n" for i in range(3, 30))
+    assert first(judged(tmp_path, text + rows.format(190414.6) + dead)) == "wrong-checkpoint"
+
+
+def test_a_first_cross_entropy_that_no_rate_has_made(tmp_path: Path) -> None:
+    rows = "it 0 | ce {} | lr 0.9\nit 1 | ce 2.5e9 | lr 0.9\nit 2 | ce 1.1e27 | lr 0.9\n"
+    dead = "".join(f"it {i} | ce nan | lr 0.9\n" for i in range(3, 30))
+    assert first(judged(tmp_path, rows.format(190414.6) + dead)) is None
+    assert first(judged(tmp_path, rows.format(2.31) + dead)) == "lr-too-high"
+
+
 # --- a resume -----------------------------------------------------------------------------------
 
 
@@ -257,3 +273,28 @@ def test_a_phase_of_few_rows_that_no_share_reaches(tmp_path: Path) -> None:
     few = rows.replace("93.1", "0.3").replace("1e+28", "0.4")
     judged(tmp_path, few + dead)
     assert {s.tag: s.role for s in analyze(tmp_path).run.series}["trn"] == "other"
+
+
+def test_a_step_in_the_first_cell(tmp_path: Path) -> None:
+    rows = "".join(f"|  {4 * i:4d} | mse {0.5 / i:.5f} | lr 2.0e-03\n" for i in range(1, 20))
+    onset = judged(tmp_path, rows + "|    80 | mse nan | lr 2.0e-03\n").onset
+    assert onset is not None and (onset.last_finite, onset.step) == (76, 80)
+
+
+def test_a_terse_counter_of_two_files(tmp_path: Path) -> None:
+    calm = [{"s": i, "train": {"l2": 0.6 + 0.2 * math.sin(i)}} for i in range(500)]
+    dead = [{"s": 500 + i, "train": {"l2": v}} for i, v in enumerate([8e4, 1.5e22, *[NAN] * 9])]
+    (tmp_path / "part1.jsonl").write_text("".join(json.dumps(row) + "\n" for row in calm))
+    (tmp_path / "part2.jsonl").write_text("".join(json.dumps(row) + "\n" for row in dead))
+    found = analyze(tmp_path)
+    assert found.onset is not None and (found.onset.axis, found.onset.step) == ("step", 502)
+    assert first(found) != "lr-too-high"
+
+
+def test_the_letters_of_a_score_are_no_verb(tmp_path: Path) -> None:
+    row = "[Iter {:5d}] [D loss: {:.3f}] [G loss: {:.3f}] [IS: {}]\n"
+    rows = [
+        row.format(10 * i, 3 + math.sin(i), -2 - math.cos(i), "nan" if i < 9 else "2.1")
+        for i in range(1, 30)
+    ]
+    assert judged(tmp_path, "".join(rows)).verdict == "healthy"

@@ -7,8 +7,10 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.causes._resume import lost_state
 from nanautopsy.causes.interface import Case, Weighing
+from nanautopsy.cross_entropies import absurd_at_first
 from nanautopsy.learning_rates import from_a_resume
 from nanautopsy.model import Finding, Run
+from nanautopsy.signal import shown
 from nanautopsy.wording import phrase
 
 EXPLANATIONS = (
@@ -39,6 +41,21 @@ def weigh_resume(case: Case, growth: Finding, weighing: Weighing) -> None:
             thresholds.STRONG,
             phrase("the program says what was lost: {line}", line=event.text),
             event.source,
+        )
+
+
+def weigh_first_entropy(case: Case, weighing: Weighing) -> None:
+    """A first loss that no rate has made."""
+    absurd = absurd_at_first(case.run)
+    if absurd is not None:
+        weighing.speaks_against(
+            thresholds.STRONG,
+            phrase(
+                "{tag} is {first} before any update: the weights or the inputs have that size",
+                tag=absurd.tag,
+                first=shown(float(absurd.values[0])),
+            ),
+            absurd.at(0),
         )
 
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 import numpy as np
 
 from nanautopsy import thresholds
-from nanautopsy.causes._growth import EXPLANATIONS, weigh_resume
+from nanautopsy.causes._growth import EXPLANATIONS, weigh_first_entropy, weigh_resume
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.detectors.rl_metrics import is_reinforcement
 from nanautopsy.learning_rates import (
@@ -70,6 +70,8 @@ def _assess(case: Case) -> Assessment:
             phrase("{early}, from the first steps on", early=early.text),
             early.source,
         )
+    if early is not None:
+        weigh_first_entropy(case, weighing)
     _weigh_height(case, rate, weighing)
     _weigh_settings(case, rate, weighing)
     rising = _while_rising(case)

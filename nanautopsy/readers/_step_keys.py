@@ -9,7 +9,7 @@ Precedence, highest first; within a rank the first field of the row wins:
 4. ``total_timesteps``, ``frame``, ``episode`` and the like, of reinforcement learning
 5. ``batch``, unless there are epochs, in which it would start again
 6. samples seen (axis ``samples``), then whole epochs (axis ``epoch``)
-7. ``t``, ``i`` and ``k``, which hand-written loops count with
+7. ``t``, ``i``, ``k`` and ``s``, which hand-written loops count with
 
 Without any of them the rows are counted (axis ``record``).
 """
@@ -32,7 +32,7 @@ _TIMESTEPS = re.compile(
 _SAMPLES = re.compile(
     r"(?:train/|global_|consumed_|n_|num_|total_)*(?:samples|examples)(?:_seen)?", re.IGNORECASE
 )
-_TERSE = frozenset("tik")
+_TERSE = frozenset("tiks")
 _FRACTION = re.compile(r"\s*(\d{1,15})\s*/\s*\d+\s*")
 _LARGEST_STEP = 2**53
 _RANK_IN_NAME = re.compile(

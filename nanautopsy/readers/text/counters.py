@@ -12,6 +12,7 @@ Beside what names itself, forms of public programs, in which it does not::
     2|1234|Loss: 2.3:  10%|#         | 10/100 [               (torchtune: an epoch, then the step)
     3epoch:train:901-1000batch: iter_time=0.1, loss=2.3       (ESPnet)
     [train]   31  loss 2.3                                (a tag, and the step)
+    |    12 | mse 0.0113 | lr 2.0e-03 |
     i=31 loss=2.3
     第 3 轮 损失 2.3
 """
@@ -169,7 +170,7 @@ def _kind(found: list[Field], i: int) -> str | None:
         return "bracket"
     if total is None and i == 0 and field.whole and _counts_things(field):
         return "leading"
-    if total is None and i == 0 and not field.before.strip() and _LEADS.match(field.after):
+    if total is None and i == 0 and field.before.strip() in ("", "|") and _LEADS.match(field.after):
         return "leading" if field.whole else None
     if total is None or total.after.lstrip()[:1] in ("/", ":"):
         return None

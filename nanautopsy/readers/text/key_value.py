@@ -145,7 +145,7 @@ def _plan(line: Line, lower: str) -> Handler | None:
     quoted = text.lstrip().startswith(('"', "'"))  # a member of an object printed over lines
     if not points and (basis is None or family == "bracket" or quoted):
         return None
-    if basis is Basis.LEADING and not any(is_loss(key) for key, _ in points):
+    if basis is Basis.LEADING and not any(map(is_objective, (key for key, _ in points))):
         return None
     alone = n is None or epoch is None  # iters: 100 may be a setting; beside an epoch it counts
     plural = alone and any(f and is_plural(f.key) for f in (n, epoch))

@@ -64,8 +64,10 @@ _OF_KEYS = re.compile(
 )
 _WORDS = (
     r"(?:[_ ](?:lora|adapter|model|weight|param\w*|state[_ ]?dict))?[_ ]key(?:s\b|\(s\)|\b)"
-    r"(?: in (?:the )?\w+)?(?!=)"
+    r"(?: in (?:the )?\w+)?(?: ?\(\d{1,7}\)(?=:))?(?!=)"
 )
+_IN_BRACKETS = re.compile(r"[_ ]keys?(?: in (?:the )?\w+)? ?\((\d{1,7})\):", re.IGNORECASE)
+"""``Missing keys (24): blocks.0.w, blocks.1.w, ...``"""
 _OWN_WORDS = (
     (
         "weights-newly-initialized",
@@ -179,7 +181,9 @@ def _on_keys(log: Log, line: Line) -> None:
         keys = listed.setdefault(kind, Keys())
         part = text[match.start() : end]
         keys.extend(_QUOTED.findall(part) or _unquoted(part))
-        counts[kind] = int(next((group for group in match.groups() if group), None) or 0)
+        said = _IN_BRACKETS.search(part)
+        group = said[1] if said else next((group for group in match.groups() if group), None)
+        counts[kind] = int(group or 0)
         share = _OF_ALL.match(text, match.end()) if counts[kind] else None
         totals[kind] = int(share[1]) if share else None
 
@@ -208,7 +212,8 @@ def _kind_of(word: str) -> str:
 
 def _unquoted(text: str) -> list[str]:
     """The names of a list that is printed without quotes."""
-    bracket = _BRACKET.search(text)
+    text = re.sub(r",?\s*(?:\.\.\.|\u2026)\s*$", "", text.rstrip().rstrip(",;"))
+    bracket = None if _IN_BRACKETS.search(text) else _BRACKET.search(text)
     listed = text.partition(":")[2] if bracket is None else bracket[1]
     names = re.split(r",\s*", listed.strip())
     return names if all(_NAME.fullmatch(name) for name in names) else []

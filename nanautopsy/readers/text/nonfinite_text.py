@@ -44,7 +44,7 @@ from nanautopsy.readers.text.tensor_flags import (
 from nanautopsy.readers.text.vagueness import CODE, SPECULATION, is_vague
 
 _STATE = re.compile(
-    r"\b(?:is|are|was|were|became|become|becomes|turned|went|goes|gone|got|has|have|had|contains?"
+    r"\b(?:is(?!\s?[:=])|are|was|were|became|become|becomes|turned|went|goes|gone|got|has|have|had|contains?"
     r"|contained|containing|detected|found|encountered|returned|returns|produced|hit|diverged|seen"
     r"|occurred|appeared|equals?|saw|result|stop(?:ping|ped)?|abort(?:ing|ed)?|skip(?:ping|ped)?"
     r"|overflow(?:s|ed)? (?:in|at|of)|terminat(?:ing|ed)|during|appears?|arises?"

@@ -32,7 +32,7 @@ _SETTING = re.compile(
 
 
 _SCORE = re.compile(
-    r"(?:^|[\W_\d])(?:k?fid|inception|au(?:ro)?c|auprc|m?ap\d*|f1|r2|psnr|ssim|lpips|bleu|rouge\w*|wer|cer"
+    r"(?:^|[\W_\d])(?:k?fid|is|inception|au(?:ro)?c|auprc|m?ap\d*|f1|r2|psnr|ssim|lpips|bleu|rouge\w*|wer|cer"
     r"|m?iou|dice|ndcg|mrr|pearson|spearman|corr\w*|acc\w*|precision|recall|hit\w*|(?:val|valid|test|eval|best)\w*)"
     r"(?:$|[\W_])",
     re.IGNORECASE,
