@@ -92,4 +92,12 @@ def minimized(run: Run) -> list[Series]:
     by_source: dict[str, list[Series]] = {}
     for series in losses:
         by_source.setdefault(series.source.path, []).append(series)
-    return [max(terms, key=lambda s: float(s.values[-1])) for terms in by_source.values()]
+    return [max(_main(terms), key=lambda s: float(s.values[-1])) for terms in by_source.values()]
+
+
+def _main(terms: list[Series]) -> list[Series]:
+    """Without what keeps experts or codes in use, whose weight is small whatever its size is."""
+    return [s for s in terms if _BALANCING.isdisjoint(words(s.tag))] or terms
+
+
+_BALANCING = frozenset("aux auxiliary balance balancing z zloss router commit commitment".split())

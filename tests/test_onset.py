@@ -745,3 +745,12 @@ def test_a_log_that_ends_within_the_search_for_a_scale(last: float, verdict: str
     norms = series("grad_norm", [INF] * 4)
     scales = series("loss_scale", [last * 2.0 ** (4 - i) for i in range(1, 5)])
     assert judge(make_run(series("loss", [2.0] * 4), norms, scales)).verdict == verdict
+
+
+def test_a_balancing_loss_that_rises_beside_a_sound_one_is_no_divergence() -> None:
+    """No line says which of them is minimized; the weight of such a term is small."""
+    sound = [2.1 - 0.002 * i for i in range(80)]
+    balance = [1.2, *[57.0 - 0.5 * i for i in range(79)]]
+    parts = series("ce_loss", sound), series("load_balancing_loss", balance)
+    assert judge(make_run(*parts)).verdict == "healthy"
+    assert judge(make_run(series("ce_loss", balance))).verdict == "diverged"

@@ -41,7 +41,8 @@ _VALUE_FOLLOWS = re.compile(r"(?:\s*[:=]\s*|\s+)-?$")
 """Nothing but the space between a name and its number."""
 _ORDINAL_END = re.compile(r"^\s*个?(?:步|轮|次迭代|批)\s+")
 _LABEL = re.compile(
-    r"\((?:train|val|valid|test|eval|(?:after|before|pre|post)[ _-][a-z]{1,12})\)", re.IGNORECASE
+    r"\((?:tra?i?n?|val?|valid|te?st|eval|(?:after|before|pre|post)[ _-][a-z]{1,12})\)",
+    re.IGNORECASE,
 )
 """Behind a name: ``loss(train) 0.3``, ``grad_norm(after reduce) 0.6``."""
 _STOP = frozenset(
