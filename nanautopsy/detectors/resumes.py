@@ -122,7 +122,9 @@ def _jump(series: Series, event: LogEvent, step: int) -> Finding | None:
     after_it = behind(series, event, step)
     usable = np.isfinite(series.values)
     values = np.abs(series.values)
-    before = values[usable & ~after_it][-thresholds.RESUME_WINDOW :]
+    # A rate of two decimals is soon 0.00.
+    shown_before = usable & ~after_it & ((values > 0) | (series.role != "learning_rate"))
+    before = values[shown_before][-thresholds.RESUME_WINDOW :]
     after = values[usable & after_it][: thresholds.RESUME_WINDOW]
     if len(before) < 2 or not len(after):
         return None
