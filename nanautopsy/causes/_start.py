@@ -101,8 +101,10 @@ def trained_until(case: Case, step: int) -> bool:
     return any(index_at(s, step) is not None for s in case.run.by_role("loss", "grad_norm"))
 
 
-def weigh_time(case: Case, weighing: Weighing) -> None:
-    """Weights that were bad when training began show at once."""
+def weigh_time(case: Case, weighing: Weighing, *, sound: bool = False) -> None:
+    """Weights that were bad when training began show at once; weights that are sound, and another
+    model's, as long as the run learns nothing.
+    """
     onset = case.onset
     if onset is None or onset.step is None:
         return
@@ -115,7 +117,24 @@ def weigh_time(case: Case, weighing: Weighing) -> None:
         and not _is_first_row(case, onset.last_finite)
         and not _only_blew_up(case, onset)
     ):
-        finite_before(onset, thresholds.STRONG, weighing)
+        learned = not sound or _learned(case, onset.step)
+        finite_before(onset, thresholds.STRONG if learned else thresholds.WEAK, weighing)
+
+
+def _learned(case: Case, until: int) -> bool:
+    """Whether a loss fell before that step, or lasted for long."""
+    for series in case.run.by_role("loss"):
+        before = up_to(series, until)
+        if len(before) >= thresholds.LONG_SOUND:
+            return True
+        third = len(before) // 3
+        if third and np.median(before[-third:]) <= _LEARNS * np.median(before[:third]):
+            return True
+    return False
+
+
+_LEARNS = 0.9
+"""A loss's last third over its first."""
 
 
 def _is_first_row(case: Case, step: int) -> bool:

@@ -88,7 +88,7 @@ def _assess(case: Case) -> Assessment:
     if told or not level:
         _weigh_damage(case, weighing)
     if not level:
-        weigh_time(case, weighing)
+        weigh_time(case, weighing, sound=True)
     return weighing.fired()
 
 

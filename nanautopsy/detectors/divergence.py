@@ -151,14 +151,18 @@ def _loses_it(series: Series, changes: Changes) -> int | None:
     start = int(np.flatnonzero(values < middle)[-1]) + 1
     learned = int(np.flatnonzero(values < best + (initial - best) / 4)[-1])
     after = values[start:]
-    if len(after) < max(thresholds.DIVERGED_MIN_POINTS, len(values) * thresholds.DIVERGED_TAIL):
+    jumped = changes.rate_jumped(series, start)
+    # Behind a rate that jumped a few points will do, where the level is another one altogether.
+    few = jumped and float(after.min()) >= thresholds.DIVERGED_FACTOR**2 * float(values[start - 1])
+    least = thresholds.DIVERGED_MIN_POINTS // (2 if few else 1)
+    if len(after) < max(least, len(values) * thresholds.DIVERGED_TAIL):
         return None
     third = len(after) // 3
     level, then = float(np.median(after[-third:])), float(np.median(after[third : 2 * third]))
     sudden = start - learned <= max(2 * settle, len(values) // 20)
     if not sudden or level < thresholds.STILL_LEARNING * then:
         return None
-    if changes.rate_jumped(series, start):
+    if jumped:
         return start
     back = abs(level / initial - 1) <= thresholds.BACK_AT_START
     lost = changes.resumed(series, start) and is_back(values, start)

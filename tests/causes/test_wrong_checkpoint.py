@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from builders import NAN, checkpoint, named_cause, series, tensor
 from textlogs import events_of, read_text
 
@@ -142,3 +143,11 @@ def test_names_that_moved_without_a_numbered_block(tmp_path: Path) -> None:
     assert named_cause(loss, *loaded(tmp_path, new, old)) == "wrong-checkpoint"
     others = ["model.net.up.weight", "model.net.up.bias"]
     assert named_cause(loss, *loaded(tmp_path, new, others)) is None
+
+
+@pytest.mark.parametrize(("falls", "cause"), [(0.0, "wrong-checkpoint"), (0.1, None)])
+def test_another_models_weights_die_late_where_nothing_is_learned(
+    tmp_path: Path, falls: float, cause: str | None
+) -> None:
+    losses = [5.0 - falls * i for i in range(24)] + [NAN] * 6
+    assert named_cause(series("loss", losses), *loaded(tmp_path, BODY, HEAD)) == cause
