@@ -754,3 +754,12 @@ def test_a_balancing_loss_that_rises_beside_a_sound_one_is_no_divergence() -> No
     parts = series("ce_loss", sound), series("load_balancing_loss", balance)
     assert judge(make_run(*parts)).verdict == "healthy"
     assert judge(make_run(series("ce_loss", balance))).verdict == "diverged"
+
+
+def test_an_evaluation_before_training_that_never_comes_back() -> None:
+    """The rows of training begin behind the jump, and fall from there."""
+    rows = series("train_loss", [1e10 / (i + 1) ** 2 for i in range(40)], [*range(4, 204, 5)])
+    before = series("val_loss", [1.05, 1e8, 1e7, 3e6, 1e6], [0, 32, 64, 96, 128])
+    assert judge(make_run(rows, before)).verdict == "diverged"
+    sound = series("val_loss", [1.05, 2.0, 1.2, 0.9, 0.8], [0, 32, 64, 96, 128])
+    assert judge(make_run(rows, sound)).verdict == "healthy"

@@ -33,6 +33,33 @@ def _detect(run: Run) -> Iterator[Finding]:
         diverged = _diverged(series, moves, changes)
         if diverged is not None and (_is_beyond(series) or not keeps_success(run, series)):
             yield diverged
+    yield from _never_back(run)
+
+
+def _never_back(run: Run) -> Iterator[Finding]:
+    """An evaluation before training that every later one lies far above."""
+    starts = [int(s.steps[0]) for s in run.by_role("loss") if len(s) and s.axis == "step"]
+    for series in run.by_role("eval_loss"):
+        values = series.values
+        long = len(values) >= thresholds.EARLY_POINTS and bool(np.isfinite(values).all())
+        if not long or series.axis != "step" or not starts or series.steps[0] >= min(starts):
+            continue
+        first, least = float(values[0]), float(values[1:].min())
+        if 0 < first and least >= thresholds.DIVERGED_FACTOR**4 * first:
+            yield Finding(
+                id="diverged-loss",
+                text=phrase(
+                    "{tag} was {first} before training and never came below {least} again",
+                    tag=series.tag,
+                    first=shown(first),
+                    least=shown(least),
+                ),
+                source=series.at(1),
+                step=int(series.steps[1]),
+                last_good=int(series.steps[0]),
+                data={"from": first, "to": float(values[-1]), "best": first},
+            )
+            return
 
 
 def _diverged(series: Series, moving_target: bool, changes: Changes) -> Finding | None:
