@@ -39,11 +39,12 @@ from nanautopsy.wording import phrase
 _SCORES = re.compile(r"score|logit|\bqk|energ", re.IGNORECASE)
 
 
+_MEASURED = ("attention-logits-large", "attention-logits-past-exp")
+
+
 def _assess(case: Case) -> Assessment:
     weighing = Weighing()
-    for finding in case.found(
-        "projection-growth", "attention-logits-large", "attention-logits-past-exp"
-    ):
+    for finding in case.found("projection-growth", *_MEASURED):
         weighing.speaks_for(thresholds.STRONG, finding.text, finding.source)
     for finding in case.found("nonfinite-attention-logit"):
         if finding.role == "initiating":
@@ -121,7 +122,7 @@ def _weigh_prediction(case: Case, weighing: Weighing) -> None:
             return
         if value >= thresholds.ATTENTION_LOGIT_LARGE:
             weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
-        elif value <= thresholds.ATTENTION_LOGIT_USUAL and not case.found("attention-logits-large"):
+        elif value <= thresholds.ATTENTION_LOGIT_USUAL and not case.found(*_MEASURED):
             weighing.speaks_against(
                 thresholds.WEAK,
                 phrase("{finding}, as in any sound model", finding=finding.text),

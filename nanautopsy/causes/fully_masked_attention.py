@@ -224,7 +224,9 @@ def _weigh_settings(case: Case, weighing: Weighing) -> None:
 
 
 def _weigh_rivals(case: Case, weighing: Weighing) -> None:
-    for finding in case.found("projection-growth", "attention-logits-large", "lr-jump"):
+    for finding in case.found(
+        "projection-growth", "attention-logits-large", "attention-logits-past-exp", "lr-jump"
+    ):
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     for finding in case.found("grad-norm-growth", "loss-growth"):
         weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)

@@ -19,8 +19,11 @@ from nanautopsy.wording import phrase
 
 
 def base_weights(run: Run) -> Iterator[Finding]:
-    """Of the first checkpoint and each model that says no step."""
-    started = [c for c in in_order(run.checkpoints) if c.step is not None and weights(c)]
+    """Of a checkpoint from before training and each model that says no step."""
+    rows = [int(s.steps[0]) for s in run.by_role("loss", "grad_norm") if len(s)]
+    until = min(rows, default=1)
+    saved = [c for c in in_order(run.checkpoints) if c.step is not None and weights(c)]
+    started = [c for c in saved if c.step == 0 or (c.step or 0) < until]
     for base in run.checkpoints if started else ():
         if base.step is None and weights(base):
             yield from _compare(started[0], base)
