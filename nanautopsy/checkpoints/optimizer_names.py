@@ -42,6 +42,7 @@ _Grouping = Sequence[tuple[Sequence[StoredTensor], int]]
 
 def name_moments(checkpoints: Sequence[StoredCheckpoint]) -> list[StoredCheckpoint]:
     """The checkpoints, in the same order, with the moments named whose parameter is certain."""
+    checkpoints = [_with_own_moments(checkpoint) for checkpoint in checkpoints]
     beside: dict[tuple[str, int | None], list[StoredCheckpoint]] = {}
     for checkpoint in checkpoints:
         if checkpoint.holds == "model":
@@ -49,6 +50,23 @@ def name_moments(checkpoints: Sequence[StoredCheckpoint]) -> list[StoredCheckpoi
     return [
         _named(checkpoint, beside.get(_moment_of(checkpoint), [])) for checkpoint in checkpoints
     ]
+
+
+def _with_own_moments(checkpoint: StoredCheckpoint) -> StoredCheckpoint:
+    """State that a program saves of its own optimizer, under the names of the parameters:
+    ``optimizer.out.weight.sum``, of the shape of ``out.weight``."""
+    shapes = {t.name: t.shape for t in checkpoint.tensors if t.part == "parameter"}
+    tensors = tuple(_as_moment(t, shapes) if t.part == "state" else t for t in checkpoint.tensors)
+    return checkpoint if tensors == checkpoint.tensors else replace(checkpoint, tensors=tensors)
+
+
+def _as_moment(tensor: StoredTensor, shapes: Mapping[str, tuple[int, ...]]) -> StoredTensor:
+    path, _, moment = tensor.name.rpartition(".")
+    while path:
+        path = path.partition(".")[2]
+        if path in shapes and shapes[path] == tensor.shape:
+            return replace(tensor, part="moment", parameter=path, moment=moment)
+    return tensor
 
 
 def _moment_of(checkpoint: StoredCheckpoint) -> tuple[str, int | None]:

@@ -165,3 +165,16 @@ def test_never_a_name_whose_shape_differs(shapes: list[tuple[int, ...]], random:
     found = names(model(named), optimizer(shuffled))
     for index, name in found.items():
         assert name is None or named[name] == shuffled[index]
+
+
+def test_state_that_bears_the_names_of_the_parameters() -> None:
+    """A program's own dictionary of accumulators, which no ``param_groups`` tells from others."""
+    weight = StoredTensor("out.weight", "F16", (1, 16), ())
+    own = StoredTensor("optimizer.out.weight.sum", "F16", (1, 16), (), part="state")
+    other = StoredTensor("env.out.weight.sum", "F16", (4,), (), part="state")
+    (found,) = name_moments([StoredCheckpoint("a.pt", "torch", 5, (weight, own, other))])
+    assert [(t.part, t.parameter, t.moment) for t in found.tensors] == [
+        ("parameter", None, None),
+        ("moment", "out.weight", "sum"),
+        ("state", None, None),
+    ]
