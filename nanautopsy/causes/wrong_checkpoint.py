@@ -59,7 +59,9 @@ def _assess(case: Case) -> Assessment:
     _weigh_architecture(case, new, weighing)
     for event in case.run.events_of("weights-of-another")[:1]:
         weighing.speaks_for(
-            thresholds.STRONG, phrase("the program says so: {line}", line=event.text), event.source
+            thresholds.MODERATE if event.data.get("types") else thresholds.STRONG,
+            phrase("the program says so: {line}", line=event.text),
+            event.source,
         )
     for finding in [f for f in unused if f.data.get("quantized")][:1]:
         weighing.speaks_for(

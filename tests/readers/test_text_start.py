@@ -302,3 +302,16 @@ def test_a_row_of_words_and_numbers_alone(tmp_path: Path) -> None:
     assert {s.tag for s in records if isinstance(s, Series)} >= {"cls", "aux"}
     prose = "step 0 took 2.5 seconds\nstep 1 took 2.4 seconds\n"
     assert not [s for s in read_text(tmp_path, prose) if isinstance(s, Series)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "count"), [("bert", "vit", 1), ("llava", "llava_llama", 0)]
+)
+def test_a_model_of_one_type_that_becomes_another(
+    tmp_path: Path, first: str, second: str, count: int
+) -> None:
+    text = (
+        f"You are using a model of type `{first}` to instantiate a model of type `{second}`. This "
+        "may be expected.\n"
+    )
+    assert len(events_of(read_text(tmp_path, text), "weights-of-another")) == count

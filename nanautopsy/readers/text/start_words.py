@@ -77,6 +77,8 @@ _ANOTHER = re.compile(
     re.IGNORECASE,
 )
 """Weights made on one model and put on another, by name or fingerprint."""
+_TYPES = re.compile(r"\bmodel of type `?(\w+)`? to instantiate a model of type `?(\w+)`?")
+"""Of transformers, which goes on: classes of one's own build on others' on purpose."""
 _SAME = re.compile(
     r"\b(?:same|ok|(?<!not )(?<!n't )match(?:es|ed)?|verified|no mismatch|ignoring)\b(?! not)", re.I
 )
@@ -145,7 +147,10 @@ def level(text: str) -> tuple[str, float] | None:
 
 def _on_line(log: Log, line: Line) -> None:
     text = line.text
-    if of_another(text):
+    if (types := _TYPES.search(text)) is not None:
+        if types[1] not in types[2] and types[2] not in types[1]:  # llava_llama is a llava
+            log.event("weights-of-another", line, types=f"{types[1]}, {types[2]}")
+    elif of_another(text):
         log.event("weights-of-another", line)
     elif resized(text):
         unfilled = _UNFILLED.search(text) is not None
@@ -162,7 +167,7 @@ def _plan(line: Line, lower: str) -> Handler | None:
     text = line.text
     if len(text) > 500:
         return None
-    if of_another(text) or resized(text):
+    if of_another(text) or resized(text) or _TYPES.search(text):
         return _on_line
     return _on_level if level(text) is not None else None
 
@@ -174,7 +179,7 @@ DIALECT = Dialect(
         "architecture", "fingerprint", "mismatch", "checkpoint", "metrics", "metadata", " meta",
         "pretrained", "pre-trained", "reference", "init from", "initialized from", "loaded ",
         "restored ", "warm start", "warm-start", "starting from",
-        "ckpt is", "ckpt was", "ckpt arch", "ckpt model",
+        "to instantiate a model", "ckpt is", "ckpt was", "ckpt arch", "ckpt model",
     ),
     plan=_plan,
 )  # fmt: skip
