@@ -55,7 +55,12 @@ _MASKED = re.compile(r"\bwhere\(")
 """A choice between branches on the line of the forward call: the one that is not taken has a
 gradient too, of 0 times what may be Inf."""
 _PLAIN = re.compile(r"(Mul|Var|VarMean|Sum|Mean|Sub|Add|Square)Backward", re.IGNORECASE)
-_ROOT = re.compile(r"\b(?:r?sqrt|norm|acos|asin|cbrt|hypot)\(")
+_ROOT = re.compile(
+    r"\b(?:r?sqrt|norm|a(?:rc)?cos|a(?:rc)?sin|cbrt|hypot)\("
+    # The fractional power of a sum, a mean or a clamped number; of the exponent no more is needed.
+    r"|(?:\*\*\s*|\bpow(?:er)?\([^,()]*(?:\([^()]*\)[^,()]*)*,\s*|\.pow\()"
+    r"(?:\(?\s*1(?:\.0?)?\s*/|0?\.\d|-0?\.\d)"
+)
 _SQUARED = re.compile(r"\*\*\s*2|\bpow\([^()]*2\)|\bsquare\(")
 """Had the forward pass been NaN, the root's own backward function, which comes before theirs, would
 have been the first."""
@@ -203,7 +208,7 @@ def _is_root_of_squares(place: str) -> bool:
     """Whether what a root is taken of is squared: at 0 the root hands on an Inf, times 0."""
     for root in _ROOT.finditer(place):
         squared = _SQUARED.search(place, root.end())
-        if squared is not None:
+        if squared is not None and root[0].endswith("("):
             between = place[root.end() : squared.start()]
             if between.count("(") >= between.count(")"):
                 return True

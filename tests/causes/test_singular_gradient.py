@@ -206,6 +206,10 @@ def test_the_trace_of_a_search_behind_the_death() -> None:
     )  # fmt: skip
     parts = series("mse", [0.36, NAN, NAN]), series("gnorm", [NAN, NAN, NAN])
     assert named_cause(*parts, trace) == "singular-gradient"
+    power = replace(trace, data={**trace.data, "forward": "main.py:7: d = jnp.power(s2, 0.5)"})
+    assert named_cause(*parts, power) == "singular-gradient"
+    square = replace(trace, data={**trace.data, "forward": "main.py:7: d = jnp.power(s, 2.0)"})
+    assert named_cause(*parts, square) is None
     assert named_cause(*parts) is None
 
 
