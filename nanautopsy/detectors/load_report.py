@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from nanautopsy.checkpoints.damage import weights
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, LogEvent, Run
 from nanautopsy.wording import counted, phrase
@@ -55,7 +56,7 @@ _LEFT = {
 def _detect(run: Run) -> Iterator[Finding]:
     unused = run.events_of("weights-not-used")
     for event in run.events_of("weights-newly-initialized"):
-        yield _new_weights(event, unused)
+        yield _new_weights(event, unused, _total(event) or _saved_total(run, keys_of(event)))
     for kind, (one, many) in _LEFT.items():
         for event in run.events_of(kind):
             yield Finding(
@@ -84,9 +85,9 @@ def _count(event: LogEvent) -> int:
     return count if isinstance(count, int) else len(keys_of(event))
 
 
-def _new_weights(event: LogEvent, unused: tuple[LogEvent, ...]) -> Finding:
+def _new_weights(event: LogEvent, unused: tuple[LogEvent, ...], total: int) -> Finding:
     """Newly initialized keys: how many lie in the model's blocks, and how many of them the
-    checkpoint does hold, under another prefix."""
+    checkpoint does hold, under another prefix; ``total``: how many the model has, where known."""
     keys = keys_of(event)
     blocks = _in_blocks(keys)
     left = {tail_of(key) for other in unused for key in keys_of(other)}
@@ -95,11 +96,11 @@ def _new_weights(event: LogEvent, unused: tuple[LogEvent, ...]) -> Finding:
     if moved:
         renamed = list(keys)
     text = phrase("{count} parameters were newly initialized", count=_count(event))
-    if _total(event):
+    if total:
         text = phrase(
             "{count} of the model's {total} parameters were not loaded: {line}",
             count=_count(event),
-            total=_total(event),
+            total=total,
             line=event.text,
         )
     if blocks:
@@ -123,7 +124,7 @@ def _new_weights(event: LogEvent, unused: tuple[LogEvent, ...]) -> Finding:
             "only_added": bool(keys) and all(_HEAD.search(k) or is_own(k) for k in keys),
             "model_class": str(event.data.get("model_class", "")),
             "checkpoint": str(event.data.get("checkpoint", "")),
-            "total": _total(event),
+            "total": total,
             "example_new": renamed[0] if renamed else "",
             "example_old": _same_tail(renamed[0], unused) if renamed else "",
         },
@@ -148,6 +149,15 @@ def _total(event: LogEvent) -> int:
     """How many parameters the model has, where the program says so."""
     total = event.data.get("total")
     return total if isinstance(total, int) else 0
+
+
+def _saved_total(run: Run, keys: tuple[str, ...]) -> int:
+    """How many the checkpoints of a model hold that has all of these."""
+    for checkpoint in run.checkpoints if keys else ():
+        names = {t.name for t in weights(checkpoint)}
+        if names.issuperset(keys):
+            return len(names)
+    return 0
 
 
 def tail_of(key: str) -> str:

@@ -151,3 +151,14 @@ def test_another_models_weights_die_late_where_nothing_is_learned(
 ) -> None:
     losses = [5.0 - falls * i for i in range(24)] + [NAN] * 6
     assert named_cause(series("loss", losses), *loaded(tmp_path, BODY, HEAD)) == cause
+
+
+@pytest.mark.parametrize(("more", "cause"), [(1, "wrong-checkpoint"), (20, None)])
+def test_how_much_of_the_model_is_new_as_its_checkpoint_tells(
+    tmp_path: Path, more: int, cause: str | None
+) -> None:
+    """Names of a convolutional network, which no number of a block tells."""
+    new = ["stem.weight", "conv_a.weight", "conv_b.weight", "norm.weight"]
+    saved = checkpoint(0, *(tensor(n, (8, 8)) for n in [*new, *(f"r{i}.w" for i in range(more))]))
+    loss = series("loss", [NAN] * 10)
+    assert named_cause(loss, saved, *loaded(tmp_path, new, [])) == cause
