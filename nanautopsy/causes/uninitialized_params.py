@@ -226,6 +226,12 @@ def _weigh_other_model(case: Case, weighing: Weighing) -> None:
             weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)
     for finding in case.found("base-renamed"):
         weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)
+    for event in case.run.events_of("checkpoint-damaged")[:1]:
+        weighing.speaks_against(
+            thresholds.MODERATE,
+            phrase("a file of weights was damaged: {line}", line=event.text),
+            event.source,
+        )
 
 
 def _only_rows(case: Case) -> bool:

@@ -199,7 +199,7 @@ def _weigh_architecture(case: Case, new: list[Finding], weighing: Weighing) -> N
     if stated is None or not built:
         return
     name = str(stated.value)
-    if built != name and _family(built) != _family(name):
+    if not _are_related(_family(built), _family(name)):
         weighing.speaks_for(
             thresholds.STRONG,
             phrase(
@@ -209,6 +209,11 @@ def _weigh_architecture(case: Case, new: list[Finding], weighing: Weighing) -> N
             ),
             stated.source,
         )
+
+
+def _are_related(one: str, other: str) -> bool:
+    """Whether one name builds on the other: ViTWithAttnPool is a ViT."""
+    return bool(one and other) and (one.startswith(other) or other.startswith(one))
 
 
 def _family(class_name: str) -> str:

@@ -162,3 +162,18 @@ def test_how_much_of_the_model_is_new_as_its_checkpoint_tells(
     saved = checkpoint(0, *(tensor(n, (8, 8)) for n in [*new, *(f"r{i}.w" for i in range(more))]))
     loss = series("loss", [NAN] * 10)
     assert named_cause(loss, saved, *loaded(tmp_path, new, [])) == cause
+
+
+@pytest.mark.parametrize(("built", "related"), [("ViTWithAttnPool", True), ("OPTForX", False)])
+def test_a_class_of_ones_own_that_builds_on_the_checkpoints(
+    tmp_path: Path, built: str, related: bool
+) -> None:
+    text = (
+        f"Some weights of {built} were not initialized from the model checkpoint at base and are "
+        "newly initialized: ['pool.query', 'pool.key_proj.weight']\n"
+        + "".join(f"step {s} loss nan\n" for s in range(1, 9))
+    )
+    (tmp_path / "train.log").write_text(text)
+    (tmp_path / "config.json").write_text('{"architectures": ["ViTModel"]}')
+    named = [c.id for c in analyze(tmp_path).causes]
+    assert ("wrong-checkpoint" not in named) is related
