@@ -178,6 +178,8 @@ def _loses_it(series: Series, changes: Changes) -> int | None:
     start = int(np.flatnonzero(values < middle)[-1]) + 1
     learned = int(np.flatnonzero(values < best + (initial - best) / 4)[-1])
     after = values[start:]
+    if len(after) < thresholds.DIVERGED_MIN_POINTS // 2:
+        return None
     jumped = changes.rate_jumped(series, start)
     # Behind a rate that jumped a few points will do, where the level is another one altogether.
     few = jumped and float(after.min()) >= thresholds.DIVERGED_FACTOR**2 * float(values[start - 1])
