@@ -24,6 +24,7 @@ from __future__ import annotations
 import re
 
 from nanautopsy import thresholds
+from nanautopsy.causes._forward_line import exponents, is_jax_root, is_smooth_power, shows_inf
 from nanautopsy.causes._linear_backward import was_handed_inf, weigh_linear
 from nanautopsy.causes._published import published
 from nanautopsy.causes._way_back import weigh_beside, weigh_edge, weigh_own_part
@@ -37,7 +38,7 @@ from nanautopsy.circumstances import (
     mostly_spoiled,
 )
 from nanautopsy.cross_entropies import is_cross_entropy
-from nanautopsy.model import Assessment, Finding, LogEvent
+from nanautopsy.model import Assessment
 from nanautopsy.wording import phrase
 
 _FUNCTION = re.compile(
@@ -51,33 +52,18 @@ _OFTEN_SOUND = re.compile(r"(Pow(?!Backward1)|Div)Backward", re.IGNORECASE)
 """Of these, the ones that a loss may end in, a squared error or an average: a NaN of the forward
 pass shows in the loss's own backward function first, before any other is called. PowBackward1 is
 of an exponent that is a tensor, and no square."""
-_MASKED = re.compile(r"\bwhere\(")
-"""A choice between branches on the line of the forward call: the one that is not taken has a
-gradient too, of 0 times what may be Inf."""
-_PLAIN = re.compile(r"(Mul|Var|VarMean|Sum|Mean|Sub|Add|Square)Backward", re.IGNORECASE)
-_ROOT = re.compile(
-    r"\b(?:r?sqrt|norm|a(?:rc)?cos|a(?:rc)?sin|cbrt|hypot)\("
-    # The fractional power of a sum, a mean or a clamped number; of the exponent no more is needed.
-    r"|(?:\*\*\s*|\bpow(?:er)?\([^,()]*(?:\([^()]*\)[^,()]*)*,\s*|\.pow\()"
-    r"(?:\(?\s*1(?:\.0?)?\s*/|0?\.\d|-0?\.\d)"
-)
-_SQUARED = re.compile(r"\*\*\s*2|\bpow\([^()]*2\)|\bsquare\(")
-"""Had the forward pass been NaN, the root's own backward function, which comes before theirs, would
-have been the first."""
-_POWER = re.compile(r"(?:\*\*|\bpow\((?:[^(),]*,)?)\s*\(?\s*(-?\d*\.?\d+)(?:\s*/\s*(\d*\.?\d+))?")
-"""``x ** 0.5``, ``x.pow(2)``, ``torch.pow(x, 1 / 3)``"""
 
 
 def _assess(case: Case) -> Assessment:
     weighing = Weighing()
     for finding in case.found("backward-nonfinite"):
         function = str(finding.data.get("function", ""))
-        masked = _is_handed_inf(finding)
-        if (_FUNCTION.match(function) and not _is_smooth_power(finding)) or masked:
+        masked = shows_inf(finding)
+        if (_FUNCTION.match(function) and not is_smooth_power(finding)) or masked:
             finite = finding.step is not None and loss_was_finite_at(case.run, finding.step)
             ambiguous = (
                 _OFTEN_SOUND.match(function)
-                and not _exponents(finding)
+                and not exponents(finding)
                 and not masked
                 and not is_cross_entropy(case.run)
             )
@@ -182,59 +168,15 @@ def _weigh_search(case: Case, weighing: Weighing) -> None:
     for event in case.run.events_of("backward-nonfinite", "nonfinite-text"):
         if event.step is None or event.step < onset.step:
             continue
-        if _is_handed_inf(event) or _is_jax_root(event):
+        if shows_inf(event) or is_jax_root(event):
             weighing.speaks_for(thresholds.STRONG, event.text, event.source)
             return
-
-
-def _is_jax_root(event: LogEvent) -> bool:
-    """Whether JAX's ``debug_nans`` names a product in the backward pass of a line with a root."""
-    place = str(event.data.get("forward", ""))
-    return event.data.get("operation") in ("mul", "div") and _ROOT.search(place) is not None
-
-
-def _is_handed_inf(finding: Finding | LogEvent) -> bool:
-    """Whether the line of the forward call shows where an Inf comes from that the named function
-    multiplies by 0: a branch that is not taken, or a root behind it."""
-    place, function = str(finding.data.get("forward", "")), str(finding.data.get("function", ""))
-    if _MASKED.search(place):
-        return True
-    if _PLAIN.match(function):
-        return _ROOT.search(place) is not None
-    return function.startswith("Pow") and _is_root_of_squares(place)
-
-
-def _is_root_of_squares(place: str) -> bool:
-    """Whether what a root is taken of is squared: at 0 the root hands on an Inf, times 0."""
-    for root in _ROOT.finditer(place):
-        squared = _SQUARED.search(place, root.end())
-        if squared is not None and root[0].endswith("("):
-            between = place[root.end() : squared.start()]
-            if between.count("(") >= between.count(")"):
-                return True
-    return False
-
-
-def _is_smooth_power(finding: Finding) -> bool:
-    """Whether the line of the forward call raises to powers of 1 and more: their derivative is
-    finite, so the NaN came in from the forward pass."""
-    exponents = _exponents(finding)
-    return bool(exponents) and min(exponents) >= 1
-
-
-def _exponents(finding: Finding) -> list[float]:
-    """Of a power in the backward trace, those that stand on the line of its forward call."""
-    place = str(finding.data.get("forward", ""))
-    if not str(finding.data.get("function", "")).startswith("Pow"):
-        return []
-    found = _POWER.findall(place)
-    return [float(top) / float(bottom or 1) for top, bottom in found if float(bottom or 1)]
 
 
 def _weigh_rivals(case: Case, weighing: Weighing) -> None:
     for finding in case.found("backward-nonfinite"):
         function = str(finding.data.get("function", ""))
-        told = _is_handed_inf(finding) or was_handed_inf(finding)
+        told = shows_inf(finding) or was_handed_inf(finding)
         if not _FUNCTION.match(function) and not told:
             weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     for finding in case.at_onset("nonfinite-metric")[:1]:
