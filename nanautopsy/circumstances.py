@@ -31,6 +31,17 @@ def at_first_steps(run: Run, onset: Onset) -> bool:
     return onset.step <= thresholds.FIRST_STEPS
 
 
+def died_in_the_first_step(run: Run, onset: Onset) -> bool:
+    """Whether the very first forward pass was non-finite, though rows are steps apart.
+
+    The Trainer's filter adds the average of a window so far for a loss that is not finite
+    (``Trainer.train``: ``tr_loss += tr_loss / n``): its first row is 0.0 only where the first loss
+    was not.
+    """
+    first = [s.values[0] for s in run.by_role("loss") if len(s) and s.steps[0] == onset.step]
+    return onset.masked and "trainer" in run.facts and 0.0 in first
+
+
 def finite_layer_beside(run: Run, onset: Onset) -> Series | None:
     """A layer whose activation was logged and finite at the onset's step.
 

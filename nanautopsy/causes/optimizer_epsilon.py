@@ -27,7 +27,11 @@ from nanautopsy import thresholds
 from nanautopsy.causes._half import half_weights
 from nanautopsy.causes._start import weigh_untouched
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
-from nanautopsy.circumstances import at_first_steps, gradients_were_finite_at
+from nanautopsy.circumstances import (
+    at_first_steps,
+    died_in_the_first_step,
+    gradients_were_finite_at,
+)
 from nanautopsy.detectors.precision import saved
 from nanautopsy.model import Assessment, Checkpoint, Fact, Source, TensorHealth
 from nanautopsy.quantities import quantity_words
@@ -228,6 +232,7 @@ def _weigh_time(case: Case, state: bool, weighing: Weighing) -> None:
         )
     if onset.last_finite is None:
         first = onset.step <= 1 and onset.axis == "step"
+        first = first or died_in_the_first_step(case.run, onset)
         gradients = onset.quantity in ("grad_norm", "gradient", "gradients")
         if gradients or (first and onset.quantity in ("loss", "activations")):
             weighing.speaks_against(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from builders import NAN, named_cause, series
+
+from nanautopsy import analyze
 
 PURE = {"param_dtype": "float16", "optimizer": "adamw", "adam_epsilon": 1e-8}
 DEAD = [NAN] * 9
@@ -42,3 +47,23 @@ def test_float16_without_autocast_dies_at_its_first_update() -> None:
     assert named_cause(*parts, config={"training": stated}) == "optimizer-epsilon"
     mixed = {"amp": "float16", "optimizer": "Adam", "optimizer.eps": 1e-8}
     assert named_cause(*parts, config={"training": mixed}) != "optimizer-epsilon"
+
+
+@pytest.mark.parametrize(
+    ("first", "cause"), [("0.0", "fp16-overflow"), ("0.9", "optimizer-epsilon")]
+)
+def test_the_trainers_first_row_tells_of_its_very_first_step(
+    tmp_path: Path, first: str, cause: str
+) -> None:
+    """Its filter adds the average so far for a loss that is NaN: of one finite loss a share is left
+    in the row, and of none nothing."""
+    rows = [first, *["0.0"] * 7]
+    (tmp_path / "train.log").write_text(
+        "".join(
+            f"{{'loss': {loss}, 'grad_norm': nan, 'learning_rate': 0.0009, 'epoch': {i / 8}}}\n"
+            for i, loss in enumerate(rows, 1)
+        )
+    )
+    settings = PURE | {"logging_steps": 5, "torch_dtype": "float16", "logging_nan_inf_filter": True}
+    (tmp_path / "training_args.json").write_text(json.dumps(settings))
+    assert analyze(tmp_path).causes[0].id == cause
