@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Weighing
 from nanautopsy.checkpoints.damage import weights

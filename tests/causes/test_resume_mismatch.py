@@ -133,6 +133,8 @@ def test_a_rate_that_jumped_at_a_resume_and_what_rose_behind_it_is_counted_once(
     parts = *losses, *norms, rate
     assert named_cause(*parts, event("run-resumed", "Resuming", 40)) == "resume-mismatch"
     assert named_cause(*parts) == "lr-spike"
+
+
 def test_a_rate_that_two_decimals_show_as_zero() -> None:
     rates = [*[0.01] * 20, *[0.0] * 20, *[1.2] * 10]
     losses = [2.0] * 40 + [5e2, 7e5, 3e9, 6e18] + [NAN] * 6
