@@ -94,6 +94,18 @@ def test_a_name_of_two_words_between_numbers(tmp_path: Path) -> None:
     assert [cause.id for cause in found.causes[:1]] == ["bad-input-data"]
 
 
+def test_parameters_that_are_told_behind_the_gradients_of_a_row(tmp_path: Path) -> None:
+    form = "step {n} loss {loss} grad_norm 0.7{n:02d} params_finite True\n"
+    died = (
+        "step 30 loss 0.61 grad_norm 0.702 params_finite False "
+        "(after optimizer.step: 1024 nan in fc1.weight)\nstep 31 loss nan grad_norm nan\n"
+    )
+    assert judged(tmp_path, rows(form)).verdict == "healthy"
+    onset = judged(tmp_path, rows(form) + died).onset
+    assert onset is not None
+    assert (onset.step, onset.quantity, onset.layer) == (30, "parameters", "fc1.weight")
+
+
 def test_flags_in_a_list_deny_or_name(tmp_path: Path) -> None:
     assert "nan" not in without_denials("loss 1.2 nan[emb,attn]=[False, False]")
     assert "nan" not in without_denials("any_nan: tensor(False)")

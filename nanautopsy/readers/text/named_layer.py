@@ -61,6 +61,7 @@ _NO_LAYER = re.compile(
     r"\.(?:py|cu|cuh|cpp|cc|c|h|so|pt|pth|ckpt|bin|safetensors|log|txt|json|jsonl|ya?ml|csv|npz?|sh"
     r"|out)(?:$|:)"
     r"|^(?:torch|np|numpy|jax|jnp|tf|nn|math|self|https?|www|cuda|e\.g|i\.e)\.|^\w+\.\d+$"
+    r"|\.(?:step|backward|forward|update|zero_grad|item|apply_gradients|unscale_)$"
     r"|^(?:nan|inf)s?/|/(?:nan|inf)s?$|^(?:train|val|valid|eval|test|loss|grad|metrics?)[./]",
     re.IGNORECASE,
 )

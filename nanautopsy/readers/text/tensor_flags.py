@@ -28,10 +28,10 @@ _ZERO = re.compile(
 )
 UNTRUE = re.compile(
     r"\b(?P<of>[\w.]*)(?<!non)(?<!non_)(?<!not_)(?<!in)finite\w*(?:\((?P<what>[^()]*)\))?"
-    r"(?:\.\w+\(\))*\s*[:=]+\s*(?:False|no)\b",
+    r"(?:\.\w+\(\))*(?:\s*[:=]+\s*(?:False|no)\b|\s+False\b)",
     re.IGNORECASE,
 )
-"""``input_finite=False``"""
+"""``input_finite=False``, ``params_finite False``"""
 _TRUE = re.compile(
     r"(?<![\w.])(?:(?:has|is|any|contains?|found|seen)[_ ]?)?(?P<of>nan|inf|non_?finite)s?"
     r"(?:[_ ]?(?:found|seen|detected))?\s*[:=]\s*(?:True|yes)\b",
