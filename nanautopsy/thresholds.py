@@ -198,6 +198,8 @@ MOST_TERMS = 12
 """Terms of a loss; more are per-layer or per-class numbers."""
 BACK_AT_START = 0.1
 """Relative distance to its first level within which a loss is back where it began."""
+ABOVE_START = 1.25
+"""First rows behind a resume over the first of the run, up to which they begin where it began."""
 STILL_LEARNING = 0.97
 """Last third over middle third after a collapse, medians, below which a loss still falls."""
 OVERSHOOT_FACTOR = 1.5
@@ -303,6 +305,8 @@ USUAL_MOMENTUM = 0.9
 DECAY_LIMIT = 2.0
 """Rate times decoupled weight decay above which a step turns every weight around and makes it
 larger: it is multiplied by 1 minus the product."""
+EXPLODED = 1e6
+"""Growth of a loss over its usual level that a few updates past the limit of stability give."""
 HIGH_LR_FACTOR = 3.0
 """Above the usual by this much a rate needs an explanation."""
 EXTREME_LR_FACTOR = 30.0

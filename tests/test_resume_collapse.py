@@ -44,3 +44,15 @@ def test_a_checkpoint_that_was_broken_when_it_was_saved() -> None:
     loss = series("loss", [*LEARNED, NAN, NAN, NAN])
     broken = checkpoint(40, tensor("a.weight", nan=16), tensor("b.weight", nan=16))
     assert named_cause(loss, RESUMED, broken) != "resume-mismatch"
+
+
+def test_a_loss_that_begins_anew_where_the_run_resumed() -> None:
+    """Weights that were not restored are those of an initializer."""
+    anew = [3.9, 3.85, 3.8, 3.6, 3.7, 3.6, 3.5, 3.3, 3.2, 3.1]
+    loss = series("loss", [*LEARNED, *anew])
+    assert judge(make_run(loss, RESUMED)).verdict == "diverged"
+    assert judge(make_run(loss)).verdict == "healthy"
+    learns = series("loss", [*LEARNED, *anew, 2.6, 2.2, 1.9, 1.8])
+    assert judge(make_run(learns, RESUMED)).verdict == "healthy"
+    higher = series("loss", [*LEARNED, *(2 * value for value in anew)])
+    assert judge(make_run(higher, RESUMED)).verdict == "healthy"

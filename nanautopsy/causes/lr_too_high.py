@@ -78,16 +78,28 @@ def _assess(case: Case) -> Assessment:
     if rising is not None:
         turned = any(f.data.get("with_rate") for f in case.found("diverged-loss"))
         weighing.speaks_for(
-            thresholds.STRONG if turned else thresholds.MODERATE,
+            thresholds.STRONG if turned or _exploded(case) else thresholds.MODERATE,
             phrase("{tag} was still rising when it happened", tag=rising.tag),
             rising.source,
         )
+        if 1 < how_high(case.run, rate.value) < thresholds.HIGH_LR_FACTOR:
+            weighing.speaks_for(
+                thresholds.WEAK,
+                phrase("the learning rate reaches {rate:g}, above what is usual", rate=rate.value),
+                rate.source,
+            )
     if not any(evidence.supports for evidence in weighing.evidence):
         return quiet(phrase("nothing grew from the first steps on, and the learning rate is usual"))
     if early is None and rising is None:
         _weigh_soundness(case, weighing)
     _weigh_rivals(case, early, rising is not None, how_high(case.run, rate.value), weighing)
     return weighing.fired()
+
+
+def _exploded(case: Case) -> bool:
+    """Whether the loss left its level by more than any batch takes it: updates multiplied it."""
+    grown = [f.data.get("ratio") for f in case.found("loss-growth")]
+    return any(isinstance(r, float) and r >= thresholds.EXPLODED for r in grown)
 
 
 def _early_growth(case: Case) -> Finding | None:

@@ -70,6 +70,9 @@ def _of_the_first(run: Run) -> Iterator[Finding]:
         # Of an adapter every tensor may be hit; no initializer gives what cannot be squared.
         limit = min(limit, thresholds.FLOAT32_SQUARE_MAX)
     absurd = [t for t in matrices if (t.max_abs or 0.0) >= limit]
+    if first.step == 0 and not absurd:
+        vectors = [t for t in weights(first) if len(t.shape) == 1 and not is_mask(t)]
+        absurd = [t for t in vectors if (t.max_abs or 0.0) >= thresholds.FLOAT32_SQUARE_MAX]
     for tensor in sorted(absurd, key=lambda t: -(t.max_abs or 0.0))[:1]:
         few = _dominating(tensor)
         count = ""

@@ -2,7 +2,8 @@
 
 The rows behind a resume are often few: somebody looked and stopped. What tells a broken state from
 another objective, whose level may be as far above, is that it swings: wrong moments throw the
-weights far away, and each row shows another place.
+weights far away, and each row shows another place. Or it begins just where the run had begun:
+weights that were not restored are those of an initializer.
 """
 
 from __future__ import annotations
@@ -47,18 +48,23 @@ def _collapse(series: Series, event: LogEvent, step: int) -> Finding | None:
         return None
     first = float(np.median(before[:3]))
     recent = before[-2 * thresholds.RESUME_WINDOW :]
-    learned = float(np.median(recent)) <= thresholds.LEARNED_SHARE * first
-    thrown = after[: thresholds.RESUME_WINDOW].max() >= thresholds.GROWTH_FACTOR * before.max()
-    if not (learned and thrown and after.min() > recent.max() and _swings(recent, after)):
+    level = float(np.median(recent))
+    if level > thresholds.LEARNED_SHARE * first or after.min() <= recent.max():
+        return None
+    if after[: thresholds.RESUME_WINDOW].max() >= thresholds.GROWTH_FACTOR * before.max():
+        lost = _swings(recent, after)
+    else:
+        lost = _is_back(before, level, after)
+    if not lost:
         return None
     at = int(np.argmax(later))
     return Finding(
         id="diverged-loss",
         text=phrase(
-            "{tag} rises from about {old} to {peak} where the run resumed at step {step}, swings, "
-            "and never comes back",
+            "{tag} rises from about {old} to {peak} where the run resumed at step {step}, and does "
+            "not come back",
             tag=series.tag,
-            old=shown(float(np.median(recent))),
+            old=shown(level),
             peak=shown(float(after.max())),
             step=step,
         ),
@@ -75,6 +81,16 @@ def _swings(before: np.ndarray, after: np.ndarray) -> bool:
     rise = float(np.diff(np.log(after)).max())
     usual = float(np.abs(np.diff(np.log(before))).max())
     return rise >= max(float(np.log(2)), 2 * usual)
+
+
+def _is_back(before: np.ndarray, level: float, after: np.ndarray) -> bool:
+    """Whether the rows behind the resume begin on the level of the run's own beginning, which
+    another objective hardly has, and half of what had been learned does not return."""
+    if len(after) < 2 * thresholds.LOST_POINTS:
+        return False
+    begin = float(np.median(after[: thresholds.RESUME_WINDOW]))
+    near = 1 - thresholds.BACK_AT_START <= begin / before[0] <= thresholds.ABOVE_START
+    return bool(near and after.min() >= (float(np.median(before[:3])) + level) / 2)
 
 
 DETECTOR = Detector("resume-collapse", _detect)

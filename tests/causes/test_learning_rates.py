@@ -174,3 +174,13 @@ def test_two_rows_before_the_end_hide_a_climb() -> None:
     assert named_cause(loss, config=usual) is None
     close = series("loss", [3.9, 3.3, *[NAN] * 9], range(11))
     assert named_cause(close, config=high) is None
+
+
+def test_an_explosion_while_a_rate_above_the_usual_rises() -> None:
+    rates = series("lr", [0.02 * k for k in range(1, 45)])
+    config = {"training": {"optimizer": "sgd"}}
+    loss = [3.5 * 0.98**k for k in range(40)]
+    blown = series("loss", [*loss, 6e21, NAN, NAN, NAN])
+    assert named_cause(blown, rates, config=config) == "lr-too-high"
+    sudden = series("loss", [*loss, 2.0, NAN, NAN, NAN])
+    assert named_cause(sudden, rates, config=config) != "lr-too-high"

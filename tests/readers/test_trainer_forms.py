@@ -77,3 +77,42 @@ def test_entries_of_a_gradient_that_are_bad(tmp_path: Path) -> None:
     assert (said.step, said.data["layer"], said.data["forward_sound"]) == (9, "head.weight", True)
     none = "iter 9: 0/96 bad grad entries in head.weight (total_loss=0.33)"
     assert not events_of(read_text(tmp_path, f"iter 8 loss 2.5\n{none}\n"), "nonfinite-text")
+
+
+@pytest.mark.parametrize(
+    ("line", "step"),
+    [
+        ("[11/29 17:45:41 d2.engine.train_loop]: Starting training from iteration 400", 400),
+        ("Using Auto-resume functionality to start with checkpoint at out/checkpoint-400", 400),
+        ("restart: last.pth -> iter 400, adam state loaded", 400),
+    ],
+)
+def test_where_a_run_goes_on(tmp_path: Path, line: str, step: int) -> None:
+    start = "[11/29 17:40:41 d2.engine.train_loop]: Starting training from iteration 0"
+    records = read_text(tmp_path, f"{start}\nstep 399 loss 1.5\n{line}\nstep 401 loss 1.5\n")
+    (resumed,) = events_of(records, "run-resumed")
+    assert resumed.step == step
+    assert len(events_of(records, "run-started")) == 1
+
+
+def test_items_that_were_transferred(tmp_path: Path) -> None:
+    """Ultralytics' settings hold the size of a batch, which is no step."""
+    text = (
+        "engine/trainer: task=detect, epochs=4, batch=16, lr0=0.01, momentum=0.937\n"
+        "Transferred 8/349 items from pretrained weights\n"
+    )
+    records = read_text(tmp_path, text)
+    (new,) = events_of(records, "weights-newly-initialized")
+    assert (new.step, new.data["count"], new.data["total"]) == (None, 341, 349)
+
+
+def test_keys_that_are_listed_without_brackets(tmp_path: Path) -> None:
+    line = "missing keys in source state_dict: layer_scale, head.weight, head.bias\n"
+    (new,) = events_of(read_text(tmp_path, line), "weights-newly-initialized")
+    assert new.data["keys"] == ("layer_scale", "head.weight", "head.bias")
+
+
+def test_a_batch_of_the_first_epoch_is_a_step(tmp_path: Path) -> None:
+    line = "epoch 0 batch 32: labs min nan max nan, 1 missing values\n"
+    (said,) = events_of(read_text(tmp_path, line), "odd-sample")
+    assert said.step == 32

@@ -154,6 +154,7 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 """Which batch the line is about."""
+_FIRST_EPOCH = re.compile(r"\bepoch\s*[:=#]?\s*0\b(?!\.\d|/\d)", re.IGNORECASE)
 _NUMBER = re.compile(r"\b\d+(?:\.\d+)?\b")
 
 
@@ -172,7 +173,9 @@ def _on_line(log: Log, line: Line) -> None:
     kind = kind_of(text)
     if kind is not None:
         named = _NAMED.search(text)
-        log.event(kind, line, batch=int(named[1]) if named else None)
+        batch = int(named[1]) if named else None
+        first = _FIRST_EPOCH.search(text) is not None  # its batches are the run's steps
+        log.event(kind, line, step=batch if first else None, batch=batch)
 
 
 def _plan(line: Line, lower: str) -> Handler | None:

@@ -115,6 +115,8 @@ _ENDS_VALUE = re.compile(
 )
 _COUNTER = re.compile(r"\b(?:global_)?(?:step|iter(?:ation)?|epoch|update|batch)\b", re.IGNORECASE)
 """Where a row begins, behind the name of its log, which may be ``potential``."""
+_SETTINGS = frozenset("lr momentum decay warmup dropout patience betas".split())
+"""Words beside which a batch is a size: ``epochs=4, batch=16, lr0=0.01, momentum=0.937``."""
 _RANKS = frozenset(("rank", "global_rank", "global rank"))
 _WRAPPED = re.compile(r"\b(?:tensor|[Aa]rray|float(?:16|32|64))\(\s*$")
 """A number as Python prints an object that holds it: ``loss tensor(nan, device='cuda:0')``."""
@@ -161,9 +163,12 @@ def _plan(line: Line, lower: str) -> Handler | None:
 
 
 def _only_rates(points: list[tuple[str, Field]], total: Field | None) -> bool:
-    """Whether nothing but learning rates stands beside a number called batch: its size."""
+    """Whether nothing but learning rates, and settings of the kind, stands beside a number called
+    batch: its size."""
     rates = [
-        key for key, _ in points if "lr" in words(key) or {"learning", "rate"} <= {*words(key)}
+        key
+        for key, _ in points
+        if not _SETTINGS.isdisjoint(words(key)) or {"learning", "rate"} <= {*words(key)}
     ]
     return total is None and bool(points) and len(rates) == len(points)
 

@@ -30,6 +30,8 @@ _STEP = re.compile(
     r"(?:global[_ ]?step|iter(?:ation)?|step[-_]?|checkpoint[-_])[ :=#]*(\d+)", re.IGNORECASE
 )
 _EPOCH = re.compile(r"\bepoch[ :=#]*(\d{1,9})\b(?!\s*%)", re.IGNORECASE)
+_GOES_ON = re.compile(r"\btraining from iteration [1-9]", re.IGNORECASE)
+"""detectron2, of a run that does not begin."""
 _RANK = re.compile(r"\bRank (\d{1,6}),")
 _XID = re.compile(r"\bXid \([^)]{0,60}\): (\d{1,4})\b", re.IGNORECASE)
 """The driver's number for what happened."""
@@ -52,14 +54,15 @@ class _Rule:
         text = line.text
         if self.pattern.search(text) is None or _is_repeated(log, line, self.kind):
             return
+        goes_on = self.kind == "run-started" and _GOES_ON.search(text) is not None
         path = _PATH.search(text) if self.kind in _WITH_PATH else None
-        step = _STEP.search(text) if self.names_step else None
+        step = _STEP.search(text) if self.names_step or goes_on else None
         number = int(step[1][:18]) if step else None
         epoch = _EPOCH.search(text) if self.kind == "run-resumed" else None
         rank = _RANK.search(text) if self.kind == "hardware-error" else None
         xid = _XID.search(text) if self.kind == "hardware-error" else None
         log.event(
-            self.kind,
+            "run-resumed" if goes_on else self.kind,
             line,
             step=number,
             exact=number is not None,
@@ -140,7 +143,7 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
         ),
     ),
     (
-        ("continuing ", "continues ", "resum", "loaded ", "loading ", "restor",
+        ("continuing ", "continues ", "resum", "restart", "loaded ", "loading ", "restor",
          "checkpoint loaded", "checkpoint was loaded", "state loaded", "picking up", "found"
          " checkpoint", "found existing",
          "found latest", "found a checkpoint", "found an existing", "found the latest",
@@ -163,7 +166,8 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
                 rf"|\bcontinu(?:e[sd]?|ing) from (?:the )?(?:checkpoint |snapshot )?"
                 rf"[\"'`]?{_SAVED}\b"
                 rf"|^\W*(?:\[?\w+\]?\W+)?resum(?:e|ed|ing)(?: from)?:?\s+[\"'`]?{_SAVED}"
-                rf"|^\W*(?:\[?\w+\]?\W+)?resume:\s.*(?:{_SAVED}|\b(?:step|epoch"
+                rf"|\bauto-?resum\w*\b.*\b(?:checkpoint|ckpt)\b.*\d"
+                rf"|^\W*(?:\[?\w+\]?\W+)?(?:resume|restart(?:ed)?):\s.*(?:{_SAVED}|\b(?:step|epoch"
                 rf"|iter\w*)\W{{0,3}}\d)"
                 r"|=> loaded checkpoint .* \(epoch|Restored (?:all states )?from"
                 r"|\brestor(?:ed|ing) (?:[\w-]+ ){0,3}(?:checkpoint|training state|train state)\b"

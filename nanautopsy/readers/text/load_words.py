@@ -11,6 +11,8 @@ Samples::
     model.pt does not match the model: missing ['blocks.0.w'], unexpected ['layers.0.w']
     state dict: 14 missing, 3 unexpected
       unexpected: layers.0.scales, layers.0.zeros, layers.1.scales
+    missing keys in source state_dict: head.fc.weight, head.fc.bias                  (mmengine)
+    Transferred 319/355 items from pretrained weights                             (Ultralytics)
     Filter out ctc.weight from pretrained dict because of name not found in target dict  (ESPnet)
     A total of 2 objects could not be loaded.                                            (Keras)
     Ignoring checkpoint entry layers_0/post_norm/scale (no such parameter in the model)
@@ -25,10 +27,10 @@ from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
 from nanautopsy.readers.text.load_report import REPORT_LINES, Keys
 
 _SHARE = re.compile(
-    r"\b(?:load(?:ed|ing)|restored|restoring|initiali[sz]ed|copied|matched|found)\b\W{0,3}"
-    r"(?:weights? (?:for|of)\s+)?(\d{1,7})\s*(?:/|of|out of)\s*(\d{1,7})\s+(?:\w+ )?"
+    r"\b(?:load(?:ed|ing)|restored|restoring|initiali[sz]ed|copied|matched|found|transferred)\b"
+    r"\W{0,3}(?:weights? (?:for|of)\s+)?(\d{1,7})\s*(?:/|of|out of)\s*(\d{1,7})\s+(?:\w+ )?"
     r"(?:param(?:eter)?s?|tensors?|keys?|weights?|layers?|modules?|variables?|arrays?|leaves"
-    r"|entries)\b",
+    r"|entries|from (?:the )?(?:pre-?trained|checkpoint|weights))\b",
     re.IGNORECASE,
 )
 _SHARE_FIRST = re.compile(
@@ -103,6 +105,7 @@ _OF_ALL = re.compile(r"\s*(?:/|of|out of)\s*(?:the )?(\d{1,7})\b")
 """Behind a count: of how many."""
 _QUOTED = re.compile(r"['\"]([^'\"]{1,300})['\"]")
 _BRACKET = re.compile(r"[\[{(]([^\[\]{}()]*)[\]})]")
+_BARE_LIST = re.compile(r"\bstate[_ ]?dict\s*:\s*([A-Za-z_][\w.]*(?:,\s*[A-Za-z_][\w.]*)*)\s*$")
 _NAME = re.compile(r"(?<![\w./])[A-Za-z_]\w*(?:[./]\w+)+")
 _LISTED = re.compile(
     r"\W*(?:(missing|unexpected|unused|extra)\b(?: \w+)?\s*[:=]\W*)?"
@@ -211,9 +214,12 @@ def _kind_of(word: str) -> str:
 
 
 def _unquoted(text: str) -> list[str]:
-    """The names of a list that is printed without quotes."""
+    """The names of a list that is printed without quotes; behind ``state_dict:`` they may be those
+    of a model's own parameters (mmengine)."""
     text = re.sub(r",?\s*(?:\.\.\.|\u2026)\s*$", "", text.rstrip().rstrip(",;"))
     bracket = None if _IN_BRACKETS.search(text) else _BRACKET.search(text)
+    if bracket is None and (bare := _BARE_LIST.search(text)):
+        return re.split(r",\s*", bare[1])
     listed = text.partition(":")[2] if bracket is None else bracket[1]
     names = re.split(r",\s*", listed.strip())
     return names if all(_NAME.fullmatch(name) for name in names) else []
@@ -293,7 +299,7 @@ DIALECT = Dialect(
         "not initiali", " parameters", " params", " tensors", " keys", " weights", " layers",
         " modules", " variables", " arrays", "skip", "ignor", "mismatch",
         "not restored", "not copied",
-        "filter out", "filtered out", "discarding", "dropping key", "absent",
+        "transferred", "filter out", "filtered out", "discarding", "dropping key", "absent",
     ),
     plan=_plan,
 )  # fmt: skip
