@@ -347,7 +347,7 @@ def _global_role(parts: tuple[str, ...], have: frozenset[str]) -> SeriesRole:
 
 
 FORMULAS = frozenset(
-    "mae mape smape rmse sse huber hinge l1err l2err objective criterion energy recon"
+    "mae mape smape rmse rmsle sse huber hinge l1err l2err objective criterion energy recon"
     " reconstruction kld supcon infonce nce contrastive triplet focal ctc l1 l2 cox pinball"
     " quantile chamfer tversky ntxent bpr crps orpo dpo simpo listnet ranknet mlm clm mim lm"
     " mpjpe".split()

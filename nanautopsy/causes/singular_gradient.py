@@ -6,7 +6,8 @@ deviations of equal numbers, ``acos`` at 1, ``x**p`` with p below 1, and for the
 ``where`` does not take. The forward pass, and the loss, are finite.
 
 Evidence for: gradients are NaN at a step whose loss is finite; anomaly mode names SqrtBackward,
-NormBackward, StdBackward, PowBackward, DivBackward, AcosBackward or a factorization's.
+NormBackward, StdBackward, PowBackward, DivBackward, AcosBackward or a factorization's; a deviation
+or distance is 0, a cosine 1, at that step; an RMSE came to exactly 0 in the row before.
 
 Evidence against: float16 with a loss scaler, whose backward pass overflows with a finite loss too;
 gradients that grew before; another function in the trace; one rank alone; overlapped communication;
@@ -27,6 +28,7 @@ from nanautopsy import thresholds
 from nanautopsy.causes._forward_line import exponents, is_jax_root, is_smooth_power, shows_inf
 from nanautopsy.causes._linear_backward import was_handed_inf, weigh_linear
 from nanautopsy.causes._published import published
+from nanautopsy.causes._roots import weigh_root_at_zero
 from nanautopsy.causes._way_back import weigh_beside, weigh_edge, weigh_own_part
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
 from nanautopsy.circumstances import (
@@ -88,6 +90,8 @@ def _assess(case: Case) -> Assessment:
     weigh_linear(case, weighing)
     _weigh_order(case, weighing)
     _weigh_search(case, weighing)
+    if not weighing.evidence:
+        weigh_root_at_zero(case, weighing)
     if not weighing.evidence:
         return quiet(
             phrase(

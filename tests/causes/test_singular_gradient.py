@@ -318,3 +318,14 @@ def test_parts_that_train_in_turn() -> None:
     assert named_cause(*parts) == "singular-gradient"
     both = (series("critic/loss", [*CALM, NAN, NAN]), *parts[1:])
     assert named_cause(*both) != "singular-gradient"
+
+
+def test_a_root_that_was_minimized_to_nothing() -> None:
+    def told(tag: str, *ends: float) -> str | None:
+        falls = [0.3, 0.2, 0.25, 0.15, 0.1, 0.12, 0.08]
+        return named_cause(replace(series(tag, [*falls, *ends, *[NAN] * 10]), role="loss"))
+
+    assert told("rmsle", 0.0) == "singular-gradient"
+    assert told("rmsle", 0.07) is None
+    assert told("rmsle", 0.0, 0.1, 0.0) is None
+    assert told("bce", 0.0) is None
