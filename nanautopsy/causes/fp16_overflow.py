@@ -7,12 +7,13 @@ Qwen2, SDXL's VAE. A dynamic loss scaler protects gradients only: it skips the s
 the scale, and where the forward pass itself overflows it halves at every step to its minimum.
 Without a scaler the first Inf gradient goes straight into the weights.
 
-Evidence for: float16 in the configuration; Inf before NaN; magnitudes near 65504; a loss scale
-that only falls; a model published in bfloat16; no trace of a scaler.
+Evidence for: float16 in the configuration; Inf before NaN; magnitudes near 65504, or some ten
+thousands in one layer and Inf in another at the same step; a loss scale that only falls; a model
+published in bfloat16; no trace of a scaler.
 
-Evidence against: compute in bfloat16 or float32; gradients at their usual level until a sudden
-NaN, as a bad batch gives; a learning-rate jump, newly initialized blocks
-or growing attention logits right before, which explain the magnitude.
+Evidence against: compute in bfloat16 or float32; gradients at their usual level until a sudden NaN,
+as a bad batch gives; a learning-rate jump, newly initialized blocks or growing attention logits
+right before, which explain the magnitude; weights that were bad before any update.
 
 Confirm: run a few steps in bfloat16 or float32 with all else equal; `--debug underflow_overflow`
 in the transformers Trainer names the first module.

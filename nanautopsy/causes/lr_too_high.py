@@ -7,8 +7,9 @@ it wants a warmup. The rate of a recipe belongs to its batch size.
 
 Evidence for: loss, gradients or weights grow from the first steps on, or while the rate still
 rises; the first logged loss is already absurd; the rate is far above what is usual for the
-optimizer and its momentum; it starts at its peak; a momentum of 1; a rate times weight decay above
-2, with which each step turns every weight around and makes it larger.
+optimizer and its momentum, also where only one finite row was logged; it starts at its peak; a
+momentum of 1; a rate times weight decay above 2, with which each step turns every weight around and
+makes it larger.
 
 Evidence against: a tiny rate fails too; the run trained well for long; it comes from one step to
 the next; it was non-finite at the very first step, before any update; the rate jumped later, or is

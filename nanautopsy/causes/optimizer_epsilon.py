@@ -12,7 +12,7 @@ a finite loss at the first step and NaN right after the first updates.
 
 Evidence against: float32 moments; an epsilon of 6e-8 and more; an optimizer without a quotient; a
 GradScaler (torch's refuses float16 gradients); training that was finite for long; gradients that
-were non-finite before the weights.
+were non-finite before the weights, or weights before any update.
 
 Confirm: print ``p.dtype`` and ``state["exp_avg_sq"].dtype`` after the first step.
 

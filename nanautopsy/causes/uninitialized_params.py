@@ -8,12 +8,13 @@ initializer covers, to shards that were never filled from rank 0.
 Evidence for: the first checkpoint is non-finite only in new rows, in whole tensors, or only in the
 keys that the library listed as newly initialized; torch says that a parameter stayed on the meta
 device; the program prints a parameter that is non-finite or absurd before training, or a curve of
-its size begins so; absurd magnitudes in one of those; a vocabulary grew, no word of what the new
-rows hold, and nothing finite was ever seen; only ranks other than 0
-are affected; it is non-finite from the first step on.
+its size begins so; absurd magnitudes in one of those, in a tensor that an earlier file holds
+smaller and ordinary, or huge ones beside tiny ones; a vocabulary grew, no word of what the new rows
+hold, and nothing finite was ever seen; only ranks other than 0 are affected; it is non-finite from
+the first step on.
 
 Evidence against: training was finite for long with these weights; the damage is all over; the
-new keys are a head whose values are ordinary.
+new keys are a head whose values are ordinary; the file was damaged, or another model's.
 
 Confirm: load the model, train nothing, and ask every parameter ``isfinite().all()``.
 

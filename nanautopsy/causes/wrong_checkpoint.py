@@ -6,16 +6,17 @@ another architecture, or holds the model under a prefix (`language_model.`), mos
 from random values: the loss begins at the level of chance, or non-finite in half precision, and
 nothing of the learning rate explains it.
 
-Evidence for: "newly initialized" lists the model's blocks, not just a head; "not used" lists
-keys that differ from them by a prefix only; `architectures` in the checkpoint's config.json is
-not the class that was built; the matrices of the first checkpoint reach exactly 127, as integers
-without their scales do; the program says that the weights were made for another model; the first
-loss is many times what the source had; layers of the checkpoint's blocks have no place in the
+Evidence for: "newly initialized" lists the model's blocks, or half of what a checkpoint of the run
+holds, not just a head; "not used" lists keys that differ from them by a prefix only; a model that
+lies beside the run has the same tensors under other names, and other numbers in them;
+`architectures` in the checkpoint's config.json is not the class that was built, or the library says
+that a model of one type became another; the matrices of the first checkpoint reach exactly 127, as
+integers without their scales do; the program says that the weights were made for another model; the
+first loss is many times what the source had; layers of the checkpoint's blocks have no place in the
 model, and the first loss is one that no sound weights give; non-finite at the first step.
 
-Evidence against: only a head, pooler or classifier is new, which fine-tuning does on purpose;
-the run trained well for a while; a file of
-weights could not be read, which leaves keys out too.
+Evidence against: only a head, pooler or classifier is new, which fine-tuning does on purpose; the
+run learned for a while; a file of weights could not be read, which leaves keys out too.
 
 Confirm: load the checkpoint with its own class and compare the key lists.
 
