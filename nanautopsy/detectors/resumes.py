@@ -21,10 +21,15 @@ _ROLES: tuple[SeriesRole, ...] = ("learning_rate", "loss", "grad_norm", "loss_sc
 
 
 def _detect(run: Run) -> Iterator[Finding]:
+    told: set[tuple[str, str]] = set()
     for event in run.events_of("run-resumed"):
         for axis, step in (*places(event), *_before_the_file(run, event)):
             found = list(_jumps(run, event, axis, step)) or list(_deaths(run, event, axis, step))
-            yield from found
+            for finding in found:
+                # The log and the curves may tell of one resume.
+                if (finding.id, finding.text) not in told:
+                    told.add((finding.id, finding.text))
+                    yield finding
             if found:
                 break
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from builders import INF, NAN, event, named_cause, series
+from builders import INF, NAN, detect, event, make_run, named_cause, series
 
 from nanautopsy.model import Source
 
@@ -140,3 +140,10 @@ def test_a_rate_that_two_decimals_show_as_zero() -> None:
     losses = [2.0] * 40 + [5e2, 7e5, 3e9, 6e18] + [NAN] * 6
     resumed = event("run-resumed", "Resuming from checkpoint-40, step 40", 40)
     assert named_cause(series("loss", losses), series("lr", rates), resumed) == "resume-mismatch"
+
+
+def test_a_resume_that_two_lines_tell_of_is_told_once() -> None:
+    loss = series("loss", [*BEFORE, 4.0, 16.0, 1e3, 1e6, 1e12, 1e24, INF, NAN])
+    again = replace(RESUMED, text="Restored all states", source=Source("console.log", line=9))
+    found = [f for f in detect(make_run(loss, RESUMED, again)) if f.id == "resume-jump"]
+    assert len(found) == 1
