@@ -198,3 +198,11 @@ def test_rows_behind_a_resume_far_above_all_before() -> None:
     assert verdict(back, resumed) == "healthy"
     task = series("loss", [*before, 30.0, 28.0, 26.0, 24.0, 22.0, 20.0, 19.0, 18.0])
     assert verdict(task, resumed) == "healthy"
+
+
+def test_a_loss_that_a_rising_rate_threw_up_before_it_came_to_rest_at_chance() -> None:
+    rates = [0.02 * k for k in range(60)]
+    loss = [1.871, 1.67, 1.39, 1.09, 1.2, 1.36, 1.24, 3.7, 2.35, 41.0, *[1.79176] * 50]
+    assert named_cause(series("loss", loss), series("lr", rates)) == "lr-too-high"
+    flat = series("lr", [1e-3] * 60)
+    assert named_cause(series("loss", loss), flat) != "lr-too-high"

@@ -77,7 +77,7 @@ def _assess(case: Case) -> Assessment:
     _weigh_settings(case, rate, weighing)
     rising = _while_rising(case)
     if rising is not None:
-        turned = any(f.data.get("with_rate") for f in case.found("diverged-loss"))
+        turned = any(_turned(case, f) for f in case.found("diverged-loss"))
         weighing.speaks_for(
             thresholds.STRONG if turned or _exploded(case) else thresholds.MODERATE,
             phrase("{tag} was still rising when it happened", tag=rising.tag),
@@ -197,6 +197,19 @@ def _weigh_soundness(case: Case, weighing: Weighing) -> None:
                 series.source,
             )
             return
+
+
+def _turned(case: Case, diverged: Finding) -> bool:
+    """Whether the rise of the rate is what took the loss with it: as its shape says, or because the
+    loss was thrown far above its beginning before it came to rest."""
+    if diverged.data.get("with_rate"):
+        return True
+    first = diverged.data.get("from")
+    for series in case.run.by_role("loss"):
+        if (series.source.path, series.tag) == (diverged.source.path, diverged.source.tag):
+            thrown = float(series.values[series.steps >= (diverged.step or 0)].max(initial=0.0))
+            return isinstance(first, float) and thrown >= thresholds.GROWTH_FACTOR * first
+    return False
 
 
 def _while_rising(case: Case) -> Series | None:

@@ -40,7 +40,7 @@ _TARGET = _of(
 )
 _COUNT = _of(
     "num n count number tokens token tok toks targets labels positions pixels px pair pairs"
-    " positives anchors boxes objects annotations matches keypoints instances triplets"
+    " positives anchors boxes objects annotations matches keypoints instances triplets nodes"
 )
 _SHARE = _of("ratio fraction frac share pct percent coverage density prop proportion rate")
 _PATCHES = _of("patches patch tokens toks positions pos frames nodes spans")

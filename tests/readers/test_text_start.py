@@ -315,3 +315,24 @@ def test_a_model_of_one_type_that_becomes_another(
         "may be expected.\n"
     )
     assert len(events_of(read_text(tmp_path, text), "weights-of-another")) == count
+
+
+def test_keras_left_layers_out(tmp_path: Path) -> None:
+    line = (
+        "saving_lib.py:710: UserWarning: A total of 3 objects could not be loaded. Example error "
+        "message for object <Dense name=block1_dense, built=True>:\n"
+    )
+    (said,) = events_of(read_text(tmp_path, line + "step 1 loss 2.1\n"), "weights-mismatched")
+    assert (said.data["count"], said.data["keys"]) == (3, ("block1_dense",))
+
+
+@pytest.mark.parametrize(
+    ("row", "read"),
+    [("part {} loss 2.1 grad 1.5 labeled_nodes 3", True), ("sample {} loss 2.1 len 3", False)],
+)
+def test_rows_that_begin_with_what_is_trained_on(tmp_path: Path, row: str, read: bool) -> None:
+    text = "\n".join(row.format(i) for i in range(7, 12)) + "\n"
+    found = [s for s in read_text(tmp_path, text) if isinstance(s, Series) and s.axis == "step"]
+    tags = {s.tag: s.steps.tolist() for s in found}
+    assert (tags.get("loss") == [7, 8, 9, 10, 11]) is read
+    assert ("labeled_nodes" in tags) is read

@@ -23,7 +23,7 @@ import re
 
 from nanautopsy.readers.text.fields import Field
 from nanautopsy.readers.text.rows import Basis
-from nanautopsy.readers.text.words import counter_kind, words
+from nanautopsy.readers.text.words import counter_kind, is_loss, words
 
 _BARE = re.compile(r"^\s*\[?\s*$|[\[|━─╸╺]\s*$")
 _HASH = re.compile(r"(?:^|[\s\]])#$")
@@ -32,7 +32,8 @@ _BEGINS_IT = re.compile(r"(?:^|[-|\]:])\s*\[?it\s+$", re.IGNORECASE)
 _THING = re.compile(r"\s*([A-Za-z]+)\s+#?")
 _PLACES = frozenset(
     "rank gpu device node worker process client host fold seed trial run model task layer block"
-    " head stage group member config param line level rate loss lr".split()
+    " head stage group member config param line level rate loss lr"
+    " class label sample example image video token row column horizon size width depth".split()
 )
 """What is numbered and not counted."""
 _SHARE = re.compile(r"%\s+")
@@ -180,7 +181,19 @@ def _kind(found: list[Field], i: int) -> str | None:
 def _counts_things(field: Field) -> bool:
     """Behind what is trained on, at the beginning of the line: ``subgraph  146: loss nan``."""
     thing = _THING.fullmatch(field.before)
-    return thing is not None and thing[1].lower() not in _PLACES and field.after[:2] == ": "
+    if thing is None or thing[1].lower() in _PLACES:
+        return False
+    behind = _FIRST_NAME.match(field.after) if thing[1].lower() in _DRAWN else None
+    return field.after[:2] == ": " or (behind is not None and is_loss(behind[1]))
+
+
+_FIRST_NAME = re.compile(r"\s+(?:[|,-]\s*)?([A-Za-z][\w/]*)\s*[:=]?\s*$")
+"""``part 141 loss nan``"""
+_DRAWN = frozenset(
+    "part partition cluster graph subgraph chunk shard window segment game match pass cycle tick"
+    " minibatch mb gen generation pair query session rollout trajectory".split()
+)
+"""What is drawn one after the other to be trained on, where no colon stands behind the number."""
 
 
 def _is_batch_of_epoch(found: list[Field], i: int) -> bool:

@@ -25,6 +25,11 @@ torch warns of a parameter on the meta device, which loading leaves without memo
     UserWarning: for adapter.weight: copying from a non-meta parameter in the checkpoint to a meta \
 parameter in the current model, which is a no-op.
 
+Keras warns of what ``load_weights(skip_mismatch=True)`` left out, with one example::
+
+    A total of 3 objects could not be loaded. Example error message for object <Dense name=block1, \
+built=True>:
+
 torch prints what ``load_state_dict(strict=False)`` returns::
 
     _IncompatibleKeys(missing_keys=['score.weight'], unexpected_keys=['lm_head.weight'])
@@ -240,7 +245,22 @@ _INCOMPATIBLE = (
 )
 
 
+_KERAS = re.compile(
+    r"\btotal of (\d{1,7}) objects could not be loaded\. Example error message for object "
+    r"<\w+ name=([\w/.-]+)"
+)
+"""Each has another shape, or other variables."""
+
+
+def _on_keras(log: Log, line: Line) -> None:
+    found = _KERAS.search(line.text)
+    if found is not None:
+        log.event("weights-mismatched", line, keys=(found[2],), count=int(found[1]))
+
+
 def _plan(line: Line, lower: str) -> Handler | None:
+    if _KERAS.search(line.text) is not None:
+        return _on_keras
     if "incompatiblekeys(" in lower:
         return _on_incompatible
     if "load report" in lower:
@@ -254,6 +274,12 @@ def _plan(line: Line, lower: str) -> Handler | None:
 
 DIALECT = Dialect(
     name="load-report",
-    triggers=("some weights of", "load report", "incompatiblekeys(", "to a meta parameter"),
+    triggers=(
+        "some weights of",
+        "load report",
+        "incompatiblekeys(",
+        "to a meta parameter",
+        "objects could not be loaded",
+    ),
     plan=_plan,
 )

@@ -274,7 +274,7 @@ def _one_by_one(kind: str, pattern: re.Pattern[str]) -> Handler:
 
 def _plan(line: Line, lower: str) -> Handler | None:
     text = line.text
-    if "incompatiblekeys(" in lower or "some weights of" in lower:
+    if "incompatiblekeys(" in lower or "some weights of" in lower or "example error mess" in lower:
         return None
     if not _OF_STATE.search(text) and (_SHARE.search(text) or _SHARE_FIRST.search(text)):
         return _on_share

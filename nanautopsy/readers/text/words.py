@@ -51,6 +51,8 @@ _SETTINGS = frozenset(
     " num dim clip clipping smoothing fn function name ignore mode dynamic static chunks"
     " reduction scaling use with without enable enabled hysteresis factor schedule".split()
 )
+_OF_GRAPHS = frozenset("labeled labelled target supervised masked valid isolated".split())
+"""Beside these words nodes are a graph's, and no machines."""
 _LOADING = ("data",)
 """``Data: 0.01``: seconds, in the programs that grew from ImageNet's examples."""
 _NOT_COUNTERS = frozenset(
@@ -136,6 +138,8 @@ def may_join(name: str) -> bool:
         or name.lower().endswith(("/s", "/sec", "per second"))
     ):
         return False
+    if parts[-1] == "nodes" and not _OF_GRAPHS.isdisjoint(parts):
+        return True
     return _NOT_METRICS.isdisjoint(parts)
 
 
