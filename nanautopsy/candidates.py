@@ -287,6 +287,9 @@ def _is_evaluation_failure(run: Run, finding: Finding) -> bool:
     """An evaluation loss that ends non-finite; placeholders before and between are none."""
     if finding.data.get("persistent"):
         # An evaluation that was never run, or that has no data, gives NaN from the beginning on,
-        # beside a training loss that is fine.
+        # beside a training loss that is fine. In another format than training it was run.
+        cast = run.facts.get("evaluation_dtype")
+        if cast is not None and cast.value == "F16":
+            return True
         return not (finding.last_good is None and _loss_is_sound(run))
     return not _loss_is_sound(run) and finding.last_good is not None

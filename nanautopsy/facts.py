@@ -3,6 +3,7 @@
 Each fact keeps the place that says it. Names:
 
 ``compute_dtype``      F16, BF16 or F32: what the forward pass computes in (autocast, engine)
+``evaluation_dtype``   dtype to which the whole model is cast for evaluation only
 ``parameter_dtype``    dtype in which the parameters themselves are kept
 ``optimizer_state_dtype`` dtype of the optimizer's moments; U8 for 8-bit optimizers
 ``published_dtype``    dtype in which the loaded model was published (``torch_dtype``)
@@ -48,8 +49,8 @@ from nanautopsy.setting_rules import (
 from nanautopsy.spellings import number, truth
 
 FACTS = frozenset(
-    "compute_dtype published_dtype loss_scaler optimizer learning_rate adam_epsilon "
-    "gradient_clipping warmup_steps lr_schedule gradient_accumulation logging_steps "
+    "compute_dtype evaluation_dtype published_dtype loss_scaler optimizer learning_rate "
+    "adam_epsilon gradient_clipping warmup_steps lr_schedule gradient_accumulation logging_steps "
     "logging_nan_inf_filter zero_stage overlap_comm reduce_bucket_size bf16_check_grad_overflow "
     "parameter_dtype optimizer_state_dtype loss_scale_initial compute_capability adam_beta1 "
     "adam_beta2 weight_decay momentum warmup_ratio trainer offload_optimizer "

@@ -19,7 +19,10 @@ def place_of(run: Run, event: LogEvent) -> tuple[int | None, bool]:
     losses = [s for s in run.by_role("loss", "grad_norm") if len(s) and s.axis == "step"]
     if event.step is None or event.step_exact or not losses:
         return event.step, False
-    at = [(s, index_at(s, event.step)) for s in losses]
+    # Gradients follow the forward pass: what that one says behind them is of the next step.
+    forward = event.data.get("stage") == "forward"
+    asked = [s for s in losses if s.role == "loss"] if forward else losses
+    at = [(s, index_at(s, event.step)) for s in asked]
     if any(i is not None and not np.isfinite(s.values[i]) for s, i in at):
         return event.step, False
     if any(event.step in s.earlier_deaths for s in losses):

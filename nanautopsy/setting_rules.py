@@ -46,6 +46,8 @@ def _rule(
 
 
 RULES = (
+    _rule("evaluation_dtype", r"fp16_full_eval", flag_for("F16")),
+    _rule("evaluation_dtype", r"bf16_full_eval", flag_for("BF16")),
     _rule("published_dtype", r"torch_dtype|published_dtype", dtype_name),
     _rule("published_dtype", r"dtype", dtype_name, True),
     _rule("compute_dtype", r"mixed_precision(_type)?|precision", dtype_name, False),

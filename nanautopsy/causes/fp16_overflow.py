@@ -33,6 +33,7 @@ from nanautopsy.causes._half import (
     survivor,
     updated_soundly,
 )
+from nanautopsy.causes._half_evaluation import half_evaluation, weigh_evaluation
 from nanautopsy.causes._half_magnitudes import overflowed, weigh_magnitudes
 from nanautopsy.causes._start import weigh_untouched
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
@@ -43,6 +44,10 @@ from nanautopsy.wording import phrase
 
 
 def _assess(case: Case) -> Assessment:
+    if half_evaluation(case) is not None:
+        weighing = Weighing()
+        weigh_evaluation(case, weighing)
+        return weighing.fired()
     dtype = case.fact("compute_dtype")
     half = half_weights(case)
     collapse = case.found("loss-scale-collapse")

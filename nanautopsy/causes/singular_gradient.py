@@ -25,6 +25,7 @@ from __future__ import annotations
 import re
 
 from nanautopsy import thresholds
+from nanautopsy.causes._decomposition import is_decomposition
 from nanautopsy.causes._forward_line import exponents, is_jax_root, is_smooth_power, shows_inf
 from nanautopsy.causes._linear_backward import was_handed_inf, weigh_linear
 from nanautopsy.causes._published import published
@@ -172,7 +173,7 @@ def _weigh_search(case: Case, weighing: Weighing) -> None:
     for event in case.run.events_of("backward-nonfinite", "nonfinite-text"):
         if event.step is None or event.step < onset.step:
             continue
-        if shows_inf(event) or is_jax_root(event):
+        if shows_inf(event) or is_jax_root(event) or is_decomposition(event):
             weighing.speaks_for(thresholds.STRONG, event.text, event.source)
             return
 

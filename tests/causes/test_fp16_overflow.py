@@ -93,3 +93,19 @@ def test_a_sum_that_no_other_format_ends(output: float, weight: float, named: bo
         series(f"{name}.output", [output], [0]),
     )
     assert (named_cause(*parts) == "fp16-overflow") is named
+
+
+@pytest.mark.parametrize(
+    ("cast", "loss", "named"),
+    [(True, 2.0, True), (False, 2.0, False), (True, NAN, False)],
+)
+def test_an_evaluation_in_float16_alone(cast: bool, loss: float, named: bool) -> None:
+    """It was never finite, as an evaluation without data is not; the cast says that it was run."""
+    parts = (
+        series("loss", [2.3] * 19 + [loss]),
+        series("grad_norm", [1.0] * 20),
+        series("eval_loss", [NAN, NAN], [10, 20]),
+    )
+    config = {"training": {"fp16_full_eval": cast}}
+    assert (named_cause(*parts, config=config) == "fp16-overflow") is named
+    assert named_cause(*parts[:2], series("eval_loss", [2.2, 2.1], [10, 20]), config=config) is None

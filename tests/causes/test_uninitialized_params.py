@@ -177,3 +177,19 @@ def test_an_adapter_of_which_every_matrix_is_garbage() -> None:
     assert named(0, 3e38) == "uninitialized-params"
     assert named(0, 3.0) is None
     assert named(40, 3e38) != "uninitialized-params"
+
+
+def test_a_table_of_parameters_whose_heading_names_its_columns() -> None:
+    table = (
+        "parameter                    shape         mean       absmax\n"
+        "----------------------------------------------------------\n"
+        "transformer.wte.weight    (80, 32)   -0.0007351      0.07682\n"
+        "v_head.weight              (1, 32)    {:>9}    {:>9}\n"
+        "v_head.bias                   (1,)      0.07565      0.07565\n"
+    )
+    dead = "".join(f"step {s} loss nan grad_norm nan\n" for s in range(1, 9))
+    assert cause_of(table.format("1.323e+34", "4.234e+35") + dead) == "uninitialized-params"
+    assert cause_of(table.format("nan", "nan") + dead) == "uninitialized-params"
+    assert cause_of(table.format("0.0123", "0.0912") + dead) is None
+    gradients = table.replace("parameter", "gradients", 1)
+    assert cause_of(gradients.format("nan", "nan") + dead) != "uninitialized-params"

@@ -27,6 +27,7 @@ from nanautopsy import thresholds
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
 from nanautopsy.readers.text.load_report import REPORT_LINES
 from nanautopsy.readers.text.numbers import parse
+from nanautopsy.readers.text.parameter_table import columns_of, is_rule, row_of
 
 _SHAPE = (
     r"(?:(?:torch\.)?Size\(\[(?P<size>[\d, ]*)\]\)|[(\[](?P<dims>\d+(?:, ?\d+)*),?[)\]]"
@@ -112,9 +113,11 @@ def _kind(matrix: bool, values: list[tuple[str, float]]) -> str | None:
 
 def _on_row(log: Log, line: Line) -> None:
     found = _read(line.text)
-    if found is None:
-        return
-    name, matrix, values = found
+    if found is not None:
+        _judge(log, line, *found)
+
+
+def _judge(log: Log, line: Line, name: str, matrix: bool, values: list[tuple[str, float]]) -> None:
     kind = _kind(matrix, values)
     if kind == "nonfinite-text":
         value = "nan" if any(math.isnan(v) for _, v in values) else "inf"
@@ -144,9 +147,27 @@ def _on_heading(log: Log, line: Line) -> None:
     log.follow(line, take, lambda: None, REPORT_LINES)
 
 
+def _on_table(log: Log, line: Line) -> None:
+    """A table whose heading names the columns."""
+    columns = columns_of(line.text)
+    if columns is None:
+        return
+
+    def take(line: Line) -> Take:
+        row = row_of(line.text, columns)
+        if row is None:
+            return Take.MORE if is_rule(line.text) else Take.NOT_MINE
+        _judge(log, line, *row)
+        return Take.MORE
+
+    log.follow(line, take, lambda: None, REPORT_LINES)
+
+
 def _plan(line: Line, lower: str) -> Handler | None:
     if len(line.text) < 120 and not _OF_OTHERS.search(line.text) and _HEADING.match(line.text):
         return _on_heading
+    if len(line.text) < 200 and not _OF_OTHERS.search(line.text) and columns_of(line.text):
+        return _on_table
     return _on_row if len(line.text) < 400 and _read(line.text) is not None else None
 
 
