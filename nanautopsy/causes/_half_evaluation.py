@@ -11,8 +11,8 @@ from nanautopsy.wording import phrase
 
 
 def half_evaluation(case: Case) -> Fact | None:
-    """What says that the whole model is cast to float16 for evaluation, where only evaluation losses
-    are non-finite: ``fp16_full_eval`` of transformers' Trainer."""
+    """What says that the model is cast to float16 for evaluation, where only that is non-finite:
+    ``fp16_full_eval`` of transformers' Trainer."""
     onset = case.onset
     cast = case.states("evaluation_dtype", "F16")
     if cast is None or onset is None or onset.quantity != "eval_loss":

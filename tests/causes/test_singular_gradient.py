@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from builders import INF, NAN, checkpoint, event, judge, make_run, named_cause, series, tensor
 
-from nanautopsy.circumstances import sound_gradients_beside
 from nanautopsy import analyze
+from nanautopsy.circumstances import sound_gradients_beside
 from nanautopsy.model import LogEvent, Scalar
 
 CALM = [2.0, 1.9, 2.1, 1.8, 1.9, 1.7, 1.8, 1.6, 1.7, 1.6]
@@ -331,6 +331,8 @@ def test_a_root_that_was_minimized_to_nothing() -> None:
     assert told("rmsle", 0.07) is None
     assert told("rmsle", 0.0, 0.1, 0.0) is None
     assert told("bce", 0.0) is None
+
+
 def test_a_decomposition_that_was_handed_what_its_own_gradient_broke(tmp_path: Path) -> None:
     """A matrix of the forward pass and no input; the exception is of the next step."""
     raised = (

@@ -116,3 +116,28 @@ def test_a_batch_of_the_first_epoch_is_a_step(tmp_path: Path) -> None:
     line = "epoch 0 batch 32: labs min nan max nan, 1 missing values\n"
     (said,) = events_of(read_text(tmp_path, line), "odd-sample")
     assert said.step == 32
+
+
+def test_rows_of_a_programs_own_between_the_trainers(tmp_path: Path) -> None:
+    """``Trainer.log`` adds the epoch, which tells the step; bars stand still between repaints."""
+    lines = []
+    for step in range(1, 41):
+        if step % 10 == 9:
+            lines.append(f"{{'loss_f0': '{1 / step:.4g}', 'epoch': '{step / 200:.4g}'}}")
+        if step % 10 == 0:
+            lines.append(
+                f"{{'loss': '{2 / step:.4g}', 'grad_norm': '1.5', 'learning_rate': '0.001', "
+                f"'epoch': '{step / 200:.4g}'}}"
+            )
+            lines.append(f" {step // 2}%|##   | {step}/200 [00:01<00:04, 40.00it/s]")
+    lines.append("{'train_runtime': '3.1', 'train_loss': '0.3', 'epoch': '0.2'}")
+    lines.insert(0, "  Num examples = 1,600")
+    lines.insert(1, "  Total train batch size (w. parallel, distributed & accumulation) = 8")
+    points = points_of(read_text(tmp_path, "\n".join(lines) + "\n"))
+    assert points["loss_f0", "step"][0] == [9, 19, 29, 39]
+    assert points["loss", "step"][0] == [10, 20, 30, 40]
+
+
+def test_settings_that_name_an_epoch_are_no_rows(tmp_path: Path) -> None:
+    text = "{'hidden': 64, 'width': 0.1, 'epoch': 10}\nloss 1.0 step 1\n"
+    assert [tag for tag, _ in points_of(read_text(tmp_path, text))] == ["loss"]

@@ -26,6 +26,7 @@ import numpy as np
 
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
 from nanautopsy.readers.text.fields import Field, fields
+from nanautopsy.readers.text.hf_rows import is_logged, kind_of
 from nanautopsy.readers.text.hf_steps import RowKind, TrainerSteps
 from nanautopsy.readers.text.metric_row import value, whole_numbers
 from nanautopsy.readers.text.numbers import parse
@@ -89,6 +90,8 @@ def _is_metrics(values: Mapping[str, str]) -> bool:
     numeric = [key for key, value in values.items() if parse(value) is not None]
     if "epoch" not in values and _own_step(values)[1] is None:
         return "loss" in numeric and len(numeric) == len(values)
+    if len(numeric) == len(values) and is_logged(values):
+        return True
     return any(key.endswith(("loss", "runtime")) or key == "grad_norm" for key in numeric) or any(
         key.startswith(("eval_", "rewards/", "train_")) for key in numeric
     )
@@ -102,7 +105,7 @@ def _add(log: Log, line: Line, values: Mapping[str, str]) -> None:
     if step is not None:
         row = log.start_row(Counter(Basis.STEP, step), line)
     else:
-        kind = "final" if final else _kind(values)
+        kind = "final" if final else kind_of(values)
         row = _trainer_row(
             log, line, kind, math.nan if epoch is None else epoch, values.get("epoch", "")
         )
@@ -123,10 +126,6 @@ def _trainer_row(log: Log, line: Line, kind: RowKind, epoch: float, text: str) -
     steps.current.add_row(row, kind, text)
     log.step_at(row)
     return row
-
-
-def _kind(values: Mapping[str, str]) -> RowKind:
-    return "train" if "loss" in values or "learning_rate" in values else "eval"
 
 
 def _own_step(values: Mapping[str, str]) -> tuple[str, int | None]:
@@ -252,7 +251,7 @@ def _plan_dict(line: Line, text: str) -> Handler | None:
     wanted = {key for key, text in values.items() if parse(text) is not None}
     if set(found) != wanted:
         return _on_dicts
-    return _DictRow(_kind(values), found.get("epoch"), tuple(found), tuple(found.values()))
+    return _DictRow(kind_of(values), found.get("epoch"), tuple(found), tuple(found.values()))
 
 
 def _plan_bar(line: Line, text: str) -> Handler | None:

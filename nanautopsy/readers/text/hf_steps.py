@@ -23,8 +23,9 @@ import numpy as np
 from nanautopsy.model import Axis
 from nanautopsy.readers.text.rows import Floats, Ints
 
-RowKind = Literal["train", "eval", "final"]
-_KINDS: tuple[RowKind, ...] = ("train", "eval", "final")
+RowKind = Literal["train", "eval", "final", "aside"]
+"""``aside``: what a program logs of its own between the Trainer's rows."""
+_KINDS: tuple[RowKind, ...] = ("train", "eval", "final", "aside")
 _SLACK_STEPS = 1.5
 """An epoch of ``k`` micro-batches need not hold a whole number of accumulated steps."""
 
@@ -112,11 +113,23 @@ class Training:
             after = np.array(bars.after, dtype=np.int64)[mine]
             shown = np.where(after >= 0, after, before)
             if not bars.burst and (shown >= 0).all() and _agree(shown, epoch, half):
-                return "step", shown
+                return "step", self._with_asides(shown, epoch, half, kinds)
         steps = self._from_epochs(epoch, half, kinds)
         if steps is not None:
             return "step", steps
         return "record", np.arange(1, len(rows) + 1) + _rows_before(epoch, half, kinds)
+
+    def _with_asides(self, shown: Ints, epoch: Floats, half: Floats, kinds: Ints) -> Ints:
+        """Rows of the program's own stand before the bar of the step that is under way: their epoch
+        tells better, where it is fine enough."""
+        aside, train = kinds == _KINDS.index("aside"), kinds == _KINDS.index("train")
+        known = train & np.isfinite(epoch) & (epoch > 0)
+        if not aside.any() or not known.any() or not np.isfinite(epoch[aside]).all():
+            return shown
+        per_epoch = float(np.median(shown[known] / epoch[known]))
+        if (half[aside] * per_epoch >= 0.5).any():
+            return shown
+        return np.where(aside, np.rint(epoch * per_epoch), shown).astype(np.int64)
 
     def _from_epochs(self, epoch: Floats, half: Floats, kinds: Ints) -> Ints | None:
         """Epoch times steps per epoch, where that names one step."""
