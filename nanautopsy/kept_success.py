@@ -32,13 +32,11 @@ def keeps_success(run: Run, series: Series) -> bool:
 
 
 def never_rose(run: Run, series: Series) -> bool:
-    """Whether the same writer logs a measure of success, and it never left its beginning."""
-    beside = [
-        other.values[np.isfinite(other.values)]
-        for other in run.by_role("other")
-        if (other.source.path, other.axis) == (series.source.path, series.axis)
-        and not _SUCCESS.isdisjoint(_success_words(other.tag))
-    ]
+    """Whether a measure of success is logged, by the same writer if that logs any, and it never
+    left its beginning."""
+    measures = [o for o in run.by_role("other") if not _SUCCESS.isdisjoint(_success_words(o.tag))]
+    own = [o for o in measures if (o.source.path, o.axis) == (series.source.path, series.axis)]
+    beside = [other.values[np.isfinite(other.values)] for other in own or measures]
     return bool(beside) and all(_stayed(values) for values in beside)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from builders import (
@@ -17,7 +19,7 @@ from builders import (
     tensor,
 )
 
-from nanautopsy.model import Checkpoint
+from nanautopsy.model import Checkpoint, Source
 
 EPOCHS = [2.08, 0.67, 0.22, 0.17]
 RATES = [0.05] * 4
@@ -206,3 +208,12 @@ def test_a_loss_that_a_rising_rate_threw_up_before_it_came_to_rest_at_chance() -
     assert named_cause(series("loss", loss), series("lr", rates)) == "lr-too-high"
     flat = series("lr", [1e-3] * 60)
     assert named_cause(series("loss", loss), flat) != "lr-too-high"
+
+
+@pytest.mark.parametrize(("last", "told"), [(15.2, "diverged"), (70.0, "healthy")])
+def test_a_loss_thrown_up_beside_another_files_measure(last: float, told: str) -> None:
+    values = [2.3, 4.2e5, 6.3e4, 7.5, 3.8, *[2.5 + 0.1 * (k % 4) for k in range(30)]]
+    measure = series("eval_top1", list(np.linspace(16.4, last, 6)))
+    other = replace(measure, source=Source("summary.csv", tag="eval_top1"), axis="epoch")
+    assert verdict(series("Loss", values), other) == told
+    assert verdict(series("Loss", values)) == "healthy"

@@ -56,3 +56,14 @@ def test_a_loss_that_begins_anew_where_the_run_resumed() -> None:
     assert judge(make_run(learns, RESUMED)).verdict == "healthy"
     higher = series("loss", [*LEARNED, *(2 * value for value in anew)])
     assert judge(make_run(higher, RESUMED)).verdict == "healthy"
+
+
+def test_a_stage_that_begins_where_the_run_resumed() -> None:
+    stage = event("stage-changed", "stage 2: training on another corpus", 40)
+    loss = series("loss", [*LEARNED, 3.9, 3.85, 3.8, 3.6, 3.7, 3.6, 3.5, 3.3, 3.2, 3.1])
+    assert judge(make_run(loss, RESUMED, stage)).verdict == "healthy"
+
+
+def test_a_noisier_objective() -> None:
+    noisy = [90.0, 40.0, 85.0, 50.0, 30.0, 60.0, 25.0, 40.0, 20.0, 25.0]
+    assert judge(make_run(series("loss", [*LEARNED, *noisy]), RESUMED)).verdict == "healthy"

@@ -33,9 +33,19 @@ def _detect(run: Run) -> Iterator[Finding]:
                     continue
                 found = _collapse(with_earlier(run, series, step), event, step)
                 excused = is_moving_target(run, series) or keeps_success(run, series)
+                excused = excused or _is_stage(run, found)
                 if found is not None and not excused:
                     yield found
                     return
+
+
+def _is_stage(run: Run, found: Finding | None) -> bool:
+    """Whether the log says, around the resume, that something else is trained behind it."""
+    if found is None or found.step is None or found.last_good is None:
+        return False
+    margin = thresholds.STAGE_WINDOW * (found.step - found.last_good)
+    stages = [e.step for e in run.events_of("stage-changed") if e.step is not None]
+    return any(found.last_good - margin <= s <= found.step + margin for s in stages)
 
 
 def _collapse(series: Series, event: LogEvent, step: int) -> Finding | None:
@@ -80,7 +90,7 @@ def _swings(before: np.ndarray, after: np.ndarray) -> bool:
     """Whether a row lies above the one before it by far more than rows did before the resume."""
     rise = float(np.diff(np.log(after)).max())
     usual = float(np.abs(np.diff(np.log(before))).max())
-    return rise >= max(float(np.log(2)), 2 * usual)
+    return rise >= max(float(np.log(thresholds.SUDDEN_FACTOR)), 2 * usual)
 
 
 def _is_back(before: np.ndarray, level: float, after: np.ndarray) -> bool:
