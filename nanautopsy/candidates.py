@@ -224,9 +224,16 @@ def _has_losses(run: Run) -> bool:
 
 
 def _is_passed_over(run: Run, said: Finding) -> bool:
-    """Whether every statement of bad inputs says that the batch was skipped, in a training that
-    stayed sound: nothing of them reached the model."""
-    return bool(said.data.get("skipped")) and _loss_is_sound(run)
+    """Whether every statement of bad inputs says that the batch was skipped, or stands above rows
+    of a training that stayed sound: nothing of them reached the model."""
+    last = said.data.get("last_line")
+    went_on = isinstance(last, int) and any(
+        s.source.path == said.source.path
+        and s.lines is not None
+        and int((s.lines > last).sum()) >= _PERIODS
+        for s in run.by_role("loss")
+    )
+    return (bool(said.data.get("skipped")) or went_on) and _loss_is_sound(run)
 
 
 def _is_placeholder(run: Run, finding: Finding) -> bool:

@@ -113,6 +113,10 @@ _SPAN = re.compile(
 _ENDS_VALUE = re.compile(
     r"\s*(?:$|\\[nrt]|:(?=\s)|[,;|)%\]}\"'>!.(]|\s{2,}|[A-Za-z-](?![\d])|/\w)|\s+[A-Za-z(\[]|\s*[^\x00-\x7f]"
 )
+_EXPLAINED = re.compile(
+    r"\s*\((?:no|empty|0|none|not|without|undefined|skipped|n/a)\b", re.IGNORECASE
+)
+"""Behind a NaN that is none of the model's: ``worst group loss: nan (empty group)``."""
 _COUNTER = re.compile(r"\b(?:global_)?(?:step|iter(?:ation)?|epoch|update|batch)\b", re.IGNORECASE)
 """Where a row begins, behind the name of its log, which may be ``potential``."""
 _SETTINGS = frozenset("lr momentum decay warmup dropout patience betas".split())
@@ -287,6 +291,8 @@ def _usable(field: Field) -> bool:
     if field.factor != 1.0:
         return True
     after = field.after
+    if field.index < 0 and _EXPLAINED.match(after):
+        return False
     if _SPAN.search(field.key) is not None and _UNIT.match(after):
         return True
     if after[:1].isalpha() or after[:1] == "_" or after.lstrip()[:1] in ("*", "+", "^", "="):

@@ -94,10 +94,18 @@ _EITHER = re.compile(r"\b(?:nans?/infs?|infs?/nans?)\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+(?=[A-Z])")
 _KERAS = "Invalid loss, terminating training"
 _BEST = re.compile(
-    r"\b(?:masks?|masked|(?:ratio|snr|condition number)\W+inf|best|decreased|improved|minimum"
+    r"\b(?:masks?|masked|(?:ratio|snr|condition number)(?:\W+|\W+is\W+)inf|best|decreased|improved"
+    r"|max_(?:grad_)?norm|not clipped|no clipping|minimum"
     r"|lowest|patience|min(?!\s*=\s*-?\d))\b",
     re.IGNORECASE,
 )
+_OF_SCORE = re.compile(
+    r"\b(?:metrics?|scores?|au(?:ro)?c|auprc|m?ap\d*|f1|r2|psnr|ssim|bleu|rouge\w*|[wc]er|m?iou|dice"
+    r"|ndcg|mrr|pearson\w*|spearman\w*|corr\w*|accuracy|precision|recall|perplexity)(?:[ _]\S+)?"
+    r"\s+(?:is|are|was|were|has|have|contains?|became)\s+(?:a\s+)?(?:nan|inf)s?\b",
+    re.IGNORECASE,
+)
+"""Of a measure of success, which has no value where there is nothing to measure."""
 _AT_STEP = re.compile(
     r"(?<!\w[:.])\b(?:step|iteration|iter|update)s?\s*[:#=]?\s*#?(\d+)(?![\d.]*\w)", re.IGNORECASE
 )
@@ -219,6 +227,8 @@ def _said_in(text: str) -> str | None:
     beside = (_ASSIGNED.search(text) or _BESIDE.search(text)) is not None
     placed = (named and (headed or beside)) or (headed and _AT_STEP.search(text) is not None)
     if not words or vague or not (placed or _STATE.search(text)):
+        return None
+    if _OF_SCORE.search(text) and quantity(text) in (None, "loss"):
         return None
     if "nan" in words:
         return "nan"

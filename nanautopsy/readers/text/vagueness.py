@@ -21,7 +21,10 @@ SPECULATION = re.compile(
     r"|guard\w*|protect\w*|filter\w*|replac\w*|fill(?:s|ed|ing)?(?: with)?|fillna|drop\w*"
     r"|remov\w*|default|placeholder|(?:set|convert\w*|cast) .{0,20}to nan|try|consider|e\.g"
     r"|(?:is|are) normal|harmless|benign|by design|example|terminate_?on|nan[_-]?check"
-    r"|disable\w*|enabl\w*)\b",
+    r"|disable\w*|enabl\w*|treat(?:s|ed|ing)?|imput\w*|interpolat\w*|omit\w*|range test"
+    r"|lr[ _-]?find(?:er|ing)?|ours|reference implementation|baselines? (?:\[\d+\] )?diverg\w*"
+    r"|as intended)\b"
+    r"|,? (?:are|is|was|were) set to (?:0|zero|the mean|the median)\b|, masked\b",
     re.IGNORECASE,
 )
 _NEGATION = re.compile(
@@ -30,7 +33,10 @@ _NEGATION = re.compile(
     r"|\b0\s+(?:non-?\s?finite|bad|invalid)\b"
     r"|\b(?:nan|inf|non-?\s?finite)s?\b[^:=]{0,40}[:=]\s*(?:\[\]|\{\}|\(\)|set\(\)|none\b)"
     r"|\bnone of\b|\bno (?:layer|module|param|tensor|grad|weight|sample|batch)\w*\b|"
-    r"\b(?:no|not|zero|without|free of|0)\s+(?:any\s+|more\s+)?(?:nans?|infs?|infinit)"
+    r"\b(?:no|not|zero|without|free of|0)\s+(?:any\s+|more\s+)?(?:nans?|infs?|infinit"
+    r"|non-?\s?finite)"
+    r"|\b(?:nan|inf)s? (?:is|are) not\b|(?<=,) set to (?:0|zero)\b"
+    r"|\bnan\s*\((?:no|empty|0|none|not|without|undefined|skipped|n/a)\b"
     r"|\bnans?\b\D{0,30}[:=]\s*(?:0(?![.\d])|False|None|no)\b|\bnumber of (?:nan|inf)\w*"
     r"|\bnot (?:nan|inf)\b|\bnan\w* (?:count|iterations|ratio|frac\w*)\b"
     r"|\bnon-?\s?finite\b[^\d:=]{0,30}[:=]\s*(?:0|False|None|no)\b",
