@@ -120,8 +120,8 @@ _WEAK_PLACE = 7
 
 def _is_weak(finding: Finding) -> bool:
     """A statement that need not be about training."""
-    weak = finding.data.get("quantity") in ("warning", "value")
-    return weak and finding.id == "reported-nonfinite"
+    weak = finding.data.get("quantity") in ("warning", "value") or finding.data.get("aside")
+    return bool(weak) and finding.id == "reported-nonfinite"
 
 
 def _is_refuted(weak: Finding, found: Iterable[Finding]) -> bool:

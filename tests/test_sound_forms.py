@@ -244,3 +244,55 @@ def test_open_bounds_are_no_damage(name: str, health: dict[str, int], sound: boo
     bound = tensor(name, (12,), **({"zero": 0} | health))
     checkpoint = Checkpoint("agent.pt", "torch", "model", tensors=(tensor("fc.weight"), bound))
     assert (damaged(checkpoint) == []) is sound
+
+
+ASIDES = """\
+FID is nan with fewer than 2 samples
+trust ratio is nan for params with zero norm, using 1.0
+timestamp column has NaN in 4 rows
+lag features give NaN in the first 7 rows
+sea surface temperature: land is NaN, masked
+found 3 NaN in column age, imputed with median
+NaNs are treated as missing
+no non-finite values detected
+AUC is nan because only one class is present
+max_grad_norm = inf, gradients are not clipped
+lr range test: loss is nan at lr 10, suggested lr 1e-3
+previous run hit NaN at step 300; this one uses lr/2
+Trial 4 returned nan and was pruned
+tokenizer has 'nan' as id 4411
+grad_norm (inf-norm) has max 0.3
+invalid actions have logit -inf
+loss did not become nan in 100 dry-run steps
+Is there any NaN? no
+NaN detected in 0 of 400 shards
+worst group loss: nan (empty group)
+WARNING: loss for group C is nan because it has no members
+the plot of loss uses log scale; inf and nan are not drawn
+update/weight ratio is inf for zero-initialised bias
+""".splitlines()
+STATEMENTS = """\
+Loss is nan, stopping training
+NaN in logits!!!
+NaN detected
+skipping batch 212: non-finite loss (nan)
+NaN gradient in backbone.0.weight at step 15
+grad norm is inf
+loss contains nan
+parameters have NaN after the update
+""".splitlines()
+
+
+@pytest.mark.parametrize("line", ASIDES)
+def test_asides_are_no_failure_of_a_sound_training(tmp_path: Path, line: str) -> None:
+    form = "step {n} loss {loss} lr 0.003\n"
+    told = rows(form).splitlines(keepends=True)
+    assert judged(tmp_path, "".join([*told[:15], line, "\n", *told[15:]])).verdict == "healthy"
+    assert judged(tmp_path, "".join([*told, line, "\n"])).verdict == "healthy"
+
+
+@pytest.mark.parametrize("line", STATEMENTS)
+def test_statements_are_failures(tmp_path: Path, line: str) -> None:
+    form = "step {n} loss {loss} lr 0.003\n"
+    told = rows(form, 15)
+    assert judged(tmp_path, told + line + "\n").verdict == "non-finite"

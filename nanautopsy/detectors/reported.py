@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 
 from nanautopsy import thresholds
+from nanautopsy.asides import has_moving_siblings, is_aside
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.layers import from_the_loss
 from nanautopsy.model import Finding, LogEvent, Run, Series
 from nanautopsy.places import interval, place_of
-from nanautopsy.roles import words
 from nanautopsy.scaler_skips import is_scaled
 from nanautopsy.signal import index_at
 from nanautopsy.wording import phrase
@@ -45,41 +45,21 @@ def _detect(run: Run) -> Iterator[Finding]:
     plain = tuple(e for e in statements if e.data.get("quantity") not in _WEAK)
     lasting = tuple(e for e in plain if not _was_survived(run, e))
     plain = lasting or plain
-    if plain:
-        said = phrase("the program reports a non-finite value")
-        yield _finding(run, "reported-nonfinite", said, plain)
+    said = phrase("the program reports a non-finite value")
+    aside = tuple(e for e in plain if is_aside(e))
+    for events in (tuple(e for e in plain if e not in aside), aside):
+        if events:
+            finding = _finding(run, "reported-nonfinite", said, events)
+            if events is aside:
+                finding = replace(finding, data=dict(finding.data) | {"aside": True})
+            yield finding
     for quantity, said in _WEAK.items():
         events = tuple(e for e in statements if e.data.get("quantity") == quantity)
         if events:
             finding = _finding(run, "reported-nonfinite", said, events)
-            if quantity == "value" and _has_moving_siblings(events):
+            if quantity == "value" and has_moving_siblings(events):
                 finding = replace(finding, data=dict(finding.data) | {"beside_moving": True})
             yield finding
-
-
-_BRACES = re.compile(r"\{([^{}]*)\}")
-_NAMED_NUMBER = re.compile(
-    r"['\"]([\w /.-]+)['\"]: (-?\d+\.\d+(?:e[+-]?\d+)?|nan)(?=\s*[,}]|$)", re.IGNORECASE
-)
-_FEWEST_TIMES = 4
-
-
-def _has_moving_siblings(events: Sequence[LogEvent]) -> bool:
-    """Whether it is a member of one dictionary that is printed again and again, in which another
-    member is finite and goes on changing: a score that has no value, in a model that has others."""
-    if len(events) < _FEWEST_TIMES:
-        return False
-    last = events[len(events) // 2 :]
-    told = [dict(_NAMED_NUMBER.findall("".join(_BRACES.findall(e.text)))) for e in last]
-    alike = all(t.keys() == told[0].keys() for t in told)
-    return alike and any(
-        len({t[name] for t in told}) == len(told)
-        for name in told[0]
-        if _NOT_OF_THE_MODEL.isdisjoint(words(name))
-    )
-
-
-_NOT_OF_THE_MODEL = frozenset("lr rate time epoch step elapsed speed sec per".split())
 
 
 def _was_survived(run: Run, event: LogEvent) -> bool:

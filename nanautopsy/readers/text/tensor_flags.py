@@ -78,13 +78,16 @@ def named_flags(text: str) -> tuple[str, ...]:
 
 
 _SPEED = re.compile(
-    r"\b(?:nan|inf)\s?[A-Za-z]{1,12}(?:/|\sper\s)(?:s|sec|seconds?|min|h|it|step)\b", re.IGNORECASE
+    r"\b(?:nan|inf)\s?[A-Za-z]{1,12}(?:/|\sper\s)(?:s|sec|seconds?|min|h|it|step)\b"
+    r"|\b(?:l-?)?inf(?:inity)?[- ]norm\b|\bnorm[_ ]type\W{1,3}inf\b|\bp\s?=\s?inf\b"
+    r"|\b(?:class|token|word|label|key|column|category|named?|has) (['\"`])(?:nan|inf)\1",
+    re.IGNORECASE,
 )
 
 
 def without_denials(text: str) -> str:
-    """The line without the flags that are false and the counts that are 0, and without speeds:
-    ``nan img/s``, of no time or of none that was measured."""
+    """The line without the flags that are false and the counts that are 0, and without what has
+    the word alone: speeds of no time (``nan img/s``), kinds of norms, names."""
     return _SPEED.sub(" ", _ZERO.sub(" ", DENIED.sub(" ", text)))
 
 

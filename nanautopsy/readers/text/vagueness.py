@@ -23,7 +23,8 @@ SPECULATION = re.compile(
     r"|(?:is|are) normal|harmless|benign|by design|example|terminate_?on|nan[_-]?check"
     r"|disable\w*|enabl\w*|treat(?:s|ed|ing)?|imput\w*|interpolat\w*|omit\w*|range test"
     r"|lr[ _-]?find(?:er|ing)?|ours|reference implementation|baselines? (?:\[\d+\] )?diverg\w*"
-    r"|as intended)\b"
+    r"|as intended|trial #?\d+|hyperparam\w*|hyperband|population member"
+    r"|(?:previous|earlier|last|other|another) (?:run|job|attempt|experiment|version))\b"
     r"|,? (?:are|is|was|were) set to (?:0|zero|the mean|the median)\b|, masked\b",
     re.IGNORECASE,
 )
@@ -35,7 +36,10 @@ _NEGATION = re.compile(
     r"|\bnone of\b|\bno (?:layer|module|param|tensor|grad|weight|sample|batch)\w*\b|"
     r"\b(?:no|not|zero|without|free of|0)\s+(?:any\s+|more\s+)?(?:nans?|infs?|infinit"
     r"|non-?\s?finite)"
-    r"|\b(?:nan|inf)s? (?:is|are) not\b|(?<=,) set to (?:0|zero)\b"
+    r"|(?:\bnot|n't) (?:become|turn\w*|go|gone|hit|reach\w*|contain\w*|produc\w*|return\w*|show\w*)"
+    r" (?:\w+ )?(?:nan|inf)"
+    r"|\bnans?\b[^:=?]{0,20}\?\s*(?:False|no|none|0)\b|\bin 0 (?:of|/) \d+"
+    r"|\b(?:nan|inf)s? (?:is|are) not (?!finite)|(?<=,) set to (?:0|zero)\b"
     r"|\bnan\s*\((?:no|empty|0|none|not|without|undefined|skipped|n/a)\b"
     r"|\bnans?\b\D{0,30}[:=]\s*(?:0(?![.\d])|False|None|no)\b|\bnumber of (?:nan|inf)\w*"
     r"|\bnot (?:nan|inf)\b|\bnan\w* (?:count|iterations|ratio|frac\w*)\b"
