@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from statistics import median_low
 
@@ -55,11 +57,24 @@ def _flipped(before: Checkpoint, after: Checkpoint) -> Finding | None:
     return None
 
 
+_BASE = re.compile(
+    r"(?:^|/)(?:base|pretrained|foundation|initial|init|source|start)(?:[/._-]|$)", re.I
+)
+"""Names of what a run starts from, which says no step."""
+
+
 def _of_the_first(run: Run) -> Iterator[Finding]:
-    measured = [c for c in in_order(run.checkpoints) if weights(c)]
-    if not measured:
-        return
-    first = measured[0]
+    """Of what the run started from: a model that is called so, or its own first save."""
+    measured = [c for c in run.checkpoints if weights(c)]
+    bases = [replace(c, step=0) for c in measured if c.step is None and _BASE.search(c.path)]
+    for first in (*bases, *in_order(measured)[:1]):
+        found = list(_absurd(run, first))
+        if found:
+            yield from found
+            return
+
+
+def _absurd(run: Run, first: Checkpoint) -> Iterator[Finding]:
     matrices = [t for t in weights(first) if len(t.shape) >= 2 and t.max_abs and not is_mask(t)]
     if len(matrices) < 2:
         return

@@ -8,6 +8,7 @@ begins to differ, a rank read a buffer that others had not written yet, or compu
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 
 import numpy as np
 
@@ -32,11 +33,9 @@ def _parted(ranks: list[Series]) -> Finding | None:
     """The first step at which ranks that had agreed did not."""
     if len(ranks) != len({s.rank for s in ranks}):
         return None
-    length = min(map(len, ranks))  # one may have been stopped before the others
-    steps = ranks[0].steps[:length]
-    if not all(np.array_equal(s.steps[:length], steps) for s in ranks[1:]):
-        return None
-    rows = np.stack([s.values[:length] for s in ranks])
+    # One may have been stopped before the others, or log more rows.
+    steps = reduce(np.intersect1d, [s.steps for s in ranks])
+    rows = np.stack([s.values[np.searchsorted(s.steps, steps)] for s in ranks])
     one = rows[:1]
     same = (rows == one) | (np.isnan(rows) & np.isnan(one))
     agree = same.all(axis=0)
@@ -54,7 +53,7 @@ def _parted(ranks: list[Series]) -> Finding | None:
             place=position(ranks[0].axis, int(steps[first])),
             values=", ".join(values[:4]),
         ),
-        source=ranks[0].at(first),
+        source=ranks[0].at(int(np.searchsorted(ranks[0].steps, steps[first]))),
         step=int(steps[first]),
         last_good=int(steps[first - 1]),
         data={"axis": ranks[0].axis, "what": ranks[0].role},

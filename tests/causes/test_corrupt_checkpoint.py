@@ -135,3 +135,13 @@ def test_damage_that_was_loaded_between_two_rows(at: int, cause: str | None) -> 
     loaded = event("run-resumed", "resuming from unet_a.safetensors", at, checkpoint=saved.path)
     loss = series("loss", [2.0] * 10 + [NAN] * 10)
     assert named_cause(loss, saved, loaded) == cause
+
+
+def test_a_few_absurd_weights_in_what_is_called_the_base() -> None:
+    """The first save of the run is dead throughout and tells nothing of how it began."""
+    tensors = tuple(replace(t, path="base/model.safetensors") for t in FLIPPED.tensors)
+    base = Checkpoint("base/model.safetensors", "safetensors", None, tensors)
+    dead = checkpoint(20, *(tensor(n, (64, 64), nan=4096, max_abs=0.0) for n in "abc"))
+    assert named_cause(base, dead) == "corrupt-checkpoint"
+    best = replace(base, path="best.safetensors")
+    assert named_cause(best, dead) != "corrupt-checkpoint"

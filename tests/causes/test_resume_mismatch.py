@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from builders import INF, NAN, detect, event, make_run, named_cause, series
 
+from nanautopsy import analyze
 from nanautopsy.model import Source
 
 BEFORE = [1.0, 1.1, 0.9, 1.0, 1.1, 0.9, 1.0, 1.1, 0.9, 1.0] * 2
@@ -147,3 +149,14 @@ def test_a_resume_that_two_lines_tell_of_is_told_once() -> None:
     again = replace(RESUMED, text="Restored all states", source=Source("console.log", line=9))
     found = [f for f in detect(make_run(loss, RESUMED, again)) if f.id == "resume-jump"]
     assert len(found) == 1
+
+
+def test_a_state_that_is_missing_behind_rows_of_training(tmp_path: Path) -> None:
+    """No word of a resume: a run that begins has no rows in front of such a line."""
+    rows = [f"t={i} mse={1.0 + i % 3 / 10} gnorm=0.5\n" for i in range(1, 41)]
+    died = [f"t={41 + i} mse={v} gnorm={v}\n" for i, v in enumerate((3e2, 3e4, 9e7, "inf", "nan"))]
+    said = "[state] obs_filter: key not in file, starting at count=0 mean=0 std=1\n"
+    (tmp_path / "a.log").write_text("".join([*rows, said, *died]))
+    assert analyze(tmp_path).causes[0].id == "resume-mismatch"
+    (tmp_path / "a.log").write_text("".join([*rows, *died]))
+    assert [c.id for c in analyze(tmp_path).causes][:1] != ["resume-mismatch"]

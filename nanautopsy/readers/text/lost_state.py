@@ -31,6 +31,7 @@ _STATE = (
     r"|(?:momentum|velocity|moment|accumulator|slot) (?:buffers?|slots?|variables?)"
     r"|(?:(?:target|input|feature|reward|obs(?:ervation)?|state|data|label|y|x)[ _-])?"
     r"(?:normali[sz]ers?|scalers?)|(?:obs|ret|reward|input)_rms"
+    r"|(?:obs(?:ervation)?|state|reward|ret(?:urn)?|input)[_ -](?:filters?|norm|stat(?:s|istics))"
     r"|running[ _](?:mean|stat\w*|norm\w*))"
 )
 _MORE = r"(?:[ _.-](?:states?|dict|file|entr(?:y|ies)|keys?|slots?|buffers?|variables?|\w+\.pt))*"
@@ -159,6 +160,7 @@ DIALECT = Dialect(
         "exp_avg", "moments", "momentum", "accumulator", " slots", "lr schedule", "rate schedule",
         "loss scale", "loss_scale", "'optim'", "resum", "world_size", "world size", "saved by",
         "saved with", "written by", "restor", "normalizer", "normaliser", "obs_rms", "running_m",
+        "obs_filter", "obs filter", "observation filter", "obs_norm", "obs_stat", "reward_norm", "ret_norm",
     ),
     plan=_plan,
 )  # fmt: skip
