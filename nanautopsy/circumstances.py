@@ -142,9 +142,19 @@ def sound_gradients_beside(run: Run, step: int) -> Series | None:
     is between them and the loss was sound, and so was the forward pass."""
     at = [(s, index_at(s, step)) for s in run.by_role("layer_gradient", "grad_norm")]
     values = [(s, float(s.values[i])) for s, i in at if i is not None]
-    if all(np.isfinite(value) for _, value in values):
-        return None
-    return next((s for s, value in values if np.isfinite(value) and value != 0), None)
+    bad = [s for s, value in values if not np.isfinite(value)]
+    # Other ranks, and other launches of the run, have a backward pass of their own.
+    whose = {(s.source.path, s.rank) for s in bad}
+    turned = {s.tag for s in bad}
+    return next(
+        (
+            s
+            for s, value in values
+            if np.isfinite(value) and value != 0 and s.tag not in turned
+            if (s.source.path, s.rank) in whose
+        ),
+        None,
+    )
 
 
 def own_backward(run: Run, onset: Onset) -> Series | None:

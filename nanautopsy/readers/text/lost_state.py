@@ -160,7 +160,8 @@ DIALECT = Dialect(
         "exp_avg", "moments", "momentum", "accumulator", " slots", "lr schedule", "rate schedule",
         "loss scale", "loss_scale", "'optim'", "resum", "world_size", "world size", "saved by",
         "saved with", "written by", "restor", "normalizer", "normaliser", "obs_rms", "running_m",
-        "obs_filter", "obs filter", "observation filter", "obs_norm", "obs_stat", "reward_norm", "ret_norm",
+        "obs_filter", "obs filter", "observation filter", "obs_norm", "obs_stat", "reward_norm",
+        "ret_norm",
     ),
     plan=_plan,
 )  # fmt: skip
