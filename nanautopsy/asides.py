@@ -30,7 +30,7 @@ _MOMENT = re.compile(
 _DEGENERATE = re.compile(
     r"\b(?:for|of|on|with|over|between|in) (?:the |a |an )?"
     r"(?:zero|empty|fixed|frozen|unused|constant|identical|missing|dead|degenerate|padded|absent"
-    r"|single|first)\b|\bbecause (?:it|they|there) \w+ no\b",
+    r"|single|first|pruned|unlabel\w*)\b|\bbecause (?:it|they|there) \w+ no\b",
     re.IGNORECASE,
 )
 """Of what there is nothing to compute, or always the same."""

@@ -270,6 +270,12 @@ worst group loss: nan (empty group)
 WARNING: loss for group C is nan because it has no members
 the plot of loss uses log scale; inf and nan are not drawn
 update/weight ratio is inf for zero-initialised bias
+loss for unlabeled samples is nan and masked out
+param count 1.2M; none has nan
+loss went from inf to 2.1 after the first epoch
+target loss inf (no early stop)
+aux loss: nan (disabled)
+loss cap: inf
 """.splitlines()
 STATEMENTS = """\
 Loss is nan, stopping training

@@ -114,7 +114,8 @@ _ENDS_VALUE = re.compile(
     r"\s*(?:$|\\[nrt]|:(?=\s)|[,;|)%\]}\"'>!.(]|\s{2,}|[A-Za-z-](?![\d])|/\w)|\s+[A-Za-z(\[]|\s*[^\x00-\x7f]"
 )
 _EXPLAINED = re.compile(
-    r"\s*\((?:no|empty|0|none|not|without|undefined|skipped|n/a)\b", re.IGNORECASE
+    r"\s*\((?:no|empty|0|none|not|without|undefined|skipped|n/a|disabled|off|unused)\b",
+    re.IGNORECASE,
 )
 """Behind a NaN that is none of the model's: ``worst group loss: nan (empty group)``."""
 _COUNTER = re.compile(r"\b(?:global_)?(?:step|iter(?:ation)?|epoch|update|batch)\b", re.IGNORECASE)

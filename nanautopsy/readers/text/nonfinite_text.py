@@ -95,7 +95,7 @@ _SENTENCE = re.compile(r"(?<=[.!?;])\s+(?=[A-Z])")
 _KERAS = "Invalid loss, terminating training"
 _BEST = re.compile(
     r"\b(?:masks?|masked|(?:ratio|snr|condition number)(?:\W+|\W+is\W+)inf|best|decreased|improved"
-    r"|max_(?:grad_)?norm|not clipped|no clipping|\w*clip\w*\W{1,3}inf|minimum"
+    r"|max_(?:grad_)?norm|not clipped|no clipping|from inf to|\w*clip\w*\W{1,3}inf|minimum"
     r"|(?:invalid|illegal|impossible|forbidden) (?:actions?|moves?|tokens?|transitions?|states?)"
     r"|lowest|patience|min(?!\s*=\s*-?\d))\b",
     re.IGNORECASE,

@@ -25,7 +25,8 @@ SPECULATION = re.compile(
     r"|lr[ _-]?find(?:er|ing)?|ours|reference implementation|baselines? (?:\[\d+\] )?diverg\w*"
     r"|as intended|trial #?\d+|hyperparam\w*|hyperband|population member"
     r"|(?:previous|earlier|last|other|another) (?:run|job|attempt|experiment|version))\b"
-    r"|,? (?:are|is|was|were) set to (?:0|zero|the mean|the median)\b|, masked\b",
+    r"|,? (?:are|is|was|were) set to (?:[01]|zero|one|the mean|the median)\b|, masked\b"
+    r"|\bmasked out\b",
     re.IGNORECASE,
 )
 _NEGATION = re.compile(
@@ -33,14 +34,15 @@ _NEGATION = re.compile(
     r"|leaves|grads|gradients|weights|samples|batches|values|elements)\b"
     r"|\b0\s+(?:non-?\s?finite|bad|invalid)\b"
     r"|\b(?:nan|inf|non-?\s?finite)s?\b[^:=]{0,40}[:=]\s*(?:\[\]|\{\}|\(\)|set\(\)|none\b)"
-    r"|\bnone of\b|\bno (?:layer|module|param|tensor|grad|weight|sample|batch)\w*\b|"
+    r"|\bnone (?:of|has|have|is|are)\b"
+    r"|\bno (?:layer|module|param|tensor|grad|weight|sample|batch)\w*\b|"
     r"\b(?:no|not|zero|without|free of|0)\s+(?:any\s+|more\s+)?(?:nans?|infs?|infinit"
     r"|non-?\s?finite)"
     r"|(?:\bnot|n't) (?:become|turn\w*|go|gone|hit|reach\w*|contain\w*|produc\w*|return\w*|show\w*)"
     r" (?:\w+ )?(?:nan|inf)"
     r"|\bnans?\b[^:=?]{0,20}\?\s*(?:False|no|none|0)\b|\bin 0 (?:of|/) \d+"
-    r"|\b(?:nan|inf)s? (?:is|are) not (?!finite)|(?<=,) set to (?:0|zero)\b"
-    r"|\bnan\s*\((?:no|empty|0|none|not|without|undefined|skipped|n/a)\b"
+    r"|\b(?:nan|inf)s? (?:is|are) not (?!finite)|(?<=,) set to (?:[01]|zero|one)\b"
+    r"|\b(?:nan|inf)\s*\((?:no|empty|0|none|not|without|undefined|skipped|n/a|disabled|off|unused)\b"
     r"|\bnans?\b\D{0,30}[:=]\s*(?:0(?![.\d])|False|None|no)\b|\bnumber of (?:nan|inf)\w*"
     r"|\bnot (?:nan|inf)\b|\bnan\w* (?:count|iterations|ratio|frac\w*)\b"
     r"|\bnon-?\s?finite\b[^\d:=]{0,30}[:=]\s*(?:0|False|None|no)\b",

@@ -159,10 +159,13 @@ def is_group_rate(name: str) -> bool:
     return rate and _GROUP.search(name) is not None
 
 
+_UNDER = frozenset({"lowest", "minimum", "cap", "limit", "threshold"})
+
+
 def is_best(name: str) -> bool:
     """A running best starts at infinity by design."""
     parts = words(name)
-    return "best" in parts or "min" in parts or "lowest" in parts or "minimum" in parts
+    return "best" in parts or "min" in parts or not _UNDER.isdisjoint(parts)
 
 
 def counter_kind(name: str) -> str | None:
