@@ -168,7 +168,7 @@ def classify(tag: str) -> tuple[SeriesRole, str | None]:
         told = classify(metric)
         if told[0] != "other":
             return told
-    tag = in_english(tag.removesuffix(" vs samples"))
+    tag = _NORM_BARS.sub(_spelled, in_english(tag.removesuffix(" vs samples")))
     if _BARS.fullmatch(tag.rpartition("/")[2].strip()):
         return "grad_norm", None
     if _WEIGHT_BARS.fullmatch(tag.rpartition("/")[2].strip()) or words(tag) in _WEIGHT_NORMS:
@@ -189,6 +189,14 @@ def classify(tag: str) -> tuple[SeriesRole, str | None]:
     if _OF_HISTOGRAM.search(tag):
         return "other", None  # The extremes and counts of many losses are no loss.
     return _global_role(parts, have), None
+
+
+_NORM_BARS = re.compile(r"(?<!\w)\|{1,2}(g|w)\|{1,2}(?=[\s/._:-]*[A-Za-z])", re.IGNORECASE)
+"""The norm of a gradient or a weight as formulas write it, before the name of its layer."""
+
+
+def _spelled(bars: re.Match[str]) -> str:
+    return "grad_norm" if bars[1].lower() == "g" else "weight_norm"
 
 
 def _is_extreme(have: frozenset[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from builders import INF, NAN, checkpoint, detect, judge, make_run, series, tensor
+from builders import INF, NAN, checkpoint, detect, judge, make_run, named_cause, series, tensor
 
 from nanautopsy.checkpoints.damage import damaged, weights
 from nanautopsy.model import BadRows, Checkpoint, Finding, Run, TensorHealth
@@ -201,3 +201,50 @@ def test_the_weight_that_grew_alone() -> None:
     assert not found(make_run(*line), "weight-growth"), "nothing is wrong with growing"
     together = [sized(100, a=1.0, b=1.0, c=1.0), sized(200, a=9.0, b=8.0, c=9.0)]
     assert not found(make_run(*together, broken), "weight-growth")
+
+
+def test_what_grew_with_the_others_did_not_flip() -> None:
+    few = tensor("a", (64, 64), max_abs=1.0e9, rms=1.0e9 / 64)
+    before = model(100, tensor("a", (64, 64)), tensor("b"), tensor("c"))
+    (finding,) = found(
+        make_run(before, model(200, few, tensor("b"), tensor("c"))), "flipped-weight"
+    )
+    assert finding.layer == "a"
+    together = model(200, few, tensor("b", max_abs=5.0e5), tensor("c", max_abs=2.0e6))
+    assert not found(make_run(before, together), "flipped-weight")
+
+
+def test_a_saved_loss_scale_ends_where_it_is_seen_at_its_end() -> None:
+    (finding,) = found(make_run(*states(65536.0, 32768.0, 64.0, 1.0, 1.0)), "loss-scale-collapse")
+    assert (finding.step, finding.last_good) == (300, 200)
+
+
+def rates(*values: float) -> list[Checkpoint]:
+    """Saves whose optimizer holds its rate as an array."""
+    name = "opt_state/hyperparams/learning_rate"
+    return [
+        model(50 * i, tensor("w"), tensor(name, (), max_abs=v, part="state"))
+        for i, v in enumerate(values)
+    ]
+
+
+def test_a_learning_rate_that_only_checkpoints_tell() -> None:
+    dying = [*rates(0.01, 0.01, 0.01, 0.01, 50.0), model(250, bad("w"))]
+    (finding,) = found(make_run(*dying), "lr-jump")
+    assert (finding.step, finding.last_good) == (200, 150)
+    assert named_cause(*dying) == "lr-spike"
+    assert not found(make_run(*rates(0.001, 0.004, 0.008, 0.01, 0.008)), "lr-jump"), "a warmup"
+    logged = series("lr", [0.01] * 5)
+    assert not found(make_run(logged, *dying), "lr-jump"), "a logged rate tells more"
+
+
+def test_moments_do_not_hide_projections_that_grew() -> None:
+    def at(step: int, q: float, moments: float) -> Checkpoint:
+        names = ("layers.1.q_proj.weight", "layers.1.mlp.weight", "head.weight")
+        sizes = (q, 0.5, 0.5)
+        own = [tensor(name, rms=size) for name, size in zip(names, sizes, strict=True)]
+        state = [tensor(f"{i}.exp_avg", rms=moments, part="moment") for i in range(4)]
+        return model(step, *own, *state)
+
+    (finding,) = found(make_run(at(10, 0.5, 0.001), at(60, 4.0, 1.0)), "projection-growth")
+    assert finding.data["others"] == 1.0

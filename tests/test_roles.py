@@ -269,3 +269,9 @@ def test_words_of_a_tag() -> None:
 def test_an_output_that_leads_its_tag_is_no_part_of_the_path() -> None:
     assert classify("out_absmax/stages.1") == ("layer_activation", "stages.1")
     assert classify("grad_norms.out") == ("layer_gradient", "out")
+
+
+def test_norms_as_formulas_write_them() -> None:
+    assert classify("|g| cell.weight") == ("layer_gradient", "cell.weight")
+    assert classify("||W|| cell.weight") == ("layer_parameter", "cell.weight")
+    assert classify("|g|") == ("grad_norm", None)

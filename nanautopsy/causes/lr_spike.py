@@ -24,6 +24,7 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
+from nanautopsy.checkpoints.states import state_series
 from nanautopsy.model import Assessment, Finding
 from nanautopsy.wording import phrase
 
@@ -155,7 +156,11 @@ CAUSE = Cause(
     needs=(
         Need(
             phrase("learning rate"),
-            lambda run: bool(run.by_role("learning_rate") or run.events_of("rate-set")),
+            lambda run: bool(
+                run.by_role("learning_rate")
+                or run.events_of("rate-set")
+                or state_series(run.checkpoints, "learning_rate", "learning_rate")
+            ),
         ),
     ),
     remedies=(

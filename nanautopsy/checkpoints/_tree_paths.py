@@ -26,6 +26,7 @@ _BUFFERS = frozenset({"batch_stats", "buffers", "batch_norm_stats"})
 _STATE = frozenset(
     {"step", "steps", "epoch", "count", "chrono", "rng", "rngs", "key", "prng", "dropout_rng"}
     | {"iter", "iteration", "global_step", "data", "loss_scale", "dynamic_scale", "seed", "metrics"}
+    | {"lr", "learning_rate", "update", "updates"}
 )
 _PARAMETERS = frozenset({"params", "param", "target", "model", "model_weights", "layers"})
 _PARAMETER_ENDS = frozenset(

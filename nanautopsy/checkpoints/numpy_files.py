@@ -116,7 +116,8 @@ READER = NumpyReader()
 def _checkpoint(artifact: Artifact, gathered: _Gathered) -> StoredCheckpoint | Skipped:
     name = artifact.path.rpartition("/")[2]
     several = len(artifact.members) > 1
-    paths = [path for path, _ in gathered.tensors]
+    # Counts and rates that stand beside the weights are numbers without a dimension.
+    paths = [path for path, tensor in gathered.tensors if tensor.shape]
     known = like_parameters(paths) or artifact.kind == "equinox"
     known = known or bool(
         artifact.kind == "npz" and _CHECKPOINT_NAME.fullmatch(name) and not _data_names(paths)

@@ -8,6 +8,7 @@ name                                    step   habit of
 ``iter_0000500``, ``iter_500.pth``        500  Megatron, mmengine
 ``epoch=3-step=500.ckpt``                 500  Lightning
 ``step_500``, ``step-500``, ``step500``   500  accelerate examples, torchtitan, kohya
+``it0000500``, ``net_it500.pt``           500  some
 ``500_steps``, ``10k-iters``                n  many
 ``ckpt_500.pt``, ``model.ckpt-500``       500  nanoGPT forks, TensorFlow 1
 ``model_0004999.pth``                    4999  detectron2
@@ -55,15 +56,18 @@ _SETTING_WORDS = frozenset(
     | {"accumulation", "accum", "inference", "diffusion", "rollout", "sampling", "n"}
 )
 _STEP_PARENTS = frozenset({"checkpoint", "checkpoints", "ckpt", "ckpts", "steps", "iterations"})
-_MODEL_WORDS = frozenset({"model", "opt", "ema", "params", "state", "agent", "policy"})
+_MODEL_WORDS = frozenset(
+    {"model", "net", "network", "opt", "ema", "params", "state", "agent", "policy"}
+)
 _FILE = re.compile(r"(\d+)\.(?:pt|pth|bin|ckpt|safetensors|npz|msgpack|pkl)")
 _HABITS = (
     re.compile(r"ep\d+-ba(\d{1,9})(?:[-.].*)?"),
     re.compile(r"(\d{6,9})_adapters\.\w+"),
     re.compile(r"[gd]_(\d{1,9})\.pth"),
     re.compile(r"streaming_(?:params|train_state)_(\d{1,9})"),
+    re.compile(r"(?:.*[-_.])?it_?(0\d{2,8}|\d{3,7})(?:[-_.][^\d]*)?"),
 )
-"""Whole names that a single program gives."""
+"""Whole names that a single program gives, and iterations cut down to two letters."""
 _UNTRAINED = re.compile(
     r"(?:(?:model|ckpt|checkpoint|weights|params|state)[-_.]?)?(?:init|initial|untrained)"
     r"(?:[-_.]?(?:model|ckpt|checkpoint|weights|params|state))?(?:\.\w+)?"

@@ -30,6 +30,9 @@ def _detect(run: Run) -> Iterator[Finding]:
 def _flipped(before: Checkpoint, after: Checkpoint) -> Finding | None:
     """A weight of which a few elements are absurd that were ordinary in the checkpoint before."""
     known = {t.name: t.max_abs for t in weights(before)}
+    grown = [t.name for t in weights(after) if _grew(known.get(t.name), t.max_abs)]
+    if len(grown) > 1:
+        return None  # an update did it: what one bit did to one weight leaves the others alone
     for tensor in weights(after):
         was, few = known.get(tensor.name), _dominating(tensor)
         if not was or not tensor.max_abs or few is None or is_mask(tensor):
@@ -61,6 +64,11 @@ _BASE = re.compile(
     r"(?:^|/)(?:base|pretrained|foundation|initial|init|source|start)(?:[/._-]|$)", re.I
 )
 """Names of what a run starts from, which says no step."""
+
+
+def _grew(was: float | None, now: float | None) -> bool:
+    """Whether a largest magnitude rose as no sound stretch of training raises it."""
+    return bool(was and now) and now >= thresholds.WEIGHTS_EXPLODE * was  # type: ignore[operator]
 
 
 def _of_the_first(run: Run) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from nanautopsy import thresholds
-from nanautopsy.checkpoints.damage import damaged
+from nanautopsy.checkpoints.damage import damaged, weights
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series, Source
 from nanautopsy.signal import first_nonfinite, shown
@@ -141,10 +141,10 @@ def _from_checkpoints(run: Run) -> _Growth:
     sound = [c for c in run.checkpoints if c.tensors and not damaged(c) and c.step is not None]
     if len(sound) < 2:
         return {}, None, None, ""
-    first = {t.name: t for t in sound[0].tensors if t.rms and len(t.shape) >= 2}
+    first = {t.name: t for t in weights(sound[0]) if t.rms and len(t.shape) >= 2}
     ratios = {}
     worst: tuple[float, Source, str] | None = None
-    for tensor in sound[-1].tensors:
+    for tensor in weights(sound[-1]):
         before = first.get(tensor.name)
         if before is None or not tensor.rms or not before.rms:
             continue

@@ -33,7 +33,7 @@ def _detect(run: Run) -> Iterator[Finding]:
     logged = run.by_role("loss_scale")
     saved = state_series(run.checkpoints, "loss_scale", "loss_scale")
     for series in logged or ((saved,) if saved is not None else ()):
-        yield from _from_series(series, _logging_interval(run))
+        yield from _from_series(series, _logging_interval(run), saved=series is saved)
 
 
 def _logging_interval(run: Run) -> int:
@@ -134,11 +134,13 @@ def _number(event: LogEvent, name: str) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
-def _from_series(series: Series, interval: int) -> Iterator[Finding]:
+def _from_series(series: Series, interval: int, saved: bool) -> Iterator[Finding]:
+    """``saved``: of checkpoints, between which a scaler halves and doubles many times: only the
+    one that holds the last value shows that it had fallen to its end."""
     values = series.values[np.isfinite(series.values) & (series.values > 0)]
     if len(values) < 2 or values.max() == values[-1] or values[-1] > thresholds.SCALE_PATHOLOGICAL:
         return
-    start = _last_fall(series, interval)
+    start = _first_at_the_end(series) if saved else _last_fall(series, interval)
     before = max(start - 1, 0)
     falls = int(np.log2(values.max()) - np.log2(values[-1]))
     if falls >= thresholds.SCALE_COLLAPSE_SKIPS:
@@ -161,6 +163,12 @@ def _from_series(series: Series, interval: int) -> Iterator[Finding]:
                 "axis": series.axis,
             },
         )
+
+
+def _first_at_the_end(series: Series) -> int:
+    """Index of the first of the equal points at the end."""
+    others = np.flatnonzero(series.values != series.values[-1])
+    return int(others[-1]) + 1 if len(others) else 0
 
 
 def _last_fall(series: Series, interval: int) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from nanautopsy import thresholds
+from nanautopsy.checkpoints.states import state_series
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, LogEvent, Run, Series
 from nanautopsy.signal import first_nonfinite, point_above, shown
@@ -17,6 +18,10 @@ def _detect(run: Run) -> Iterator[Finding]:
     for series in run.by_role("learning_rate"):
         yield from _negative(series)
         yield from _jump(run, series)
+    if not run.by_role("learning_rate"):
+        saved = state_series(run.checkpoints, "learning_rate", "learning_rate")
+        if saved is not None:
+            yield from _jump(run, saved)
     if not any(len(s) > thresholds.LR_WARMUP_POINTS for s in run.by_role("learning_rate")):
         yield from _stated_jump(run)
 

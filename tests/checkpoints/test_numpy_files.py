@@ -247,3 +247,12 @@ def test_who_inspects_an_array_is_told_of_its_nan(tmp_path: Path) -> None:
     result = inspect(tmp_path / "logits.npy")
     (history,) = result.histories
     assert history.members[0].damage == ("logits",)
+
+
+def test_counts_beside_the_weights_do_not_make_them_data(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    counts = {"gamma": np.float32(0.9), "updates": np.int64(7), "learning_rate": np.float32(0.1)}
+    np.savez(buffer, **{"fc/kernel": np.ones((4, 4)), "q/kernel": np.ones(4)}, **counts)
+    (found,) = read(buffer.getvalue(), tmp_path, "q_net_00020.npz")
+    assert isinstance(found, Checkpoint) and (found.holds, found.step) == ("model", 20)
+    assert {t.name for t in found.tensors if t.part == "state"} >= {"updates", "learning_rate"}

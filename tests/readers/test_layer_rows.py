@@ -181,3 +181,23 @@ def test_the_module_that_logs_is_no_layer(tmp_path: Path, row: str) -> None:
     found = points_of(read_text(tmp_path, "".join(row.format(n=n) for n in range(5))))
     assert found["loss", "step"][0] == [0, 1, 2, 3, 4]
     assert found["grad_norm", "step"][1] == [2.23] * 5
+
+
+def test_a_column_counts_what_is_not_finite(tmp_path: Path) -> None:
+    def form(bad: int) -> str:
+        rows = [("embed", 1.92, 0), ("blocks.0.fc", 26130.0, 0), ("head", 3.1, bad)]
+        table = [f"   {name:<14}{size:>10.4g}{n:>12d}" for name, size, n in rows]
+        heading = f"   {'module':<14}{'absmax':>10}{'#nonfinite':>12}"
+        steps = [
+            "\n".join((f">> iter {step} | ce {2.1 if step < 40 else end}", heading, *table))
+            for step, end in ((0, 2.1), (20, 2.0), (40, "nan" if bad else 1.9))
+        ]
+        return "\n".join(steps) + "\n"
+
+    (tmp_path / "sick").mkdir()
+    (tmp_path / "sick" / "out.txt").write_text(form(19).replace("19\n>>", " 0\n>>"))
+    onset = analyze(tmp_path / "sick").onset
+    assert onset is not None and (onset.step, onset.layer) == (40, "head")
+    (tmp_path / "sound").mkdir()
+    (tmp_path / "sound" / "out.txt").write_text(form(0))
+    assert analyze(tmp_path / "sound").verdict == "healthy"

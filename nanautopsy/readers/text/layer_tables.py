@@ -14,7 +14,11 @@ Samples::
              grad_norm  act_max                                                      (pandas)
     fc1       0.213400      1.5
 
-A column is read when its name says of what it is: a gradient, an activation or a weight.
+    module              absmax  #nonfinite                                           (a hook)
+    blocks.0.fc2         12.86           0
+
+A column is read when its name says of what it is: a gradient, an activation or a weight. One that
+counts non-finite elements says which layers hold any.
 """
 
 from __future__ import annotations
@@ -36,11 +40,36 @@ _OF_LAYERS = re.compile(r"(?:layer|module|param(?:eter)?|tensor|name|block)(?:[ 
 _OF_PARAMETERS = re.compile(r"param|weight", re.I)
 _SIZE = re.compile(r"(?:abs[ _]?)?(?:max|mean|norm|std|rms|min)", re.I)
 """Columns that say of what they are by the heading of the names."""
-_COLUMN = re.compile(r"[A-Za-z_|][\w|/.%()]*(?: [\w|]+){0,2}")
+_COLUMN = re.compile(r"#?[A-Za-z_|][\w|/.%()]*(?: [\w|]+){0,2}")
 _NAME = re.compile(r"[A-Za-z_.][\w./\[\]:~-]*")
+_COUNT = re.compile(
+    r"(?:#|n_|num_?|no\. ?of )?(?P<what>nans?|infs?|non[-_ ]?finites?)"
+    r"(?:[-_ ]?(?:count|elements|values))?",
+    re.IGNORECASE,
+)
+"""A column that counts. One that is called ``nan`` alone may be a flag, which counts as well."""
 _MOST_COLUMNS = 20
 _MOST_ROWS = 5000
 _PER_LAYER = ("layer_gradient", "layer_activation", "layer_parameter")
+
+
+def is_heading(text: str) -> bool:
+    """Whether the line heads a table of layers: what it names it does not state."""
+    cells = [cell for cell in _GAP.split(text.strip().strip("|").strip()) if cell]
+    return (
+        len(cells) > 1
+        and _OF_LAYERS.fullmatch(cells[0]) is not None
+        and all(map(_COLUMN.fullmatch, cells))
+    )
+
+
+def counts_of(text: str) -> dict[int, str]:
+    """Place of each column that counts non-finite elements, and the value of which it tells."""
+    if not is_heading(text):
+        return {}
+    cells = [cell for cell in _GAP.split(text.strip().strip("|").strip()) if cell]
+    found = {i: _COUNT.fullmatch(cell) for i, cell in enumerate(cells)}
+    return {i: "inf" if m["what"][:3] == "inf" else "nan" for i, m in found.items() if m}
 
 
 def columns_of(text: str) -> list[tuple[int, str]] | None:
@@ -71,9 +100,8 @@ def _is_per_layer(name: str) -> bool:
 
 
 def _on_heading(log: Log, line: Line) -> None:
-    columns = columns_of(line.text)
-    if columns is None:
-        return
+    columns, counts = columns_of(line.text) or [], counts_of(line.text)
+    held: list[tuple[str, str, Line]] = []
     counter = log.context(line) or Counter(Basis.RECORD, family="layer table")
 
     def take(line: Line) -> Take:
@@ -82,8 +110,13 @@ def _on_heading(log: Log, line: Line) -> None:
             return Take.MORE
         name, *cells = [c for c in _GAP.split(text.strip().strip("|").strip()) if c] or [""]
         values = [(tag, parse(cells[i - 1])) for i, tag in columns if i <= len(cells)]
-        if not _NAME.fullmatch(name) or not any(value is not None for _, value in values):
+        told = {i: parse(cells[i - 1]) for i in counts if i <= len(cells)}
+        known = [value for _, value in values] + list(told.values())
+        if not _NAME.fullmatch(name) or all(value is None for value in known):
             return Take.NOT_MINE
+        held.extend((name, counts[i], line) for i, n in told.items() if n is not None and n >= 1)
+        if not columns:
+            return Take.MORE
         row = log.start_row(counter, line)
         for tag, value in values:
             if value is not None:
@@ -92,15 +125,33 @@ def _on_heading(log: Log, line: Line) -> None:
             log.set_context(counter, line)
         return Take.MORE
 
-    log.follow(line, take, lines=_MOST_ROWS)
+    def tell() -> None:
+        if held:
+            name, value, at = held[0]
+            layers = tuple(dict.fromkeys(name for name, _, _ in held))
+            log.event("nonfinite-text", at, value=value, quantity=None, layer=name, layers=layers)
+
+    log.follow(line, take, tell, lines=_MOST_ROWS)
 
 
 def _plan(line: Line, lower: str) -> Handler | None:
-    return _on_heading if columns_of(line.text) is not None else None
+    headed = columns_of(line.text) is not None or counts_of(line.text)
+    return _on_heading if headed else None
 
 
 DIALECT = Dialect(
     name="layer-tables",
-    triggers=("grad", "weight", "act", "param", "norm"),
+    triggers=(
+        "grad",
+        "weight",
+        "act",
+        "param",
+        "norm",
+        "nan",
+        "nans",
+        "inf",
+        "nonfinite",
+        "non-finite",
+    ),
     plan=_plan,
 )

@@ -29,6 +29,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from nanautopsy.readers.text.dialect import Dialect, Handler, Line, Log, Take
+from nanautopsy.readers.text.layer_tables import is_heading
 from nanautopsy.readers.text.named_layer import layer
 from nanautopsy.readers.text.named_list import alone, layers_of, promises_a_list
 from nanautopsy.readers.text.named_quantity import is_untrue, quantity
@@ -127,7 +128,7 @@ def _on_line(log: Log, line: Line) -> None:
     text = line.text[:2000]
     text = text[max(0, text.rfind("Batch ", 0, text.find(_KERAS) + 1)) :]  # behind Keras' own bar
     said = said_value(text)
-    if said is None:
+    if said is None or is_heading(text):
         return
     # Of a row of metrics the counter is understood better: its step may be one of an epoch.
     # A sentence that gives the loss in passing states its step as any other does.
