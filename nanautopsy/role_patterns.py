@@ -16,6 +16,7 @@ import numpy as np
 
 from nanautopsy.directory_roles import of_evaluation
 from nanautopsy.model import Series, SeriesRole
+from nanautopsy.objectives import parts_of
 from nanautopsy.roles import EVALUATION, FORMULAS, classify, words
 from nanautopsy.wording import phrase
 
@@ -99,6 +100,8 @@ def give_roles(
         named.append(replace(one, role=role, layer=layer))
     if not any(one.role == "loss" for one in named):
         named = [_as_objective(one) for one in named]
+    if not any(one.role == "loss" for one in named):
+        named = [_as_sum(one, named) for one in named]
     terms = {one.source.path for one in named if one.role == "loss" or one.tag.lower() in _TERMS}
     named = [_as_total(one) if one.source.path in terms else one for one in named]
     notes.extend(
@@ -148,6 +151,17 @@ def _as_total(one: Series) -> Series:
         return one
     finite = one.values[np.isfinite(one.values)]
     return replace(one, role="loss") if (finite != np.floor(finite)).any() else one
+
+
+def _as_sum(one: Series, everything: Sequence[Series]) -> Series:
+    """What is called the total, where nothing is called a loss: it is one by its numbers, when
+    others of its writer, whatever their names, add up to it."""
+    parts = frozenset(words(one.tag))
+    if one.role != "other" or not parts & {"total", "overall"} or not parts <= _TOTAL:
+        return one
+    beside = [s for s in everything if s.source.path == one.source.path and s.rank == one.rank]
+    others = [s for s in beside if s is not one and s.role == "other" and s.layer is None]
+    return replace(one, role="loss") if parts_of(one, others) else one
 
 
 def _by_values(one: Series, notes: list[str]) -> SeriesRole:

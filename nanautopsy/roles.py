@@ -123,7 +123,9 @@ _NOT_MINIMIZED = frozenset(
     {"reward", "rewards", "acc", "accuracy", "bleu", "f1", "score", "explained", "clipfrac"}
 )
 
-_FAMILY = frozenset({"train", "training", "debug", "stats", "monitor"})
+_FAMILY = frozenset(
+    {"train", "training", "debug", "stats", "monitor", "diag", "diagnostics", "watch"}
+)
 _NOT_A_LAYER = frozenset(
     {"clipped", "unclipped", "clip", "before", "after", "pre", "post", "raw", "all", "total", "avg"}
     | {"overall", "local", "model", "epoch", "step", "actor", "critic", "policy", "ratio"}
@@ -203,11 +205,18 @@ def _is_extreme(have: frozenset[str]) -> bool:
     """``attn_max_l0``, ``qk_absmax``: nothing but attention and its extreme; weights of softmax
     stay below 1, so that values tell."""
     named = frozenset(word for word in have if not word.isdigit() and len(word) > 1)
-    return bool(have & {"max", "absmax", "amax"}) and named <= _ATTENTION | _STATISTIC | {
-        "layer",
-        "block",
-        "head",
-    }
+    return (
+        bool(have & {"max", "absmax", "amax"})
+        and named
+        <= _ATTENTION
+        | _STATISTIC
+        | {
+            "layer",
+            "block",
+            "head",
+        }
+        | _FAMILY
+    )
 
 
 def _number_of(tag: str) -> str | None:
@@ -281,6 +290,8 @@ def _is_quantity(part: str) -> bool:
     if have & _GRADIENT:
         # Lightning's grad_2.0_norm and grad_inf_norm.
         have = frozenset(word for word in have if not word.isdigit()) - {"inf"}
+    if have & _ATTENTION and _is_extreme(have):
+        return True
     if "hidden" in have:
         have -= {"states", "state"}
     if have & _STATISTIC and have <= _STATISTIC | {"out"}:

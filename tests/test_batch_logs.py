@@ -95,6 +95,10 @@ RangeIndex: 600 entries, 0 to 599
  0   age     600 non-null    float64
  1   income  {filled} non-null    float64
 """
+OWN = """feature        count  missing        mean         std
+price           600        0     50.0931     20.1
+temp_anom       600        {missing}      0.0013      0.5
+"""
 COUNTS = """          age  income  tenure
 count  600.0   {filled}.0   600.0
 mean    -0.1   0.02   0.004
@@ -107,7 +111,11 @@ ARRAY = """X max per feature:
 
 @pytest.mark.parametrize(
     ("told", "bad", "well"),
-    [(INFO, {"filled": 588}, {"filled": 600}), (COUNTS, {"filled": 588}, {"filled": 600})]
+    [
+        (INFO, {"filled": 588}, {"filled": 600}),
+        (OWN, {"missing": 6}, {"missing": 0}),
+        (COUNTS, {"filled": 588}, {"filled": 600}),
+    ]
     + [(ARRAY, {"value": value}, {"value": "2.7364588"}) for value in ("nan", "inf")],
 )
 def test_what_is_printed_of_the_data(

@@ -128,3 +128,17 @@ def test_a_formula_is_the_loss_where_nothing_else_is(tmp_path: Path, tag: str) -
     assert {s.tag: s.role for s in analyze(log).run.series}[tag] == "loss"
     log.write_text(f"step,{tag},loss\n1,0.5,1.0\n2,0.4,1.1\n3,nan,1.2\n", encoding="utf-8")
     assert {s.tag: s.role for s in analyze(log).run.series}[tag] == "other"
+
+
+@pytest.mark.parametrize(("weight", "role"), [(0.5, "loss"), (None, "other")])
+def test_a_total_is_the_loss_where_the_others_add_up_to_it(
+    weight: float | None, role: SeriesRole
+) -> None:
+    hard = [1.3, 1.1, 1.2, 0.9, 1.0, 0.8, 0.95, 0.7] * 4
+    soft = [0.9, 0.95, 0.8, 0.85, 0.6, 0.75, 0.7, 0.5, 0.55] * 4
+    total = [
+        h + (i % 5 if weight is None else weight * s)
+        for i, (h, s) in enumerate(zip(hard, soft, strict=False))
+    ]
+    given = [series("total", total), series("hard", hard), series("soft", soft[: len(hard)])]
+    assert give_roles(given, (), [])[0].role == role

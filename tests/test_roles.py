@@ -230,6 +230,11 @@ def test_the_largest_attention_logit_has_no_layer(tag: str) -> None:
     assert classify(tag) == ("attention_logit", None)
 
 
+@pytest.mark.parametrize("tag", ["diag/layer2/qk_absmax", "monitor/layer2/attn_max"])
+def test_the_extreme_of_attention_in_a_family_of_diagnostics(tag: str) -> None:
+    assert classify(tag) == ("attention_logit", "layer2")
+
+
 @pytest.mark.parametrize(
     ("tag", "role"),
     [

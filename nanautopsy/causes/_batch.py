@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Weighing
 from nanautopsy.circumstances import at_first_steps
 from nanautopsy.detectors.attention import has_attention
+from nanautopsy.model import Onset, Run
 from nanautopsy.roles import words
-from nanautopsy.signal import up_to
+from nanautopsy.signal import shown, up_to
 from nanautopsy.wording import phrase
 
 _OF_INPUT = re.compile(
@@ -24,6 +27,11 @@ _OF_LOADING = re.compile(
     re.IGNORECASE,
 )
 """Files of programs that prepare batches; numpy warns in them, torch and JAX do not warn."""
+_EXPLAINED = (
+    "loss-term-alone", "backward-nonfinite", "no-targets", "no-keys", "left-domain",
+    "grad-norm-growth", "loss-growth", "lr-jump", "loss-scale-collapse",
+)  # fmt: skip
+"""Beside these a sudden loss has another explanation."""
 
 
 def weigh_batch(case: Case, weighing: Weighing) -> None:
@@ -101,11 +109,54 @@ def _weigh_statements(case: Case, weighing: Weighing) -> None:
                 finding.source,
             )
         elif finding.data.get("before"):
+            known = _from_the_start(case) or finding.data.get("nonfinite")
             weighing.speaks_for(
-                thresholds.STRONG if _from_the_start(case) else thresholds.MODERATE,
+                thresholds.STRONG if known else thresholds.MODERATE,
                 phrase("{finding}, before training", finding=finding.text),
                 finding.source,
             )
+            _weigh_calm(case, weighing)
+
+
+def _weigh_calm(case: Case, weighing: Weighing) -> None:
+    """A loss that was what it used to be, and NaN at the next point: the first batch with one of
+    the values that the program had told of."""
+    onset = case.onset
+    if onset is None or onset.value != "nan" or onset.quantity != "loss" or case.found(*_EXPLAINED):
+        return
+    if _seen_before(case.run, onset):
+        return
+    for series in case.run.by_role("loss"):
+        before = np.abs(up_to(series, onset.step))
+        if series.tag != onset.source.tag or len(before) < thresholds.INPUT_HISTORY:
+            continue
+        if before[-1] <= thresholds.SUDDEN_FACTOR * float(np.median(before)):
+            weighing.speaks_for(
+                thresholds.MODERATE,
+                phrase(
+                    "{tag} was {before} right before, median {usual}",
+                    tag=series.tag,
+                    before=shown(float(before[-1])),
+                    usual=shown(float(np.median(before))),
+                ),
+                onset.source,
+            )
+            return
+
+
+def _seen_before(run: Run, onset: Onset) -> bool:
+    """Whether an epoch had gone by, and all of the data with it."""
+    if onset.axis == "epoch" or onset.step is None:
+        return True
+    for series in run.series:
+        if "epoch" in words(series.tag) and series.axis == onset.axis:
+            before = up_to(series, onset.step)
+            if len(before) and before[-1] - before[0] >= 1:
+                return True
+    return any(
+        s.axis == "epoch" and len(s) > 1 and s.source.path == onset.source.path
+        for s in run.by_role("loss", "eval_loss", "other")
+    )
 
 
 def _from_the_start(case: Case) -> bool:
@@ -138,8 +189,10 @@ def _weigh_recurrence(case: Case, weighing: Weighing) -> None:
         weighing.speaks_for(thresholds.DECISIVE, finding.text, finding.source)
     for finding in case.found("died-again"):
         if finding.data.get("same"):
+            # A formula that left its domain does it again from the same seed, as data do.
+            formula = case.at_onset("left-domain")
             weighing.speaks_for(
-                thresholds.STRONG,
+                thresholds.MODERATE if formula else thresholds.STRONG,
                 phrase("{finding}: the same place in the data", finding=finding.text),
                 finding.source,
             )

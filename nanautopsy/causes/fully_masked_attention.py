@@ -231,7 +231,7 @@ def _weigh_rivals(case: Case, weighing: Weighing) -> None:
     for finding in case.found("grad-norm-growth", "loss-growth"):
         weighing.speaks_against(thresholds.MODERATE, finding.text, finding.source)
     onset = case.onset
-    if onset is None or onset.layer is None:
+    if onset is None or onset.layer is None or _is_softmax(case, onset.layer):
         return
     if not ATTENTION.search(onset.layer) and _query_before(case.run, onset) is None:
         weighing.speaks_against(

@@ -87,6 +87,19 @@ def _assess(case: Case) -> Assessment:
             break
     for finding in case.found("rank-alone", "ranks-disagree")[:1]:
         weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
+        # A loss is computed before ranks exchange anything; a gradient may be spoilt there.
+        if finding.data.get("again") and finding.data.get("what") == "loss":
+            # Of equal values before, the same batches were fine the second time.
+            once = case.found("not-reproducible")
+            weighing.speaks_for(
+                thresholds.STRONG if once else thresholds.MODERATE,
+                phrase(
+                    "rank {rank} was the first, and alone, in the attempts before as well, at "
+                    "other steps: its device stayed, its batches did not",
+                    rank=finding.data["rank"],
+                ),
+                finding.source,
+            )
     _weigh_again(case, weighing)
     _weigh_replicas(case, weighing)
     _weigh_flipped(case, weighing)

@@ -7,7 +7,8 @@ that were positive and are not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,8 @@ from nanautopsy.wording import Phrase, phrase
 
 _Words = frozenset[str]
 _SPAN = frozenset("dur durs duration durations".split())
+_EXTREME_OF = re.compile(r"(p|q|prob|var|sigma|std|det|len|deg|cos)(min|max)")
+"""A quantity and its extreme in one word: ``teacher_pmin``."""
 _BOUNDED = frozenset("y target targets label labels prob probs p pred preds".split())
 _PERCENT = 100.0
 _ROUNDED_ONE = 1 + 1e-5
@@ -52,6 +55,8 @@ _LEARNED_FROM = _of(
 _OF_LOSS = (_of("loss tokens"), _of("loss toks"), _of("num loss tokens"), _of("n loss tokens"))
 _SECTIONS = _of("train training batch step")
 """What a tag is filed under."""
+_LEARNED = _of("supervised labeled labelled unmasked annotated")
+"""What a count of targets is called without a noun."""
 _SUMMED = _of("sum count n num")
 _NOT_TARGETS = _of(
     "loss acc accuracy ignored masked vocab classes class length len lr grad norm ratio fraction"
@@ -205,6 +210,8 @@ def is_element(have: _Words) -> bool:
 def _is_target(have: _Words) -> bool:
     if ("mask" in have and have & _SUMMED) or have - _SECTIONS in _OF_LOSS:
         return True
+    if have & _LEARNED and have <= _LEARNED | _SECTIONS:
+        return True
     if "masked" in have and have & _PATCHES and not have & _NOT_TARGETS - _of("masked frac"):
         return True  # what a model of masked patches predicts
     if have & _NOT_TARGETS:
@@ -298,7 +305,7 @@ _RULES = (
 def _detect(run: Run) -> Iterator[Finding]:
     mixture = has_experts(run)
     for series in run.by_role("other", "counter"):
-        have = frozenset(words(series.tag.replace("w/o", "without")))
+        have = _apart(words(series.tag.replace("w/o", "without")))
         if mixture and have & _TOKENS:
             have |= _OF_EXPERTS  # the fewest tokens may be those of an expert
         for rule in _RULES:
@@ -306,6 +313,11 @@ def _detect(run: Run) -> Iterator[Finding]:
             if index is not None:
                 yield _finding(rule, series, index)
                 break
+
+
+def _apart(parts: Iterable[str]) -> _Words:
+    joined = [m.groups() if (m := _EXTREME_OF.fullmatch(word)) else (word,) for word in parts]
+    return frozenset(word for words_of in joined for word in words_of)
 
 
 def _finding(rule: _Rule, series: Series, index: int) -> Finding:

@@ -57,6 +57,7 @@ def _finding(run: Run, said: Phrase, events: tuple[LogEvent, ...], deaths: set[i
             "there": only,
             "count": len(events),
             "before": is_before_training(run, told),
+            "nonfinite": told.data.get("nonfinite") is True,
         },
     )
 

@@ -50,11 +50,24 @@ def _alone(run: Run, ranks: list[Series]) -> Finding | None:
             "value": kind_of(value),
             "axis": series.axis,
             "what": series.role,
+            "again": _was_alone(series, others),
             "own_loss_finite": any(
                 s.rank == series.rank and s.axis == series.axis and _finite_at(s, step)
                 for s in run.by_role("loss")
             ),
         },
+    )
+
+
+def _was_alone(series: Series, others: list[Series]) -> bool:
+    """Whether it was before all others in the attempts before as well, at other steps."""
+    deaths = series.earlier_deaths
+    if not deaths or int(series.steps[first_nonfinite(series) or 0]) in deaths:
+        return False
+    told = [s.earlier_deaths for s in others]
+    return all(
+        len(one) in (0, len(deaths)) and all(a < b for a, b in zip(deaths, one, strict=False))
+        for one in told
     )
 
 

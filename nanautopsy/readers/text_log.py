@@ -34,6 +34,7 @@ _PACKED_NAME = re.compile(r"\.(?:gz|bz2|xz|zst|zstd)$", re.IGNORECASE)
 _HOLE = re.compile(rb"\0{64,}")
 _ATTEMPT = re.compile(r"(?:^|/)attempt_\d{1,5}/(\d{1,5})/(?:stdout|stderr)\.log(?:\.\w+)?$")
 _RANK_NAME = re.compile(r"(?<![A-Za-z])(?:global[_-]?|worker[_-]?)?rank[_-]?(\d{1,5})(?!\d)", re.I)
+_PROCESS_NAME = re.compile(r"^(?:\w+[_.-])?(?:worker|proc(?:ess)?|gpu)[_-]?(\d{1,5})\.\w+$", re.I)
 _LATIN_SHARE = 0.1
 _CONTROL_SHARE = 0.02
 _BEGINNING = 4096
@@ -73,14 +74,15 @@ READER = TextLog()
 
 def rank_of(path: str, location: Path) -> int | None:
     """The rank whose log it is, where its name says so: ``attempt_0/3/stderr.log``,
-    ``train_rank3.log``, ``slurm-123-rank_3.out``.
+    ``train_rank3.log``, ``slurm-123-rank_3.out``, ``worker-3.txt``.
 
     A number behind ``rank`` may as well be that of a low-rank adapter: it is taken for a process
     only where the file of rank 0 lies beside it.
     """
     if attempt := _ATTEMPT.search(path):
         return int(attempt[1])
-    named = _RANK_NAME.search(path.rpartition("/")[2])
+    name = path.rpartition("/")[2]
+    named = _RANK_NAME.search(name) or _PROCESS_NAME.match(name)
     if named is None:
         return None
     zero = named.string[: named.start(1)] + "0" * len(named[1]) + named.string[named.end(1) :]

@@ -100,3 +100,11 @@ def test_a_count_of_what_the_loss_is_a_mean_over(tag: str) -> None:
     assert named_cause(loss, series("grad_norm", [1.0] * 20 + [NAN] * 10), counts) == (
         "empty-targets"
     )
+
+
+@pytest.mark.parametrize(("count", "cause"), [(0.0, "empty-targets"), (7.0, None)])
+def test_a_count_that_is_called_by_its_adjective(count: float, cause: str | None) -> None:
+    loss = [*GOOD, NAN, NAN, NAN]
+    supervised = [15.0, 12.0, 30.0, 9.0, 11.0, 20.0, 14.0, 8.0, 10.0, 13.0, count, 18.0, 9.0]
+    parts = (series("loss", loss), series("gnorm", [*[1.0] * 10, NAN, NAN, NAN]))
+    assert named_cause(*parts, series("supervised", supervised)) == cause

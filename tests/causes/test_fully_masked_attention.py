@@ -111,3 +111,8 @@ def test_a_length_that_fell_to_0_in_rows_of_whole_numbers() -> None:
 
     assert named(0) == "fully-masked-attention"
     assert named(2) != "fully-masked-attention"
+
+
+def test_a_softmax_of_any_name_lies_in_attention() -> None:
+    parts = (series("loss", [*CALM, NAN]), series("activations/blocks.0.softmax", [*CALM, NAN]))
+    assert named_cause(*parts) == "fully-masked-attention"

@@ -99,3 +99,13 @@ def test_the_overlap_that_is_known_for_it_where_no_version_was_read() -> None:
         assert named_cause(*parts, config=config) != "communication-race"
     fixed = named_cause(*parts, config=ZERO2, packages={"deepspeed": "0.18.0"})
     assert fixed != "communication-race"
+
+
+def test_a_rank_that_was_first_in_each_attempt_has_a_bad_device() -> None:
+    sound, bad = ranks("loss", [*CALM, 1.0, NAN], [*CALM, NAN, NAN])
+    known = (replace(sound, earlier_deaths=(6, 9)), replace(bad, earlier_deaths=(5, 8)))
+    assert named_cause(*known) == "hardware-fault"
+    same = (replace(sound, earlier_deaths=(20, 20)), replace(bad, earlier_deaths=(19, 19)))
+    assert named_cause(*same) != "hardware-fault", "the same step is the same batch"
+    other = (replace(sound, earlier_deaths=(6,)), replace(bad, earlier_deaths=(7,)))
+    assert named_cause(*other) != "hardware-fault", "another rank was the first before"

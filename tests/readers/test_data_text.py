@@ -27,6 +27,10 @@ SAID = [
     ("UserWarning: every label in this batch equals ignore_index (-100)", "labels-mismatch"),
     ("WARNING text encoder: prompt 3 has no tokens after stripping", "empty-sequence"),
     ("blocks.0.attn (At) produced nan; attn mask had 1 empty rows", "empty-sequence"),
+    ("output of blocks.0.softmax has 20/1600 NaN (its inputs had 1 rows of all -inf)", "empty-sequence"),
+    ("step 12: 3 query rows are entirely -inf after masking", "empty-sequence"),
+    ("features: (3072, 40) float32, log power mel, range [-inf, -1.39], mean 2.1", "odd-sample"),
+    ("waveform sample range: 0.0 .. nan", "odd-sample"),
     ("utt 4077-13754-0004: feats contain inf, check fbank extraction", "odd-sample"),
     ("loading shard 3/8 ... md5 check FAILED (expected 1b2c, got 99ff)", "checkpoint-damaged"),
     ("matched 0 keys, 393 keys missing, 391 keys unexpected", "weights-newly-initialized"),
@@ -63,6 +67,9 @@ SAID = [
     ("loaded pretrained.safetensors (all keys matched)", "weights-loaded"),
 ]  # fmt: skip
 DEALT_WITH = [
+    "input space: Box, features range [-inf, inf], shape (4,)",
+    "features: (3072, 40) float32, log power mel, range [-18.42, -1.39], mean -3.1",
+    "attention mask fill value -inf; fully padded rows: 0; 12 rows of 64 keys",
     "could not decode image img_00012.jpg (corrupt JPEG data), skipping sample",
     "WARNING: 59 missing values found in features; filled with column means",
     "sequences with length < 2 were filtered (17 removed)",

@@ -201,3 +201,9 @@ def test_a_column_counts_what_is_not_finite(tmp_path: Path) -> None:
     (tmp_path / "sound").mkdir()
     (tmp_path / "sound" / "out.txt").write_text(form(0))
     assert analyze(tmp_path / "sound").verdict == "healthy"
+
+
+def test_a_mask_that_is_printed_is_no_activation(tmp_path: Path) -> None:
+    text = "  blocks.0.attn.{}  shape (64, 64)  min -inf  max 0.000  mean -inf\n"
+    assert not points_of(read_text(tmp_path, text.format("causal_mask")))
+    assert points_of(read_text(tmp_path, text.format("out")))

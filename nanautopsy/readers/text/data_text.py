@@ -50,6 +50,12 @@ _LEVEL = (
 )
 """How far what is fed reaches: ``peak amplitude``."""
 _NO_LEVEL = r"(?:nan|inf(?:inity)?|\d(?:\.\d+)?e\+(?:[1-9]\d))\b"
+_ONE_END = (
+    r"[-+]?(?:nan|inf)\s*(?:,|\.\.|to)\s*[-+]?\d[\d.e+-]*"
+    r"|[-+]?\d[\d.e+-]*\s*(?:,|\.\.|to)\s*[-+]?(?:nan|inf)"
+)
+"""One end is not finite: ``[-inf, 1.32]``; where neither is, it is the range of a space."""
+_RANGE = rf"\b{_SAMPLE}\b.{{0,60}}\brange\s*[=:]?\s*(?:[\[(]\s*)?(?:{_ONE_END})(?![\w.])"
 _SUMS_TO_0 = (
     r"(?:[. ]?(?:sum|any)(?:\([^()]*\))?(?:\.\w+\(\))*|[ _]total)\s*(?:==?|is|:)?\s*"
     r"(?:0(?!\.?\d)(?:\.0*)?|False)\b"
@@ -94,6 +100,8 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"(?:0s?|zeros?|false|masked|padding)\b"
             r"|\b\w*len(?:gth)?s?\s*[=:]\s*[\[(](?:[^\])]*[\s,])?0(?=[\s,\])])"
             r"|\b[1-9]\d* (?:empty|dead|all-masked) (?:query )?rows?\b"
+            r"|\b[1-9]\d* (?:[\w-]+ )?(?:rows?|quer(?:y|ies))"
+            r" (?:(?:of|with|that are|are|were) )?(?:all|only|entirely|nothing but)[ -]+-?inf\b"
             rf"|\b(?:attention|attn|padding|key|src|source|input)[ _](?:\w+_)?mask{_SUMS_TO_0}"
             r"|\battention\b[^.;]{0,12}\brows?\b[^.;]{0,12}\bnan\b"
             r"|\bmin[_ ]?(?:deg(?:ree)?|neighbou?rs)\s*[=:]\s*0\b(?!\.\d)"
@@ -111,6 +119,7 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             rf"|\b{_SAMPLE}\b.{{0,20}}\b(?:contains?|has|have|with)\b.{{0,12}}\b(?:nan|inf)s?\b(?!\s*[:=])"
             rf"|\b{_SAMPLE}\b(?:(?!loss|grad|nll).){{0,60}}\b(?:max|min|peak|rms|mean|std|sum|absmax)"
             r"\s*[=:]\s*-?(?:nan|inf)\b"
+            rf"|{_RANGE}"
             rf"|{_LEVEL}\s*(?:is|of|[=:])?\s*[-+]?{_NO_LEVEL}"
             rf"|\b{_SAMPLE}\b.{{0,40}}\b(?:(?:is|are) (?:all )?(?:constant|zeros?|blank|silent"
             r"|corrupt(?:ed)?|invalid|broken)|coincide|out of range|outside)\b"
@@ -154,6 +163,7 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 """Which batch the line is about."""
+_RANGED = re.compile(_RANGE, re.IGNORECASE)
 _FIRST_EPOCH = re.compile(r"\bepoch\s*[:=#]?\s*0\b(?!\.\d|/\d)", re.IGNORECASE)
 _NUMBER = re.compile(r"\b\d+(?:\.\d+)?\b")
 
@@ -175,7 +185,8 @@ def _on_line(log: Log, line: Line) -> None:
         named = _NAMED.search(text)
         batch = int(named[1]) if named else None
         first = _FIRST_EPOCH.search(text) is not None  # its batches are the run's steps
-        log.event(kind, line, step=batch if first else None, batch=batch)
+        ends = _RANGED.search(text) is not None
+        log.event(kind, line, step=batch if first else None, batch=batch, nonfinite=ends)
 
 
 def _plan(line: Line, lower: str) -> Handler | None:

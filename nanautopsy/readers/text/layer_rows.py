@@ -74,6 +74,8 @@ _MODULE = re.compile(
     re.IGNORECASE,
 )
 """A module, and no parameter: where nothing says what is measured, hooks measure what it gives."""
+_MASK = re.compile(r"(?:^|[./_])masks?$", re.IGNORECASE)
+"""A buffer, which holds -Inf by design: ``blocks.0.attn.causal_mask``."""
 _GRADIENT_END = re.compile(r"\.grad$")
 _MEMORY = "layer-rows"
 
@@ -107,6 +109,8 @@ def _found(text: str) -> _Found | None:
     if value is not None or is_metric(last):
         return None  # a metric of its own: actor.grad_norm: 0.3
     if start["inside"] and not start["what"]:
+        return None
+    if _MASK.search(layer):
         return None
     if _PLACE.match(text, start.end()) or _OF_THE_RUN.search(text, start.end()):
         return None

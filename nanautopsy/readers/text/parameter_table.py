@@ -27,6 +27,8 @@ _LARGEST = re.compile(r"max|norm|rms|std|\|", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z_]\w*(?:[./]\w+)*")
 _SHAPE = re.compile(r"\D*(\d+(?:\s*[,x]\s*\d+)*),?\D*")
 
+_SHAPES = ("shape", "size", "dims")
+
 
 def columns_of(text: str) -> tuple[str, ...] | None:
     """The columns of a heading, in lower case; ``None`` for no heading of such a table."""
@@ -35,7 +37,9 @@ def columns_of(text: str) -> tuple[str, ...] | None:
         return None
     known = [cell for cell in cells[1:] if _STATISTIC.fullmatch(cell)]
     largest = any(_LARGEST.search(cell) for cell in known)
-    return tuple(cell.lower() for cell in cells) if len(known) > 1 and largest else None
+    shaped = any(cell.lower() in _SHAPES for cell in cells[1:])
+    enough = len(known) > 1 or (shaped and len(known) == 1)
+    return tuple(cell.lower() for cell in cells) if enough and largest else None
 
 
 def row_of(text: str, columns: tuple[str, ...]) -> tuple[str, bool, list[tuple[str, float]]] | None:
@@ -50,7 +54,7 @@ def row_of(text: str, columns: tuple[str, ...]) -> tuple[str, bool, list[tuple[s
             if value is None:
                 return None
             values.append((column, value))
-        elif column in ("shape", "size", "dims") and (shape := _SHAPE.fullmatch(cell)):
+        elif column in _SHAPES and (shape := _SHAPE.fullmatch(cell)):
             dims = len(re.findall(r"\d+", shape[1]))
     return cells[0], dims > 1, values
 
