@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.model import Fact, Finding, LogEvent, Run, Series, Source
+from nanautopsy.roles import words
 from nanautopsy.signal import shown, up_to
 from nanautopsy.wording import phrase
 
 _BOUNDED = ("adam", "adafactor", "adagrad", "lion", "lamb", "muon", "rmsprop", "sophia")
 """Words of optimizers whose steps do not grow with the gradient."""
+
+_NAMED_RATE = re.compile(r"lr-([A-Z]\w+)(?:[-/]|$)")
+"""The tag of Lightning's ``LearningRateMonitor``: the optimizer's class behind ``lr-``."""
+_SUMMED = frozenset("sse rss".split())
+"""Words of a loss that is a sum of squares by its name."""
+_OF_A_LOSS = frozenset("loss losses criterion objective mse nll ce bce xent".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +83,10 @@ def long_momentum(run: Run) -> float | None:
 def _optimizer(run: Run) -> str:
     """Its name in lower case; empty where nothing tells it."""
     optimizer = run.facts.get("optimizer")
-    return "" if optimizer is None else str(optimizer.value).lower()
+    if optimizer is not None:
+        return str(optimizer.value).lower()
+    tags = (_NAMED_RATE.match(series.tag) for series in run.by_role("learning_rate"))
+    return next((found[1].lower() for found in tags if found), "")
 
 
 def _number(run: Run, name: str) -> float | None:
@@ -109,6 +120,9 @@ def steps_with_the_loss(run: Run) -> Finding | None:
     the usual rates belong to losses of order one."""
     if any(word in _optimizer(run) for word in _BOUNDED):
         return None
+    summed = summed_over_batch(run)
+    if summed is not None:
+        return summed
     for series in run.by_role("loss"):
         if not len(series) or series.axis == "epoch" or int(series.steps[0]) > 1:
             continue
@@ -128,6 +142,8 @@ def steep_gradient(run: Run) -> Finding | None:
     Jacobians does that, whatever the rate."""
     for norm in run.by_role("grad_norm"):
         if not len(norm) or norm.axis == "epoch" or int(norm.steps[0]) > 1:
+            continue
+        if _is_second(norm):
             continue
         first = float(norm.values[0])
         for loss in run.by_role("loss"):
@@ -152,6 +168,14 @@ def steep_gradient(run: Run) -> Finding | None:
     return None
 
 
+def _is_second(series: Series) -> bool:
+    """Whether its first row is that of the second step: steps 1, 3, 5, as a writer leaves them that
+    counts from 0 and logs where ``(step + 1) % 2 == 0``."""
+    if len(series) < 3 or int(series.steps[0]) != 1:
+        return False
+    return bool((np.diff(series.steps[:3]) == 2).all())
+
+
 def rising_before(run: Run, step: int | None) -> Series | None:
     """A logged learning rate that rose at its last points up to ``step``, as in a warmup."""
     if step is None:
@@ -161,6 +185,30 @@ def rising_before(run: Run, step: int | None) -> Series | None:
         if len(values) >= thresholds.GROWTH_POINTS and (np.diff(values[-3:]) > 0).all():
             return series
     return None
+
+
+def summed_over_batch(run: Run) -> Finding | None:
+    """A loss that is the sum over its batch, by a setting or its name: the gradient, and with it
+    steps of an optimizer that do not have the rate's length, are as many times the mean's."""
+    if any(word in _optimizer(run) for word in _BOUNDED):
+        return None
+    for key, fact in run.config.items():
+        have = frozenset(words(key))
+        of_loss = "reduction" in have and have & _OF_A_LOSS
+        if of_loss and str(fact.value).lower() == "sum":
+            return _summed(key, fact.source)
+    for series in run.by_role("loss"):
+        if len(series) and not _SUMMED.isdisjoint(words(series.tag)):
+            return _summed(series.tag, series.at(0))
+    return None
+
+
+def _summed(name: str, source: Source) -> Finding:
+    text = phrase(
+        "{name}: the loss is a sum over the batch, which makes steps as many times longer",
+        name=name,
+    )
+    return Finding("unscaled-loss", text, source)
 
 
 def is_at_the_start(run: Run, step: int) -> bool:

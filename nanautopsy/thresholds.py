@@ -362,6 +362,11 @@ VALUE_BEYOND = 1e4
 factors of ten to a hundred."""
 VALUE_BEYOND_STEP = 1e5
 """The same over the largest reward of one step, of which a value sums up a hundred and more."""
+VALUE_SHARED = 0.1
+"""Share of either limit that is enough for a value whose error is beyond all returns too."""
+ERROR_SHARED = 10.0
+"""Root of such an error over the value at which it left what returns can give: a hundred of the
+largest, which no scale of rewards for training makes of an error."""
 VALUE_LEFT = 1e-3
 """Share of that limit from which on a value has left what returns can give: ten of the largest."""
 GAME_LOST = 1e4

@@ -217,3 +217,23 @@ def test_a_loss_thrown_up_beside_another_files_measure(last: float, told: str) -
     other = replace(measure, source=Source("summary.csv", tag="eval_top1"), axis="epoch")
     assert verdict(series("Loss", values), other) == told
     assert verdict(series("Loss", values)) == "healthy"
+
+
+def test_a_loss_that_gave_back_what_it_had_learned_below_its_peak_rate() -> None:
+    fell = [3.6 * 0.8**k for k in range(15)]
+    loss = [
+        *fell,
+        *[0.16 * 1.2**k for k in range(14)],
+        *[2.0 + 0.02 * (-1) ** k for k in range(20)],
+    ]
+    rates = [5e-5 * 1.25**k for k in range(29)] + [5e-5 * 1.25**28] * 20
+    adam = {"training": {"optimizer": "adamw"}}
+    assert verdict(series("loss", loss), series("lr", rates)) == "diverged"
+    assert named_cause(series("loss", loss), series("lr", rates), config=adam) == "lr-too-high"
+    sweep = series("lr", [5e-5 * 1.25**k for k in range(49)])
+    assert verdict(series("loss", loss), sweep) == "healthy"
+    back = [*loss[:35], *[2.0 * 0.85**k for k in range(14)]]
+    assert verdict(series("loss", back), series("lr", rates)) == "healthy"
+    assert verdict(series("loss", loss), series("lr", [0.02] * 49)) == "healthy"
+    cycle = series("lr", [*[0.03 - 0.002 * k for k in range(15)], *rates[15:]])
+    assert verdict(series("loss", loss), cycle) == "healthy"

@@ -9,7 +9,7 @@ Evidence for: loss, gradients or weights grow from the first steps on, or while 
 rises; the first logged loss is already absurd; the rate is far above what is usual for the
 optimizer and its momentum, also where only one finite row was logged; it starts at its peak; a
 momentum of 1; a rate times weight decay above 2, with which each step turns every weight around and
-makes it larger.
+makes it larger; a loss that is the sum over its batch, where steps grow with the gradient.
 
 Evidence against: a tiny rate fails too; the run trained well for long; it comes from one step to
 the next; it was non-finite at the very first step, before any update; the rate jumped later, or is
@@ -39,6 +39,7 @@ from nanautopsy.learning_rates import (
     rising_before,
     steep_gradient,
     steps_with_the_loss,
+    summed_over_batch,
     turning_decay,
 )
 from nanautopsy.model import Assessment, Finding, Onset, Series
@@ -73,6 +74,9 @@ def _assess(case: Case) -> Assessment:
         )
     if early is not None:
         weigh_first_entropy(case, weighing)
+        summed = summed_over_batch(case.run)
+        if summed is not None:
+            weighing.speaks_for(thresholds.MODERATE, summed.text, summed.source)
     _weigh_height(case, rate, weighing)
     _weigh_settings(case, rate, weighing)
     rising = _while_rising(case)

@@ -18,6 +18,7 @@ from nanautopsy.detectors.divergence import DETECTOR as DIVERGENCE
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.detectors.lr_schedule import DETECTOR as LR_SCHEDULE
 from nanautopsy.detectors.resumes import behind
+from nanautopsy.difficulty import is_made_harder
 from nanautopsy.kept_success import keeps_success, never_rose
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.moving_targets import is_moving_target, is_running_sum, is_unbound
@@ -41,7 +42,7 @@ def _detect(run: Run) -> Iterator[Finding]:
             continue
         found = _behind_a_jump(series, jumps) or _behind_a_resume(run, series)
         if found is None and not stage_changes(run) and not is_any_unplaced(run):
-            found = _with_the_rate(run, series)
+            found = _with_the_rate(run, series) or _at_the_peak(run, series)
         if found is not None and keeps_success(run, series):
             found = None
         found = found or _past_squares(run, series) or _beyond_chance(run, series)
@@ -141,6 +142,45 @@ def _with_the_rate(run: Run, series: Series) -> Finding | None:
         best=shown(float(values[best])),
     )
     return _finding(series, turned, how, with_rate=True)
+
+
+def _at_the_peak(run: Run, series: Series) -> Finding | None:
+    """A loss that gave back half of what it had learned while the rate rose, and lies there
+    long after the rate rose last. A sweep of the rate ends on its way up; a cycle comes back."""
+    values = series.values
+    if len(values) < 2 * thresholds.RISEN_MIN_POINTS or is_made_harder(run, series):
+        return None
+    smooth = np.convolve(values, np.ones(3) / 3, mode="valid")
+    at = int(smooth.argmin())
+    initial, best = float(np.median(values[:3])), float(smooth[at])
+    count = max(thresholds.LOST_POINTS, int(len(values) * thresholds.DIVERGED_TAIL))
+    tail, above = values[-count:], thresholds.DIVERGED_FACTOR * best
+    level = float(np.median(tail))
+    if level < max((initial + best) / 2, thresholds.DIVERGED_FACTOR * above) or tail.min() < above:
+        return None
+    if level < thresholds.STILL_LEARNING * float(np.median(values[-2 * count : -count])):
+        return None
+    turned = min(int(np.flatnonzero(smooth < above)[-1]) + 2, len(values) - count)
+    if not _rate_rose(run, series, at + 1, turned) or not _held_a_peak(run, series, at, count):
+        return None
+    how = phrase(
+        "though it had come to {best} before the learning rate rose on, and stays there",
+        best=shown(best),
+    )
+    return _finding(series, turned, how, with_rate=True)
+
+
+def _held_a_peak(run: Run, series: Series, best: int, count: int) -> bool:
+    """Whether the rate had never been as high when the loss was lowest, and rose no more over the
+    last ``count`` rows of the loss."""
+    for rate in run.by_role("learning_rate"):
+        if rate.axis != series.axis:
+            continue
+        before = rate.values[rate.steps <= series.steps[best]]
+        late = rate.values[rate.steps >= series.steps[-count]]
+        if len(before) and len(late) >= 2 and late[-1] <= late[0]:
+            return bool(np.nanmax(rate.values) > before.max())
+    return False
 
 
 def _is_flat(values: NDArray[np.float64]) -> bool:

@@ -106,8 +106,9 @@ def _jump(run: Run, series: Series) -> Iterator[Finding]:
 
 
 def _trouble(run: Run, rate: Series, first: int) -> int | None:
-    """The first step at which a loss or a norm lies far above all that it was up to ``first``: the
-    rate that rises again behind it did not begin it."""
+    """The first step at which a loss or a norm lies far above its median up to ``first``, and above
+    all that it was in the later half of that: the rate that rises again behind it did not begin it.
+    What an untrained model began at is no level of it."""
     found: list[int] = []
     for series in run.by_role("loss", "grad_norm"):
         if series.axis != rate.axis:
@@ -115,7 +116,9 @@ def _trouble(run: Run, rate: Series, first: int) -> int | None:
         values = np.abs(series.values)
         before = values[(series.steps <= first) & np.isfinite(values)]
         if len(before):
-            above = (series.steps > first) & (values > thresholds.GROWTH_FACTOR * before.max())
+            usual = thresholds.GROWTH_FACTOR * float(np.median(before))
+            limit = max(usual, float(before[len(before) // 2 :].max()))
+            above = (series.steps > first) & (values > limit)
             found += series.steps[above][:1].tolist()
     return min(found, default=None)
 

@@ -1,7 +1,8 @@
 """A reward that was lost again for good, beside a policy that shows why.
 
 Rewards are noisy and a harder task lowers them: it counts only where the entropy has vanished, all
-samples of a group earn the same, or the divergence from the reference is past any target.
+samples of a group earn the same, the divergence from the reference is past any target, or one
+update before it moved the policy out of reach of its own samples.
 """
 
 from __future__ import annotations
@@ -29,14 +30,25 @@ _SPREAD = frozenset({"std", "stddev", "var", "variance", "spread"})
 
 
 def _detect(run: Run) -> Iterator[Finding]:
-    if not is_reinforcement(run) or not _policy_shows_it(run):
+    if not is_reinforcement(run):
+        return
+    shown_by = _policy_shows_it(run)
+    thrown = [f.step for f in RL_METRICS.detect(run) if f.id == "update-divergence"]
+    if not shown_by and not thrown:
         return
     for series in run.series:
-        lost = _lost(series) if is_of_rewards(series) and _is_whole(series) else None
-        if lost is not None:
+        if not is_of_rewards(series) or not _is_whole(series):
+            continue
+        lost = _lost(series) or _thrown_away(series)
+        if lost is not None and (shown_by or _is_behind(lost, thrown)):
             yield lost
             yield replace(lost, id="diverged-loss")
             return
+
+
+def _is_behind(lost: Finding, updates: list[int | None]) -> bool:
+    """Whether an update that went too far comes before the fall."""
+    return any(s is not None and lost.step is not None and s <= lost.step for s in updates)
 
 
 def _is_whole(series: Series) -> bool:
@@ -84,6 +96,24 @@ def _lost(series: Series) -> Finding | None:
     top = int(smooth.argmax())
     start = top + int((smooth[top:] <= best - fell / 2).argmax()) + width // 2
     start = min(start, len(values) - 1)
+    return _finding(series, start, first, best, level, float(np.median(tail)))
+
+
+def _thrown_away(series: Series) -> Finding | None:
+    """A reward that the first update lost: all rows behind the first lie far below it."""
+    values = series.values
+    if len(values) < thresholds.DIVERGED_MIN_POINTS or not np.isfinite(values).all():
+        return None
+    first, later = float(values[0]), float(values[1:].max())
+    limit = first * (thresholds.DIVERGED_FACTOR if first < 0 else 1 - thresholds.REWARD_LOST)
+    if later >= limit:
+        return None
+    return _finding(series, 1, first, first, later, float(np.median(values[1:])))
+
+
+def _finding(
+    series: Series, start: int, first: float, best: float, level: float, usual: float
+) -> Finding:
     return Finding(
         id="reward-lost",
         text=phrase(
@@ -91,7 +121,7 @@ def _lost(series: Series) -> Finding | None:
             "lost",
             tag=series.tag,
             best=shown(best),
-            level=shown(float(np.median(tail))),
+            level=shown(usual),
         ),
         source=series.at(start),
         step=int(series.steps[start]),

@@ -2,7 +2,9 @@
 
 A value is a sum of rewards to come. One that is fitted to its own estimate (no target network, a
 discount of 1 or more, an entropy bonus without end) grows by a factor an update, and stays finite
-for long: the loss of temporal differences alone says little, since it follows the returns.
+for long: the loss of temporal differences alone says little, since it follows the returns. Past
+the square of all that they add up to it says enough, and so do values and errors that are beyond
+them by less, together.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from nanautopsy.signal import shown
 from nanautopsy.wording import phrase
 
 _VALUE = OF_Q | frozenset("qs qf value values v vf".split())
+_FITTED = frozenset("critic td bellman qf q qf1 qf2 q1 q2 vf value v".split())
+"""Words of the loss with which values are fitted."""
 _SUMS = frozenset("ret return returns episode episodic ep".split())
 """Words of a reward that is summed up over an episode."""
 _NOT_PREDICTED = frozenset(
@@ -36,15 +40,31 @@ def _detect(run: Run) -> Iterator[Finding]:
     limit = max((_limit(s) for s in run.series if is_of_rewards(s)), default=0.0)
     if not limit:
         return
-    for series in run.series:
-        have = frozenset(words(series.tag))
-        if series.role != "other" or not have & _VALUE or have & _NOT_PREDICTED:
-            continue
-        found = _beyond(series, limit)
-        if found is not None:
-            yield found
-            yield _verdict(found)
-            return
+    left = thresholds.VALUE_LEFT * limit
+    values = [s for s in run.by_role("other") if _is_a_value(s)]
+    errors = [s for s in run.by_role("loss") if _is_of_a_fit(s)]
+    far = any(_beyond(s, (left * thresholds.ERROR_SHARED) ** 2, left**2) for s in errors)
+    if values:
+        limit *= thresholds.VALUE_SHARED if far else 1.0
+        beyond = (_beyond(series, limit, left) for series in values)
+    else:
+        beyond = (_beyond(series, limit**2, left**2) for series in errors)
+    found = next((finding for finding in beyond if finding is not None), None)
+    if found is not None:
+        yield found
+        yield _verdict(found)
+
+
+def _is_a_value(series: Series) -> bool:
+    have = frozenset(words(series.tag))
+    return bool(have & _VALUE) and not have & _NOT_PREDICTED
+
+
+def _is_of_a_fit(series: Series) -> bool:
+    """Whether it is the loss of the critic, a mean of squares of differences of values, or the only
+    loss that its words tell, as of a value that is its own policy."""
+    have = frozenset(words(series.tag))
+    return bool(have & _FITTED) or have <= {"loss", "train", "training"}
 
 
 def _limit(series: Series) -> float:
@@ -55,9 +75,9 @@ def _limit(series: Series) -> float:
     return factor * max(1.0, float(values.max())) if len(values) else 0.0
 
 
-def _beyond(series: Series, limit: float) -> Finding | None:
+def _beyond(series: Series, limit: float, left: float) -> Finding | None:
     """Where all of the end lies above what returns can add up to, and still grows or stays; its
-    beginning does not."""
+    beginning does not lie above ``left``."""
     finite = np.isfinite(series.values)
     if not finite.any():
         return None
@@ -70,7 +90,7 @@ def _beyond(series: Series, limit: float) -> Finding | None:
     tail = values[-max(3, int(len(values) * thresholds.DIVERGED_TAIL)) :]
     if float(tail.min()) < limit or 2 * tail[-1] < values.max():
         return None
-    inside = np.flatnonzero(values < thresholds.VALUE_LEFT * limit)
+    inside = np.flatnonzero(values < left)
     if not len(inside):
         return None
     start = int(inside[-1]) + 1

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from builders import INF, NAN, event, named_cause, series
+from builders import INF, NAN, event, make_run, named_cause, series
+
+from nanautopsy.learning_rates import steep_gradient
 
 SLOW = [1.0] * 40 + [float(v) for v in 2.0 ** np.arange(1, 30)]
 SGD = {"training": {"optimizer": "SGD", "learning_rate": 0.01}}
@@ -184,3 +186,34 @@ def test_an_explosion_while_a_rate_above_the_usual_rises() -> None:
     assert named_cause(blown, rates, config=config) == "lr-too-high"
     sudden = series("loss", [*loss, 2.0, NAN, NAN, NAN])
     assert named_cause(sudden, rates, config=config) != "lr-too-high"
+
+
+def test_the_first_of_two_jumps_in_a_few_epochs() -> None:
+    """What an untrained model began at is no level that trouble has to pass."""
+    loss = [2.01, 0.4, 0.16, 0.09, 0.07, 0.06, 0.05, 0.05, 1.25, 5.8, NAN, NAN, NAN]
+    rates = [0.02] * 8 + [0.2] * 2 + [2.0] * 3
+    assert named_cause(series("loss", loss), series("lr", rates)) == "lr-spike"
+
+
+@pytest.mark.parametrize("setting", ["loss.reduction", "loss_reduction", "criterion.reduction"])
+def test_a_loss_that_is_summed_over_the_batch(setting: str) -> None:
+    loss = series("loss", dies([9e3, 6e4, 1.5e17]))
+    sgd = {"optimizer": "SGD", "learning_rate": 0.01}
+    assert named_cause(loss, config={"training": {**sgd, setting: "sum"}}) == "lr-too-high"
+    assert named_cause(loss, config={"training": {**sgd, setting: "mean"}}) is None
+    adam = {"optimizer": "Adam", "learning_rate": 1e-4}
+    assert named_cause(loss, config={"training": {**adam, setting: "sum"}}) is None
+
+
+def test_the_optimizer_that_a_monitored_rate_names() -> None:
+    growing = [float(v) for v in 4.0 ** np.arange(40)]
+    loss = series("loss", dies(growing))
+    assert named_cause(loss, series("lr-Adam", [0.5] * 42)) == "lr-too-high"
+
+
+def test_a_first_row_of_the_second_step_is_behind_an_update() -> None:
+    """Rows of steps 1, 3, 5 count from 0: what is steep there was made so."""
+    loss, norm = [148.0, 4.2, 4.8, 6.4, NAN], [781.0, 3.3, 0.4, 0.4, NAN]
+    for at, steep in (([1, 3, 5, 7, 9], False), ([1, 2, 3, 4, 5], True), ([0, 2, 4, 6, 8], True)):
+        run = make_run(series("train_loss", loss, at), series("grad_norm", norm, at))
+        assert (steep_gradient(run) is not None) == steep

@@ -102,3 +102,34 @@ def test_a_reward_that_is_lost_with_its_spread() -> None:
     reward = series("train/reward", LOST)
     assert judge(make_run(reward, spread, kl)).verdict == "diverged"
     assert judge(make_run(reward, kl)).verdict != "diverged"
+
+
+def test_a_reward_that_the_first_update_threw_away() -> None:
+    """The row of the first update holds what the policy earned before it."""
+    reward = series("charts/episodic_return", [-38.0, *[-700.0 - 300 * (k % 3) for k in range(59)]])
+    far = series("losses/approx_kl", [16.3, *[0.3] * 59])
+    assert judge(make_run(reward, far)).verdict == "diverged"
+    assert named_cause(reward, far) == "rl-collapse"
+    near = series("losses/approx_kl", [0.02, *[0.3] * 59])
+    assert judge(make_run(reward, near)).verdict != "diverged"  # longer episodes, for all we know
+    kept = series("charts/episodic_return", [-38.0, *[-60.0 + k for k in range(59)]])
+    assert judge(make_run(kept, far)).verdict != "diverged"
+
+
+def test_an_error_of_values_past_the_square_of_all_returns() -> None:
+    grows = [2.0 * 10.0 ** (k / 2) for k in range(60)]
+    returns = series("rollout/ep_rew_mean", [-150.0] * 60)
+    parts = series("train/actor_loss", [-v for v in grows]), returns
+    assert judge(make_run(series("train/critic_loss", grows), *parts)).verdict == "diverged"
+    assert named_cause(series("train/critic_loss", grows), *parts) == "rl-collapse"
+    large = series("train/critic_loss", [min(v, 1e6) for v in grows])
+    calm = series("train/actor_loss", [-1e3] * 60)
+    assert judge(make_run(large, calm, returns)).verdict == "healthy"
+
+
+def test_values_and_their_error_past_all_returns_together() -> None:
+    q = [10.0 * 1.3 ** min(k, 36) for k in range(60)]  # comes to a thousand and more of the largest
+    parts = series("maxQ", q), series("return", [-18.0] * 60)
+    error = series("loss", [10.0 * 1.6 ** min(k, 36) for k in range(60)])
+    assert judge(make_run(*parts, error)).verdict == "diverged"
+    assert judge(make_run(*parts, series("loss", [10.0] * 60))).verdict == "healthy"
