@@ -7,7 +7,9 @@ Evidence for: uncorrectable ECC errors, Xid lines of memory or link faults, mach
 the onset; the same step, computed again from the same state or by the attempt that resumed on
 another machine, is finite; one replica whose parameters are no longer those of the others; one rank
 first and alone, the same after restarts; between two checkpoints an element or two of one matrix
-turned, or became absurdly large, and nothing else.
+turned, or became absurdly large, and nothing else; one element of a tensor turned, while the
+moments saved with it, of which an update would have made it, are finite; one rank's copy of the
+weights is damaged, and the others' are sound.
 
 Evidence against: every rank turns at the same step with grown gradients; the lines come after the
 onset; the same step gives the same NaN again, on this device or another.
@@ -25,7 +27,8 @@ import re
 from nanautopsy import thresholds
 from nanautopsy.causes._once import weigh_once
 from nanautopsy.causes.interface import Case, Cause, Weighing, quiet
-from nanautopsy.model import Assessment, LogEvent
+from nanautopsy.checkpoints.damage import damaged_moments
+from nanautopsy.model import Assessment, Finding, LogEvent, Run
 from nanautopsy.wording import phrase
 
 _WRONG_NUMBERS = re.compile(
@@ -85,6 +88,17 @@ def _assess(case: Case) -> Assessment:
                 finding.source,
             )
             break
+        if finding.data.get("lone") and finding.last_good and _moments_sound(case.run, finding):
+            weighing.speaks_for(
+                thresholds.STRONG,
+                phrase(
+                    "{finding}: one element, while the moments of the optimizer that were saved "
+                    "with it are finite: no update made it",
+                    finding=finding.text,
+                ),
+                finding.source,
+            )
+            break
     for finding in case.found("rank-alone", "ranks-disagree")[:1]:
         weighing.speaks_for(thresholds.MODERATE, finding.text, finding.source)
         # A loss is computed before ranks exchange anything; a gradient may be spoilt there.
@@ -111,6 +125,19 @@ def _assess(case: Case) -> Assessment:
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     weigh_once(case, weighing)
     return weighing.fired()
+
+
+def _moments_sound(run: Run, finding: Finding) -> bool:
+    """Whether the weight's own moments of the same save were read, and every one is finite: a
+    buffer has none. Where some are of no named parameter, whatever is called a weight has some."""
+    beside = [c for c in run.checkpoints if c.step == finding.step]
+    of = {t.parameter for c in beside for t in c.tensors if t.part == "moment"}
+    named = finding.layer is not None and _TRAINED.search(finding.layer) is not None
+    own = finding.layer in of or (None in of and named)
+    return own and not any(damaged_moments(c) for c in beside)
+
+
+_TRAINED = re.compile(r"(?:^|[._/])(?:weight|kernel|bias|scale|gamma|beta)$", re.IGNORECASE)
 
 
 def _weigh_again(case: Case, weighing: Weighing) -> None:

@@ -21,6 +21,8 @@ _SPREAD_SHARE = 0.5
 """Share of the tensors beyond which damage has spread."""
 _FLIPPED = 2
 """Elements: two bits that flip between two checkpoints are one defect's."""
+_MANY = 8
+"""Elements of which one is a single one: a vector of a norm has as many as its layer is wide."""
 
 
 def _detect(run: Run) -> Iterator[Finding]:
@@ -79,6 +81,7 @@ def _turned(line: Sequence[Checkpoint], first: int) -> Finding:
             "last_rows": len(bad) == 1 and _are_last(bad[0]),
             "stretch": len(bad) == 1 and _is_stretch(bad[0]),
             "flipped": len(bad) == 1 and _is_flipped(bad[0]),
+            "lone": len(bad) == 1 and _is_lone(bad[0]),
             "whole_rows": len(bad) == 1 and bad[0].bad_rows is not None and bad[0].bad_rows.whole,
         },
     )
@@ -132,6 +135,11 @@ def _is_flipped(tensor: TensorHealth) -> bool:
     rows = tensor.shape[0] if len(tensor.shape) > 1 else 0
     least = min(rows, tensor.numel // rows) if rows else 0
     return tensor.nonfinite <= _FLIPPED and tensor.nonfinite < least
+
+
+def _is_lone(tensor: TensorHealth) -> bool:
+    """Whether one element of many is damaged, in a format in which no eps flushes to zero."""
+    return tensor.nonfinite == 1 and tensor.numel >= _MANY and tensor.dtype in ("F32", "F64")
 
 
 def _is_stretch(tensor: TensorHealth) -> bool:

@@ -75,3 +75,48 @@ def test_what_the_memory_corrected_is_no_error() -> None:
     ranks = [replace(LOSS, rank=0), replace(series("loss", [*[2.0] * 6, NAN]), rank=1)]
     text = "GPU 2: 14 single-bit (corrected) ECC errors since boot"
     assert named_cause(*ranks, event("hardware-error", text, 5)) is None
+
+
+def states(step: int, bad: dict[str, float], moment: float = 0.0) -> list[Checkpoint]:
+    """A save of a model of three weights and of the optimizer's moments."""
+    names = ("h.0.norm.weight", "h.1.norm.weight", "head.weight")
+    weights = [tensor(n, (24,), **(bad if n == names[1] else {})) for n in names]
+    moments = [
+        replace(
+            tensor(f"{n}.exp_avg", (24,), nan=moment), part="moment", parameter=n, moment="exp_avg"
+        )
+        for n in names
+    ]
+    held = Checkpoint(f"it-{step}/optimizer.pt", "torch", step, tuple(moments), "optimizer")
+    return [Checkpoint(f"it-{step}/model.pt", "torch", step, tuple(weights)), held]
+
+
+def test_one_element_that_no_update_made() -> None:
+    assert named_cause(*states(100, {}), *states(200, {"nan": 1})) == "hardware-fault"
+    assert named_cause(*states(100, {}), *states(200, {"nan": 1}, moment=1)) is None
+    assert named_cause(*states(100, {}), *states(200, {"nan": 3})) is None
+    half = {"nan": 1, "dtype": "F16"}
+    assert named_cause(*states(100, {}), *states(200, half)) != "hardware-fault"  # type: ignore[arg-type]
+    assert named_cause(*states(100, {}), states(200, {"nan": 1})[0]) is None, "no moments"
+
+
+def copies(step: int, *bad: int, sharded: bool = False) -> list[Checkpoint]:
+    """What four ranks saved of one model, or each of its own part."""
+    return [
+        Checkpoint(
+            f"replica_rank{rank}_iter{step}.pt",
+            "torch",
+            step,
+            (
+                tensor("a", rms=0.5 + step / 1000 + (rank / 100 if sharded else 0)),
+                tensor("b", nan=4 if rank in bad else 0),
+            ),
+        )
+        for rank in range(4)
+    ]
+
+
+def test_one_copy_of_equal_ones() -> None:
+    assert named_cause(*copies(100), *copies(200, 2)) == "hardware-fault"
+    assert named_cause(*copies(100), *copies(200, 1, 2)) is None, "a batch's reaches all"
+    assert named_cause(*copies(100, sharded=True), *copies(200, 2, sharded=True)) is None
