@@ -299,4 +299,24 @@ def _is_evaluation_failure(run: Run, finding: Finding) -> bool:
         if cast is not None and cast.value == "F16":
             return True
         return not (finding.last_good is None and _loss_is_sound(run))
+    if _is_mostly_infinite(finding):
+        return True
     return not _loss_is_sound(run) and finding.last_good is not None
+
+
+_FINITE_FIRST = 3
+"""Evaluations in a row with a number, behind which Inf is a value and no placeholder."""
+
+
+def _is_mostly_infinite(finding: Finding) -> bool:
+    """Whether an evaluation that had numbers comes out Inf from a point on, but for a few times: an
+    overflow that depends on the batches. What was not evaluated is NaN, or Inf from the start."""
+    position, count, points = (finding.data.get(k) for k in ("position", "count", "points"))
+    if not (isinstance(position, int) and isinstance(count, int) and isinstance(points, int)):
+        return False
+    infinite = finding.data.get("value") in ("inf", "-inf")
+    return (
+        infinite
+        and position >= _FINITE_FIRST
+        and count > _FINITE_FIRST * (points - position - count)
+    )

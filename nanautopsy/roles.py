@@ -190,6 +190,8 @@ def classify(tag: str) -> tuple[SeriesRole, str | None]:
             return role, None
     if _OF_HISTOGRAM.search(tag):
         return "other", None  # The extremes and counts of many losses are no loss.
+    if "losses" in have and _only_filed(tag):
+        return "other", None
     return _global_role(parts, have), None
 
 
@@ -363,6 +365,28 @@ def _global_role(parts: tuple[str, ...], have: frozenset[str]) -> SeriesRole:
     if have & _COUNTER and have <= _COUNTER | _COUNTED:
         return "counter"
     return "other"
+
+
+_GROUPS = frozenset({"losses"})
+_BESIDE_LOSSES = frozenset(
+    "values approx entropy variance explained alpha clipfrac clip logprobs rewards returns"
+    " advantages ratio".split()
+)
+"""What programs file under ``losses/`` beside the losses (CleanRL's ``losses/qf1_values`` and
+``losses/approx_kl``)."""
+
+
+def own_words(tag: str) -> frozenset[str]:
+    """The words of a metric, without those of a group of losses that it is filed under."""
+    group, _, name = tag.rpartition("/")
+    grouped = _GROUPS.issuperset(words(group)) and name
+    return frozenset(words(name if grouped else tag))
+
+
+def _only_filed(tag: str) -> bool:
+    """Whether nothing but its group calls the metric a loss, and its own name something else."""
+    own = own_words(tag)
+    return "losses" not in own and bool(own & _BESIDE_LOSSES) and not own & _LOSS
 
 
 FORMULAS = frozenset(

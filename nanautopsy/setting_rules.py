@@ -84,7 +84,7 @@ RULES = (
     ),
     _rule(
         "learning_rate",
-        r"learning_rate|lr|(base|init|initial|peak|max)_lr|lr0|optimizer\.params\.lr",
+        r"learning_rate|lr|(base|init|initial|peak|max)_lr|lr_(max|peak|base)|lr0|optimizer\.params\.lr",
         number,
         False,
     ),

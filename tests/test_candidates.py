@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from builders import NAN, event, judge, make_run, series
+from builders import INF, NAN, event, judge, make_run, series
 
 GOOD = [2.0 - 0.01 * i for i in range(30)]
 
@@ -84,3 +84,14 @@ def test_a_ratio_of_weights_that_had_no_value_yet() -> None:
     assert judge(make_run(series("loss", GOOD), ratio)).verdict == "healthy"
     norm = series("param_norm/a.weight", [1.0] * 20 + [NAN] * 10)
     assert judge(make_run(series("loss", GOOD), norm)).verdict == "non-finite"
+
+
+def test_an_evaluation_that_is_mostly_infinite_behind_its_first_numbers() -> None:
+    good = series("train/loss", GOOD)
+    over = [1.5, 1.4, 1.3, INF, 1.3, *[INF] * 12, 1.3]
+    steps = list(range(5, 5 * len(over) + 1, 5))
+    assert judge(make_run(good, series("val/loss", over, steps))).verdict == "non-finite"
+    once = [1.5, 1.4, 1.3, INF, *[1.3] * 14]
+    assert judge(make_run(good, series("val/loss", once, steps))).verdict == "healthy"
+    between = [1.5, INF, INF, INF, INF, 1.3, *[INF] * 11, 1.2]
+    assert judge(make_run(good, series("val/loss", between, steps))).verdict == "healthy"

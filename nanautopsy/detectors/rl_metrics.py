@@ -27,7 +27,7 @@ _KL = frozenset(("kl", "approxkl"))
 _OF_AN_UPDATE = frozenset(("approxkl", "clipfrac"))
 _MOVING = _KL | OF_Q | {"ratio", "logit", "logits", "logp"}
 """Words of what runs away with a policy, or with the value that it maximizes."""
-_NOT_MEASURED = frozenset("loss coef coefficient target beta weight penalty lr".split())
+_NOT_MEASURED = frozenset("loss coef coeff coefficient target beta weight penalty lr".split())
 
 
 def is_reinforcement(run: Run) -> bool:

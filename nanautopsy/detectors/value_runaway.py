@@ -19,7 +19,7 @@ from nanautopsy.attempts import take
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.detectors.rl_metrics import OF_Q, is_of_rewards, is_reinforcement
 from nanautopsy.model import Finding, Run, Series
-from nanautopsy.roles import words
+from nanautopsy.roles import own_words, words
 from nanautopsy.signal import shown
 from nanautopsy.wording import phrase
 
@@ -56,7 +56,7 @@ def _detect(run: Run) -> Iterator[Finding]:
 
 
 def _is_a_value(series: Series) -> bool:
-    have = frozenset(words(series.tag))
+    have = own_words(series.tag)
     return bool(have & _VALUE) and not have & _NOT_PREDICTED
 
 

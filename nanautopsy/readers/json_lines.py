@@ -67,7 +67,8 @@ class JsonMetricsReader:
         lines = head.split(b"\n")
         if head[:1] == b"{" and _parse(lines[0]) is not None and len(lines) > 1 and lines[1]:
             return self._claim_lines(lines, file.size > len(file.head))
-        if not file.name.lower().endswith((".json", ".jsonl", ".txt", ".log")):
+        bare = "." not in file.name and head[:1] == b"["  # Chainer's LogReport writes "log"
+        if not (bare or file.name.lower().endswith((".json", ".jsonl", ".txt", ".log"))):
             return None
         if head[:1] == b"[":
             row = _first_object(head)

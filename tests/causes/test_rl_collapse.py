@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from builders import INF, NAN, judge, make_run, named_cause, series
+from builders import INF, NAN, detect, judge, make_run, named_cause, series
 
 CALM = [0.5] * 60
 ENTROPY = series("train/entropy", [1.3] * 62)
@@ -133,3 +133,20 @@ def test_values_and_their_error_past_all_returns_together() -> None:
     error = series("loss", [10.0 * 1.6 ** min(k, 36) for k in range(60)])
     assert judge(make_run(*parts, error)).verdict == "diverged"
     assert judge(make_run(*parts, series("loss", [10.0] * 60))).verdict == "healthy"
+
+
+def test_values_that_are_filed_under_losses() -> None:
+    steps = list(range(0, 4000, 100))
+    earned = series("charts/episodic_return", [20.0 + i % 3 for i in range(40)], steps)
+    loss = series("losses/qf1_loss", [2.0 * 4.0**i for i in range(40)], steps)
+    grown = series("losses/qf1_values", [0.5 * 2.0**i for i in range(40)], steps)
+    calm = series("losses/qf1_values", [0.5 + i for i in range(40)], steps)
+    assert "value-runaway" in {f.id for f in detect(make_run(earned, loss, grown))}
+    assert "value-runaway" not in {f.id for f in detect(make_run(earned, loss, calm))}
+
+
+def test_the_weight_of_a_divergence_is_none() -> None:
+    weight = series("learner/cur_kl_coeff", [0.2 * 1.5**i for i in range(20)])
+    earned = series("episode_reward_mean", [float(i) for i in range(20)])
+    found = detect(make_run(weight, earned, series("policy_loss", [0.1] * 20)))
+    assert "policy-divergence" not in {f.id for f in found}

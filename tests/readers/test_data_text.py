@@ -51,6 +51,7 @@ SAID = [
     ("graph #57: nodes 3 and 5 coincide", "odd-sample"),
     ("could not decode frame 0412.jpg, using zeros", "odd-sample"),
     ("  humidity      3 missing", "odd-sample"),
+    ("column 'fare': 3 null values", "odd-sample"),
     ("WARNING: sha256 mismatch for model-00002-of-00003.safetensors", "checkpoint-damaged"),
     ("RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory", "checkpoint-damaged"),
     ("[load] model-00002.safetensors sha256=0f8971e2750c != manifest fe8e527157d8", "checkpoint-damaged"),

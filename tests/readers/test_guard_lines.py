@@ -190,3 +190,9 @@ def test_other_scales(tmp_path: Path, line: str) -> None:
 def test_scores_are_read_without_a_loss_beside_them(tmp_path: Path) -> None:
     rows = [f"it {i}: ce=1.4; qk max={10 * i + 1}.5; |Wq|=4.7; scaler=1024\n" for i in range(3)]
     assert points_of(read_text(tmp_path, "".join(rows)))["qk max", "step"][0] == [0, 1, 2]
+
+
+def test_settings_that_pprint_breaks_over_lines(tmp_path: Path) -> None:
+    text = "{'batch_size': 32,\n 'lr_max': 0.1,\n 'momentum': 0.9,\n 'optimizer': None}\nstep 1\n"
+    (found,) = of_type(read_text(tmp_path, text), ConfigRecord)
+    assert found.values["lr_max"] == 0.1 and found.values["batch_size"] == 32

@@ -17,6 +17,7 @@ from nanautopsy.readers._metric_rows import MetricRows
 from nanautopsy.readers._step_keys import axis_of, step_key, step_number
 from nanautopsy.readers.json_lines import READER
 
+NAN = math.nan
 BIG_VISION = b"""{"step": 1, "training_loss": 4.5, "l2_grads": NaN, "uptime": 3.5}
 {"step": 2, "training_loss": NaN, "l2_grads": NaN, "uptime": 4.0}
 {"step": 3, "training_loss": Infinity, "l2_grads": -Infinity, "uptime": 4.5}
@@ -95,6 +96,11 @@ def test_nested_values_strings_and_lists(tmp_path: Path) -> None:
         ([{"step": 0, "global_step": 9, "loss": 1}] * 2, "step", [9, 9]),
         ([{"_step": 3, "train/global_step": 30, "loss": 1}] * 2, "step", [30, 30]),
         ([{"batch": 1, "epoch": 2, "loss": 1}] * 2, "epoch", [2, 2]),
+        (
+            [{"episodes_this_iter": 0, "training_iteration": n, "loss": 1} for n in (1, 2)],
+            "step",
+            [1, 2],
+        ),
         ([{"num_updates": "12", "loss": "nan"}] * 2, "step", [12, 12]),
     ],
 )
@@ -354,3 +360,9 @@ def test_stylegan(tmp_path: Path) -> None:
     assert kind_of(text, "stats.jsonl") == "json-lines"
     loss = series_of(read(text, tmp_path, "stats.jsonl"))["Loss/G/loss"]
     assert loss.steps.tolist() == [1, 2] and math.isnan(loss.values[1])
+
+
+def test_rows_in_a_file_without_a_suffix(tmp_path: Path) -> None:
+    rows = [{"main/loss": value, "epoch": 1, "iteration": n} for n, value in ((20, 0.5), (40, NAN))]
+    loss = series_of(read(json.dumps(rows, indent=4), tmp_path, "log"))["main/loss"]
+    assert loss.axis == "step" and loss.steps.tolist() == [20, 40]

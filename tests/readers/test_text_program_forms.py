@@ -46,6 +46,50 @@ FORMS: list[tuple[str, str, Expected]] = [
         },
     ),
     (
+        "Marian, with the norm and the rate",
+        "[2025-03-04 09:13:05] Ep. 1 : Up. 20 : Sen. 1,160 : Cost 2.5 * 3,840 @ 192 after 3,840 : Time 5.97s : 833.53 words/s : gNorm 2.8 : L.r. 2.5e-02\n"
+        "[2025-03-04 09:13:39] Ep. 1 : Up. 40 : Sen. 2,320 : Cost nan * 3,840 @ 192 after 7,680 : Time 6.00s : 846.68 words/s : gNorm nan : L.r. 5.0e-02\n",
+        {
+            ("cost", "step"): ([20, 40], [2.5, NAN]),
+            ("grad_norm", "step"): ([20, 40], [2.8, NAN]),
+            ("lr", "step"): ([20, 40], [0.025, 0.05]),
+        },
+    ),
+    (
+        "Marian without them",
+        "[2025-03-04 09:13:05] Ep. 1 : Up. 20 : Sen. 1,160 : Cost 2.5 : Time 5.97s : 833.53 words/s\n",
+        {("cost", "step"): ([20], [2.5])},
+    ),
+    (
+        "VITS",
+        "2025-03-04 09:13:05,123\tljs\tINFO\tTrain Epoch: 1 [25%]\n"
+        "2025-03-04 09:13:05,124\tljs\tINFO\t[2.4, 2.1, 3.0, 18.2, 1.5, 1.2, 200, 0.0002]\n"
+        "2025-03-04 09:14:05,124\tljs\tINFO\t[2.4, 2.1, 3.0, 17.5, 1.5, inf, 400, 0.0002]\n",
+        {
+            ("disc_loss", "step"): ([200, 400], [2.4, 2.4]),
+            ("gen_loss", "step"): ([200, 400], [2.1, 2.1]),
+            ("fm_loss", "step"): ([200, 400], [3.0, 3.0]),
+            ("mel_loss", "step"): ([200, 400], [18.2, 17.5]),
+            ("dur_loss", "step"): ([200, 400], [1.5, 1.5]),
+            ("kl_loss", "step"): ([200, 400], [1.2, math.inf]),
+            ("lr", "step"): ([200, 400], [0.0002, 0.0002]),
+        },
+    ),
+    (
+        "so-vits-svc",
+        "2025-03-04 09:13:05,124\t44k\tINFO\tLosses: [2.4, 2.1, 3.0, 18.2, 1.2], step: 200, lr: 0.0001, reference_loss: 26.9\n"
+        "2025-03-04 09:14:05,124\t44k\tINFO\tLosses: [nan, nan, nan, nan, nan], step: 400, lr: 0.0001, reference_loss: nan\n",
+        {
+            ("disc_loss", "step"): ([200, 400], [2.4, NAN]),
+            ("gen_loss", "step"): ([200, 400], [2.1, NAN]),
+            ("fm_loss", "step"): ([200, 400], [3.0, NAN]),
+            ("mel_loss", "step"): ([200, 400], [18.2, NAN]),
+            ("kl_loss", "step"): ([200, 400], [1.2, NAN]),
+            ("lr", "step"): ([200, 400], [0.0001, 0.0001]),
+            ("reference_loss", "step"): ([200, 400], [26.9, NAN]),
+        },
+    ),
+    (
         "loguru",
         "2024-01-01 10:00:00.123 | INFO     | __main__:train:42 - step 1 loss: 2.5\n",
         {("loss", "step"): ([1], [2.5])},

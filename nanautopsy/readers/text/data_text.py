@@ -127,6 +127,7 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             rf".{{0,40}}{_SAMPLE}"
             rf"|\b{_SAMPLE}\b[^;|]{{0,40}}\b(?:n_|num_)?(?:nan|inf)s?"
             r"(?:[ _]count\s*[=:]?|\s*[=:])\s*[1-9]\d*\b(?!\.\d)"
+            r"|\b[1-9]\d* (?:null|NaN|non-finite|nonfinite) (?:values?|entries|cells)\b"
             r"|\b[1-9]\d* missing\b(?!\W+(?:and )?\d+ (?:unexpected|unused|extra)\b)"
             r"(?! (?:\w+ )?(?:keys?|files?|tensors?|param\w*|modules?|weights?))"
             rf"|\b(?:an? |[1-9]\d* )?empty (?:\w+ )?{_WHOLE}\b(?! (?:cache|dir|folder|list))"
@@ -209,7 +210,7 @@ DIALECT = Dialect(
         "=nan", "=inf", "=-inf", "e+", "trainable", "supervised",
         "nan", "inf", "no tokens", "sizes", "_points", "_nodes", "mask", " frames", " points",
         " nodes", " edges", " voxels", " atoms", " vertices", "interactions", " clicks", "neighbo",
-        " all false", "ignore_index",
+        " all false", "ignore_index", " null value", " null entr",
     ),
     plan=_plan,
 )  # fmt: skip

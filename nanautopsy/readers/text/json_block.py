@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from nanautopsy.model import ConfigRecord, Scalar, Source
 from nanautopsy.readers._flatten import flatten
+from nanautopsy.readers._python_repr import load_repr
 from nanautopsy.readers.text.dialect import Line, Log, Take
 
 _SEEN = "json_block"
@@ -61,14 +63,19 @@ def follow_json(log: Log, line: Line, kind: str, accept: Accept | None = None) -
 
 
 def parse_object(text: str) -> dict[str, Scalar] | None:
-    """The flat form of a printed JSON object, ``None`` if it is none.
+    """The flat form of a printed JSON object or Python dictionary, ``None`` if it is none.
 
     Python's ``inf`` and ``nan`` stand for JSON's words where a program formats its own
     (DeepSpeed prints ``"steps_per_print": inf``).
     """
-    text = _PYTHON_WORD.sub(lambda word: _JSON_WORDS[word[0]], text)
     try:
-        value = json.loads(text[: text.rindex("}") + 1])
+        value = _loaded(text[: text.rindex("}") + 1])
     except (ValueError, RecursionError):
         return None
     return flatten(value) if isinstance(value, dict) else None
+
+
+def _loaded(text: str) -> Any:
+    if re.match(r"\{\s*'", text):
+        return load_repr(text)
+    return json.loads(_PYTHON_WORD.sub(lambda word: _JSON_WORDS[word[0]], text))

@@ -8,6 +8,8 @@ Samples::
     [DEBUG] [axolotl.utils.config.log:44] config:
     {
       "learning_rate": 0.0002,
+    {'batch_size': 32,                                      (pprint, in MindSpore's model zoo)
+     'lr_max': 0.1,
     hyperparameters: lr0=0.01, lrf=0.01, momentum=0.937, weight_decay=0.0005, ...           (YOLO)
 
 What holds a loss is a row of metrics, and what names fewer than two settings of a training may be
@@ -89,8 +91,14 @@ def _on_heading(log: Log, line: Line) -> None:
     log.follow(line, take, lines=1)
 
 
+def _on_open(log: Log, line: Line) -> None:
+    follow_json(log, line, "log", is_settings)
+
+
 def _plan(line: Line, lower: str) -> Handler | None:
     text = line.text
+    if text.startswith("{'") and text.endswith(",") and "}" not in text:
+        return _on_open  # pprint breaks a long one
     if "{'" in text or '{"' in text:
         values = _dict_in(line.raw[:_MOST_TEXT].decode("utf-8", "replace"))
         return _on_dict if values is not None and is_settings(values) else None

@@ -9,7 +9,11 @@ Samples::
     Train loss 250 0.331200 Grad Norm 1.250000 3.99s/it                       (Tacotron 2)
     250:\t-6.331200                                                           (WaveGlow)
     250: nGT 43, recall 23, proposals 0, loss: x 2.4, ..., total 113.6        (pytorch-yolo2)
-    Ep. 1 : Up. 250 : Sen. 12,800 : Cost 6.3312 : Time 12.0s                  (Marian)
+    Ep. 1 : Up. 250 : Sen. 12,800 : Cost 6.3312 : Time 12.0s : 3e4 words/s : gNorm 1.2 : L.r. 3e-4
+                                                                              (Marian)
+    2024-05-01 10:00:00,123\tljs\tINFO\t[2.4, 2.1, 3.0, 18.2, 1.5, 1.2, 250, 0.0002]      (VITS)
+    2024-05-01 10:00:00,123\t44k\tINFO\tLosses: [2.4, 2.1, 3.0, 18.2, 1.2], step: 250, lr: 0.0002
+                                                                              (so-vits-svc)
     Score at iteration 250 is 6.3312                                          (Deeplearning4j)
     2024-05-01 10:00:00.123456  | loss/Average               6.3312           (rlpyt, dowel)
     2024-05-01 10:00:00.123456: train_loss -0.6331                            (nnU-Net)
@@ -52,7 +56,21 @@ _FORMS = (
     _form(r"Validation loss (?P<n>\d{1,9}): +(?P<val_loss><number>)\s*$"),
     _form(r"(?P<n>\d{1,9}):\t(?P<loss><number>)\s*$"),
     _form(r"(?P<n>\d{1,9}): nGT \d+, .*\btotal (?P<total_loss><number>)\s*$"),
-    _form(r"Ep\. \d+ : Up\. (?P<n>\d{1,9}) : Sen\. [\d,]+ : Cost (?P<cost><number>)"),
+    _form(
+        r"Ep\. \d+ : Up\. (?P<n>\d{1,9}) : Sen\. [\d,]+ : Cost (?P<cost><number>)"
+        r"(?:.* : gNorm (?P<grad_norm><number>))?(?:.* : L\.r\. (?P<lr><number>))?"
+    ),
+    _form(
+        r".*\tINFO\t\[(?P<disc_loss><number>), (?P<gen_loss><number>), (?P<fm_loss><number>),"
+        r" (?P<mel_loss><number>), (?P<dur_loss><number>), (?P<kl_loss><number>), (?P<n>\d{1,9}),"
+        r" (?P<lr><number>)\]\s*$"
+    ),
+    _form(
+        r".*\tINFO\tLosses: \[(?P<disc_loss><number>), (?P<gen_loss><number>),"
+        r" (?P<fm_loss><number>), (?P<mel_loss><number>), (?P<kl_loss><number>)\],"
+        r" step: (?P<n>\d{1,9}), lr: (?P<lr><number>)"
+        r"(?:, reference_loss: (?P<reference_loss><number>))?"
+    ),
     _form(r".*\bScore at iteration (?P<n>\d{1,9}) is (?P<score_loss><number>)\s*$"),
 )
 _CELL = _form(
@@ -92,7 +110,7 @@ def _plan(line: Line, lower: str) -> Handler | None:
 DIALECT = Dialect(
     name="terse-rows",
     triggers=("loss", "norm", ": cost ", " avg, ", " tel:", " trl:", " eval:", " train ",
-              " val ", " hella ", "score at iteration", ":\t", ": ngt "),
+              " val ", " hella ", "score at iteration", ":\t", ": ngt ", "info\t["),
     plan=_plan,
     metrics=True,
 )  # fmt: skip

@@ -56,9 +56,9 @@ _OF_GRAPHS = frozenset("labeled labelled target supervised masked valid isolated
 _LOADING = ("data",)
 """``Data: 0.01``: seconds, in the programs that grew from ImageNet's examples."""
 _NOT_COUNTERS = frozenset(
-    "total max num warmup per logging save saving saved every gradient accumulation accum number"
-    " remaining time ms sec decay size freq interval samples start end last best first after no"
-    " before skipped nan skip load loaded loading resume resuming until maximum of tokens".split()
+    "total max num warmup per logging save saving every no gradient accumulation accum tokens this"
+    " number remaining time ms sec decay size freq interval samples start end last best first after"
+    " saved before skipped nan skip load loaded loading resume resuming until maximum of".split()
 )
 _STEPS = frozenset(
     "step steps iter iters iteration iterations itr it update updates upd round rounds".split()
