@@ -207,3 +207,17 @@ def test_a_mask_that_is_printed_is_no_activation(tmp_path: Path) -> None:
     text = "  blocks.0.attn.{}  shape (64, 64)  min -inf  max 0.000  mean -inf\n"
     assert not points_of(read_text(tmp_path, text.format("causal_mask")))
     assert points_of(read_text(tmp_path, text.format("out")))
+
+
+@pytest.mark.parametrize(
+    ("heading", "row"),
+    [
+        ("name            dtype      nan_count", "income          float64           12"),
+        ("layer           fwd        inf", "block1          12.1       7.4"),
+        ("module          params     nan", "block1          1200       0"),
+    ],
+)
+def test_other_tables_count_nothing(tmp_path: Path, heading: str, row: str) -> None:
+    steps = "\n".join(f"step {i} loss {2 - i / 10:.3f}" for i in range(8))
+    (tmp_path / "train.log").write_text(f"{heading}\n{row}\n{steps}\n")
+    assert analyze(tmp_path).verdict == "healthy"

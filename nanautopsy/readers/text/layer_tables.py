@@ -37,6 +37,7 @@ _BORDERS = str.maketrans("\u2502\u2503\u2551", "|||")
 _BARS = re.compile(r"\|{1,2}(?P<what>d?[gw]|grads?|weights?|params?)\|{1,2}(?=\s|$)", re.IGNORECASE)
 """A norm as it is written in formulas, which is no cell of its own."""
 _OF_LAYERS = re.compile(r"(?:layer|module|param(?:eter)?|tensor|name|block)(?:[ _]?name)?s?", re.I)
+_OF_MODULES = re.compile(r"layer|module|param|block", re.I)
 _OF_PARAMETERS = re.compile(r"param|weight", re.I)
 _SIZE = re.compile(r"(?:abs[ _]?)?(?:max|mean|norm|std|rms|min)", re.I)
 """Columns that say of what they are by the heading of the names."""
@@ -68,8 +69,12 @@ def counts_of(text: str) -> dict[int, str]:
     if not is_heading(text):
         return {}
     cells = [cell for cell in _GAP.split(text.strip().strip("|").strip()) if cell]
-    found = {i: _COUNT.fullmatch(cell) for i, cell in enumerate(cells)}
-    return {i: "inf" if m["what"][:3] == "inf" else "nan" for i, m in found.items() if m}
+    if _OF_MODULES.match(cells[0]) is None:
+        return {}  # names may be those of a data set's columns, whose gaps are NaN
+    found = {i: m for i, cell in enumerate(cells) if (m := _COUNT.fullmatch(cell))}
+    if all(cells[i].lower() == "inf" for i in found):
+        return {}  # an inference's time
+    return {i: "inf" if m["what"].lower().startswith("inf") else "nan" for i, m in found.items()}
 
 
 def columns_of(text: str) -> list[tuple[int, str]] | None:
