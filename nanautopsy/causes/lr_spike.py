@@ -42,7 +42,10 @@ def _assess(case: Case) -> Assessment:
     weighing = Weighing()
     jump = before[-1]
     assert jump.step is not None
-    between = _points_between(case, jump.step, death)
+    elsewhere = _is_elsewhere(case, jump)
+    between = 0 if elsewhere else _points_between(case, jump.step, death)
+    if elsewhere and not _within_two_epochs(case, jump, death):
+        return quiet(phrase("the learning rate jumps in an epoch that is not the onset's"))
     if between <= thresholds.LR_JUMP_WINDOW or jump.data.get("negative"):
         # Below 0 it begins at 0: what it does takes its time.
         weighing.speaks_for(thresholds.DECISIVE, jump.text, jump.source)
@@ -53,11 +56,11 @@ def _assess(case: Case) -> Assessment:
             phrase("{between} points were logged between the jump and the onset", between=between),
             jump.source,
         )
-    for kind in ("loss-growth", "grad-norm-growth"):
+    for kind in () if elsewhere else ("loss-growth", "grad-norm-growth"):
         # A log and a tracker tell the same rise twice.
         for growth in _earliest(case.found(kind)):
             _weigh_growth(growth, jump, weighing)
-    if not jump.data.get("negative"):
+    if not jump.data.get("negative") and not elsewhere:
         _weigh_calm(case, jump, death, weighing)
     # The same jump may be logged by steps and by epochs.
     places = [f.step for f in jumps if f.step is not None]
@@ -80,6 +83,33 @@ def _assess(case: Case) -> Assessment:
             ),
         )
     )
+
+
+def _is_elsewhere(case: Case, jump: Finding) -> bool:
+    """Whether the rate is logged once an epoch and the run's losses by steps alone: their numbers
+    do not compare."""
+    losses = case.run.by_role("loss")
+    return (
+        jump.data.get("axis") == "epoch"
+        and bool(losses)
+        and all(series.axis == "step" for series in losses)
+    )
+
+
+def _within_two_epochs(case: Case, jump: Finding, death: int) -> bool:
+    """Whether the share of its steps at which the run died is that of the jump among the epochs,
+    to within two of them; both were logged from the beginning to the end."""
+    began, ended = jump.data.get("began"), jump.data.get("ended")
+    if not isinstance(began, float) or not isinstance(ended, float):
+        return False
+    long = max(case.run.by_role("loss"), key=len)
+    if len(long) < 2 or long.begins:
+        return False
+    interval = float(np.median(np.diff(long.steps)))
+    if long.steps[0] > interval:
+        return False
+    share = death / (float(long.steps[-1]) + interval)
+    return began <= share <= ended
 
 
 def _is_at(resumed: Finding, step: int) -> bool:

@@ -101,7 +101,14 @@ def _jump(run: Run, series: Series) -> Iterator[Finding]:
         source=series.at(index),
         step=int(steps[at + 1]),
         last_good=int(steps[at]),
-        data={"ratio": float(ratios[at]), "to": float(values[at + 1]), "from": float(values[at])},
+        data={
+            "ratio": float(ratios[at]),
+            "to": float(values[at + 1]),
+            "from": float(values[at]),
+            "axis": series.axis,
+            "began": float((steps[at + 1] - series.steps[0]) / len(series)),
+            "ended": float((steps[at + 1] - series.steps[0] + 2) / len(series)),
+        },
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -217,3 +218,11 @@ def test_a_first_row_of_the_second_step_is_behind_an_update() -> None:
     for at, steep in (([1, 3, 5, 7, 9], False), ([1, 2, 3, 4, 5], True), ([0, 2, 4, 6, 8], True)):
         run = make_run(series("train_loss", loss, at), series("grad_norm", norm, at))
         assert (steep_gradient(run) is not None) == steep
+
+
+@pytest.mark.parametrize(("died", "cause"), [(25, "lr-spike"), (40, None), (12, None)])
+def test_a_rate_of_each_epoch_beside_losses_of_steps(died: int, cause: str | None) -> None:
+    """Epoch 6 of 12 begins in the middle of the run, whatever its steps count."""
+    rate = replace(series("lr", [0.02] * 6 + [2.0] * 6), axis="epoch")
+    loss = series("loss", [1.0] * died + [NAN] * (48 - died), [512 * k for k in range(48)])
+    assert named_cause(loss, rate) == cause
