@@ -30,7 +30,7 @@ SAID = [
     ("output of blocks.0.softmax has 20/1600 NaN (its inputs had 1 rows of all -inf)", "empty-sequence"),
     ("step 12: 3 query rows are entirely -inf after masking", "empty-sequence"),
     ("features: (3072, 40) float32, log power mel, range [-inf, -1.39], mean 2.1", "odd-sample"),
-    ("waveform sample range: 0.0 .. nan", "odd-sample"),
+    ("waveform sample range: -0.71 .. nan", "odd-sample"),
     ("utt 4077-13754-0004: feats contain inf, check fbank extraction", "odd-sample"),
     ("loading shard 3/8 ... md5 check FAILED (expected 1b2c, got 99ff)", "checkpoint-damaged"),
     ("matched 0 keys, 393 keys missing, 391 keys unexpected", "weights-newly-initialized"),
@@ -68,6 +68,8 @@ SAID = [
     ("loaded pretrained.safetensors (all keys matched)", "weights-loaded"),
 ]  # fmt: skip
 DEALT_WITH = [
+    "12 rows, attention scores range [-inf, 4.2]",
+    "input space: Box, x range [0, inf]",
     "input space: Box, features range [-inf, inf], shape (4,)",
     "features: (3072, 40) float32, log power mel, range [-18.42, -1.39], mean -3.1",
     "attention mask fill value -inf; fully padded rows: 0; 12 rows of 64 keys",

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from reading import of_type
+from textlogs import read_text
 
 from nanautopsy.autopsy import analyze
-from nanautopsy.model import SeriesRole
+from nanautopsy.model import Series, SeriesRole
 
 Form = Callable[[int, str], str]
 LAST, FIRST_BAD = 29, 21
@@ -159,3 +161,20 @@ def test_batches_of_epochs_in_columns(tmp_path: Path, name: str) -> None:
     onset = analyze(tmp_path).onset
     assert onset is not None
     assert onset.step in (28, 29)
+
+
+def test_a_letter_that_counts_and_a_range_of_lengths(tmp_path: Path) -> None:
+    lengths = [3, 4, 3, 5, 3, 4, 6, 3, 3, 4, 0, 3]
+    rows = "".join(
+        f"2026-02-11 09:01:{i:02d} | b {i:04d} | src len {n}..13 | xent {3.5 - 0.01 * i:.3f}"
+        f" | gn 0.3 | 1021 tok/s\n"
+        for i, n in enumerate(lengths)
+    )
+    found = {one.tag: one for one in of_type(read_text(tmp_path, rows), Series)}
+    assert found["src len min"].values.tolist() == lengths
+    assert found["xent"].steps.tolist() == list(range(12))
+
+
+def test_a_letter_in_a_sentence_counts_nothing(tmp_path: Path) -> None:
+    rows = "".join(f"b {i} is done, xent 3.{i}\n" for i in range(4))
+    assert not [s for s in of_type(read_text(tmp_path, rows), Series) if s.axis == "step"]

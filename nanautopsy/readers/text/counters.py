@@ -45,6 +45,9 @@ _LEADS = re.compile(
 _TAGGED = re.compile(
     r"\s*(?:\[(?:train|training|trn|fit)\]:?\s+|\|\s*[A-Za-z][\w.-]{0,24}\s*\|\s*)", re.IGNORECASE
 )
+_LETTERS = frozenset("bisu")
+"""Batch, iteration, step and update."""
+_CELL_ENDS = re.compile(r"\s*\|\s+[A-Za-z]")
 _ORDINAL = re.compile(r"\s*个?(步|轮|次迭代|批)")
 _ORDINALS = {"步": "step", "次迭代": "step", "轮": "epoch", "批": "batch"}
 _SLASH = re.compile(r"\s*(?:/|of|out of)\s*")
@@ -146,6 +149,8 @@ def _kind(found: list[Field], i: int) -> str | None:
         terse |= field.key in ("i", "k") and field.before.strip() == f"{field.key}="
         if kind is None and i == 0 and terse:
             return "step" if field.whole else None
+        if kind is None and i == 0 and field.whole and _is_letter(field):
+            return "leading"
         if kind is None and words(field.key) in _TRAIN:
             return _of_training(found, i)
         if kind is None and i == 0 and field.whole and _counts_things(field):
@@ -176,6 +181,12 @@ def _kind(found: list[Field], i: int) -> str | None:
     if total is None or total.after.lstrip()[:1] in ("/", ":"):
         return None
     return "bare"
+
+
+def _is_letter(field: Field) -> bool:
+    """Behind one letter in the first cell of a line: ``b 0078 | xent 3.7``."""
+    alone = field.before.strip().lower() == field.key.lower() and field.key.lower() in _LETTERS
+    return alone and _CELL_ENDS.match(field.after) is not None
 
 
 def _counts_things(field: Field) -> bool:

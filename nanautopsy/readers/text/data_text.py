@@ -50,12 +50,16 @@ _LEVEL = (
 )
 """How far what is fed reaches: ``peak amplitude``."""
 _NO_LEVEL = r"(?:nan|inf(?:inity)?|\d(?:\.\d+)?e\+(?:[1-9]\d))\b"
+_DRAWN = r"[-+]?\d+\.\d*[1-9][\d.e+-]*"
+"""A number that was measured; the ends of a domain are whole: ``[0, inf]``."""
 _ONE_END = (
-    r"[-+]?(?:nan|inf)\s*(?:,|\.\.|to)\s*[-+]?\d[\d.e+-]*"
-    r"|[-+]?\d[\d.e+-]*\s*(?:,|\.\.|to)\s*[-+]?(?:nan|inf)"
+    rf"(?:[-+]?inf|nan)\s*(?:,|\.\.|to)\s*{_DRAWN}|{_DRAWN}\s*(?:,|\.\.|to)\s*(?:[-+]?inf|nan)"
 )
 """One end is not finite: ``[-inf, 1.32]``; where neither is, it is the range of a space."""
-_RANGE = rf"\b{_SAMPLE}\b.{{0,60}}\brange\s*[=:]?\s*(?:[\[(]\s*)?(?:{_ONE_END})(?![\w.])"
+_RANGE = (
+    rf"\b{_SAMPLE}\b(?:(?!mask|scores?\b|logit|att(?:n|ention)|loss|grad|space).){{0,60}}"
+    rf"\brange\s*[=:]?\s*(?:[\[(]\s*)?(?:{_ONE_END})(?![\w.])"
+)
 _SUMS_TO_0 = (
     r"(?:[. ]?(?:sum|any)(?:\([^()]*\))?(?:\.\w+\(\))*|[ _]total)\s*(?:==?|is|:)?\s*"
     r"(?:0(?!\.?\d)(?:\.0*)?|False)\b"

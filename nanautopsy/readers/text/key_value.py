@@ -94,6 +94,8 @@ _WORD_OR_PAIR = re.compile(
 )
 _FEWEST_WORDS = 3
 """Names between numbers, and nothing else, that make a row of them, as no sentence is."""
+_RANGE = re.compile(r"\.{2,3}-?\d+(?:\.\d+)?(?=[\s,;|)\]]|$)")
+"""What stands behind the first of a range."""
 _LEAST = frozenset("min minimum shortest smallest fewest".split())
 _SIZES = frozenset(
     "len lens length lengths seqlen seqlens tokens toks keys labels targets frames words points"
@@ -133,7 +135,7 @@ def _plan(line: Line, lower: str) -> Handler | None:
     if _NOT_A_ROW.search(text):
         return None
     found = joined(fields(line.parts), line.numbers)
-    found = _grouped(shared([_scaled(_without_place(field)) for field in found]))
+    found = _grouped(shared([_ranged(_scaled(_without_place(field))) for field in found]))
     if is_vague(text):
         # "its loss is inf and was zeroed" is a sentence, and no number of the row.
         row = _COUNTER.search(text)
@@ -276,6 +278,13 @@ def _grouped(found: list[Field]) -> list[Field]:
             field = replace(field, key=f"{group}.{inner}")
         named.append(field)
     return named
+
+
+def _ranged(field: Field) -> Field:
+    """The first of ``src len 3..12`` as the least of what is named."""
+    if not field.key or _RANGE.match(field.after) is None:
+        return field
+    return replace(field, key=f"{field.key} min", explicit=True, after=" ")
 
 
 def _scaled(field: Field) -> Field:
