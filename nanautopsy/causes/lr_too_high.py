@@ -26,26 +26,21 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes._growth import EXPLANATIONS, weigh_first_entropy, weigh_resume
+from nanautopsy.causes._rate_height import weigh_height, weigh_settings
+from nanautopsy.causes._unseen_climb import weigh_unseen
 from nanautopsy.causes.interface import Case, Cause, Need, Weighing, quiet
 from nanautopsy.detectors.rl_metrics import is_reinforcement
 from nanautopsy.learning_rates import (
-    Rate,
-    breaks_at_once,
-    endless_momentum,
     from_the_start,
     highest,
     how_high,
-    long_momentum,
     rising_before,
     steep_gradient,
-    steps_with_the_loss,
     summed_over_batch,
-    turning_decay,
 )
-from nanautopsy.model import Assessment, Finding, Onset, Series
-from nanautopsy.quantities import quantity_words
-from nanautopsy.roles import words
+from nanautopsy.model import Assessment, Finding, Series
 from nanautopsy.signal import up_to
+from nanautopsy.tag_words import words
 from nanautopsy.wording import phrase
 
 _BOOTSTRAPPED = frozenset({"td", "bellman"})
@@ -72,13 +67,12 @@ def _assess(case: Case) -> Assessment:
             phrase("{early}, from the first steps on", early=early.text),
             early.source,
         )
-    if early is not None:
         weigh_first_entropy(case, weighing)
         summed = summed_over_batch(case.run)
         if summed is not None:
             weighing.speaks_for(thresholds.MODERATE, summed.text, summed.source)
-    _weigh_height(case, rate, weighing)
-    _weigh_settings(case, rate, weighing)
+    weigh_height(case, rate, weighing)
+    weigh_settings(case, rate, weighing)
     rising = _while_rising(case)
     if rising is not None:
         turned = any(_turned(case, f) for f in case.found("diverged-loss"))
@@ -117,73 +111,6 @@ def _early_growth(case: Case) -> Finding | None:
         if from_the_start(case.run, finding):
             return finding
     return None
-
-
-def _weigh_height(case: Case, rate: Rate, weighing: Weighing) -> None:
-    factor = how_high(case.run, rate.value)
-    if factor >= thresholds.EXTREME_LR_FACTOR:
-        strength = thresholds.STRONG
-    elif factor >= thresholds.HIGH_LR_FACTOR:
-        strength = thresholds.MODERATE
-    else:
-        usual = "optimizer" in case.run.facts and factor <= 1 / thresholds.HIGH_LR_FACTOR
-        if usual and factor > thresholds.LOW_LR_FACTOR:
-            weighing.speaks_against(
-                thresholds.WEAK,
-                phrase("the learning rate reaches {rate:g}, which is usual", rate=rate.value),
-                rate.source,
-            )
-        if factor <= thresholds.LOW_LR_FACTOR and steps_with_the_loss(case.run) is None:
-            weighing.speaks_against(
-                thresholds.MODERATE,
-                phrase(
-                    "the learning rate reaches {rate:g}, far below what is usual", rate=rate.value
-                ),
-                rate.source,
-            )
-        return
-    momentum = long_momentum(case.run)
-    text = phrase(
-        "the learning rate reaches {rate:g}, {factor:.0f} times what is usual",
-        rate=rate.value,
-        factor=factor,
-    )
-    if momentum is not None:
-        text = phrase(
-            "the learning rate reaches {rate:g} with a momentum of {momentum:g}, together "
-            "{factor:.0f} times what is usual",
-            rate=rate.value,
-            momentum=momentum,
-            factor=factor,
-        )
-    weighing.speaks_for(
-        strength,
-        text,
-        rate.source,
-    )
-
-
-def _weigh_settings(case: Case, rate: Rate, weighing: Weighing) -> None:
-    """Settings beside the rate with which every step makes the next one longer."""
-    momentum = endless_momentum(case.run)
-    if momentum is not None:
-        weighing.speaks_for(
-            thresholds.DECISIVE,
-            phrase("a momentum of {momentum} forgets no gradient", momentum=momentum.value),
-            momentum.source,
-        )
-    product = turning_decay(case.run, rate.value)
-    if product is not None:
-        weighing.speaks_for(
-            thresholds.DECISIVE,
-            phrase(
-                "learning rate times weight decay is {product:g}: each step multiplies the weights "
-                "by {factor:.3g}",
-                product=product,
-                factor=1 - product,
-            ),
-            case.run.facts["weight_decay"].source,
-        )
 
 
 def _weigh_soundness(case: Case, weighing: Weighing) -> None:
@@ -228,8 +155,6 @@ def _weigh_rivals(
 ) -> None:
     """``rises``: whether the rate was rising, so that, where it is far above the usual, some step
     was the first that was too long by much; ``factor``: the rate over the usual."""
-    breaks = breaks_at_once(case.run, factor)
-    climbs = rises and breaks
     for finding in case.found(*EXPLANATIONS):
         weighing.speaks_against(thresholds.STRONG, finding.text, finding.source)
     steep = steep_gradient(case.run)
@@ -237,65 +162,8 @@ def _weigh_rivals(
         weighing.speaks_against(thresholds.STRONG, steep.text, steep.source)
     if early is not None:
         _weigh_other_beginnings(case, early, weighing)
-    onset = case.onset
-    if onset is None or early is not None:
-        return
-    if onset.last_finite is None:
-        if factor >= thresholds.EXTREME_LR_FACTOR and _updated_before(onset):
-            return
-        weighing.speaks_against(
-            thresholds.STRONG,
-            phrase(
-                "non-finite from the first point on: {quantity}",
-                quantity=quantity_words(onset.quantity),
-            ),
-            onset.source,
-        )
-    elif case.found("loss-growth", "grad-norm-growth", "parameter-norm-growth") or climbs:
-        return
-    elif breaks and _hides_the_climb(case, onset):
-        weighing.speaks_for(
-            thresholds.MODERATE,
-            phrase(
-                "it died within its first {count} steps, of which hardly a row was logged",
-                count=onset.step,
-            ),
-            onset.source,
-        )
-    elif not _hides_growth(case, onset, factor):
-        weighing.speaks_against(
-            thresholds.STRONG, phrase("nothing grew before it: it came at once"), onset.source
-        )
-
-
-def _hides_the_climb(case: Case, onset: Onset) -> bool:
-    """Whether one or two rows are all that was logged before the onset, beginning with that of the
-    beginning, and several updates lie between the last of them and the onset."""
-    if onset.axis != "step" or onset.step is None or onset.last_finite is None:
-        return False
-    losses = [s for s in case.run.by_role("loss") if len(s) and s.steps[0] <= 1]
-    if not losses or onset.step - onset.last_finite <= thresholds.FIRST_STEPS:
-        return False
-    rows = max(int(np.count_nonzero(s.steps <= onset.last_finite)) for s in losses)
-    return rows < thresholds.EARLY_POINTS
-
-
-def _hides_growth(case: Case, onset: Onset, factor: float) -> bool:
-    """Whether all that was finite are the weights as they began, and the updates behind them, of a
-    rate that is a mistake, are not seen: two of these, or one of a rate past all measure."""
-    if onset.axis != "step" or onset.step is None or onset.last_finite is None:
-        return False
-    updates = onset.step - onset.last_finite
-    enough = updates > 1 or factor >= thresholds.EXTREME_LR_FACTOR**3
-    if factor < thresholds.EXTREME_LR_FACTOR or not enough:
-        return False
-    starts = [int(s.steps[0]) for s in case.run.by_role("loss") if len(s)]
-    return bool(starts) and onset.last_finite <= min(starts) <= thresholds.FIRST_STEPS
-
-
-def _updated_before(onset: Onset) -> bool:
-    """Whether steps were taken before the first row, which does not show them."""
-    return onset.axis == "step" and onset.step is not None and onset.step > thresholds.FIRST_STEPS
+    else:
+        weigh_unseen(case, factor, rises, weighing)
 
 
 def _weigh_other_beginnings(case: Case, early: Finding, weighing: Weighing) -> None:
