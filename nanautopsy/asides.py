@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 
 from nanautopsy.model import LogEvent
-from nanautopsy.roles import words
+from nanautopsy.tag_words import words
 
 _STOPS = re.compile(
     r"abort|\bstop|\bexit|terminat|error|exception|fatal|diverge|!!|终止|停止"

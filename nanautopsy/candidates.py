@@ -8,9 +8,9 @@ import numpy as np
 
 from nanautopsy.model import Axis, Finding, Run
 from nanautopsy.objectives import is_named_total
-from nanautopsy.roles import words
 from nanautopsy.scaler_skips import is_scaled
 from nanautopsy.signal import first_nonfinite, stretches
+from nanautopsy.tag_words import words
 
 QUANTITY = {
     "nonfinite-layer-activation": ("activations", 0),

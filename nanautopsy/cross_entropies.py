@@ -7,7 +7,7 @@ import re
 
 from nanautopsy import thresholds
 from nanautopsy.model import Checkpoint, Run, Series
-from nanautopsy.roles import words
+from nanautopsy.tag_words import words
 
 _OF_CLASSES = frozenset(
     "acc accuracy top1 top5 ce xent nll crossentropy ppl perplexity f1 auc bce".split()

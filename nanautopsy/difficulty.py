@@ -12,7 +12,7 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.model import Run, Series
-from nanautopsy.roles import words
+from nanautopsy.tag_words import words
 
 _DIFFICULTY = frozenset({"difficulty", "curriculum", "horizon", "beta", "lambda", "alpha", "temp"})
 _PAIRS = frozenset(

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nanautopsy.model import Series
-from nanautopsy.roles import EVALUATION, words
+from nanautopsy.roles import EVALUATION
+from nanautopsy.tag_words import words
 
 _TRAINING = frozenset({("train",), ("training",)})
 

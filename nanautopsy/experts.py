@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from nanautopsy.model import Run
-from nanautopsy.roles import words
+from nanautopsy.tag_words import words
 
 _SURELY = r"router|gating|moe_gate|gate(?=[._/](?:weight|wg|kernel))"
 ROUTER = re.compile(rf"(^|[._/])({_SURELY}|gate(?=[._/]?$))", re.IGNORECASE)

@@ -8,7 +8,7 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.model import Run, Series
-from nanautopsy.roles import words
+from nanautopsy.tag_words import words
 
 _SUCCESS = frozenset(
     "acc accuracy top1 top5 f1 auc auroc iou miou map bleu rouge dice precision recall psnr score"

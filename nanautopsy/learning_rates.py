@@ -9,8 +9,8 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.model import Fact, Finding, LogEvent, Run, Series, Source
-from nanautopsy.roles import words
 from nanautopsy.signal import shown, up_to
+from nanautopsy.tag_words import words
 from nanautopsy.wording import phrase
 
 _BOUNDED = ("adam", "adafactor", "adagrad", "lion", "lamb", "muon", "rmsprop", "sophia")

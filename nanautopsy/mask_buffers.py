@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nanautopsy.model import Series
-from nanautopsy.roles import words
+from nanautopsy.tag_words import words
 
 _SMALLEST = frozenset(("min", "amin", "minimum", "smallest"))
 _FEWEST_POINTS = 2

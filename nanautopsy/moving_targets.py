@@ -8,7 +8,7 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.model import Run, Series
-from nanautopsy.roles import words
+from nanautopsy.tag_words import words
 
 _UNBOUND = frozenset(
     {"d", "g", "disc", "discriminator", "generator", "gan", "adv", "adversarial"}

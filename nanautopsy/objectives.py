@@ -10,7 +10,7 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.model import Run, Series
 from nanautopsy.moving_targets import is_running_sum
-from nanautopsy.roles import words
+from nanautopsy.tag_words import words
 
 TOTAL = frozenset(
     "loss losses total train training sum overall all lm batch step avg mean objective elbo nelbo"

@@ -8,8 +8,8 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.model import Onset, Run, Series
-from nanautopsy.roles import words
 from nanautopsy.signal import index_at
+from nanautopsy.tag_words import words
 
 _NOT_OF_THE_MODEL = frozenset(
     "input inputs data target targets label labels tokens samples batch length len time mem memory"

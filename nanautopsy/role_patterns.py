@@ -17,7 +17,8 @@ import numpy as np
 from nanautopsy.directory_roles import of_evaluation
 from nanautopsy.model import Series, SeriesRole
 from nanautopsy.objectives import parts_of
-from nanautopsy.roles import EVALUATION, FORMULAS, classify, words
+from nanautopsy.roles import EVALUATION, FORMULAS, classify
+from nanautopsy.tag_words import words
 from nanautopsy.wording import phrase
 
 ROLES: tuple[SeriesRole, ...] = get_args(SeriesRole)

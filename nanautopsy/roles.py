@@ -30,52 +30,31 @@ The words of other languages for them count alike
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 from nanautopsy.model import SeriesRole
 from nanautopsy.readers.text.foreign_words import in_english
-
-_WORD = re.compile(r"[lL][12](?![a-z0-9])|[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+from nanautopsy.tag_layers import is_extreme, layer_of, number_of
+from nanautopsy.tag_words import (
+    ACTIVATION,
+    AMBIGUOUS,
+    ATTENTION,
+    FAMILY,
+    GRADIENT,
+    LOGIT,
+    OWN_NAMES,
+    PARAMETER,
+    STATISTIC,
+    words,
+)
 
 EVALUATION = frozenset(
     {"eval", "evaluation", "val", "valid", "validation", "test", "dev", "predict", "holdout"}
     | {"heldout", "va", "tst"}
 )
 """Words that tell what is measured on data apart from what is trained on."""
-_LOSS = frozenset(
-    {
-        "loss",
-        "losses",
-        "nll",
-        "ce",
-        "xent",
-        "crossentropy",
-        "mse",
-        "elbo",
-        "msle",
-        "bce",
-        "bpc",
-        "bpb",
-        "bpd",
-    }
-)
+_LOSS = frozenset("loss losses nll ce xent crossentropy mse elbo msle bce bpc bpb bpd".split())
 _COST = frozenset({"cost", "train", "training", "total", "mean", "avg"})
 _PERPLEXITY = frozenset({"ppl", "perplexity"})
-_GRADIENT = frozenset(
-    {"grad", "grads", "gradient", "gradients", "gnorm", "gnorms", "gradnorm", "gradnorms"}
-)
-_SEVERAL = frozenset({"grads", "gradients", "gnorms", "norms"})
-"""A member of what is called so is that of a layer; of ``grad_norm`` it may be one of a group."""
-_PARAMETER = frozenset({"param", "params", "parameter", "parameters", "weight", "weights"})
-_ACTIVATION = frozenset({"act", "acts", "activation", "activations", "hidden", "output", "outputs"})
-_AMBIGUOUS = frozenset({"hidden", "output", "outputs"})
-"""Words for an activation that stand in other names too: only beside a statistic."""
-_ATTENTION = frozenset({"attn", "attention", "qk"})
-_LOGIT = frozenset({"logit", "logits", "score", "scores", "entropy"})
-_STATISTIC = frozenset(
-    {"norm", "norms", "l2", "max", "min", "abs", "absmax", "rms", "std", "mean", "amax", "total"}
-    | {"global", "count", "nonfinite", "var", "hist", "histogram", "stddev", "summaries"}
-)
 _MAGNITUDE = frozenset({"norm", "norms", "l2", "max", "abs", "absmax", "amax", "rms", "mean"})
 _COUNTER = frozenset(
     {"step", "steps", "epoch", "epochs", "iteration", "iterations", "iter", "samples", "tokens"}
@@ -86,22 +65,9 @@ _COUNTED = frozenset(
 )
 _RATE = frozenset({"per", "sec", "second", "seconds", "time", "ms", "tps", "mfu", "tflops"})
 _NOT_A_LOSS = frozenset(
-    {
-        "scores",
-        "signs",
-        "scale",
-        "scaler",
-        "scaling",
-        "weight",
-        "weights",
-        "count",
-        "spike",
-        "coef",
-        "ratio",
-        "std",
-    }
-    | {"var", "frac", "fraction", "num", "nan", "finite", "best", "tokens", "toks", "mask", "masks"}
-    | {"packet", "packets", "stop", "hits", "pct", "percent"}
+    "scores signs scale scaler scaling weight weights count spike coef ratio std var "
+    "frac fraction num nan finite best tokens toks mask masks packet packets stop "
+    "hits pct percent".split()
 )
 """Words beside *loss* that make it a property of a loss; the best one starts at Inf by custom."""
 _LEARNING_RATE = ("learning_rate", "learn_rate", "learnrate", "global_schedule")
@@ -122,33 +88,6 @@ _NOT_A_RATE = frozenset({"momentum", "decay", "beta", "betas"})
 _NOT_MINIMIZED = frozenset(
     {"reward", "rewards", "acc", "accuracy", "bleu", "f1", "score", "explained", "clipfrac"}
 )
-
-_FAMILY = frozenset(
-    {"train", "training", "debug", "stats", "monitor", "diag", "diagnostics", "watch"}
-)
-_NOT_A_LAYER = frozenset(
-    {"clipped", "unclipped", "clip", "before", "after", "pre", "post", "raw", "all", "total", "avg"}
-    | {"overall", "local", "model", "epoch", "step", "actor", "critic", "policy", "ratio"}
-    | {"reduced", "allreduced", "synced", "unscaled", "scaled"}
-)
-_OWN_NAMES = frozenset(
-    {"weight", "weights", "bias", "biases", "kernel", "scale", "output", "hidden"}
-)
-"""Words for a quantity that also end the names of parameters and modules."""
-
-_LAYER_PART = re.compile(
-    r"(?:^|[./])(?:layers?|blocks?|h|encoder|decoder|transformer|model|backbone|\w*embed\w*|head|lm_head"
-    r"|conv\d*|fc\d*|linear\d*|attn|self_attn|attention|mlp|proj\w*|\w+_proj|norm\d*|ln_\w+|weight"
-    r"|bias|kernel|wte|wpe|classifier|layer_?\d+|block_?\d+|dense_?\d*|stem|rnn|lstm|gru|\d+)"
-    r"(?:[./\[]|\d|$)",
-    re.IGNORECASE,
-)
-
-
-@lru_cache(maxsize=8192)
-def words(tag: str) -> tuple[str, ...]:
-    """The lower-case words of a tag: ``Train/Samples/gradNorm_2`` gives train samples grad ..."""
-    return tuple(word.lower() for word in _WORD.findall(in_english(tag)))
 
 
 _OF_HISTOGRAM = re.compile(r"#(?:count|max|max_abs|min|nonfinite)\Z")
@@ -175,18 +114,18 @@ def classify(tag: str) -> tuple[SeriesRole, str | None]:
         return "grad_norm", None
     if _WEIGHT_BARS.fullmatch(tag.rpartition("/")[2].strip()) or words(tag) in _WEIGHT_NORMS:
         return "layer_parameter", None
-    if (keras := _KERAS.fullmatch(tag)) is not None and not _GRADIENT & frozenset(words(tag)):
+    if (keras := _KERAS.fullmatch(tag)) is not None and not GRADIENT & frozenset(words(tag)):
         return "layer_parameter", keras["variable"]
     parts = words(tag)
     have = frozenset(parts)
-    if have & _ATTENTION and (have & _LOGIT or _is_extreme(have)) and not have & _LOSS:
-        return "attention_logit", _layer_of(tag) or _number_of(tag)
+    if have & ATTENTION and (have & LOGIT or is_extreme(have)) and not have & _LOSS:
+        return "attention_logit", layer_of(tag) or number_of(tag)
     role = _tensor_role(tag, have)
     if role is not None:
-        layer = _layer_of(tag)
+        layer = layer_of(tag)
         if layer is not None:
             return role, layer
-        if role == "layer_parameter" and have & _MAGNITUDE and have & _PARAMETER:
+        if role == "layer_parameter" and have & _MAGNITUDE and have & PARAMETER:
             return role, None
     if _OF_HISTOGRAM.search(tag):
         return "other", None  # The extremes and counts of many losses are no loss.
@@ -203,137 +142,30 @@ def _spelled(bars: re.Match[str]) -> str:
     return "grad_norm" if bars[1].lower() == "g" else "weight_norm"
 
 
-def _is_extreme(have: frozenset[str]) -> bool:
-    """``attn_max_l0``, ``qk_absmax``: nothing but attention and its extreme; weights of softmax
-    stay below 1, so that values tell."""
-    named = frozenset(word for word in have if not word.isdigit() and len(word) > 1)
-    return (
-        bool(have & {"max", "absmax", "amax"})
-        and named
-        <= _ATTENTION
-        | _STATISTIC
-        | {
-            "layer",
-            "block",
-            "head",
-        }
-        | _FAMILY
-    )
-
-
-def _number_of(tag: str) -> str | None:
-    """The layer that stands as a number at the end: ``max_attn_logit_2``, ``attn_max_l0``."""
-    found = re.search(r"(?:^|[/._])((?:layer|block|blk|l)?_?\d+)$", tag, re.IGNORECASE)
-    return found[1] if found else None
-
-
 def _tensor_role(tag: str, have: frozenset[str]) -> SeriesRole | None:
     """Which kind of tensor the metric measures, told by the parts that name a quantity."""
-    if have & _GRADIENT:
+    if have & GRADIENT:
         return "layer_gradient"
     if have & {"loss", "losses"}:
         return None
-    measured = bool(have & _STATISTIC)
+    measured = bool(have & STATISTIC)
     split = [(part, frozenset(words(part))) for part in re.split(r"[/#.\s]+", tag)]
     # The norm of output_proj.weight is that of a parameter.
-    owned = any(named and named <= _OWN_NAMES - _AMBIGUOUS for _, named in split)
-    activation = _ACTIVATION if measured and not owned else _ACTIVATION - _AMBIGUOUS
+    owned = any(named and named <= OWN_NAMES - AMBIGUOUS for _, named in split)
+    activation = ACTIVATION if measured and not owned else ACTIVATION - AMBIGUOUS
     for part, named in split:
         if named & activation or (not owned and _is_output(named)):
             return "layer_activation"
-        if named & _PARAMETER and named <= _PARAMETER | _STATISTIC | {"train", "layer"}:
+        if named & PARAMETER and named <= PARAMETER | STATISTIC | {"train", "layer"}:
             return "layer_parameter"
-        if measured and part != tag and named and named <= _OWN_NAMES - _AMBIGUOUS:
+        if measured and part != tag and named and named <= OWN_NAMES - AMBIGUOUS:
             return "layer_parameter"
     return None
 
 
 def _is_output(named: frozenset[str]) -> bool:
     """``out_absmax``: a statistic of what a layer gives; *out* alone is a module's name."""
-    return "out" in named and bool(named & _STATISTIC) and named <= _STATISTIC | {"out"}
-
-
-def _layer_of(tag: str) -> str | None:
-    """The module path in a per-layer tag: what is left when the words at its two ends that name
-    the quantity are taken away. The path itself stays as the artifact spells it."""
-    parts = [match.span() for match in re.finditer(r"[^/#\s:]+", tag)]
-    named = 0
-    if frozenset(words(tag)) & _LOGIT:
-        # attention/max_logit/layers.2: there attention is part of the quantity's name.
-        while parts and frozenset(words(tag[slice(*parts[0])])) <= _ATTENTION:
-            parts.pop(0)
-    while parts and _is_quantity(tag[slice(*parts[0])]):
-        named += not frozenset(words(tag[slice(*parts.pop(0))])) <= _FAMILY
-    while parts and _is_tail(tag[slice(*parts[-1])]):
-        parts.pop()
-    if not parts:
-        return None
-    rest = tag[parts[0][0] : parts[-1][1]]
-    if not any(char.isalnum() for char in rest):
-        return None
-    if words(rest) and frozenset(words(rest)) <= _NOT_A_LAYER:
-        return None
-    rest = _without_statistic(rest)
-    family, dot, path = rest.partition(".")
-    if dot and frozenset(words(family)) <= _FAMILY and _is_quantity(path.partition(".")[0]):
-        family, dot, path = path.partition(".")  # train.grads.out
-    several = not _SEVERAL.isdisjoint(words(family))
-    if dot and _is_quantity(family) and (_LAYER_PART.search(path) or several):
-        return path  # act_norm.layers.1, grads.out, as nested objects are flattened
-    if named:
-        return rest
-    if "." not in rest and "/" not in rest:
-        rest = _without_quantity(rest)
-    return rest if rest and _LAYER_PART.search(rest) else None
-
-
-def _is_quantity(part: str) -> bool:
-    have = frozenset(words(part))
-    if have & _GRADIENT:
-        # Lightning's grad_2.0_norm and grad_inf_norm.
-        have = frozenset(word for word in have if not word.isdigit()) - {"inf"}
-    if have & _ATTENTION and _is_extreme(have):
-        return True
-    if "hidden" in have:
-        have -= {"states", "state"}
-    if have & _STATISTIC and have <= _STATISTIC | {"out"}:
-        have -= {"out"}  # out_absmax/stages.1
-    quantity = _GRADIENT | _PARAMETER | _ACTIVATION | _STATISTIC | _LOGIT | _FAMILY
-    return bool(have) and have <= (quantity | _ATTENTION if have & _LOGIT else quantity)
-
-
-def _is_tail(part: str) -> bool:
-    """Whether the last part of a tag names the quantity, and is not the end of the path."""
-    if part in _OWN_NAMES:
-        return False
-    numbered = re.fullmatch(r"(mean|std|stddev|min|max|hist|histogram)_\d+", part)
-    return numbered is not None or _is_quantity(part)
-
-
-def _without_statistic(path: str) -> str:
-    """``fc.weight`` of ``fc.weight.norm`` or ``fc.weight.grad``; a module may be called norm."""
-    head, dot, tail = path.rpartition(".")
-    named = frozenset(words(tail))
-    quantity = _GRADIENT | _STATISTIC
-    if named & _LOGIT:
-        quantity |= _LOGIT
-    if named & _STATISTIC and not named & {"norm", "norms"}:
-        # hidden_norm and out_norm are modules.
-        quantity |= _ACTIVATION | {"out"}
-    if not dot or not named or not named <= quantity:
-        return path
-    module = named <= {"norm", "norms"} and head.rpartition(".")[2] not in _OWN_NAMES
-    return path if module else head
-
-
-def _without_quantity(name: str) -> str:
-    """``layer3`` of ``grad_norm_layer3``, in which one word holds both."""
-    pieces = name.split("_")
-    while pieces and _is_quantity(pieces[0]):
-        pieces.pop(0)
-    while pieces and _is_quantity(pieces[-1]):
-        pieces.pop()
-    return "_".join(pieces)
+    return "out" in named and bool(named & STATISTIC) and named <= STATISTIC | {"out"}
 
 
 def _global_role(parts: tuple[str, ...], have: frozenset[str]) -> SeriesRole:
@@ -352,11 +184,11 @@ def _global_role(parts: tuple[str, ...], have: frozenset[str]) -> SeriesRole:
         return "counter"
     if joined in _CLIPPING:
         return "other"
-    if (have & _GRADIENT and have & (_STATISTIC | {"l2"})) or have & {"gnorm", "gradnorm"}:
+    if (have & GRADIENT and have & (STATISTIC | {"l2"})) or have & {"gnorm", "gradnorm"}:
         return "grad_norm"
     if parts in _GRADIENT_NORMS or _is_gradient(parts):
         return "grad_norm"
-    if "norm" in have and have & {"unclipped", "preclip"} and not have & _PARAMETER:
+    if "norm" in have and have & {"unclipped", "preclip"} and not have & PARAMETER:
         return "grad_norm"  # What is clipped is a gradient.
     if have & _PERPLEXITY:
         return "eval_loss"
@@ -400,7 +232,7 @@ FORMULAS = frozenset(
 
 def _is_gradient(parts: tuple[str, ...]) -> bool:
     """One number a step that is called ``grad`` and nothing more."""
-    named = [word for word in parts if word not in _FAMILY]
+    named = [word for word in parts if word not in FAMILY]
     return len(named) == 1 and named[0] in ("grad", "gradient", "gn")
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from nanautopsy.model import Run, Series
-from nanautopsy.roles import words
+from nanautopsy.tag_words import words
 
 _STAGE = frozenset(
     "stage phase curriculum difficulty task dataset domain corpus mixture lesson resolution".split()

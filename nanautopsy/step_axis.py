@@ -13,8 +13,8 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from nanautopsy.model import Fact, Scalar, Series
-from nanautopsy.roles import words
 from nanautopsy.spellings import number
+from nanautopsy.tag_words import words
 from nanautopsy.wording import phrase
 
 _COUNTERS = (

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanautopsy.model import SeriesRole
-from nanautopsy.roles import classify, words
+from nanautopsy.roles import classify
+from nanautopsy.tag_words import words
 
 GLOBAL: dict[SeriesRole, list[str]] = {
     "loss": [

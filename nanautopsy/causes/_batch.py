@@ -12,8 +12,8 @@ from nanautopsy.causes.interface import Case, Weighing
 from nanautopsy.circumstances import at_first_steps
 from nanautopsy.detectors.attention import has_attention
 from nanautopsy.model import Onset, Run
-from nanautopsy.roles import words
 from nanautopsy.signal import shown, up_to
+from nanautopsy.tag_words import words
 from nanautopsy.wording import phrase
 
 _OF_INPUT = re.compile(

@@ -12,8 +12,8 @@ from nanautopsy.causes.interface import Case, Weighing
 from nanautopsy.checkpoints.damage import weights
 from nanautopsy.layers import in_forward_order
 from nanautopsy.model import Run, Series, TensorHealth
-from nanautopsy.roles import words
 from nanautopsy.signal import index_at, shown, up_to
+from nanautopsy.tag_words import words
 from nanautopsy.wording import phrase
 
 _ACTIVATION = frozenset("act acts activation activations hidden logit logits".split())

@@ -6,8 +6,8 @@ import numpy as np
 
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Weighing
-from nanautopsy.roles import words
 from nanautopsy.signal import first_nonfinite, persistent
+from nanautopsy.tag_words import words
 from nanautopsy.wording import phrase
 
 _ROOTS = frozenset("rmse rmsle rmsd rms norm l2norm euclidean".split())

@@ -31,8 +31,8 @@ from nanautopsy.circumstances import backward_made_it, loss_was_finite_at, own_b
 from nanautopsy.experts import has_experts, is_routing
 from nanautopsy.model import Assessment, Finding, Run
 from nanautopsy.quantities import quantity_words
-from nanautopsy.roles import words
 from nanautopsy.signal import index_at
+from nanautopsy.tag_words import words
 from nanautopsy.wording import phrase
 
 _FUNCTION = re.compile(

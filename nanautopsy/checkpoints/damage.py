@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from nanautopsy.model import Checkpoint, TensorHealth
-from nanautopsy.roles import words
+from nanautopsy.tag_words import words
 
 _MASK_BUFFER = re.compile(
     r"(^|[._/])(masked_bias|attn\.bias|causal_mask|attn_mask|attention_mask|mask|alibi|tril)"

@@ -18,8 +18,8 @@ from nanautopsy.detectors.interface import Detector
 from nanautopsy.experts import has_experts
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.quantities import position
-from nanautopsy.roles import words
 from nanautopsy.signal import shown
+from nanautopsy.tag_words import words
 from nanautopsy.wording import Phrase, phrase
 
 _Words = frozenset[str]

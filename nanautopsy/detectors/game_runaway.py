@@ -13,8 +13,8 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
-from nanautopsy.roles import words
 from nanautopsy.signal import shown
+from nanautopsy.tag_words import words
 from nanautopsy.wording import phrase
 
 _CRITICS = frozenset({"d", "dis", "disc", "discriminator", "critic"})

@@ -12,8 +12,8 @@ from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.quantities import position
-from nanautopsy.roles import words
 from nanautopsy.signal import first_nonfinite, index_at, shown
+from nanautopsy.tag_words import words
 from nanautopsy.wording import phrase
 
 _FED = frozenset(

@@ -12,8 +12,8 @@ from nanautopsy.experts import has_experts, is_auxiliary
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.objectives import is_named_total, is_total, parts_of
 from nanautopsy.quantities import position
-from nanautopsy.roles import words
 from nanautopsy.signal import first_nonfinite, kind_of, shown
+from nanautopsy.tag_words import words
 from nanautopsy.wording import phrase, shortlist
 
 _DATA_FREE = frozenset(

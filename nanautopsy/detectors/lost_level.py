@@ -23,9 +23,9 @@ from nanautopsy.kept_success import keeps_success, never_rose
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.moving_targets import is_moving_target, is_running_sum, is_unbound
 from nanautopsy.objectives import is_named_total
-from nanautopsy.roles import words
 from nanautopsy.signal import shown
 from nanautopsy.stages import is_any_unplaced, stage_changes
+from nanautopsy.tag_words import words
 from nanautopsy.wording import Phrase, phrase
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
-from nanautopsy.roles import words
+from nanautopsy.tag_words import words
 from nanautopsy.wording import phrase
 
 _NOT_FINITE = frozenset("overflow overflows nonfinite notfinite nan nans".split())

@@ -13,7 +13,7 @@ from dataclasses import replace
 from nanautopsy.detectors.growth import growth
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run
-from nanautopsy.roles import words
+from nanautopsy.tag_words import words
 
 _NORM = frozenset({"norm", "norms", "l2", "rms", "wnorm"})
 

@@ -17,8 +17,9 @@ from nanautopsy.detectors.interface import Detector
 from nanautopsy.detectors.rl_metrics import DETECTOR as RL_METRICS
 from nanautopsy.detectors.rl_metrics import is_of_rewards, is_reinforcement
 from nanautopsy.model import Finding, Run, Series
-from nanautopsy.roles import EVALUATION, words
+from nanautopsy.roles import EVALUATION
 from nanautopsy.signal import shown
+from nanautopsy.tag_words import words
 from nanautopsy.wording import phrase
 
 _WHOLE = frozenset(

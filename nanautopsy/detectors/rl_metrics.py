@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
-from nanautopsy.roles import words
 from nanautopsy.signal import shown
+from nanautopsy.tag_words import words
 from nanautopsy.wording import phrase
 
 OF_Q = frozenset("q qmean qavg qmax qval qvals qvalue qvalues".split())

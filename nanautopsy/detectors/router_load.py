@@ -17,8 +17,8 @@ from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.experts import has_experts
 from nanautopsy.model import Finding, Run, Series
-from nanautopsy.roles import words
 from nanautopsy.signal import shown
+from nanautopsy.tag_words import words
 from nanautopsy.wording import phrase
 
 _OF_ROUTING = frozenset("expert experts router routing moe gate gating load util".split())

@@ -15,8 +15,8 @@ from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, LogEvent, Run, Series
 from nanautopsy.places import is_before_training
-from nanautopsy.roles import words
 from nanautopsy.signal import shown
+from nanautopsy.tag_words import words
 from nanautopsy.wording import phrase
 
 _KIND = frozenset("loss mse mae nll xent ce bce entropy ppl perplexity bpb bpc elbo".split())

@@ -14,8 +14,8 @@ from nanautopsy import thresholds
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.quantities import position
-from nanautopsy.roles import words
 from nanautopsy.signal import shown
+from nanautopsy.tag_words import words
 from nanautopsy.wording import phrase
 
 _TARGET = frozenset(

@@ -19,8 +19,9 @@ from nanautopsy.attempts import take
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.detectors.rl_metrics import OF_Q, is_of_rewards, is_reinforcement
 from nanautopsy.model import Finding, Run, Series
-from nanautopsy.roles import own_words, words
+from nanautopsy.roles import own_words
 from nanautopsy.signal import shown
+from nanautopsy.tag_words import words
 from nanautopsy.wording import phrase
 
 _VALUE = OF_Q | frozenset("qs qf value values v vf".split())

@@ -15,8 +15,8 @@ from nanautopsy.detectors.batch_numbers import is_element, is_length
 from nanautopsy.detectors.interface import Detector
 from nanautopsy.model import Finding, Run, Series
 from nanautopsy.quantities import position
-from nanautopsy.roles import words
 from nanautopsy.signal import stretches
+from nanautopsy.tag_words import words
 from nanautopsy.wording import phrase
 
 _FOLLOWS = frozenset(

@@ -31,7 +31,7 @@ from nanautopsy.readers.text.named_layer import (
 from nanautopsy.readers.text.numbers import parse
 from nanautopsy.readers.text.rows import Basis, Counter
 from nanautopsy.readers.text.words import counter_kind, is_loss
-from nanautopsy.roles import words
+from nanautopsy.tag_words import words
 
 _KINDS = (
     ("grad", re.compile(r"\bgrad(?:ient)?s?\b|grad[_ ]?norms?\b|\bgnorms?\b", re.IGNORECASE)),

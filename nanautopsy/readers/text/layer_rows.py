@@ -31,7 +31,7 @@ from nanautopsy.readers.text.named_layer import (
 from nanautopsy.readers.text.numbers import parse
 from nanautopsy.readers.text.rows import Basis, Counter
 from nanautopsy.readers.text.words import is_metric
-from nanautopsy.roles import words
+from nanautopsy.tag_words import words
 
 _WHAT = r"(?:\|?(?:grad|∇|dw|act|out|weight|param|hidden|forward|backward|w|layer|module)\w*\|?)"
 _NUMBERED = (
