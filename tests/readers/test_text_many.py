@@ -244,7 +244,12 @@ def test_everyday_words_make_no_candidates() -> None:
     triggers = [w.translate(without_digits) for dialect in DIALECTS for w in dialect.triggers]
     quiet = [w.translate(without_digits) for dialect in DIALECTS for w in dialect.counters]
     assert min(map(len, triggers)) > 1
-    assert not Prefilter(triggers, quiet).candidates([prose]).any()
+    words = prose.split()
+    pairs = [first + b" " + second for first in words for second in words]
+    found = Prefilter(triggers, quiet).candidates([prose, *pairs])
+    assert not found.any(), [
+        line for line, kind in zip([prose, *pairs], found, strict=True) if kind
+    ]
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)

@@ -144,10 +144,9 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
     ),
     (
         ("continuing ", "continues ", "resum", "restart", "loaded ", "loading ", "restor",
-         "checkpoint loaded", "checkpoint was loaded", "state loaded", "picking up", "found"
-         " checkpoint", "found existing",
-         "found latest", "found a checkpoint", "found an existing", "found the latest",
-         "latest checkpoint", "last checkpoint", "training checkpoint"),
+         "checkpoint loaded", "checkpoint was loaded", "state loaded", "picking up",
+         "found checkpoint", "found existing", "found latest", "found a checkpoint",
+         "found an existing", "latest checkpoint", "last checkpoint", "training checkpoint"),
         _Rule(
             "run-resumed",
             re.compile(
