@@ -134,7 +134,10 @@ def classify(tag: str) -> tuple[SeriesRole, str | None]:
     return _global_role(parts, have), None
 
 
-_NORM_BARS = re.compile(r"(?<!\w)\|{1,2}(g|w)\|{1,2}(?=[\s/._:-]*[A-Za-z])", re.IGNORECASE)
+_NORM_BARS = re.compile(
+    r"(?<!\w)\|{1,2}(g|w)\|{1,2}(?=[\s/._:-]*(?!(?:before|after|pre|post|total|global|all)\b)[A-Za-z])",
+    re.IGNORECASE,
+)
 """The norm of a gradient or a weight as formulas write it, before the name of its layer."""
 
 

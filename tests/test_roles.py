@@ -286,3 +286,4 @@ def test_norms_as_formulas_write_them() -> None:
     assert classify("|g| cell.weight") == ("layer_gradient", "cell.weight")
     assert classify("||W|| cell.weight") == ("layer_parameter", "cell.weight")
     assert classify("|g|") == ("grad_norm", None)
+    assert classify("|g| after reduce") == ("grad_norm", None)
