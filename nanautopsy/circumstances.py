@@ -183,12 +183,16 @@ def calm_before(run: Run, onset: Onset) -> Series | None:
     for series in measured:
         if series.axis != onset.axis:
             continue
-        before = up_to(series, onset.step)
-        usual = float(np.median(before)) if len(before) else 0.0
-        settled = len(before) >= thresholds.CALM_POINTS
-        if settled and before[-1] <= thresholds.SUDDEN_FACTOR * usual:
+        if is_calm(series, onset.step):
             return series
     return None
+
+
+def is_calm(series: Series, step: int | None) -> bool:
+    """Whether its last value before ``step`` was at the level that it usually had."""
+    before = up_to(series, step)
+    settled = len(before) >= thresholds.CALM_POINTS
+    return settled and bool(before[-1] <= thresholds.SUDDEN_FACTOR * float(np.median(before)))
 
 
 _TOLD = re.compile(

@@ -133,7 +133,7 @@ UNSCALED_LOSS = 1e4
 with the loss, are not usual."""
 STAYS_DEAD = 0.9
 """Share of the points behind the first non-finite one that are so too, where single batches with
-bad numbers would let most others pass."""
+bad numbers would let most others pass. By judgement."""
 CALM_POINTS = 5
 """Gradient norms or losses before a sudden end that show their usual level."""
 DIVERGED_FACTOR = 3.0
@@ -142,7 +142,8 @@ HARDER_EXCESS = 1.5
 """Rise of a loss over the rise of the difficulty of its task, up to which the one explains the
 other: a sum over what is masked grows with the share of it, and somewhat more."""
 LEAP_FACTOR = 30.0
-"""Peak over first value of a loss that its first updates threw out of its range for good."""
+"""Peak over first value of a loss that its first updates threw out of its range for good: by
+judgement, above the noise of batches and any objective that changes."""
 NEVER_LEARNED_FACTOR = 2.0
 """Final over initial loss for a run that never got better than it began."""
 NEVER_LEARNED_BEST = 0.9
@@ -199,7 +200,8 @@ MOST_TERMS = 12
 BACK_AT_START = 0.1
 """Relative distance to its first level within which a loss is back where it began."""
 ABOVE_START = 1.25
-"""First rows behind a resume over the first of the run, up to which they begin where it began."""
+"""First rows behind a resume over the first of the run, up to which they begin where it began: by
+judgement, the scatter of a first batch."""
 STILL_LEARNING = 0.97
 """Last third over middle third after a collapse, medians, below which a loss still falls."""
 OVERSHOOT_FACTOR = 1.5
@@ -306,7 +308,8 @@ DECAY_LIMIT = 2.0
 """Rate times decoupled weight decay above which a step turns every weight around and makes it
 larger: it is multiplied by 1 minus the product."""
 EXPLODED = 1e6
-"""Growth of a loss over its usual level that a few updates past the limit of stability give."""
+"""Growth of a loss over its usual level that a few updates past the limit of stability give: a
+hundredfold thrice, where a bad batch adds one outlier."""
 HIGH_LR_FACTOR = 3.0
 """Above the usual by this much a rate needs an explanation."""
 EXTREME_LR_FACTOR = 30.0
@@ -363,7 +366,8 @@ factors of ten to a hundred."""
 VALUE_BEYOND_STEP = 1e5
 """The same over the largest reward of one step, of which a value sums up a hundred and more."""
 VALUE_SHARED = 0.1
-"""Share of either limit that is enough for a value whose error is beyond all returns too."""
+"""Share of either limit that is enough for a value whose error is beyond all returns too. By
+judgement: two signs at a tenth weigh as one at the whole."""
 ERROR_SHARED = 10.0
 """Root of such an error over the value at which it left what returns can give: a hundred of the
 largest, which no scale of rewards for training makes of an error."""

@@ -3,13 +3,10 @@ which layers were sound, and which of several parts of a model it was."""
 
 from __future__ import annotations
 
-import numpy as np
-
 from nanautopsy import thresholds
 from nanautopsy.causes.interface import Case, Weighing
-from nanautopsy.circumstances import own_backward, sound_gradients_beside
+from nanautopsy.circumstances import is_calm, own_backward, sound_gradients_beside
 from nanautopsy.model import Onset
-from nanautopsy.signal import up_to
 from nanautopsy.wording import phrase
 
 
@@ -27,10 +24,7 @@ def weigh_own_part(case: Case, onset: Onset, weighing: Weighing) -> None:
         ),
         norm.source,
     )
-    before = up_to(norm, onset.step)
-    if len(before) >= thresholds.CALM_POINTS and before[-1] <= thresholds.SUDDEN_FACTOR * float(
-        np.median(before)
-    ):
+    if is_calm(norm, onset.step):
         weighing.speaks_for(
             thresholds.MODERATE,
             phrase(

@@ -16,8 +16,8 @@ from nanautopsy.readers._clock import clock_time
 from nanautopsy.readers._damage import Damage
 from nanautopsy.readers._filler_cells import without_fillers
 from nanautopsy.readers._json_numbers import leaves, number_of, parse_number
-from nanautopsy.readers._launches import Launches
 from nanautopsy.readers._layer_objects import LAYER_SET, family_of, is_layer, layer_suffix, of_lists
+from nanautopsy.readers._process_columns import ProcessColumns
 from nanautopsy.readers._step_keys import axis_of, rank_in_name, step_key, step_number
 from nanautopsy.readers.columns import Columns
 from nanautopsy.readers.text.epochs import every_batch
@@ -79,7 +79,7 @@ class MetricRows:
     def __init__(self, path: str, key: str | None = None, samples: bool = False) -> None:
         """``key``: the step field where it is known; ``samples``: it counts samples."""
         self.columns = Columns(path)
-        self._launches = Launches(path)
+        self._processes = ProcessColumns(path)
         self.rows = 0
         self.left_out = False
         self._tags: set[str] = set()
@@ -97,7 +97,7 @@ class MetricRows:
             row = _flat(row)  # the counter may stand deeper
         place, axis, key = self._place(row)
         if axis == "step":
-            self._launches.see(row, place)
+            self._processes.see(row, place)
         time_key, time = _time_of(row)
         prefix, suffix = _evaluation_prefix(row), layer_suffix(row)
         if suffix:
@@ -154,7 +154,7 @@ class MetricRows:
                     rank=self._rank,
                 )
         if axis == "step":
-            self._launches.see_block(names, columns, steps)
+            self._processes.see_block(names, columns, steps)
         self.rows += len(lines)
         return True
 
@@ -198,7 +198,7 @@ class MetricRows:
         if not series and not problems:
             yield Skipped(phrase("no number in it"))
         yield from series
-        yield from self._launches.events()
+        yield from self._processes.events()
         yield from problems
 
     def _place(self, row: Mapping[str, Any]) -> tuple[int, Axis, str | None]:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 
 from nanautopsy.readers.text.counters import counters_of
@@ -27,6 +26,7 @@ from nanautopsy.readers.text.fields import Field, fields
 from nanautopsy.readers.text.foreign_words import LOSSES
 from nanautopsy.readers.text.metric_row import Row
 from nanautopsy.readers.text.nonfinite_text import said_value
+from nanautopsy.readers.text.row_phases import with_phase
 from nanautopsy.readers.text.rows import Basis
 from nanautopsy.readers.text.shared_names import shared
 from nanautopsy.readers.text.thousands import joined
@@ -73,12 +73,6 @@ _SCALED = re.compile(r"\s?([KMGTBP])(?=\s*(?:$|[|,;)\]]))")
 _ITERATIONS = re.compile(r"([kM]?)it/")
 """Behind the count of a bar that is written as a line: ``on:train 12.0kit/100kit rate:1.2it/s``."""
 _SCALES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12, "P": 1e15}
-_SECTION = re.compile(r"\[(train|training|val|valid|validation|test|eval|dev)\]\s", re.IGNORECASE)
-_PHASE = re.compile(
-    r"(?<![\w/.\-])(val|valid|validate|validation|validating|test|testing|eval|evaluate|evaluation"
-    r"|evaluating|dev)(?![\w/.\-])",
-    re.IGNORECASE,
-)
 _CELL = re.compile(
     r"(?:[|,;]\s*|\s-\s+|\s{2,})[A-Za-z][\w/.]*(?: (?:abs)?max| amax| norm| rms| std)?\s+[+-]?$"
     r"|(?:\|\s*|\s{2,})[A-Za-z][\w/.]*(?: [A-Za-z][\w/.]*){1,2}\s+[+-]?$"
@@ -162,7 +156,7 @@ def _plan(line: Line, lower: str) -> Handler | None:
     if doubtful and not any(is_loss(key) for key, _ in points):
         return None
     tagged: dict[str, Field] = {}
-    for tag, field in _with_phase(points, found):
+    for tag, field in with_phase(points, found):
         tagged.setdefault(tag, field)
     rank = next((f for f in found if f.key.lower() in _RANKS and f.index >= 0), None)
     rank = rank or _of_device(found)
@@ -320,38 +314,6 @@ def _is_count(found: list[Field], i: int) -> bool:
         return False
     behind = found[i + 1]
     return behind.whole and not behind.key and behind.after[:1] in ("", ",", ";", ")", "|", " ")
-
-
-def _with_phase(
-    points: list[tuple[str, Field]], found: list[Field]
-) -> tuple[tuple[str, Field], ...]:
-    """Tags of a validation line say so, as its heading does."""
-    if not points:
-        return ()
-    sections = [_SECTION.search(field.before) for field in found]
-    if sum(section is not None for section in sections) > 1:
-        return tuple(_by_section(points, found))
-    heading = ""
-    for field in found:
-        heading += field.before + " "
-        if field is points[0][1]:
-            break
-    phase = _PHASE.search(heading)
-    if phase is None or _PHASE.search(points[0][0].replace("_", " ")):
-        return tuple(points)
-    return tuple((f"{phase[1]} {key}", field) for key, field in points)
-
-
-def _by_section(points: list[tuple[str, Field]], found: list[Field]) -> Iterator[tuple[str, Field]]:
-    """Tags of a line that reports training and validation: ``[train] loss=2.1, [valid] loss=3``."""
-    phases, current = {}, ""
-    for field in found:
-        if section := _SECTION.search(field.before):
-            current = section[1]
-        phases[id(field)] = current
-    for key, field in points:
-        phase = phases[id(field)]
-        yield (f"{phase} {key}" if _PHASE.fullmatch(phase) else key), field
 
 
 DIALECT = Dialect(

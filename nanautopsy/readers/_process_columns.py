@@ -39,7 +39,7 @@ class _Part:
     last: int
 
 
-class Launches:
+class ProcessColumns:
     """Collects what such columns of one file say."""
 
     def __init__(self, path: str) -> None:
